@@ -1,0 +1,1 @@
+"""What every service stands on: its settings, its log, its health and its life as a process."""

@@ -1,0 +1,37 @@
+"""Requests out of bounds, refused with details that a program can read.
+
+The details are google.rpc.BadRequest (https://google.aip.dev/193) in the status's `grpc-status-details-bin`.
+"""
+
+from typing import NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+
+class BadRequestError(Exception):
+    """A request's field holds what is not allowed; its sender must mend it."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: {value} is not allowed, it must be {allowed}")
+        self.field = field
+
+
+async def abort(context: "grpc.aio.ServicerContext[object, object]", error: BadRequestError) -> NoReturn:
+    """End this call, and no other, with INVALID_ARGUMENT."""
+    details = any_pb2.Any()
+    violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+    details.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    status = rpc_status.to_status(
+        status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error), details=[details])
+    )
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError  # abort() has raised
+
+
+def check_between(field: str, value: int, minimum: int, maximum: int, unit: str) -> None:
+    """Raise BadRequestError unless minimum <= value <= maximum."""
+    if not minimum <= value <= maximum:
+        raise BadRequestError(field, value, f"{minimum} to {maximum} {unit}")

@@ -1,0 +1,82 @@
+"""A gRPC server as every service here runs it: health, reflection, channelz, an access log and a bounded stop."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from chassis import grpc_options, listener, log
+from chassis.access_log import AccessLog
+from chassis.health import Health
+from chassis.pacing import Pacing
+from chassis.request_decoding import RequestDecoding
+from chassis.settings import Pace, ServiceSettings, number, whole
+
+DRAIN_LIMIT = 2.6
+"""Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
+may take another 0.8 s until they have answered what they owe."""
+
+SERVED_BY = "served-by"
+"""Initial metadata that names the server."""
+
+
+class GrpcServerSettings(ServiceSettings):
+    """What every gRPC server can be told."""
+
+    port: int = whole(None, 0, 65_535, "TCP port, 0 for any free one")
+    delay: float = number(None, 0, 60, "seconds that a request takes at least")
+    concurrency: int = whole(None, 0, 1_024, "requests served at once, 0 for unlimited")
+
+    def pacing(self) -> Pacing:
+        """Turns at this server."""
+        return Pacing(self.delay, self.concurrency)
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    settings: GrpcServerSettings, health: Health, service: str, add_servicer: Callable[[grpc.aio.Server], None]
+) -> AsyncIterator[int]:
+    """A server that has started, and its port; leaving it drains.
+
+    Health under the empty name says that the process is alive, under the service's full name whether it is ready.
+    Raises ListenError when the port can't be listened on.
+    """
+    with listener.listen("PORT", settings.host, settings.port) as probe:
+        port: int = probe.getsockname()[1]
+    server = grpc.aio.server(interceptors=(AccessLog(service), RequestDecoding()), options=grpc_options.SERVER)
+    add_servicer(server)
+    statuses = grpc_health.aio.HealthServicer()
+    await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
+    reflection.enable_server_reflection((service, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    channelz.add_channelz_servicer(server)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server.add_insecure_port(f"{host}:{port}")
+    await server.start()
+    log.get().info("listening", address=f"{host}:{port}")
+    mirror = asyncio.create_task(_mirror(health, statuses, service))
+    try:
+        yield port
+    finally:
+        mirror.cancel()
+        await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await server.stop(DRAIN_LIMIT)
+
+
+async def _mirror(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:
+    while True:
+        changed = health.changed
+        ready = health.ready
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        await statuses.set(service, status)
+        await changed.wait()
+
+
+async def name_server(context: "grpc.aio.ServicerContext[object, object]", instance: str) -> None:
+    """Tell a stream's client who serves it, before the first answer."""
+    await context.send_initial_metadata(((SERVED_BY, instance),))

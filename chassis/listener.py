@@ -1,0 +1,21 @@
+"""Sockets to listen on, taken before a library sees them, so that a port in use is one clear line."""
+
+import errno
+import socket
+
+
+class ListenError(Exception):
+    """An address can't be listened on. The message is one line that names the variable, the address and the cause."""
+
+
+def listen(variable: str, host: str, port: int) -> socket.socket:
+    """A listening TCP socket that no other process shares.
+
+    Raises ListenError when the port is taken or the address is none of this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        cause = "is already in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+        raise ListenError(f"{variable}={port}: port {port} of {host} {cause}") from None

@@ -1,0 +1,66 @@
+"""Structured log lines: one event each, for people or for machines, on standard output."""
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chassis.settings import LogFormat, LogLevel
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+
+def configure(level: LogLevel, log_format: LogFormat, **fields: str) -> None:
+    """Send every later event to standard output, with these fields in each JSON line.
+
+    Lines for people leave the fields out: a terminal, compose and `make run` already say whose line it is. Colours are
+    used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
+    """
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*_common(log_format, fields), _renderer(log_format)],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries speak through the standard module; only their troubles are of interest.
+    foreign = logging.StreamHandler(sys.stdout)
+    foreign.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_common(log_format, fields)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format)],
+        )
+    )
+    logging.basicConfig(handlers=[foreign], level=max(threshold, logging.WARNING), force=True)
+
+
+def get(**fields: str) -> "FilteringBoundLogger":
+    """A logger whose events carry these fields."""
+    logger: FilteringBoundLogger = structlog.get_logger().bind(**fields)
+    return logger
+
+
+def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":
+    def add_fields(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, **fields}
+
+    if log_format is LogFormat.CONSOLE:
+        return [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)]
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_fields,
+        structlog.processors.format_exc_info,
+    ]
+
+
+def _renderer(log_format: LogFormat) -> "Processor":
+    if log_format is LogFormat.JSON:
+        return structlog.processors.JSONRenderer(default=str)
+    colours = (sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
+    return structlog.dev.ConsoleRenderer(
+        colors=colours, pad_event_to=0, pad_level=True, exception_formatter=structlog.dev.plain_traceback
+    )

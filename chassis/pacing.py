@@ -1,0 +1,75 @@
+"""How long one request takes and how many are served at once, where that is a setting and not the machine's doing."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+MAX_CATCH_UP = 0.01
+"""Seconds of lateness that the next request makes up for: timers are up to a few milliseconds late, a process that was
+frozen is not to answer all its backlog at once."""
+
+TIMER_LATENESS = 0.0006
+"""Seconds by which asyncio's timers are late on average, since epoll and kqueue are given whole milliseconds, rounded
+up, and waking takes a moment (measured: median 0.6 ms on Linux)."""
+
+
+async def sleep_until(deadline: float) -> None:
+    """Sleep until the event loop's clock shows this, right on average."""
+    delay = deadline - TIMER_LATENESS - asyncio.get_running_loop().time()
+    if delay > 0:
+        await asyncio.sleep(delay)
+
+
+class Pacing:
+    """Turns at the service: each takes `delay` seconds, at most `concurrency` at a time (0: unlimited), first come,
+    first served.
+
+    The wait is what the work has left of the delay. Where requests queue, one begins when the one before it should have
+    ended, so that a late timer does not add up: ten requests of 0.1 s take one second.
+    """
+
+    def __init__(self, delay: float, concurrency: int) -> None:
+        self._delay = delay
+        self._unlimited = concurrency == 0
+        self._free: deque[float] = deque([0.0] * concurrency)
+        self._waiting: deque[asyncio.Future[float]] = deque()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Hold one of the places while the work inside is done, for `delay` seconds at least."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
+        free_since = await self._take()
+        begin = max(arrived, free_since, loop.time() - MAX_CATCH_UP)
+        end = begin
+        try:
+            yield
+            end = begin + self._delay
+            await sleep_until(end)
+        finally:
+            self._give(end)
+
+    async def _take(self) -> float:
+        if self._unlimited:
+            return 0.0
+        if self._free:
+            return self._free.popleft()
+        place: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._give(place.result())
+            raise
+
+    def _give(self, free_since: float) -> None:
+        if self._unlimited:
+            return
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(free_since)
+                return
+        self._free.append(free_since)

@@ -1,0 +1,108 @@
+"""The life of a process: settings, log, health, start, ready, drain, close.
+
+The order of stopping, and why:
+
+1. not ready: whoever balances sends no new work here;
+2. no new work, drain, last report, close: the service's own context ends, innermost first;
+3. the health endpoint goes last, so that a probe sees "not ready" and not a refused connection.
+
+TERM and INT do the same. All of it is bounded by STOP_LIMIT, and a second signal ends the process at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from aiohttp import web
+
+from chassis import health_http, listener, log
+from chassis.health import Health
+from chassis.listener import ListenError
+from chassis.settings import ServiceSettings, SettingsError
+
+STOP_LIMIT = 3.2
+"""Seconds from the signal to the end: every container is to be gone within 3.5."""
+
+EXIT_FAILURE = 1
+EXIT_SETTINGS = 2
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+Service = Callable[[Settings, Health], AbstractAsyncContextManager[None]]
+"""A context that has started when it is entered; leaving it drains and closes."""
+
+
+class ServiceFailed(Exception):  # noqa: N818 - it is the end of a service, not an error of a call
+    """The service ends unsuccessfully for a reason that it has already logged."""
+
+
+def run(name: str, settings_class: type[Settings], service: Service[Settings], *conditions: str) -> int:
+    """Run a service until it is told to stop; the process's exit code.
+
+    0 after a stop, 1 when the service failed or could not start, 2 when a setting is not allowed.
+    The conditions are what the service must say of its health before it is ready.
+    """
+    try:
+        settings = settings_class.load()
+    except SettingsError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return EXIT_SETTINGS
+    log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
+    logger = log.get()
+    try:
+        asyncio.run(_live(settings, service, Health(*conditions)))
+    except ListenError as error:
+        logger.error("can't start", cause=str(error))
+        return EXIT_FAILURE
+    except TimeoutError:
+        logger.error("did not drain in time", seconds=STOP_LIMIT)
+        return EXIT_FAILURE
+    except ServiceFailed:
+        return EXIT_FAILURE
+    except Exception:
+        logger.exception("failed")
+        return EXIT_FAILURE
+    logger.info("stopped")
+    return 0
+
+
+async def _live(settings: Settings, service: Service[Settings], health: Health) -> None:
+    told = _told_to_stop()
+    async with asyncio.timeout(None) as limit, _health_endpoint(settings, health), service(settings, health):
+        health.started()
+        log.get().info("started", pace=settings.pace.value)
+        await told.wait()
+        log.get().info("stopping")
+        health.drain()
+        limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
+
+
+def _told_to_stop() -> asyncio.Event:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if told.is_set():
+            os._exit(128 + number)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return told
+
+
+@contextlib.asynccontextmanager
+async def _health_endpoint(settings: ServiceSettings, health: Health) -> AsyncIterator[None]:
+    app = web.Application()
+    health_http.add_routes(app, health)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener.listen("METRICS_PORT", settings.host, settings.metrics_port)).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,121 @@
+"""Settings read once from the environment, checked, and frozen.
+
+A settings class is a table: one field a variable, each made by one of the helpers below, so that the error for a bad
+value can say what is allowed.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+
+
+class SettingsError(Exception):
+    """A variable holds what is not allowed; whoever set it must mend it. The message is one line."""
+
+
+class Pace(StrEnum):
+    """The workshop's leisurely pace, or as fast as it goes."""
+
+    CLASSIC = "classic"
+    FULL = "full"
+
+
+class LogLevel(StrEnum):
+    """The least severe level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Lines for people, or one JSON object a line."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def whole(default: int | None, minimum: int, maximum: int, unit: str) -> Any:
+    """A field for a whole number; without a default, the pace gives it."""
+    allowed = f"a whole number from {minimum} to {maximum} ({unit})"
+    bounds: dict[str, Any] = {"ge": minimum, "le": maximum, "description": allowed}
+    return Field(**bounds) if default is None else Field(default=default, **bounds)
+
+
+def number(default: float | None, minimum: float, maximum: float, unit: str) -> Any:
+    """A field for a finite number; without a default, the pace gives it."""
+    allowed = f"a number from {minimum:g} to {maximum:g} ({unit})"
+    bounds: dict[str, Any] = {"ge": minimum, "le": maximum, "allow_inf_nan": False, "description": allowed}
+    return Field(**bounds) if default is None else Field(default=default, **bounds)
+
+
+def text(default: str, pattern: str, allowed: str) -> Any:
+    """A field for a string that matches all of a pattern."""
+    return Field(default=default, pattern=f"^(?:{pattern})$", description=allowed)
+
+
+def tcp_port(default: int) -> Any:
+    """A field for a TCP port to listen on; 0 lets the system choose."""
+    return whole(default, 0, 65_535, "TCP port, 0 for any free one")
+
+
+def one_of(default: StrEnum) -> Any:
+    """A field for one word of an enumeration."""
+    return Field(default=default, description=" or ".join(type(default)))
+
+
+def redis_url() -> Any:
+    """A field for the Redis server, with the design's name and port as its default."""
+    return text("redis://redis:6379", r"(rediss?://[^/\s]+|unix://\S+)\S*", "redis://HOST:PORT, rediss://… or unix://PATH")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {}
+    """Defaults that the pace decides: field name to value."""
+
+    pace: Pace = one_of(Pace.CLASSIC)
+    host: str = text("127.0.0.1", r"\S+", "an address to listen on")
+    instance: str = Field(
+        default_factory=socket.gethostname, pattern=r"^[\w.-]{1,63}$", description="1 to 63 of letters, digits, - . _"
+    )
+    log_level: LogLevel = one_of(LogLevel.INFO)
+    log_format: LogFormat = one_of(LogFormat.CONSOLE)
+    metrics_port: int = tcp_port(0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_pace(cls, values: dict[str, object]) -> dict[str, object]:
+        pace = values.get("pace", Pace.CLASSIC)
+        known = pace if pace in list(Pace) else Pace.CLASSIC
+        return {**cls.by_pace.get(Pace(known), {}), **values}
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings that the environment asks for.
+
+        Raises SettingsError with one line that names each bad variable, its value and what is allowed.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("; ".join(_explain(cls, detail) for detail in error.errors())) from None
+
+
+def _explain(cls: type[BaseSettings], detail: Any) -> str:
+    if not detail["loc"]:
+        return str(detail["ctx"]["error"])
+    name = str(detail["loc"][0])
+    value = _CREDENTIALS.sub("***@", str(detail["input"]))
+    return f"{name.upper()}={value!r} is not allowed: it must be {cls.model_fields[name].description}"

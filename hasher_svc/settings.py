@@ -1,0 +1,18 @@
+import os
+from collections.abc import Mapping
+from typing import ClassVar
+
+from chassis.grpc_server import GrpcServerSettings
+from chassis.settings import Pace, tcp_port
+
+
+class HasherSettings(GrpcServerSettings):
+    """What hasher can be told. At the classic pace it serves any number of requests at once, each in 0.1 s."""
+
+    by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
+        Pace.CLASSIC: {"delay": 0.1, "concurrency": 0},
+        Pace.FULL: {"delay": 0, "concurrency": os.cpu_count() or 1},
+    }
+
+    port: int = tcp_port(50_151)
+    metrics_port: int = tcp_port(9_102)
