@@ -23,7 +23,8 @@ def generate() -> None:
     GENERATED.mkdir()
     scripts = Path(sys.executable).parent
     plugins = [
-        f"--plugin={name}={shutil.which(name) or scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+        f"--plugin={name}={shutil.which(name) or scripts / name}"
+        for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
     ]
     outputs = [f"--{kind}_out={GENERATED}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     well_known = resources.files("grpc_tools") / "_proto"
@@ -39,6 +40,7 @@ class ApiBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Hatchling is about to collect the files."""
         generate()
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
 from chassis import log
-from chassis.request_decoding import Context, Continuation
+from chassis.request_decoding import Context, Continuation, Handler, StreamBehavior, UnaryBehavior
 
 
 class AccessLog(grpc.aio.ServerInterceptor):
@@ -21,9 +21,10 @@ class AccessLog(grpc.aio.ServerInterceptor):
     def __init__(self, service: str) -> None:
         self._prefix = f"/{service}/"
 
-    async def intercept_service(  # type: ignore[override]  # types-grpcio has the synchronous signature
+    async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    ) -> Handler:
+        """The method's handler, logging; None when there is no such method."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(self._prefix):
             return handler
@@ -35,68 +36,61 @@ class AccessLog(grpc.aio.ServerInterceptor):
 
 @dataclass
 class _Call:
+    """A context that logs the call when it is left, by whatever way."""
+
     method: str
     context: Context
     began: float = field(default_factory=time.monotonic)
     batches: int = 0
-    received: int = 0
-    sent: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
-    def ended(self, *, cancelled: bool) -> None:
-        code = grpc.StatusCode.CANCELLED if cancelled else self.context.code() or grpc.StatusCode.OK
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         metadata = dict(self.context.invocation_metadata() or ())
         log.get().info(
             self.method,
             peer=metadata.get("client-id") or self.context.peer(),
-            code=code.name if isinstance(code, grpc.StatusCode) else grpc.StatusCode(code).name,
+            code=self._code(error).name,
             seconds=round(time.monotonic() - self.began, 4),
             batches=self.batches,
-            bytes_in=self.received,
-            bytes_out=self.sent,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
         )
 
+    def _code(self, error: BaseException | None) -> grpc.StatusCode:
+        if error is None:
+            return grpc.StatusCode.OK
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return grpc.StatusCode.CANCELLED
+        code: Any = self.context.code()
+        return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
-def _unary(
-    method: str, behavior: Callable[[bytes, Context], Awaitable[bytes]]
-) -> Callable[[bytes, Context], Awaitable[bytes]]:
+
+def _unary(method: str, behavior: UnaryBehavior) -> Any:
     async def logged(request: bytes, context: Context) -> bytes:
-        call = _Call(method, context, batches=1, received=len(request))
-        cancelled = False
-        try:
+        with _Call(method, context, batches=1, bytes_in=len(request)) as call:
             response = await behavior(request, context)
-            call.sent = len(response)
-        except asyncio.CancelledError:
-            cancelled = True
-            raise
-        else:
+            call.bytes_out = len(response)
             return response
-        finally:
-            call.ended(cancelled=cancelled)
 
     return logged
 
 
-def _stream(
-    method: str, behavior: Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
-) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
+def _stream(method: str, behavior: StreamBehavior) -> Any:
     async def logged(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        call = _Call(method, context)
+        with _Call(method, context) as call:
 
-        async def counted() -> AsyncIterator[bytes]:
-            async for request in requests:
-                call.received += len(request)
-                yield request
+            async def counted() -> AsyncIterator[bytes]:
+                async for request in requests:
+                    call.bytes_in += len(request)
+                    yield request
 
-        cancelled = False
-        try:
             async for response in behavior(counted(), context):
                 call.batches += 1
-                call.sent += len(response)
+                call.bytes_out += len(response)
                 yield response
-        except (asyncio.CancelledError, GeneratorExit):
-            cancelled = True
-            raise
-        finally:
-            call.ended(cancelled=cancelled)
 
     return logged

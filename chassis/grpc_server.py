@@ -15,7 +15,7 @@ from chassis.access_log import AccessLog
 from chassis.health import Health
 from chassis.pacing import Pacing
 from chassis.request_decoding import RequestDecoding
-from chassis.settings import Pace, ServiceSettings, number, whole
+from chassis.settings import ServiceSettings, number, whole
 
 DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it

@@ -12,16 +12,21 @@ from google.protobuf.message import DecodeError
 
 from chassis.bad_request import BadRequestError, abort
 
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any]"]]
 Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Any
+"""A grpc.RpcMethodHandler; types-grpcio knows only those of synchronous servers."""
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+UnaryBehavior = Callable[[bytes, Context], Awaitable[bytes]]
+StreamBehavior = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
 
 
 class RequestDecoding(grpc.aio.ServerInterceptor):
     """Ends a call with INVALID_ARGUMENT when a message can't be decoded or a handler raises BadRequestError."""
 
-    async def intercept_service(  # type: ignore[override]  # types-grpcio has the synchronous signature
+    async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+    ) -> Handler:
+        """The method's handler, decoding; None when there is no such method."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -32,27 +37,26 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
         return handler
 
 
-def _decode(handler: "grpc.RpcMethodHandler[Any, Any]", raw: bytes) -> Any:
+def _decode(handler: Handler, raw: bytes) -> Any:
     try:
         return handler.request_deserializer(raw)
     except DecodeError:
         raise BadRequestError("(message)", f"{len(raw)} bytes", "a message of this method's request type") from None
 
 
-def _unary(handler: "grpc.RpcMethodHandler[Any, Any]") -> Callable[[bytes, Context], Awaitable[bytes]]:
+def _unary(handler: Handler) -> Any:
     async def behavior(raw: bytes, context: Context) -> bytes:
         try:
             response = await handler.unary_unary(_decode(handler, raw), context)
         except BadRequestError as error:
             await abort(context, error)
-        return handler.response_serializer(response)
+        serialized: bytes = handler.response_serializer(response)
+        return serialized
 
     return behavior
 
 
-def _stream(
-    handler: "grpc.RpcMethodHandler[Any, Any]",
-) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
+def _stream(handler: Handler) -> Any:
     async def decoded(raw: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for message in raw:
             yield _decode(handler, message)

@@ -74,7 +74,9 @@ def one_of(default: StrEnum) -> Any:
 
 def redis_url() -> Any:
     """A field for the Redis server, with the design's name and port as its default."""
-    return text("redis://redis:6379", r"(rediss?://[^/\s]+|unix://\S+)\S*", "redis://HOST:PORT, rediss://… or unix://PATH")
+    return text(
+        "redis://redis:6379", r"(rediss?://[^/\s]+|unix://\S+)\S*", "redis://HOST:PORT, rediss://… or unix://PATH"
+    )
 
 
 class ServiceSettings(BaseSettings):
@@ -97,9 +99,9 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_pace(cls, values: dict[str, object]) -> dict[str, object]:
-        pace = values.get("pace", Pace.CLASSIC)
-        known = pace if pace in list(Pace) else Pace.CLASSIC
-        return {**cls.by_pace.get(Pace(known), {}), **values}
+        # An unknown pace is an error of its own, and of no other field.
+        pace = next((pace for pace in Pace if pace == values.get("pace")), Pace.CLASSIC)
+        return {**cls.by_pace.get(pace, {}), **values}
 
     @classmethod
     def load(cls) -> Self:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
-DIGEST_SIZE = 32
-
 INLINE_COUNT = 512
 """Messages up to which a batch is hashed on the event loop: about 0.2 ms, no more than handing it to a thread and
 getting back costs (measured)."""

@@ -44,7 +44,9 @@ class RngService(rng_service_pb2_grpc.RngServiceServicer):
             check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
             length = request.count * request.size
             if length > MAX_BATCH_BYTES:
-                raise BadRequestError("size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}")
+                raise BadRequestError(
+                    "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
+                )
             async with self._pacing.turn():
                 response = StreamRandomBytesResponse(batch_id=request.batch_id, data=os.urandom(length))
             yield response

@@ -1,0 +1,1 @@
+"""The miner: asks rng for random bytes, hasher for their digests, counts, and reports to Redis."""

@@ -1,0 +1,25 @@
+import random
+
+FIRST = 0.01
+LAST = 2.0
+
+
+class Backoff:
+    """Growing, jittered pauses between attempts: 10 ms at first, 2 s at most (seconds)."""
+
+    def __init__(self) -> None:
+        self._next = FIRST
+
+    def pause(self) -> float:
+        """How long to wait before the next attempt, in seconds."""
+        pause, self._next = self._next, min(2 * self._next, LAST)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+
+    def slowest(self) -> float:
+        """How long to wait when trying again is unlikely to help."""
+        self._next = LAST
+        return LAST
+
+    def reset(self) -> None:
+        """The attempt succeeded."""
+        self._next = FIRST

@@ -1,0 +1,19 @@
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Messages that go through the pipeline together."""
+
+    id: int
+    """Unique within the process."""
+    count: int
+    """Messages."""
+    message_size: int
+    """Bytes a message."""
+    begun: float
+    """When work on it began, on the event loop's clock."""
+    data: bytes = b""
+    """count x message_size bytes, once rng has answered."""
+    digests: bytes = b""
+    """count x 32 bytes, once hasher has answered."""

@@ -1,0 +1,106 @@
+"""One stream to one backend: batches go out, their answers come back."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from chassis.grpc_server import SERVED_BY
+from worker_svc.batch import Batch
+from worker_svc.step import Step
+
+
+class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC's own status is no error class either
+    """A stream ended other than OK with nothing unanswered. Its batches may be asked again on another."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+        self.details = details
+
+
+class BatchStream:
+    """Asks for batches on one gRPC stream and matches the answers by batch id."""
+
+    def __init__(self, call: "grpc.aio.StreamStreamCall[Any, Any]", step: Step) -> None:
+        self._call = call
+        self._step = step
+        self.owed: dict[int, Batch] = {}
+        """Asked for and not answered, by id."""
+        self.backend: str | None = None
+        """Who serves it, once that is known."""
+        self._unsent: deque[Any] = deque()
+        self._to_send = asyncio.Event()
+        self._closing = False
+
+    def ask(self, batch: Batch) -> None:
+        """Send the request for a batch as soon as the stream takes it."""
+        self.owed[batch.id] = batch
+        self._unsent.append(self._step.request(batch))
+        self._to_send.set()
+
+    def half_close(self) -> None:
+        """Ask for nothing more; the stream ends when what it owes is answered. One that never opened is cancelled."""
+        self._closing = True
+        self._to_send.set()
+        if self.backend is None:
+            self._call.cancel()
+
+    async def run(
+        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch], None]
+    ) -> None:
+        """Serve the stream until it ends: return when that was asked for and nothing is owed.
+
+        Raises StreamBroken at any other end.
+        """
+        writer = asyncio.create_task(self._write())
+        try:
+            await self._read(on_open, on_answer)
+        except grpc.aio.AioRpcError as error:
+            raise StreamBroken(error.code(), error.details() or "") from None
+        except asyncio.CancelledError:
+            # grpc.aio reports a call that was cancelled from here in the same way as a task that is.
+            if not self._closing or self.owed:
+                raise
+        finally:
+            writer.cancel()
+            self._call.cancel()
+
+    async def _read(
+        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch], None]
+    ) -> None:
+        for key, value in await self._call.initial_metadata():
+            if key == SERVED_BY:
+                self.backend = str(value)
+        if self.backend is not None:
+            on_open(self)
+        async for response in self._call:
+            batch = self.owed.pop(response.batch_id, None)
+            if batch is None:
+                raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {response.batch_id}")
+            if not self._step.answer(batch, response):
+                self.owed[batch.id] = batch
+                raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer of the wrong length to batch {batch.id}")
+            on_answer(self, batch)
+        code = await self._call.code()
+        if code is not grpc.StatusCode.OK:
+            raise StreamBroken(code, await self._call.details() or "")
+        if self.backend is None:
+            raise StreamBroken(grpc.StatusCode.INTERNAL, f"the server did not name itself in {SERVED_BY}")
+        if self.owed or not self._closing:
+            raise StreamBroken(code, f"ended by the server with {len(self.owed)} batches unanswered")
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                while self._unsent:
+                    await self._call.write(self._unsent.popleft())
+                if self._closing:
+                    await self._call.done_writing()
+                    return
+                self._to_send.clear()
+                await self._to_send.wait()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended, and whoever reads it is told how

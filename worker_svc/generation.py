@@ -1,0 +1,135 @@
+"""One channel and the streams opened on it, which live together and end together.
+
+A new channel asks DNS again, and with equal arguments it reuses the connections there are.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+import grpc
+
+from worker_svc.backoff import Backoff
+from worker_svc.batch import Batch
+from worker_svc.batch_stream import BatchStream, StreamBroken
+
+READY_LIMIT = 1.0
+"""Seconds in which a new channel must have a backend; otherwise the generation before it goes on."""
+
+SETTLING_TIME = 0.2
+"""Seconds from the first backend's being ready to the others': streams opened at once all land on the first."""
+
+OPEN_LIMIT = 0.5
+"""Seconds in which a server is expected to name itself on a new stream; more is left for later."""
+
+STREAMS_A_BACKEND = 2
+"""While one stream's batch is worked on, the next one's travels. It also lets a pool see that it knows all backends:
+round robin has come round to each of them again."""
+
+DRAIN_LIMIT = 30.0
+"""Seconds in which an ended generation is to be answered what it is owed. Far longer than the longest honest queue: a
+hundred classic workers on one serial rng wait 10 s each."""
+
+HOPELESS = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED}
+)
+"""Ends that asking again can't mend."""
+
+
+class Owner(Protocol):
+    """Whoever has batches to ask for; what a generation tells it."""
+
+    def opened(self, stream: BatchStream) -> None:
+        """A stream takes batches from now on, and its backend is known."""
+
+    def answered(self, stream: BatchStream, batch: Batch) -> None:
+        """A batch is done."""
+
+    def retired(self, stream: BatchStream) -> None:
+        """A stream takes no more batches, and ends when it is answered."""
+
+    def ended(self, stream: BatchStream, broken: StreamBroken | None) -> None:
+        """A stream is over; what it still owes must be asked for again."""
+
+
+class Generation:
+    """Opens streams until it has two a backend, keeps that many until it is retired, then lets them end."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, open_stream: Callable[[grpc.aio.Channel], BatchStream], owner: Owner
+    ) -> None:
+        self._channel = channel
+        self._open_stream = open_stream
+        self._owner = owner
+        self._streams: set[BatchStream] = set()
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._retired = asyncio.Event()
+
+    async def open(self, limit: int) -> None:
+        """Wait for a backend and open streams, at most this many.
+
+        Raises TimeoutError when no backend is ready in time, or none of them opens a stream.
+        """
+        async with asyncio.timeout(READY_LIMIT):
+            await self._channel.channel_ready()
+        await asyncio.sleep(SETTLING_TIME)
+        backends: set[str | None] = set()
+        while len(self._keepers) < min(limit, STREAMS_A_BACKEND * max(len(backends), 1)):
+            opened: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+            self._keepers.add(asyncio.create_task(self._keep(opened)))
+            try:
+                async with asyncio.timeout(OPEN_LIMIT):
+                    backends.add(await opened)
+            except TimeoutError:
+                if not backends:
+                    raise
+                return
+
+    async def _keep(self, opened: "asyncio.Future[str | None]") -> None:
+        """Have one stream open, again after each break, until the generation is retired."""
+        backoff = Backoff()
+
+        def on_open(stream: BatchStream) -> None:
+            if not opened.done():
+                opened.set_result(stream.backend)
+            if self._retired.is_set():
+                return
+            self._owner.opened(stream)
+
+        def on_answer(stream: BatchStream, batch: Batch) -> None:
+            backoff.reset()
+            self._owner.answered(stream, batch)
+
+        while not self._retired.is_set():
+            stream = self._open_stream(self._channel)
+            self._streams.add(stream)
+            broken: StreamBroken | None = None
+            try:
+                await stream.run(on_open, on_answer)
+            except StreamBroken as error:
+                broken = error
+            finally:
+                self._streams.discard(stream)
+                self._owner.ended(stream, broken)
+            if broken is not None:
+                pause = backoff.slowest() if broken.code in HOPELESS else backoff.pause()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._retired.wait(), pause)
+
+    def retire(self) -> None:
+        """Open no more streams, and half-close those there are."""
+        self._retired.set()
+        for stream in self._streams:
+            self._owner.retired(stream)
+            stream.half_close()
+
+    async def drain(self, limit: float) -> None:
+        """Wait until the last stream has ended, for `limit` seconds at most, and close the channel."""
+        self.retire()
+        if self._keepers:
+            _, late = await asyncio.wait(self._keepers, timeout=limit)
+            for keeper in late:
+                keeper.cancel()
+            await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._channel.close()

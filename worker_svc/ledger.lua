@@ -1,0 +1,71 @@
+-- Takes one report, atomically and once. Answers with the sequence number that Redis holds for this worker, and with the
+-- number of coins in the wallet.
+--
+-- KEYS: hashes, coins, wallet, reports, totals, worker:<id>
+-- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
+--       batch_size, pace, wallet limit, then digest and message of each coin for the wallet
+
+local BUCKET_SECONDS = 10
+local TOTALS_SECONDS = 3600
+local REPORTS_SECONDS = 900
+local WORKER_SECONDS = 3600
+
+-- What fails on a key of another type comes before the first write: Redis does not undo a script's writes.
+local held = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0)
+local coins_kept = redis.call('HLEN', KEYS[3])
+local buckets = redis.call('HLEN', KEYS[5])
+redis.call('XLEN', KEYS[4])
+
+local sequence, oldest = tonumber(ARGV[3]), tonumber(ARGV[4])
+local seen = sequence <= held
+-- Redis is behind when it holds less than the worker was told: it was restored from an older state. The worker sends
+-- what is missing, as far as it still has it.
+local behind = sequence > held + 1 and held + 1 >= oldest
+if seen or behind then
+  return {held, coins_kept}
+end
+
+redis.call('INCRBY', KEYS[1], ARGV[5])
+redis.call('INCRBY', KEYS[2], ARGV[6])
+redis.call('HSET', KEYS[6], 'sequence', ARGV[3])
+redis.call('EXPIRE', KEYS[6], WORKER_SECONDS)
+
+local room = tonumber(ARGV[11]) - coins_kept
+local last = math.min(#ARGV, 11 + 2 * room)
+if last > 12 then
+  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 12, last))
+end
+
+local now = tonumber(redis.call('TIME')[1])
+redis.call('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
+  'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
+  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10])
+
+-- Spread the hashes evenly over the interval's ten-second buckets.
+local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]), tonumber(ARGV[8])
+if hashes > 0 then
+  local width = BUCKET_SECONDS * 1000000
+  local final = math.floor(end_us / width)
+  begin_us = math.max(begin_us, (final - TOTALS_SECONDS / BUCKET_SECONDS) * width)
+  local span = end_us - begin_us
+  for bucket = math.floor(begin_us / width), final do
+    local share = bucket == final and 1 or 0
+    if span > 0 then
+      share = (math.min(end_us, (bucket + 1) * width) - math.max(begin_us, bucket * width)) / span
+    end
+    if share > 0 then
+      redis.call('HINCRBYFLOAT', KEYS[5], string.format('%d', bucket * BUCKET_SECONDS),
+        string.format('%.17g', hashes * share))
+    end
+  end
+  if buckets > TOTALS_SECONDS / BUCKET_SECONDS then
+    for _, bucket in ipairs(redis.call('HKEYS', KEYS[5])) do
+      local start = tonumber(bucket)
+      if not start or math.abs(now - start) > TOTALS_SECONDS then
+        redis.call('HDEL', KEYS[5], bucket)
+      end
+    end
+  end
+end
+
+return {sequence, coins_kept}

@@ -1,0 +1,140 @@
+"""Reports to Redis: each is counted once, whatever happens to the connection or to Redis."""
+
+import asyncio
+import time
+from collections import deque
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from chassis import log
+from chassis.log_limit import LogLimit
+from worker_svc.backoff import Backoff
+from worker_svc.report import Report
+from worker_svc.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from redis.commands.core import AsyncScript
+
+MAX_UNACKNOWLEDGED = 60
+"""Reports that queue up while Redis is away, one a second; then mining waits."""
+
+KEPT_SECONDS = 10.0
+"""How long acknowledged reports are kept: what Redis may have lost when it was restored from an older state."""
+
+ANSWER_LIMIT = 2.0
+"""Seconds in which Redis must accept a connection, or answer."""
+
+
+class Ledger:
+    """Sends reports in the order of their sequence numbers, again until they are acknowledged."""
+
+    def __init__(self, settings: WorkerSettings, worker_id: str) -> None:
+        self._settings = settings
+        self._worker_id = worker_id
+        self._redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=ANSWER_LIMIT,
+            socket_connect_timeout=ANSWER_LIMIT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        script = resources.files(__package__).joinpath("ledger.lua").read_text()
+        self._script: AsyncScript = self._redis.register_script(script)
+        self._reports: deque[tuple[Report, float, float]] = deque()
+        """With the moments they were made, on the monotonic clock and on the wall clock."""
+        self._acknowledged = 0
+        self._news = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._coins_kept = 0
+        self._failures = LogLimit(5.0)
+        self._log = log.get(to="redis")
+
+    @property
+    def unreported_hashes(self) -> int:
+        """Hashes in reports that Redis has not acknowledged."""
+        return sum(report.hashes for report, _, _ in self._reports if report.sequence > self._acknowledged)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more reports should be made until Redis has taken some."""
+        return sum(report.sequence > self._acknowledged for report, _, _ in self._reports) >= MAX_UNACKNOWLEDGED
+
+    @property
+    def wallet_open(self) -> bool:
+        """Whether the wallet, as last seen, has room."""
+        return self._coins_kept < self._settings.wallet_limit
+
+    def add(self, report: Report) -> None:
+        """Have a report sent."""
+        self._reports.append((report, time.monotonic(), time.time()))
+        self._settled.clear()
+        self._news.set()
+
+    async def run(self) -> None:
+        """Send reports as they come, until cancelled."""
+        backoff = Backoff()
+        while True:
+            self._forget()
+            report = self._next()
+            if report is None:
+                self._settled.set()
+                self._news.clear()
+                await self._news.wait()
+                continue
+            try:
+                await self._send(report)
+                backoff.reset()
+            except (RedisError, OSError, TimeoutError) as error:
+                self._say_failed(error)
+                await asyncio.sleep(backoff.pause())
+
+    def _next(self) -> Report | None:
+        return next((report for report, _, _ in self._reports if report.sequence > self._acknowledged), None)
+
+    def _forget(self) -> None:
+        # Both clocks: after a machine has slept, the monotonic one of some systems does not know of it.
+        monotonic, wall = time.monotonic(), time.time()
+        while self._reports:
+            report, made, made_wall = self._reports[0]
+            age = max(monotonic - made, wall - made_wall)
+            if report.sequence > self._acknowledged or age <= KEPT_SECONDS:
+                return
+            self._reports.popleft()
+
+    async def _send(self, report: Report) -> None:
+        settings = self._settings
+        oldest = self._reports[0][0].sequence
+        coins = [part for coin in report.wallet for part in coin]
+        held, self._coins_kept = await self._script(
+            keys=["hashes", "coins", "wallet", "reports", "totals", f"worker:{self._worker_id}"],
+            args=[
+                *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
+                *(report.begin_us, report.end_us, settings.batch_size, settings.pace.value, settings.wallet_limit),
+                *coins,
+            ],
+        )
+        if held < self._acknowledged:
+            self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
+        self._acknowledged = held
+
+    def _say_failed(self, error: Exception) -> None:
+        if self._failures.held_back() is not None:
+            self._log.warning("redis is away, reports wait", cause=str(error), hashes=self.unreported_hashes)
+
+    async def settle(self, limit: float) -> bool:
+        """Wait until all reports are acknowledged, for `limit` seconds at most; whether they are."""
+        try:
+            async with asyncio.timeout(limit):
+                await self._settled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._redis.aclose()

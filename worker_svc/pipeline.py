@@ -1,0 +1,109 @@
+"""The way of a batch: wanted, random, hashed, counted."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from chassis.pacing import WAKING_TIME
+from worker_svc.batch import Batch
+
+
+class Asker(Protocol):
+    """Has one step of a batch done."""
+
+    on_answer: Callable[[Batch], None]
+    """Whom to give the answered batches."""
+
+    def submit(self, batch: Batch) -> None:
+        """Have a batch answered."""
+
+
+class Pipeline:
+    """Keeps a window of batches in flight: a slow step fills the window and so slows the one before it."""
+
+    def __init__(  # noqa: PLR0913 - one a setting
+        self,
+        rng: Asker,
+        hasher: Asker,
+        *,
+        batch_size: int,
+        message_size: int,
+        window: int,
+        delay: float,
+        on_begin: Callable[[float], None],
+        on_done: Callable[[Batch, float], None],
+    ) -> None:
+        """A pipeline that holds `window` batches; each of them waits `delay` seconds before it asks for anything."""
+        self._rng = rng
+        self._rng.on_answer = self._random_done
+        self._hasher = hasher
+        self._hasher.on_answer = self._hash_done
+        self._batch_size = batch_size
+        self._message_size = message_size
+        self._window = window
+        self._delay = delay
+        self._on_begin = on_begin
+        self._on_done = on_done
+        self._loop = asyncio.get_running_loop()
+        self._in_flight: dict[int, Batch] = {}
+        self._delayed: dict[int, asyncio.TimerHandle] = {}
+        self._last_id = 0
+        self._running = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest batch in flight began, on the event loop's clock."""
+        return next((batch.begun for batch in self._in_flight.values()), None)
+
+    def resume(self) -> None:
+        """Begin batches until the window is full, and a new one for each that is done."""
+        self._running = True
+        while len(self._in_flight) < self._window:
+            self._begin(self._loop.time())
+
+    def pause(self) -> None:
+        """Begin no more batches; those in flight go on."""
+        self._running = False
+
+    def _begin(self, now: float) -> None:
+        self._last_id += 1
+        batch = Batch(self._last_id, self._batch_size, self._message_size, now)
+        self._in_flight[batch.id] = batch
+        self._empty.clear()
+        self._on_begin(now)
+        if self._delay:
+            due = now + self._delay - WAKING_TIME
+            self._delayed[batch.id] = self._loop.call_at(due, self._ask_random, batch)
+        else:
+            self._rng.submit(batch)
+
+    def _ask_random(self, batch: Batch) -> None:
+        del self._delayed[batch.id]
+        self._rng.submit(batch)
+
+    def _random_done(self, batch: Batch) -> None:
+        """The batch has its random bytes."""
+        self._hasher.submit(batch)
+
+    def _hash_done(self, batch: Batch) -> None:
+        """The batch has its digests: count it, once, and begin another in its place."""
+        if self._in_flight.pop(batch.id, None) is None:
+            return
+        now = self._loop.time()
+        self._on_done(batch, now)
+        if self._running:
+            self._begin(now)
+        elif not self._in_flight:
+            self._empty.set()
+
+    async def drain(self) -> None:
+        """Begin nothing more, and wait until what has been asked for is counted."""
+        self._running = False
+        for batch_id, timer in self._delayed.items():
+            timer.cancel()
+            del self._in_flight[batch_id]
+        self._delayed.clear()
+        if self._in_flight:
+            await self._empty.wait()

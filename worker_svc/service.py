@@ -1,0 +1,142 @@
+"""The worker put together, and its order of stopping: drain the pipeline, last report, close."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+from chassis import log
+from chassis.health import Health
+from chassis.process import ServiceFailed
+from worker_svc import step
+from worker_svc.coins import CoinFinder
+from worker_svc.ledger import Ledger
+from worker_svc.pipeline import Pipeline
+from worker_svc.settings import WorkerSettings
+from worker_svc.stream_pool import StreamPool
+from worker_svc.tally import Tally
+
+DRAIN_LIMIT = 1.6
+"""Seconds for batches in flight. Ten classic workers on one serial rng wait one second each."""
+
+REPORT_LIMIT = 1.0
+"""Seconds for the last report."""
+
+CLOSE_LIMIT = 0.3
+"""Seconds for the streams to end once nothing is owed."""
+
+
+class Worker:
+    """One worker: two pools, the pipeline through them, the tally and the ledger."""
+
+    def __init__(self, settings: WorkerSettings, health: Health) -> None:
+        self._settings = settings
+        self._health = health
+        self._id = f"{settings.instance}-{secrets.token_hex(4)}"
+        self._log = log.get()
+        self._tally = Tally(CoinFinder(settings.difficulty_bits))
+        self._ledger = Ledger(settings, self._id)
+        self._pools = {
+            pool_step.name: StreamPool(
+                pool_step,
+                target,
+                client_id=self._id,
+                streams=settings.streams,
+                window=settings.bounded_window,
+                generation=settings.generation,
+                on_backends=self._look_at_backends,
+            )
+            for pool_step, target in ((step.RANDOM, settings.rng_target), (step.HASH, settings.hasher_target))
+        }
+        self._pipeline = Pipeline(
+            self._pools[step.RANDOM.name],
+            self._pools[step.HASH.name],
+            batch_size=settings.batch_size,
+            message_size=settings.message_size,
+            window=settings.bounded_window,
+            delay=settings.delay,
+            on_begin=self._tally.begin,
+            on_done=self._tally.count,
+        )
+        self._connected = asyncio.Event()
+
+    def _look_at_backends(self) -> None:
+        for name, pool in self._pools.items():
+            self._health.set(name, met=bool(pool.backends))
+        if all(pool.backends for pool in self._pools.values()):
+            self._connected.set()
+
+    async def run(self) -> None:
+        """Mine and report until cancelled or, which is a defect, until one of the parts fails."""
+        async with asyncio.TaskGroup() as tasks:
+            for pool in self._pools.values():
+                tasks.create_task(pool.run())
+            tasks.create_task(self._mine())
+
+    async def send_reports(self) -> None:
+        """Send reports until cancelled."""
+        await self._ledger.run()
+
+    async def _mine(self) -> None:
+        await self._connected.wait()
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if self._ledger.full:
+                self._pipeline.pause()
+            else:
+                self._pipeline.resume()
+            due = max(due + self._settings.report_interval, loop.time())
+            await asyncio.sleep(due - loop.time())
+            self._report()
+
+    def _report(self) -> None:
+        if self._ledger.full:
+            return
+        self._tally.wallet_open = self._ledger.wallet_open
+        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest)
+        if report is not None:
+            self._log.info(f"{report.hashes} units of work done", coins=report.coins)
+            self._ledger.add(report)
+
+    async def drain(self) -> None:
+        """Count what is in flight; what is not answered in time is dropped, uncounted."""
+        try:
+            async with asyncio.timeout(DRAIN_LIMIT):
+                await self._pipeline.drain()
+        except TimeoutError:
+            self._log.warning("batches unanswered, not counted", seconds=DRAIN_LIMIT)
+
+    async def report_last(self) -> bool:
+        """Report what is left; False, said in the log, when Redis did not take it."""
+        self._report()
+        if await self._ledger.settle(REPORT_LIMIT):
+            return True
+        self._log.error("hashes could not be reported", hashes=self._ledger.unreported_hashes)
+        return False
+
+    async def close(self) -> None:
+        """End the streams and the connection to Redis."""
+        await asyncio.gather(*(pool.close(CLOSE_LIMIT) for pool in self._pools.values()))
+        await self._ledger.close()
+
+
+@contextlib.asynccontextmanager
+async def worker(settings: WorkerSettings, health: Health) -> AsyncIterator[None]:
+    """The service, from the first attempt to reach the others to the last report.
+
+    Raises ServiceFailed after stopping when hashes could not be reported.
+    """
+    miner = Worker(settings, health)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(miner.run())
+        reporting = tasks.create_task(miner.send_reports())
+        yield
+        await miner.drain()
+        running.cancel()
+        all_reported = await miner.report_last()
+        reporting.cancel()
+        await asyncio.wait((running, reporting))
+        await miner.close()
+    if not all_reported:
+        raise ServiceFailed("worker")

@@ -1,0 +1,59 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
+
+from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.settings import Pace, ServiceSettings, number, redis_url, tcp_port, text, whole
+
+_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
+_PORT = r":\d{1,5}"
+_TARGET = (
+    rf"dns:(?://(?:{_HOST}(?:{_PORT})?)?/)?{_HOST}{_PORT}"
+    rf"|ipv[46]:{_HOST}{_PORT}(?:,{_HOST}{_PORT})*"
+    r"|unix:[^,\s]+"
+)
+
+MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
+"""Random bytes that all batches in flight may hold together."""
+
+
+def _target(default: str) -> Any:
+    return text(default, _TARGET, "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052")
+
+
+class WorkerSettings(ServiceSettings):
+    """What worker can be told. At the classic pace it has one batch of one hash in flight and waits 0.1 s each time."""
+
+    by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
+        Pace.CLASSIC: {"delay": 0.1, "batch_size": 1, "window": 1},
+        Pace.FULL: {"delay": 0, "batch_size": 4_096, "window": 8},
+    }
+
+    metrics_port: int = tcp_port(9_103)
+    rng_target: str = _target("dns:///rng:50051")
+    hasher_target: str = _target("dns:///hasher:50151")
+    redis_url: str = redis_url()
+    batch_size: int = whole(None, 1, MAX_BATCH_COUNT, "messages a batch")
+    message_size: int = whole(32, 1, MAX_BATCH_BYTES, "bytes a message")
+    window: int = whole(None, 1, 4_096, "batches in flight")
+    streams: int = whole(64, 1, 1_024, "streams a service")
+    generation: float = number(1.8, 0.5, 3_600, "seconds a stream lives")
+    delay: float = number(None, 0, 60, "seconds of waiting a batch")
+    report_interval: float = number(1, 0.1, 60, "seconds")
+    difficulty_bits: int = whole(4, 1, 256, "leading zero bits of a coin")
+    wallet_limit: int = whole(100_000, 0, 10_000_000, "coins kept")
+
+    @model_validator(mode="after")
+    def _check_batch_bytes(self) -> Self:
+        if self.batch_size * self.message_size > MAX_BATCH_BYTES:
+            raise ValueError(
+                f"BATCH_SIZE={self.batch_size} x MESSAGE_SIZE={self.message_size} is not allowed: "
+                f"a batch must be at most {MAX_BATCH_BYTES} bytes"
+            )
+        return self
+
+    @property
+    def bounded_window(self) -> int:
+        """Batches in flight, as many of the window as the bytes allow."""
+        return min(self.window, MAX_IN_FLIGHT_BYTES // (self.batch_size * self.message_size))

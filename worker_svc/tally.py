@@ -1,0 +1,93 @@
+"""Counting finished batches, and the interval that each count took.
+
+An interval runs from the last batch counted in the report before to the last one counted in this report, so that hashes
+over time is the true speed, whatever the moment at which a report is made.
+"""
+
+import time
+
+from chassis.limits import DIGEST_SIZE
+from worker_svc.batch import Batch
+from worker_svc.coins import CoinFinder
+from worker_svc.report import Report
+
+QUIET_LIMIT = 3.0
+"""Seconds without a batch that a report leaves unclaimed, for a batch may still be under way that took them all."""
+
+MAX_WALLET_COINS = 1_000
+"""Coins a report carries to the wallet; at full pace hundreds of thousands a second are found."""
+
+MAX_WALLET_BYTES = 1024 * 1024
+"""Hashed bytes a report carries to the wallet, for messages can be long."""
+
+
+class Tally:
+    """Counts batches between two reports. Times are of the event loop's clock, in seconds."""
+
+    def __init__(self, finder: CoinFinder, clock_offset: float | None = None) -> None:
+        """Take the offset of the wall clock to the monotonic one, once, unless it is given."""
+        self._finder = finder
+        self._clock_offset = time.time() - time.monotonic() if clock_offset is None else clock_offset
+        self._previous_end: float | None = None
+        self._end = 0.0
+        self._sequence = 0
+        self._batches = 0
+        self._hashes = 0
+        self._coins = 0
+        self._wallet: list[tuple[str, bytes]] = []
+        self._wallet_bytes = 0
+        self.wallet_open = True
+        """Whether coins are still collected for the wallet; they are counted either way."""
+
+    def begin(self, now: float) -> None:
+        """The first batch begins: the first interval runs from here."""
+        if self._previous_end is None:
+            self._previous_end = now
+
+    def count(self, batch: Batch, now: float) -> None:
+        """A batch with its digests, counted once."""
+        self._end = now
+        self._batches += 1
+        self._hashes += batch.count
+        self._coins += self._finder.count(batch.digests)
+        if self.wallet_open:
+            self._collect(batch)
+
+    def _collect(self, batch: Batch) -> None:
+        for position in self._finder.positions(batch.digests):
+            full = self._wallet_bytes + batch.message_size > MAX_WALLET_BYTES
+            if full or len(self._wallet) >= MAX_WALLET_COINS:
+                return
+            digest = batch.digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
+            message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
+            self._wallet.append((digest.hex(), message))
+            self._wallet_bytes += len(message)
+
+    def report(self, now: float, oldest: float | None) -> Report | None:
+        """Everything since the last report; None before work has begun.
+
+        The oldest is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
+        """
+        if self._previous_end is None:
+            return None
+        begin, end = self._previous_end, self._previous_end
+        if self._batches:
+            end = self._end
+        elif now - begin >= QUIET_LIMIT:
+            end = max(begin, now if oldest is None else oldest)
+        self._sequence += 1
+        report = Report(
+            sequence=self._sequence,
+            hashes=self._hashes,
+            coins=self._coins,
+            wallet=tuple(self._wallet),
+            begin_us=self._wall_us(begin),
+            end_us=self._wall_us(end),
+        )
+        self._previous_end = end
+        self._batches = self._hashes = self._coins = self._wallet_bytes = 0
+        self._wallet = []
+        return report
+
+    def _wall_us(self, moment: float) -> int:
+        return round((moment + self._clock_offset) * 1e6)
