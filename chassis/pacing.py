@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-MAX_CATCH_UP = 0.01
+MAX_CATCH_UP = 0.1
 """Seconds of lateness that the next request makes up for: timers are up to a few milliseconds late, a process that was
 frozen is not to answer all its backlog at once."""
 
@@ -27,7 +27,7 @@ class Pacing:
     first served.
 
     The wait is what the work has left of the delay. Where requests queue, one begins when the one before it should have
-    ended, so that a late timer does not add up: ten requests of 0.1 s take one second.
+    ended, so that a late timer does not add up: ten requests of 0.1 s take one second. Who gives up makes room at once.
     """
 
     def __init__(self, delay: float, concurrency: int) -> None:
@@ -48,6 +48,9 @@ class Pacing:
             yield
             end = begin + self._delay
             await sleep_until(end)
+        except BaseException:
+            end = min(end, loop.time())
+            raise
         finally:
             self._give(end)
 

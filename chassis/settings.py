@@ -13,7 +13,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_CREDENTIALS = re.compile(r"^(\w+://)?.*@", re.DOTALL)
+_PASSWORD_OPTION = re.compile(r"(?<=password=)[^&]*")
+
+_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
+_PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4})"
+_REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{_HOST}(?::{_PORT})?(?:/[0-9]*)?(?:\?\S*)?|unix://\S+"
 
 
 class SettingsError(Exception):
@@ -74,9 +79,7 @@ def one_of(default: StrEnum) -> Any:
 
 def redis_url() -> Any:
     """A field for the Redis server, with the design's name and port as its default."""
-    return text(
-        "redis://redis:6379", r"(rediss?://[^/\s]+|unix://\S+)\S*", "redis://HOST:PORT, rediss://… or unix://PATH"
-    )
+    return text("redis://redis:6379", _REDIS_URL, "redis://HOST:PORT, rediss://… or unix://PATH")
 
 
 class ServiceSettings(BaseSettings):
@@ -90,7 +93,9 @@ class ServiceSettings(BaseSettings):
     pace: Pace = one_of(Pace.CLASSIC)
     host: str = text("127.0.0.1", r"\S+", "an address to listen on")
     instance: str = Field(
-        default_factory=socket.gethostname, pattern=r"^[\w.-]{1,63}$", description="1 to 63 of letters, digits, - . _"
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9_.-]{1,63}$",  # metadata is ASCII, and \w is not
+        description="1 to 63 of the letters A to Z, digits, - . _",
     )
     log_level: LogLevel = one_of(LogLevel.INFO)
     log_format: LogFormat = one_of(LogFormat.CONSOLE)
@@ -119,5 +124,5 @@ def _explain(cls: type[BaseSettings], detail: Any) -> str:
     if not detail["loc"]:
         return str(detail["ctx"]["error"])
     name = str(detail["loc"][0])
-    value = _CREDENTIALS.sub("***@", str(detail["input"]))
+    value = _PASSWORD_OPTION.sub("***", _CREDENTIALS.sub(r"\1***@", str(detail["input"])))
     return f"{name.upper()}={value!r} is not allowed: it must be {cls.model_fields[name].description}"

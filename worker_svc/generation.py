@@ -40,8 +40,8 @@ HOPELESS = frozenset(
 class Owner(Protocol):
     """Whoever has batches to ask for; what a generation tells it."""
 
-    def opened(self, stream: BatchStream) -> None:
-        """A stream takes batches from now on, and its backend is known."""
+    def opened(self, *streams: BatchStream) -> None:
+        """These take batches from now on, and their backends are known."""
 
     def answered(self, stream: BatchStream, batch: Batch) -> None:
         """A batch is done."""
@@ -64,16 +64,24 @@ class Generation:
         self._owner = owner
         self._streams: set[BatchStream] = set()
         self._keepers: set[asyncio.Task[None]] = set()
+        self._standing_by: list[BatchStream] | None = []
+        """Open streams that must not take batches yet; None once all do."""
         self._retired = asyncio.Event()
 
     async def open(self, limit: int) -> None:
-        """Wait for a backend and open streams, at most this many.
+        """Wait for a backend and open streams, at most this many; they take batches once all of them are open.
 
         Raises TimeoutError when no backend is ready in time, or none of them opens a stream.
         """
         async with asyncio.timeout(READY_LIMIT):
             await self._channel.channel_ready()
         await asyncio.sleep(SETTLING_TIME)
+        await self._grow(limit)
+        # All at once: the first one alone would be given everything that waits.
+        streams, self._standing_by = self._standing_by or [], None
+        self._owner.opened(*streams)
+
+    async def _grow(self, limit: int) -> None:
         backends: set[str | None] = set()
         while len(self._keepers) < min(limit, STREAMS_A_BACKEND * max(len(backends), 1)):
             opened: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
@@ -93,9 +101,10 @@ class Generation:
         def on_open(stream: BatchStream) -> None:
             if not opened.done():
                 opened.set_result(stream.backend)
-            if self._retired.is_set():
-                return
-            self._owner.opened(stream)
+            if self._standing_by is not None:
+                self._standing_by.append(stream)
+            elif not self._retired.is_set():
+                self._owner.opened(stream)
 
         def on_answer(stream: BatchStream, batch: Batch) -> None:
             backoff.reset()
@@ -111,6 +120,8 @@ class Generation:
                 broken = error
             finally:
                 self._streams.discard(stream)
+                if self._standing_by and stream in self._standing_by:
+                    self._standing_by.remove(stream)
                 self._owner.ended(stream, broken)
             if broken is not None:
                 pause = backoff.slowest() if broken.code in HOPELESS else backoff.pause()

@@ -97,12 +97,12 @@ class StreamPool:
                     chosen = (rank, stream)
         return chosen[1] if chosen else None
 
-    def opened(self, stream: BatchStream) -> None:
-        """Give the stream its share of the batches."""
-        name = stream.backend or ""
-        backend = self._backends.setdefault(name, Backend(name))
-        backend.streams.append(stream)
-        self._open_streams += 1
+    def opened(self, *streams: BatchStream) -> None:
+        """Give these streams their share of the batches."""
+        for stream in streams:
+            name = stream.backend or ""
+            self._backends.setdefault(name, Backend(name)).streams.append(stream)
+        self._open_streams += len(streams)
         self._dispatch()
 
     def answered(self, stream: BatchStream, batch: Batch) -> None:
@@ -117,11 +117,11 @@ class StreamPool:
         self._withdraw(stream)
         if broken is not None:
             self._say_broken(stream, broken)
-        if stream.backend is not None:
-            backend = self._backends[stream.backend]
+        backend = self._backends.get(stream.backend or "")
+        if backend is not None:
             backend.owed -= len(stream.owed)
             if not backend.owed and not backend.streams:
-                del self._backends[stream.backend]
+                del self._backends[backend.name]
         self._waiting.extendleft(reversed(stream.owed.values()))
         self._dispatch()
         self._say_backends()

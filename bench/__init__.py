@@ -1,0 +1,1 @@
+"""Throughput, compared in one run: figures of one machine mean little alone, their ratios more."""

@@ -1,0 +1,213 @@
+"""The ledger against a real server."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from support.redis_server import RedisServer
+
+from worker_svc.ledger import MAX_UNACKNOWLEDGED, Ledger
+from worker_svc.report import Report
+from worker_svc.settings import WorkerSettings
+
+SECOND_US = 1_000_000
+NOW_US = 1_700_000_005 * SECOND_US
+
+
+def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = NOW_US, **changes: Any) -> Report:
+    values = {"wallet": (), "end_us": begin_us + SECOND_US, **changes}
+    return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, **values)
+
+
+@asynccontextmanager
+async def ledger(redis: RedisServer, worker_id: str = "w-1", **settings: Any) -> AsyncIterator[Ledger]:
+    made = Ledger(WorkerSettings(redis_url=redis.url, instance="w", **settings), worker_id)
+    sending = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await made.close()
+
+
+async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        made.add(report(1, hashes=5, coins=2, wallet=(("ab", b"\x00x"), ("cd", b"y"))))
+        assert await made.settle(2)
+    client = redis.client()
+    assert (client.get("hashes"), client.get("coins"), client.hget("wallet", "cd")) == ("5", "2", "y")
+    [(_, entry)] = client.xrange("reports")
+    assert entry == {
+        "worker": "w-1", "instance": "w", "sequence": "1", "hashes": "5", "coins": "2", "begin_us": str(NOW_US),
+        "end_us": str(NOW_US + SECOND_US), "batch_size": "1", "pace": "classic",
+    }  # fmt: skip
+    assert client.hget("worker:w-1", "sequence") == "1"
+    assert 0 < int(client.ttl("worker:w-1")) <= 3600
+
+
+async def test_a_report_sent_twice_is_counted_once(redis: RedisServer) -> None:
+    """As when its answer was lost."""
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await made.settle(2)
+        made._acknowledged = 0
+        made.add(report(2))
+        await made.settle(2)
+    assert redis.client().get("hashes") == "20"
+    assert redis.client().xlen("reports") == 2
+
+
+async def test_workers_count_side_by_side(redis: RedisServer) -> None:
+    async with ledger(redis, "w-1") as one, ledger(redis, "w-2") as two:
+        one.add(report(1))
+        two.add(report(1))
+        await one.settle(2)
+        await two.settle(2)
+    assert redis.client().get("hashes") == "20"
+
+
+async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await made.settle(2)
+        redis.stop()
+        for sequence in range(2, 12):
+            made.add(report(sequence))
+        assert not await made.settle(0.3)
+        assert made.unreported_hashes == 100
+        redis.start()
+        assert await made.settle(4)
+    assert redis.client().get("hashes") == "110"
+    assert [entry["sequence"] for _, entry in redis.client().xrange("reports")] == [str(i) for i in range(1, 12)]
+
+
+async def test_a_redis_that_froze_counts_a_report_once_though_it_was_sent_again(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await made.settle(2)
+        redis.send(signal.SIGSTOP)
+        made.add(report(2))
+        assert not await made.settle(2.5)
+        redis.send(signal.SIGCONT)
+        assert await made.settle(4)
+    assert redis.client().get("hashes") == "20"
+
+
+async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        for sequence in (1, 2, 3):
+            made.add(report(sequence))
+        await made.settle(2)
+        client = redis.client()
+        client.set("hashes", 10)
+        client.hset("worker:w-1", "sequence", 1)
+        made.add(report(4))
+        assert await made.settle(2)
+        assert made.unreported_hashes == 0
+    assert redis.client().get("hashes") == "40"
+
+
+async def test_an_emptied_redis_gets_what_was_reported_of_late(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        for sequence in (1, 2, 3):
+            made.add(report(sequence))
+        await made.settle(2)
+        redis.client().flushall()
+        made.add(report(4))
+        assert await made.settle(2)
+    assert redis.client().get("hashes") == "40"
+
+
+async def test_what_is_no_longer_kept_is_not_waited_for(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis lost more than the last ten seconds: the worker goes on from where it is."""
+    monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", 0.0)
+    async with ledger(redis) as made:
+        for sequence in (1, 2, 3):
+            made.add(report(sequence))
+        await made.settle(2)
+        await asyncio.sleep(0.01)
+        redis.client().flushall()
+        made.add(report(4))
+        assert await made.settle(2)
+    assert redis.client().get("hashes") == "10"
+
+
+async def test_reports_queue_up_to_a_bound_while_redis_is_away(redis: RedisServer) -> None:
+    redis.stop()
+    async with ledger(redis) as made:
+        for sequence in range(1, MAX_UNACKNOWLEDGED + 1):
+            assert not made.full
+            made.add(report(sequence))
+        assert made.full
+        redis.start()
+        assert await made.settle(5)
+        assert not made.full
+
+
+async def test_the_wallet_is_held_to_its_limit_over_all_workers(redis: RedisServer) -> None:
+    async with ledger(redis, "w-1", wallet_limit=3) as one, ledger(redis, "w-2", wallet_limit=3) as two:
+        one.add(report(1, coins=2, wallet=(("a1", b"1"), ("a2", b"2"))))
+        await one.settle(2)
+        two.add(report(1, coins=2, wallet=(("b1", b"1"), ("b2", b"2"))))
+        await two.settle(2)
+        assert not two.wallet_open
+    assert set(redis.client().hkeys("wallet")) == {"a1", "a2", "b1"}
+    assert redis.client().get("coins") == "4"
+
+
+async def test_totals_hold_the_hashes_of_each_ten_seconds(redis: RedisServer) -> None:
+    """An interval over a boundary is shared out by time."""
+    now_us = int(time.time()) // 10 * 10 * SECOND_US
+    async with ledger(redis) as made:
+        made.add(report(1, hashes=100, begin_us=now_us - 25 * SECOND_US, end_us=now_us))
+        made.add(report(2, hashes=7, begin_us=now_us, end_us=now_us))
+        await made.settle(2)
+    totals = {int(key) - now_us // SECOND_US: float(value) for key, value in redis.client().hgetall("totals").items()}
+    assert totals == {-30: pytest.approx(20), -20: pytest.approx(40), -10: pytest.approx(40), 0: pytest.approx(7)}
+
+
+async def test_totals_keep_an_hour(redis: RedisServer) -> None:
+    now = int(time.time()) // 10 * 10
+    redis.client().hset("totals", mapping={str(now - 10 * age): "1" for age in range(400)})
+    async with ledger(redis) as made:
+        made.add(report(1, begin_us=now * SECOND_US))
+        await made.settle(2)
+    assert len(redis.client().hkeys("totals")) <= 362
+
+
+async def test_reports_older_than_fifteen_minutes_are_trimmed(redis: RedisServer) -> None:
+    client = redis.client()
+    for age in range(2_000, 1_000, -1):
+        client.xadd("reports", {"x": "y"}, id=f"{(int(time.time()) - age) * 1000}-0")
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await made.settle(2)
+    assert client.xlen("reports") < 200
+
+
+async def test_a_key_of_another_type_stops_the_report_and_counts_nothing(redis: RedisServer) -> None:
+    client = redis.client()
+    client.set("wallet", "what is this")
+    async with ledger(redis) as made:
+        made.add(report(1))
+        assert not await made.settle(0.5)
+        assert client.get("hashes") is None
+        client.delete("wallet")
+        assert await made.settle(3)
+    assert client.get("hashes") == "10"
+
+
+async def test_counts_survive_a_killed_redis(redis: RedisServer) -> None:
+    """What was acknowledged is on disk."""
+    async with ledger(redis) as made:
+        for sequence in range(1, 6):
+            made.add(report(sequence))
+            await made.settle(2)
+        redis.stop(signal.SIGKILL)
+        redis.start()
+    assert redis.client().get("hashes") == "50"

@@ -1,0 +1,328 @@
+"""A pool of streams against real servers in this process."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from dockercoins.rng.v1 import rng_service_pb2, rng_service_pb2_grpc
+from support.free_port import free_port
+
+from chassis import grpc_options, grpc_server
+from chassis.health import Health
+from chassis.settings import Pace
+from rng_svc.__main__ import SERVICE
+from rng_svc.service import RngService
+from rng_svc.settings import RngSettings
+from worker_svc import step
+from worker_svc.batch import Batch
+from worker_svc.stream_pool import StreamPool
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Requests = AsyncIterator[rng_service_pb2.StreamRandomBytesRequest]
+Responses = AsyncIterator[rng_service_pb2.StreamRandomBytesResponse]
+
+
+class Backend(RngService):
+    """The real service, which also keeps what the tests ask about."""
+
+    def __init__(self, settings: RngSettings) -> None:
+        super().__init__(settings.instance, settings.pacing())
+        self.streams = 0
+        self.open_streams = 0
+        self.peers: set[str] = set()
+        self.batches: list[int] = []
+
+    async def StreamRandomBytes(  # noqa: N802 - named as in protos/
+        self, request_iterator: Requests, context: Context
+    ) -> Responses:
+        self.streams += 1
+        self.open_streams += 1
+        self.peers.add(context.peer())
+
+        async def noted() -> Requests:
+            async for request in request_iterator:
+                self.batches.append(request.batch_id)
+                yield request
+
+        try:
+            async for response in self.serve(noted(), context):
+                yield response
+        finally:
+            self.open_streams -= 1
+
+    def serve(self, requests: Requests, context: Context) -> Responses:
+        return super().StreamRandomBytes(requests, context)
+
+
+@asynccontextmanager
+async def backend(name: str, port: int, kind: type[Backend] = Backend, **settings: Any) -> AsyncIterator[Backend]:
+    values = RngSettings(pace=Pace.FULL, instance=name, port=port, **settings)
+    health = Health()
+    health.started()
+    servicer = kind(values)
+
+    def add(server: grpc.aio.Server) -> None:
+        rng_service_pb2_grpc.add_RngServiceServicer_to_server(servicer, server)
+
+    async with grpc_server.serve(values, health, SERVICE, add):
+        yield servicer
+
+
+class Client:
+    """A pool that keeps so many batches in flight, as a pipeline would."""
+
+    def __init__(self, ports: list[int], *, window: int = 4, generation: float = 0.6, streams: int = 64) -> None:
+        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        self.pool = StreamPool(
+            step.RANDOM,
+            target,
+            client_id="client",
+            streams=streams,
+            window=window,
+            generation=generation,
+            on_backends=lambda: None,
+        )
+        self.pool.on_answer = self._answered
+        self.answers: Counter[int] = Counter()
+        self.asked = 0
+        self._more = True
+        self._window = window
+
+    def _ask(self) -> None:
+        self.asked += 1
+        self.pool.submit(Batch(self.asked, 4, 32, 0.0))
+
+    def _answered(self, batch: Batch) -> None:
+        assert len(batch.data) == 128
+        self.answers[batch.id] += 1
+        if self._more:
+            self._ask()
+
+    async def until(self, condition: Callable[[], bool], limit: float = 5.0) -> None:
+        async with asyncio.timeout(limit):
+            while not condition():  # noqa: ASYNC110 - the condition is the test's own
+                await asyncio.sleep(0.005)
+
+    async def answered_once(self) -> None:
+        """Ask for nothing more, and see that each batch was answered, and once."""
+        self._more = False
+        await self.until(lambda: len(self.answers) == self.asked)
+        assert set(self.answers.values()) == {1}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Client"]:
+        task = asyncio.create_task(self.pool.run())
+        for _ in range(self._window):
+            self._ask()
+        try:
+            yield self
+        finally:
+            self._more = False
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.pool.close(0.5)
+
+
+async def test_every_batch_is_answered_once_while_streams_come_and_go() -> None:
+    port = free_port()
+    async with backend("a", port) as server, Client([port]).running() as client:
+        await client.until(lambda: server.streams >= 8, limit=8)
+        await client.answered_once()
+
+
+async def test_a_new_channel_uses_the_connections_there_are() -> None:
+    port = free_port()
+    async with backend("a", port) as server, Client([port], generation=0.5).running() as client:
+        await client.until(lambda: server.streams >= 8, limit=8)
+        assert len(server.peers) == 1
+
+
+async def test_there_are_two_streams_a_backend() -> None:
+    ports = [free_port(), free_port(), free_port()]
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(backend(f"b{port}", port)) for port in ports]
+        client = await stack.enter_async_context(Client(ports, generation=60).running())
+        await client.until(lambda: all(server.open_streams == 2 for server in servers))
+        assert client.pool.backends == sorted(f"b{port}" for port in ports)
+
+
+async def test_streams_are_no_more_than_allowed() -> None:
+    ports = [free_port(), free_port()]
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(backend(f"b{port}", port)) for port in ports]
+        client = await stack.enter_async_context(Client(ports, generation=60, streams=3).running())
+        await client.until(lambda: len(client.answers) > 100)
+        assert sum(server.streams for server in servers) == 3
+
+
+async def test_one_batch_in_flight_goes_to_the_backends_in_turn() -> None:
+    """So ten classic workers keep two serial rngs equally busy."""
+    ports = [free_port(), free_port()]
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(backend(f"b{port}", port)) for port in ports]
+        client = await stack.enter_async_context(Client(ports, window=1, generation=60).running())
+        await client.until(lambda: len(client.pool.backends) == 2 and one.open_streams + two.open_streams == 4)
+        del one.batches[:], two.batches[:]
+        await client.until(lambda: len(one.batches) + len(two.batches) >= 100)
+        assert abs(len(one.batches) - len(two.batches)) <= 1
+
+
+async def test_a_slow_backend_gets_less() -> None:
+    ports = [free_port(), free_port()]
+    async with (
+        backend("slow", ports[0], delay=0.1) as slow,
+        backend("fast", ports[1], delay=0.01) as fast,
+        Client(ports, window=8, generation=60).running() as client,
+    ):
+        await client.until(lambda: len(client.answers) > 150, limit=10)
+        assert len(fast.batches) > 3 * len(slow.batches) > 0
+
+
+async def test_a_backend_that_appears_gets_its_share() -> None:
+    ports = [free_port(), free_port()]
+    async with backend("old", ports[0], delay=0.01) as old, Client(ports, generation=1.0).running() as client:
+        await client.until(lambda: len(client.answers) > 20)
+        async with backend("new", ports[1], delay=0.01) as new:
+            await client.until(lambda: client.pool.backends == ["new", "old"], limit=4)
+            del old.batches[:], new.batches[:]
+            await client.until(lambda: len(old.batches) + len(new.batches) > 100)
+            assert 0.4 < len(new.batches) / (len(old.batches) + len(new.batches)) < 0.6
+            await client.answered_once()
+
+
+async def test_a_server_that_stops_politely_breaks_no_stream(capfd: pytest.CaptureFixture[str]) -> None:
+    ports = [free_port(), free_port()]
+    async with backend("stays", ports[0], delay=0.01), Client(ports, generation=1.0).running() as client:
+        async with backend("goes", ports[1], delay=0.01) as goes:
+            await client.until(lambda: goes.open_streams == 2)
+        assert client.pool.backends == ["stays"]
+        await client.answered_once()
+    assert "stream broken" not in capfd.readouterr().out
+
+
+async def test_batches_wait_for_a_server_that_is_not_up_yet() -> None:
+    port = free_port()
+    async with Client([port]).running() as client:
+        await asyncio.sleep(0.5)
+        assert not client.answers
+        async with backend("late", port):
+            await client.until(lambda: len(client.answers) > 10)
+            await client.answered_once()
+
+
+class Breaking(Backend):
+    """Takes three batches, answers one, and breaks the stream."""
+
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        async for response in super().serve(requests, context):
+            yield response
+            await anext(requests, None)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "broken by the test")
+
+
+async def test_what_a_broken_stream_owes_is_asked_again(capfd: pytest.CaptureFixture[str]) -> None:
+    ports = [free_port(), free_port()]
+    async with (
+        backend("good", ports[0]),
+        backend("breaking", ports[1], Breaking) as breaking,
+        Client(ports, window=8, generation=60).running() as client,
+    ):
+        await client.until(lambda: breaking.streams > 2 and len(client.answers) > 100)
+        await client.answered_once()
+    assert "stream broken" in capfd.readouterr().out
+
+
+class Refusing(Backend):
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        if self.streams:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
+        yield rng_service_pb2.StreamRandomBytesResponse()
+
+
+async def test_what_a_retry_cannot_mend_is_retried_seldom_and_said(capfd: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    async with backend("refusing", port, Refusing) as refusing, Client([port], generation=60).running():
+        await asyncio.sleep(1.5)
+        assert refusing.streams <= 4
+    out = capfd.readouterr().out
+    assert "PERMISSION_DENIED" in out
+    assert "not you" in out
+
+
+class Lying(Backend):
+    """Answers with what `lie` makes of the true response."""
+
+    lie: Callable[[rng_service_pb2.StreamRandomBytesResponse], None]
+
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        async for response in super().serve(requests, context):
+            self.lie(response)
+            yield response
+
+
+class TooShort(Lying):
+    def lie(self, response: rng_service_pb2.StreamRandomBytesResponse) -> None:
+        response.data = response.data[1:]
+
+
+class OfNoBatch(Lying):
+    def lie(self, response: rng_service_pb2.StreamRandomBytesResponse) -> None:
+        response.batch_id += 1_000_000
+
+
+@pytest.mark.parametrize("kind", [TooShort, OfNoBatch])
+async def test_a_wrong_answer_is_not_taken(kind: type[Backend]) -> None:
+    ports = [free_port(), free_port()]
+    async with (
+        backend("good", ports[0]),
+        backend("lying", ports[1], kind) as lying,
+        Client(ports, window=8, generation=60).running() as client,
+    ):
+        await client.until(lambda: lying.streams > 2 and len(client.answers) > 100)
+        await client.answered_once()
+
+
+class Frozen(Backend):
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        await grpc_server.name_server(context, "frozen")
+        async for _ in requests:
+            await asyncio.sleep(3600)
+        yield rng_service_pb2.StreamRandomBytesResponse()
+
+
+async def test_a_backend_that_does_not_answer_holds_no_more_than_a_part_of_the_window() -> None:
+    ports = [free_port(), free_port()]
+    async with (
+        backend("good", ports[0]),
+        backend("frozen", ports[1], Frozen),
+        Client(ports, window=8, generation=60).running() as client,
+    ):
+        await client.until(lambda: client.pool.backends == ["frozen", "good"])
+        before = len(client.answers)
+        await client.until(lambda: len(client.answers) > before + 500)
+        assert client.asked - len(client.answers) == 8
+
+
+async def test_nothing_is_left_behind() -> None:
+    port = free_port()
+    before = asyncio.all_tasks()
+    async with backend("a", port):
+        running = asyncio.all_tasks()
+        async with Client([port], generation=0.5).running() as client:
+            await client.until(lambda: len(client.answers) > 100)
+            await asyncio.sleep(1.2)
+            assert len(client.pool._generations) <= 2
+        await asyncio.sleep(0.05)
+        left = {task for task in asyncio.all_tasks() - running if "server" not in repr(task).lower()}
+        assert not left
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() == before
+
+
+def test_channels_of_one_service_have_equal_arguments() -> None:
+    """Only then do they share connections."""
+    assert grpc_options.client("a.B") == grpc_options.client("a.B")

@@ -1,0 +1,73 @@
+"""A real Redis-compatible server that tests start, stop, kill and freeze."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from local_run import embedded_redis
+from support.free_port import free_port
+
+
+class RedisServer:
+    """One server on a fixed free port, append-only, that keeps its data between a stop and a start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._command = embedded_redis.command(self.port, str(folder))
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None, "not running"
+        return self._popen.pid
+
+    def client(self) -> Any:
+        """A client whose answers are strings; redis-py's own types admit every kind of client at once."""
+        return redis.Redis(port=self.port, decode_responses=True)
+
+    def start(self) -> None:
+        with (self.folder / "output.log").open("ab") as log:
+            self._popen = subprocess.Popen(self._command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1):
+                    return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def send(self, number: signal.Signals) -> None:
+        if self._popen is not None:
+            self._popen.send_signal(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self._popen is not None:
+            self.send(signal.SIGCONT)
+            self.send(number)
+            self._popen.wait(10)
+            self._popen = None
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)

@@ -1,0 +1,108 @@
+"""Services as real processes, with their logs, for tests that start, stop, kill and freeze them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+START_LIMIT = 15.0
+
+
+class ServiceProcess:
+    """One `python -m NAME_svc`, on loopback and free ports, its output in a file."""
+
+    def __init__(self, module: str, env: Mapping[str, str], output: Path) -> None:
+        self.output = output
+        clean = {key: value for key, value in os.environ.items() if key in KEPT or key.startswith("COVERAGE")}
+        with output.open("ab") as file:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env={**clean, "METRICS_PORT": "0", "PYTHONUNBUFFERED": "1", **env},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, pattern: str, limit: float = START_LIMIT) -> "re.Match[str]":
+        """The first match in the output. Raises TimeoutError with the output when there is none in time."""
+        deadline = time.monotonic() + limit
+        while not (match := re.search(pattern, self.text)):
+            if time.monotonic() > deadline or (self.popen.poll() is not None and not re.search(pattern, self.text)):
+                raise TimeoutError(f"no {pattern!r} in: {self.text}")
+            time.sleep(0.01)
+        return match
+
+    @property
+    def port(self) -> int:
+        """The port a gRPC server says it listens on."""
+        return int(self.wait_for(r"listening.*address=\S+:(\d+)")[1])
+
+    def wait_until_started(self) -> None:
+        self.wait_for(r"\bstarted\b")
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, limit: float = 10.0) -> int:
+        """End it as a person would, and return its exit code."""
+        self.send(number)
+        return self.popen.wait(limit)
+
+    @property
+    def units_logged(self) -> int:
+        """The sum of a worker's "N units of work done"."""
+        return sum(int(units) for units in re.findall(r"(\d+) units of work done", self.text))
+
+
+KEPT = ("HOME", "PATH", "PYTHONPATH", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE")
+"""Variables that a service under test inherits; a PACE of whoever runs the tests is none of them."""
+
+
+class ServiceProcesses:
+    """Starts services, and ends whatever is left of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes: list[ServiceProcess] = []
+
+    def start(self, name: str, **env: object) -> ServiceProcess:
+        """Start `rng`, `hasher`, `worker` or `webui`. Servers get a free port unless PORT says otherwise."""
+        values = {key: str(value) for key, value in env.items()}
+        if name in {"rng", "hasher", "webui"}:
+            values.setdefault("PORT", "0")
+        instance = values.setdefault("INSTANCE", f"{name}-{len(self._processes)}")
+        process = ServiceProcess(f"{name}_svc", values, self._folder / f"{instance}.log")
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self._processes:
+            if process.popen.poll() is None:
+                process.send(signal.SIGCONT)
+                process.kill()
+
+
+@contextmanager
+def service_processes(folder: Path) -> Iterator[ServiceProcesses]:
+    processes = ServiceProcesses(folder)
+    try:
+        yield processes
+    finally:
+        processes.end()
+
+
+def local_target(*servers: ServiceProcess) -> str:
+    """A gRPC target of several servers' ports."""
+    return "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)

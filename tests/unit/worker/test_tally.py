@@ -1,0 +1,129 @@
+"""What a report says, moment by moment; times are seconds of an arbitrary clock."""
+
+from hashlib import sha256
+
+import pytest
+
+from worker_svc.batch import Batch
+from worker_svc.coins import CoinFinder
+from worker_svc.report import Report
+from worker_svc.tally import MAX_WALLET_BYTES, MAX_WALLET_COINS, QUIET_LIMIT, Tally
+
+
+def batch(count: int = 1, begun: float = 0.0, size: int = 32) -> Batch:
+    data = bytes(count * size)
+    return Batch(1, count, size, begun, data, bytes(32 * count))
+
+
+@pytest.fixture
+def tally() -> Tally:
+    return Tally(CoinFinder(4), clock_offset=0.0)
+
+
+def report_at(tally: Tally, now: float, oldest: float | None = None) -> Report:
+    report = tally.report(now, oldest)
+    assert report is not None
+    return report
+
+
+def seconds(report: Report) -> tuple[float, float]:
+    return report.begin_us / 1e6, report.end_us / 1e6
+
+
+def test_nothing_is_reported_before_work_has_begun(tally: Tally) -> None:
+    assert tally.report(5.0, None) is None
+
+
+def test_the_first_interval_runs_from_the_beginning_of_work_to_the_last_batch(tally: Tally) -> None:
+    tally.begin(10.0)
+    tally.count(batch(), 10.3)
+    tally.count(batch(), 10.6)
+    report = report_at(tally, 11.0, 10.6)
+    assert (report.sequence, report.hashes, seconds(report)) == (1, 2, (10.0, 10.6))
+
+
+def test_later_intervals_run_from_last_batch_to_last_batch(tally: Tally) -> None:
+    """So that three or four batches in a second are the same speed."""
+    tally.begin(0.0)
+    for step in range(1, 8):
+        tally.count(batch(), 0.3 * step)
+        if step == 3:
+            report_at(tally, 1.0)
+    report = report_at(tally, 2.2)
+    assert report.hashes / (seconds(report)[1] - seconds(report)[0]) == pytest.approx(1 / 0.3)
+
+
+def test_a_report_without_a_batch_claims_no_time_at_first(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.count(batch(), 1.0)
+    report_at(tally, 1.0)
+    quiet = report_at(tally, 1.0 + QUIET_LIMIT - 0.1, 1.0)
+    assert (quiet.hashes, seconds(quiet)) == (0, (1.0, 1.0))
+
+
+def test_after_a_quiet_time_it_claims_the_time_before_the_oldest_unanswered_batch_as_zero(tally: Tally) -> None:
+    tally.begin(0.0)
+    report_at(tally, 1.0)
+    quiet = report_at(tally, 5.0, oldest=2.0)
+    assert (quiet.hashes, seconds(quiet)) == (0, (0.0, 2.0))
+
+
+def test_after_a_quiet_time_with_nothing_in_flight_it_claims_all_of_it(tally: Tally) -> None:
+    tally.begin(0.0)
+    quiet = report_at(tally, 5.0)
+    assert seconds(quiet) == (0.0, 5.0)
+
+
+def test_a_batch_that_took_long_gets_the_time_it_took(tally: Tally) -> None:
+    tally.begin(0.0)
+    report_at(tally, 5.0, oldest=0.0)
+    tally.count(batch(), 20.0)
+    assert seconds(report_at(tally, 20.5)) == (0.0, 20.0)
+
+
+def test_sequence_numbers_count_reports_and_hashes_are_reported_once(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.count(batch(7), 1.0)
+    reports = [report_at(tally, 2.0), report_at(tally, 3.0), report_at(tally, 4.0)]
+    assert [(report.sequence, report.hashes) for report in reports] == [(1, 7), (2, 0), (3, 0)]
+
+
+def test_every_coin_is_counted_but_a_report_carries_only_so_many(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.count(batch(MAX_WALLET_COINS + 500), 1.0)
+    report = report_at(tally, 1.0)
+    assert report.coins == MAX_WALLET_COINS + 500
+    assert len(report.wallet) == MAX_WALLET_COINS
+
+
+def test_a_report_carries_only_so_many_bytes(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.count(batch(20, size=100_000), 1.0)
+    assert len(report_at(tally, 1.0).wallet) == MAX_WALLET_BYTES // 100_000
+
+
+def test_a_full_wallet_gets_no_coins_but_they_count(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.wallet_open = False
+    tally.count(batch(5), 1.0)
+    report = report_at(tally, 1.0)
+    assert (report.coins, report.wallet) == (5, ())
+
+
+def test_the_wallet_holds_each_digest_with_the_bytes_that_were_hashed(tally: Tally) -> None:
+    messages = [i.to_bytes(4) for i in range(200)]
+    packed = b"".join(sha256(message).digest() for message in messages)
+    tally.begin(0.0)
+    tally.count(Batch(1, 200, 4, 0.0, b"".join(messages), packed), 1.0)
+    report = report_at(tally, 1.0)
+    assert report.coins == len(report.wallet) > 0
+    for digest, message in report.wallet:
+        assert sha256(message).hexdigest() == digest
+        assert digest.startswith("0")
+
+
+def test_times_are_wall_clock_with_one_offset() -> None:
+    tally = Tally(CoinFinder(4), clock_offset=1_000_000.0)
+    tally.begin(1.0)
+    tally.count(batch(), 2.5)
+    assert seconds(report_at(tally, 3.0)) == (1_000_001.0, 1_000_002.5)
