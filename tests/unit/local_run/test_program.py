@@ -1,0 +1,111 @@
+import os
+import sys
+from itertools import groupby
+
+import pytest
+
+from chassis.settings import SettingsError
+from local_run.program import Program, Stage, page_address, programs
+from local_run.settings import LocalRunSettings
+
+
+def plan(given: frozenset[str] = frozenset(), **settings: object) -> dict[str, Program]:
+    return {each.name: each for each in programs(LocalRunSettings.model_validate(settings), given)}
+
+
+def test_one_of_each_by_default() -> None:
+    assert list(plan()) == ["redis", "rng-1", "hasher-1", "webui", "worker-1"]
+
+
+def test_redis_starts_first_and_the_worker_stops_first() -> None:
+    stages = [
+        (stage, [each.name for each in group]) for stage, group in groupby(plan().values(), lambda each: each.stage)
+    ]
+    assert stages == [
+        (Stage.REDIS, ["redis"]),
+        (Stage.SERVERS, ["rng-1", "hasher-1", "webui"]),
+        (Stage.WORKERS, ["worker-1"]),
+    ]
+    assert Stage.REDIS < Stage.SERVERS < Stage.WORKERS
+
+
+def test_replicas_are_numbered_instances_on_consecutive_ports() -> None:
+    run = plan(rngs=2, hashers=3, rng_port=1_000, hasher_port=2_000)
+    assert [run[name].environment["PORT"] for name in ("rng-1", "rng-2")] == ["1000", "1001"]
+    assert [run[f"hasher-{number}"].environment["PORT"] for number in (1, 2, 3)] == ["2000", "2001", "2002"]
+    assert run["rng-2"].environment["INSTANCE"] == "rng-2"
+
+
+def test_only_the_first_replica_has_the_metrics_port() -> None:
+    run = plan(rngs=2, workers=2)
+    assert [run[name].environment["METRICS_PORT"] for name in ("rng-1", "rng-2")] == ["9101", "0"]
+    assert [run[name].environment["METRICS_PORT"] for name in ("worker-1", "worker-2")] == ["9103", "0"]
+
+
+def test_the_worker_is_given_every_replica_as_one_target() -> None:
+    environment = plan(rngs=2, hashers=1, rng_port=1_000, hasher_port=2_000)["worker-1"].environment
+    assert environment["RNG_TARGET"] == "ipv4:127.0.0.1:1000,127.0.0.1:1001"
+    assert environment["HASHER_TARGET"] == "ipv4:127.0.0.1:2000"
+
+
+def test_targets_reach_what_listens_on_another_address() -> None:
+    assert plan(host="0.0.0.0")["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.1:50051"
+    assert plan(host="127.0.0.2")["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.2:50051"
+    assert plan(host="::1")["worker-1"].environment["RNG_TARGET"] == "ipv6:[::1]:50051"
+    assert page_address(LocalRunSettings(host="0.0.0.0")) == ("127.0.0.1", 8_000)
+
+
+def test_no_address_to_listen_on_is_a_bad_setting() -> None:
+    with pytest.raises(SettingsError, match=r"^HOST='nowhere\.invalid' is not allowed: it must be an address"):
+        plan(host="nowhere.invalid")
+
+
+def test_targets_that_the_user_has_set_stay() -> None:
+    environment = plan(given=frozenset({"RNG_TARGET"}))["worker-1"].environment
+    assert "RNG_TARGET" not in environment
+    assert "HASHER_TARGET" in environment
+
+
+def test_a_given_redis_is_used_and_none_is_started() -> None:
+    run = plan(redis_url="redis://elsewhere:6379")
+    assert "redis" not in run
+    assert {run[name].environment["REDIS_URL"] for name in ("worker-1", "webui")} == {"redis://elsewhere:6379"}
+
+
+def test_redis_is_the_server_itself_and_keeps_everything_on_loopback() -> None:
+    command = plan(redis_port=1_234, data_dir="/some/where else")["redis"].command
+    assert command[0].endswith("valkey-server")
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--bind"] == "127.0.0.1"
+    assert options["--port"] == "1234"
+    assert options["--dir"] == "/some/where else"
+    assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "always")
+
+
+def test_services_run_as_modules_of_this_python() -> None:
+    assert plan()["rng-1"].command == (sys.executable, "-m", "rng_svc")
+
+
+def test_every_port_but_any_free_one_is_to_be_checked() -> None:
+    run = plan(rngs=2, rng_metrics_port=0, worker_metrics_port=7)
+    ports = {name: [(port.number, port.variable) for port in each.ports] for name, each in run.items()}
+    assert ports["redis"] == [(6_379, "REDIS_PORT")]
+    assert ports["rng-1"] == [(50_051, "RNG_PORT")]
+    assert ports["rng-2"] == [(50_052, "RNG_PORT")]
+    assert ports["worker-1"] == [(7, "WORKER_METRICS_PORT")]
+    assert ports["webui"] == [(8_000, "WEBUI_PORT"), (9_104, "WEBUI_METRICS_PORT")]
+
+
+def test_a_setting_that_a_service_would_refuse_is_refused_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCH_SIZE", "abc")
+    run = plan()
+    run["rng-1"].check_settings()
+    run["redis"].check_settings()
+    with pytest.raises(SettingsError, match=r"^worker-1: BATCH_SIZE='abc' is not allowed"):
+        run["worker-1"].check_settings()
+
+
+def test_checking_settings_leaves_the_environment_as_it_was() -> None:
+    before = dict(os.environ)
+    plan()["worker-1"].check_settings()
+    assert dict(os.environ) == before
