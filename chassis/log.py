@@ -62,5 +62,9 @@ def _renderer(log_format: LogFormat) -> "Processor":
         return structlog.processors.JSONRenderer(default=str)
     colours = (sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
     return structlog.dev.ConsoleRenderer(
-        colors=colours, pad_event_to=0, pad_level=True, exception_formatter=structlog.dev.plain_traceback
+        colors=colours,
+        sort_keys=False,
+        pad_event_to=0,
+        pad_level=True,
+        exception_formatter=structlog.dev.plain_traceback,
     )

@@ -11,7 +11,7 @@ class Backend:
 
     name: str
     streams: "list[BatchStream]" = field(default_factory=list)
-    """Those that take new batches."""
+    """Those that take new batches, the one asked last at the end."""
     owed: int = 0
     """Batches it has not answered, on streams that are ending too."""
     turn: int = 0

@@ -83,6 +83,8 @@ class StreamPool:
             backend.owed += 1
             self._turns += 1
             backend.turn = self._turns
+            backend.streams.remove(stream)
+            backend.streams.append(stream)
             stream.ask(self._waiting.popleft())
 
     def _next_stream(self) -> BatchStream | None:

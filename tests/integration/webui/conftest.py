@@ -1,0 +1,40 @@
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from integration.webui.page import Page, is_ready, until
+from integration.webui.reports import Reports
+from support.redis_server import RedisServer
+
+from chassis.health import Health
+from webui_svc.app import make_app
+
+
+@pytest.fixture
+def health() -> Health:
+    health = Health("redis")
+    health.started()
+    return health
+
+
+@pytest.fixture
+def reports(redis: RedisServer) -> Reports:
+    return Reports(redis)
+
+
+@pytest.fixture
+def now() -> int:
+    return int(time.time())
+
+
+@pytest.fixture
+async def page(redis: RedisServer, health: Health) -> AsyncIterator[Page]:
+    async with TestClient(TestServer(make_app(redis.url, health))) as client:
+        yield client
+
+
+@pytest.fixture
+async def ready_page(page: Page) -> Page:
+    await until(lambda: is_ready(page))
+    return page

@@ -1,0 +1,97 @@
+"""Redis away and back, with whatever state: what was known is kept, and what is new shows."""
+
+import signal
+
+from integration.webui.page import Page, is_ready, points, until
+from integration.webui.reports import Reports
+from support.redis_server import RedisServer
+
+
+async def known(page: Page, second: int, hashes: float) -> None:
+    async def shown() -> bool:
+        return (await points(page)).get(second) == hashes
+
+    await until(shown)
+
+
+async def restart(page: Page, redis: RedisServer, *, empty: bool) -> None:
+    async def unready() -> bool:
+        return not await is_ready(page)
+
+    redis.stop()
+    await until(unready)
+    if empty:
+        for file in redis.folder.rglob("*aof*"):
+            if file.is_file():
+                file.unlink()
+    redis.start()
+    await until(lambda: is_ready(page))
+
+
+async def test_with_its_state(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
+    reports.add_seconds(now - 20, 10)
+    await known(ready_page, now - 11, 10)
+    await restart(ready_page, redis, empty=False)
+    reports.add_seconds(now - 10, 10)
+    await known(ready_page, now - 1, 10)
+    assert (await points(ready_page))[now - 11] == 10
+
+
+async def test_empty(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
+    reports.add_seconds(now - 20, 10)
+    await known(ready_page, now - 11, 10)
+    await restart(ready_page, redis, empty=True)
+    assert not redis.client().exists("reports")
+    reports.add_seconds(now - 10, 10)
+    await known(ready_page, now - 1, 10)
+    assert (await points(ready_page))[now - 11] == 10
+
+
+async def test_with_older_ids_and_reports_that_come_again(
+    ready_page: Page, redis: RedisServer, reports: Reports, now: int
+) -> None:
+    reports.add_seconds(now - 20, 10)
+    await known(ready_page, now - 11, 10)
+    client = redis.client()
+    entries = client.xrange("reports")
+    client.delete("reports")
+    for number, (_, fields) in enumerate(entries):
+        reports.add_raw(fields, entry_id=f"{(now - 100) * 1_000}-{number}")
+    newer = {**entries[-1][1], "sequence": "99", "begin_us": str((now - 10) * 10**6), "end_us": str((now - 9) * 10**6)}
+    reports.add_raw(newer, entry_id=f"{(now - 90) * 1_000}-0")
+    await known(ready_page, now - 10, 10)
+    speeds = await points(ready_page)
+    assert [speeds[second] for second in range(now - 20, now - 10)] == [10] * 10
+
+
+async def test_with_a_stream_that_was_deleted(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
+    reports.add_seconds(now - 5, 2)
+    await known(ready_page, now - 4, 10)
+    redis.client().flushall()
+    reports.add_seconds(now - 3, 3)
+    await known(ready_page, now - 1, 10)
+
+
+async def test_with_something_else_in_the_streams_place(
+    ready_page: Page, redis: RedisServer, reports: Reports, now: int
+) -> None:
+    async def unready() -> bool:
+        return not await is_ready(ready_page)
+
+    redis.client().set("reports", "none")
+    await until(unready)
+    redis.client().delete("reports")
+    reports.add_seconds(now - 3, 3)
+    await known(ready_page, now - 1, 10)
+
+
+async def test_after_it_froze(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
+    async def unready() -> bool:
+        return not await is_ready(ready_page)
+
+    redis.send(signal.SIGSTOP)
+    await until(unready)
+    redis.send(signal.SIGCONT)
+    await until(lambda: is_ready(ready_page))
+    reports.add_seconds(now - 3, 3)
+    await known(ready_page, now - 1, 10)

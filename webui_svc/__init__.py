@@ -1,0 +1,1 @@
+"""The page: how fast the system mines, as it happens."""

@@ -1,0 +1,33 @@
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from chassis import listener, log, process
+from chassis.health import Health
+from webui_svc.app import make_app
+from webui_svc.settings import WebuiSettings
+
+DRAIN_LIMIT = 0.3
+"""Seconds that requests have to end; they take milliseconds, and streams of events have been told to."""
+
+
+@asynccontextmanager
+async def webui(settings: WebuiSettings, health: Health) -> AsyncIterator[None]:
+    """The service, from listening to closed."""
+    with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
+        host, port = socket.getsockname()[:2]
+        runner = web.AppRunner(make_app(settings.redis_url, health), access_log=None, shutdown_timeout=DRAIN_LIMIT)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, socket).start()
+            log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            yield
+        finally:
+            await runner.cleanup()
+
+
+if __name__ == "__main__":
+    sys.exit(process.run("webui", WebuiSettings, webui, "redis"))

@@ -1,0 +1,67 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from aiohttp import web
+
+from chassis import health_http, log
+from chassis.health import Health
+from webui_svc import feed
+from webui_svc.board import Board
+from webui_svc.browsers import Browsers
+from webui_svc.events import BROWSERS, end_events, events
+from webui_svc.headers import add_headers
+from webui_svc.history import BOARD, counts, history
+
+STATIC = Path(__file__).parent / "static"
+
+REDIS_URL = web.AppKey("redis_url", str)
+
+
+def make_app(redis_url: str, health: Health) -> web.Application:
+    """The application, which follows Redis from its start to its cleanup."""
+    app = web.Application()
+    app[REDIS_URL] = redis_url
+    app[BOARD] = board = Board()
+    app[BROWSERS] = Browsers(board.snapshot, board.update)
+    health_http.add_routes(app, health)
+    app.router.add_get("/", page)
+    app.router.add_get("/json", counts)
+    app.router.add_get("/api/history", history)
+    app.router.add_get("/events", events)
+    app.router.add_get("/static/{path:.+}", static)
+    app.on_response_prepare.append(add_headers)
+    app.on_shutdown.append(end_events)
+    app.cleanup_ctx.append(follow_redis)
+    return app
+
+
+async def page(_: web.Request) -> web.FileResponse:
+    """The page."""
+    return web.FileResponse(STATIC / "index.html")
+
+
+async def static(request: web.Request) -> web.FileResponse:
+    """A file of the page; 404 for whatever is none, however odd its name."""
+    try:
+        path = (STATIC / request.match_info["path"]).resolve()
+        found = path.is_relative_to(STATIC.resolve()) and path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero byte in it
+        found = False
+    if not found:
+        raise web.HTTPNotFound
+    return web.FileResponse(path)
+
+
+async def follow_redis(app: web.Application) -> AsyncIterator[None]:
+    """Keep the board up to date and the browsers told."""
+    if not (STATIC / "vendor" / "uplot").is_dir():
+        log.get().warning("the chart library was not fetched, the page shows no graph")
+    async with feed.client(app[REDIS_URL]) as redis:
+        reader = feed.Feed(redis, app[BOARD], app[BROWSERS], app[health_http.HEALTH])
+        following = asyncio.create_task(reader.run())
+        yield
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following

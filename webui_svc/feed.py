@@ -1,0 +1,201 @@
+"""The one reader of Redis, however many browsers there are.
+
+It reads 15 minutes of reports, then follows them. Redis may go away at any time, and come back with an older state or
+an empty one: then the stream may end before what was read last, and waiting for what comes after that would be waiting
+for ever. So whenever nothing comes, the feed looks whether the stream still ends where it thinks, and reads all of it
+again if not; reports that it has counted are not counted twice.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from chassis import log
+from chassis.health import Health
+from webui_svc import totals
+from webui_svc.board import Board
+from webui_svc.browsers import Browsers
+from webui_svc.report import KEPT, MalformedReportError, parse
+from webui_svc.sparing_warning import SparingWarning
+
+STREAM = "reports"
+
+BLOCK_MS = 1_000
+"""How long a read waits for a report; then the feed looks around."""
+
+ANSWER_LIMIT = 2.5
+"""Seconds without an answer after which Redis counts as away: longer than a read that waits."""
+
+CONNECT_LIMIT = 1.0
+"""Seconds that a connection may take."""
+
+ROUND = 0.5
+"""Seconds between two reads: ten workers make no more rounds than one, and a browser gets no more updates."""
+
+PAGE = 1_000
+"""Entries a read, some 10 ms of work."""
+
+TOTALS_EVERY = 5.0
+"""Seconds between two reads of the ten-second buckets."""
+
+BACKOFF = (0.05, 1.0)
+"""Seconds before the first new attempt and the most before a later one; each is shortened by up to a half at random."""
+
+Id = tuple[int, int]
+_NOTHING: Id = (0, 0)
+
+
+def client(url: str) -> Redis:
+    """A client for the feed: it leaves trying again, and waiting no longer, to the feed.
+
+    It has no socket timeout of its own: on Python 3.11 a write under redis-py's timeout can swallow the cancellation
+    that is to end the feed (asyncio.wait_for does). Answers stay bytes: an entry that is no UTF-8 must spoil nothing
+    but itself.
+    """
+    return Redis.from_url(
+        url, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT, retry=Retry(NoBackoff(), 0)
+    )
+
+
+async def _answer(command: Any) -> Any:
+    """What Redis answers. Raises TimeoutError when it does not."""
+    async with asyncio.timeout(ANSWER_LIMIT):
+        return await command
+
+
+class Feed:
+    """Keeps a board up to date, the browsers told of it, and the health's condition `redis`."""
+
+    def __init__(self, redis: Redis, board: Board, browsers: Browsers, health: Health) -> None:
+        self.malformed = SparingWarning("skipped malformed entries of Redis")
+        self._away = SparingWarning("redis is away")
+        self._redis = redis
+        self._board = board
+        self._browsers = browsers
+        self._health = health
+        self._position: Id | None = None
+        self._answered: float | None = None
+        self._totals_due = 0.0
+
+    async def run(self) -> None:
+        """Follow Redis for ever."""
+        failures = 0
+        while True:
+            try:
+                await self._catch_up()
+                failures = 0
+                while True:
+                    await self._round()
+            except (RedisError, OSError) as error:
+                self._lost(f"{type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; we are past it now
+                log.get().exception("the feed failed")
+                self._lost(f"{type(error).__name__}: {error}")
+            least, most = BACKOFF
+            await asyncio.sleep(min(most, least * 2 ** min(failures, 10)) * random.uniform(0.5, 1))  # noqa: S311 - jitter
+            failures += 1
+
+    def _lost(self, cause: str) -> None:
+        self._away.note(cause)
+        self._away.flush()
+        self._health.set("redis", met=False)
+        self._board.redis = False
+        self._browsers.tell_changes()
+
+    async def _catch_up(self) -> None:
+        afresh = not await self._in_place()
+        if self._answered is not None:
+            self._board.speed.workers.excuse(time.monotonic() - self._answered)
+        if afresh:
+            await self._load()
+        self._board.settle()
+        await self._count()
+        self._board.redis = True
+        self._health.set("redis", met=True)
+        if afresh:
+            self._browsers.start_afresh()
+        self._browsers.tell_changes()
+
+    async def _round(self) -> None:
+        position = _text(self._position or _NOTHING)
+        answer = await _answer(self._redis.xread({STREAM: position}, count=PAGE, block=BLOCK_MS))
+        entries = answer[0][1] if answer else []
+        clock = time.monotonic()
+        for entry_id, fields in entries:
+            self._take(_id(entry_id), fields, clock)
+        if not entries and not await self._in_place():
+            await self._load()
+            self._browsers.start_afresh()
+        self._board.settle()
+        await self._count()
+        self.malformed.flush()
+        self._browsers.tell_changes()
+        if len(entries) < PAGE:
+            await asyncio.sleep(ROUND)
+
+    async def _in_place(self) -> bool:
+        """Whether the stream goes on from where we are."""
+        return self._position is not None and await self._newest() >= self._position
+
+    async def _load(self) -> None:
+        seconds, _ = await _answer(self._redis.time())
+        now_ms = int(seconds) * 1_000
+        clock = time.monotonic()
+        position: Id = (now_ms - KEPT * 1_000, 0)
+        self._position = _NOTHING
+        while True:
+            answer = await _answer(self._redis.xrange(STREAM, min=f"({_text(position)}", count=PAGE))
+            for entry_id, fields in answer:
+                position = _id(entry_id)
+                # A report in the stream was heard when it was written, not now.
+                self._take(position, fields, clock - max(0, now_ms - position[0]) / 1_000)
+            if len(answer) < PAGE:
+                break
+        if self._position == _NOTHING:  # all that the stream holds is too old to show
+            self._position = await self._newest()
+
+    async def _newest(self) -> Id:
+        newest = await _answer(self._redis.xrevrange(STREAM, count=1))
+        return _id(newest[0][0]) if newest else _NOTHING
+
+    def _take(self, position: Id, fields: Mapping[bytes, bytes] | None, heard: float) -> None:
+        self._position = position
+        now = time.time()
+        try:
+            report = parse(fields or {}, now)
+        except MalformedReportError as error:
+            self.malformed.note(f"report {_text(position)}: {error}")
+        else:
+            self._board.speed.add(report, now, heard)
+
+    async def _count(self) -> None:
+        hashes, coins = await _answer(self._redis.mget("hashes", "coins"))
+        self._board.hashes = self._number("hashes", hashes)
+        self._board.coins = self._number("coins", coins)
+        self._answered = time.monotonic()
+        if self._answered >= self._totals_due:
+            self._board.set_totals(totals.parse(await _answer(self._redis.hgetall("totals"))))
+            self._totals_due = self._answered + TOTALS_EVERY
+
+    def _number(self, key: str, value: bytes | None) -> int:
+        try:
+            return int(value or 0)
+        except ValueError:
+            self.malformed.note(f"{key}: no whole number")
+            return 0
+
+
+def _id(raw: bytes) -> Id:
+    milliseconds, _, sequence = raw.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def _text(position: Id) -> str:
+    return f"{position[0]}-{position[1]}"

@@ -1,0 +1,92 @@
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chassis.settings import Pace
+
+KEPT = 900
+"""Seconds of reports that the stream holds, and that are shown by the second."""
+
+MAX_AGE = KEPT + 60
+"""Seconds that a report's end may lie back: the worker queues up to 60 reports while Redis is away."""
+
+MAX_AHEAD = 60
+"""Seconds that a report's end may lie ahead, for clocks differ; one that is further off would spoil the time axis."""
+
+_MAX_NUMBER = 2**53
+"""The largest number that a browser counts exactly."""
+
+_NUMBER = re.compile(rb"[0-9]{1,16}")
+_NAME = re.compile(rb"[\x21-\x7e]{1,128}")
+_PACES = {pace.value.encode(): pace for pace in Pace}
+
+
+class MalformedReportError(Exception):
+    """An entry of the stream is no report; whoever wrote it must mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one worker did in one interval, in microseconds of Unix time."""
+
+    worker: str
+    sequence: int
+    hashes: int
+    begin_us: int
+    end_us: int
+    batch_size: int
+    pace: Pace
+
+
+def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
+    """The report that an entry's fields make, as of now (Unix seconds).
+
+    Raises MalformedReportError for a field that is missing or holds what is not allowed.
+    """
+    begin_us, end_us = _number(fields, b"begin_us"), _number(fields, b"end_us")
+    if end_us < begin_us:
+        raise MalformedReportError(f"end_us: {end_us} is before begin_us, {begin_us}")
+    if not now - MAX_AGE <= end_us / 1e6 <= now + MAX_AHEAD:
+        raise MalformedReportError(
+            f"end_us: {end_us} is not between {MAX_AGE} s ago and {MAX_AHEAD} s ahead of this clock"
+        )
+    pace = _PACES.get(_field(fields, b"pace"))
+    if pace is None:
+        raise MalformedReportError(f"pace: {_shown(fields[b'pace'])} is not {' or '.join(Pace)}")
+    _name(fields, b"instance")
+    _number(fields, b"coins")
+    return Report(
+        worker=_name(fields, b"worker"),
+        sequence=_number(fields, b"sequence"),
+        hashes=_number(fields, b"hashes"),
+        begin_us=begin_us,
+        end_us=end_us,
+        batch_size=_number(fields, b"batch_size"),
+        pace=pace,
+    )
+
+
+def _field(fields: Mapping[bytes, bytes], field: bytes) -> bytes:
+    value = fields.get(field)
+    if value is None:
+        raise MalformedReportError(f"{field.decode()}: missing")
+    return value
+
+
+def _number(fields: Mapping[bytes, bytes], field: bytes) -> int:
+    value = _field(fields, field)
+    number = int(value) if _NUMBER.fullmatch(value) else None
+    if number is None or number > _MAX_NUMBER:
+        raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not a whole number from 0 to {_MAX_NUMBER}")
+    return number
+
+
+def _name(fields: Mapping[bytes, bytes], field: bytes) -> str:
+    value = _field(fields, field)
+    if not _NAME.fullmatch(value):
+        raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not 1 to 128 ASCII characters")
+    return value.decode()
+
+
+def _shown(value: bytes) -> str:
+    return ascii(value[:40].decode(errors="replace"))

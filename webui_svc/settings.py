@@ -1,0 +1,9 @@
+from chassis.settings import ServiceSettings, redis_url, tcp_port
+
+
+class WebuiSettings(ServiceSettings):
+    """What webui can be told. The pace is no concern of it: it shows the one that the workers report."""
+
+    port: int = tcp_port(8_000)
+    redis_url: str = redis_url()
+    metrics_port: int = tcp_port(9_104)

@@ -1,0 +1,95 @@
+"""The speed over time, from the intervals that the workers report.
+
+It is known up to the moment that all live workers have reported, and only whole seconds are shown, so the curve has no
+ragged end. A report that comes late, from a worker that is new or was thought gone, changes seconds already shown; they
+are shown again.
+"""
+
+from webui_svc.buckets import Buckets
+from webui_svc.report import KEPT, MAX_AGE, MAX_AHEAD, Report
+from webui_svc.workers import SILENCE, Workers
+
+CURRENT = 5
+"""Seconds whose mean is the current speed: enough that 3.33 stays 3.33, few enough to see a new worker."""
+
+Point = tuple[int, float]
+"""Unix seconds at which a second begins, and hashes in it."""
+
+
+class Speed:
+    """Hashes in each of the last 15 minutes' seconds. `now` is Unix time, `clock` one that never jumps."""
+
+    def __init__(self) -> None:
+        self.workers = Workers()
+        self._buckets = Buckets()
+        self._first: int | None = None  # the first second that anybody reported
+        self._until: int | None = None  # the second that is not yet complete
+        self._told: int | None = None  # the first second that `take_changed` has not returned
+        self._late: set[int] = set()
+
+    @property
+    def until(self) -> int | None:
+        """The moment up to which the speed is known."""
+        return self._until
+
+    def add(self, report: Report, now: float, heard: float) -> None:
+        """Count a report, unless it was counted before."""
+        if not self.workers.hear(report, heard):
+            return
+        floor = int(now) - MAX_AGE
+        if self._until is not None:
+            floor = max(floor, self._until - KEPT)
+        changed = self._buckets.spread(report.hashes, report.begin_us, report.end_us, floor)
+        if changed:
+            self._first = changed[0] if self._first is None else min(self._first, changed[0])
+        if report.hashes and self._told is not None:
+            self._late.update(range(changed.start, min(changed.stop, self._told)))
+
+    def settle(self, now: float, clock: float) -> None:
+        """Decide how far the speed is known by now, and forget what is too old to show."""
+        reported_us = self.workers.reported_until(clock)
+        until = int(now - SILENCE) if reported_us is None else reported_us // 1_000_000
+        if self._until is not None and self._until > now + 2 * MAX_AHEAD:
+            self._start_again()  # this machine's clock was set back
+        self._until = until if self._until is None else max(self._until, until)
+        self._buckets.forget_before(self._until - KEPT)
+        self.workers.forget_gone(clock)
+
+    def points(self, seconds: int) -> list[Point]:
+        """The last so many seconds known, oldest first; fewer when it began later."""
+        if self._until is None:
+            return []
+        return self._between(self._until - seconds, self._until)
+
+    def take_changed(self) -> list[Point]:
+        """The seconds that were completed or changed since the last call."""
+        if self._until is None:
+            return []
+        new_from = self._until - KEPT if self._told is None else self._told
+        late = [(second, self._hashes(second)) for second in sorted(self._late) if second >= self._until - KEPT]
+        self._late.clear()
+        self._told = self._until
+        return [*late, *self._between(new_from, self._until)]
+
+    def current(self, clock: float) -> float | None:
+        """Hashes a second now; None when nothing is known."""
+        if not self.workers.count(clock):
+            return 0.0
+        points = self.points(CURRENT + 1)
+        # The second in which everything began is only partly filled.
+        whole = points[-CURRENT:] if len(points) > CURRENT else points[1:]
+        return sum(hashes for _, hashes in whole) / len(whole) if whole else None
+
+    def _between(self, begin: int, end: int) -> list[Point]:
+        if self._first is None:
+            return []
+        begin = max(begin, self._first, end - KEPT)
+        return [(second, self._hashes(second)) for second in range(begin, end)]
+
+    def _hashes(self, second: int) -> float:
+        return round(self._buckets[second], 4)
+
+    def _start_again(self) -> None:
+        self._buckets = Buckets()
+        self._first = self._until = self._told = None
+        self._late.clear()

@@ -1,0 +1,51 @@
+// The stream of events, opened again for as long as the page is open.
+//
+// EventSource comes back by itself after a broken connection, but not after an answer that is an error, as a proxy gives
+// while webui is away, and it does not notice a connection that fell silent, as after a laptop's sleep.
+
+const RETRY = 1000; // ms
+const SILENCE = 40000; // ms; the server sends a heartbeat after 15 s without news
+
+export function connect(url, { snapshot, update, connected }) {
+  let source = null;
+  let watchdog = null;
+  let known = null;
+
+  const say = (yes) => {
+    if (yes !== known) connected((known = yes));
+  };
+
+  const open = () => {
+    clearTimeout(watchdog);
+    source?.close();
+    source = new EventSource(url);
+    source.addEventListener("open", alive);
+    source.addEventListener("heartbeat", alive);
+    source.addEventListener("snapshot", (event) => heard(snapshot, event));
+    source.addEventListener("update", (event) => heard(update, event));
+    source.addEventListener("error", () => {
+      say(false);
+      clearTimeout(watchdog);
+      watchdog = setTimeout(open, source.readyState === EventSource.CLOSED ? RETRY : SILENCE);
+    });
+    watchdog = setTimeout(silent, SILENCE);
+  };
+
+  const silent = () => {
+    say(false);
+    open();
+  };
+
+  const alive = () => {
+    say(true);
+    clearTimeout(watchdog);
+    watchdog = setTimeout(silent, SILENCE);
+  };
+
+  const heard = (handler, event) => {
+    alive();
+    handler(JSON.parse(event.data));
+  };
+
+  open();
+}
