@@ -9,7 +9,12 @@ from typing import Any, Self
 import grpc
 
 from chassis import log
+from chassis.metadata import CLIENT_ID
 from chassis.request_decoding import Context, Continuation, Handler, StreamBehavior, UnaryBehavior
+
+CANCELLATION_LAG = 0.005
+"""Seconds after the end of a stream's requests within which gRPC says whether the client half-closed or was gone: both
+look the same to who reads, and with less (one turn of the event loop) one in ten cancelled streams was logged as OK."""
 
 
 class AccessLog(grpc.aio.ServerInterceptor):
@@ -40,6 +45,7 @@ class _Call:
 
     method: str
     context: Context
+    peer: str
     began: float = field(default_factory=time.monotonic)
     batches: int = 0
     bytes_in: int = 0
@@ -49,10 +55,9 @@ class _Call:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        metadata = dict(self.context.invocation_metadata() or ())
         log.get().info(
             self.method,
-            peer=metadata.get("client-id") or self.context.peer(),
+            peer=self.peer,
             code=self._code(error).name,
             seconds=round(time.monotonic() - self.began, 4),
             batches=self.batches,
@@ -69,9 +74,14 @@ class _Call:
         return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
 
+def _peer(context: Context) -> str:
+    metadata = dict(context.invocation_metadata() or ())
+    return str(metadata.get(CLIENT_ID) or context.peer())
+
+
 def _unary(method: str, behavior: UnaryBehavior) -> Any:
     async def logged(request: bytes, context: Context) -> bytes:
-        with _Call(method, context, batches=1, bytes_in=len(request)) as call:
+        with _Call(method, context, _peer(context), batches=1, bytes_in=len(request)) as call:
             response = await behavior(request, context)
             call.bytes_out = len(response)
             return response
@@ -81,7 +91,7 @@ def _unary(method: str, behavior: UnaryBehavior) -> Any:
 
 def _stream(method: str, behavior: StreamBehavior) -> Any:
     async def logged(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        with _Call(method, context) as call:
+        with _Call(method, context, _peer(context)) as call:
 
             async def counted() -> AsyncIterator[bytes]:
                 async for request in requests:
@@ -92,5 +102,6 @@ def _stream(method: str, behavior: StreamBehavior) -> Any:
                 call.batches += 1
                 call.bytes_out += len(response)
                 yield response
+            await asyncio.sleep(CANCELLATION_LAG)
 
     return logged

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from chassis import grpc_options, listener, log
 from chassis.access_log import AccessLog
 from chassis.health import Health
+from chassis.metadata import SERVED_BY
 from chassis.pacing import Pacing
 from chassis.request_decoding import RequestDecoding
 from chassis.settings import ServiceSettings, number, whole
@@ -20,9 +21,6 @@ from chassis.settings import ServiceSettings, number, whole
 DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
 may take another 0.8 s until they have answered what they owe."""
-
-SERVED_BY = "served-by"
-"""Initial metadata that names the server."""
 
 
 class GrpcServerSettings(ServiceSettings):

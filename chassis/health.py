@@ -10,7 +10,7 @@ class Health:
     """
 
     def __init__(self, *conditions: str) -> None:
-        self._unmet = dict.fromkeys((*conditions, "started"))
+        self._unmet = dict.fromkeys((*conditions, "starting"))
         self.changed = asyncio.Event()
         """Set, and replaced by a fresh one, at the next change; take it before you read the state."""
 
@@ -37,8 +37,8 @@ class Health:
 
     def started(self) -> None:
         """Begin to be ready, as far as the conditions go."""
-        self.set("started", met=True)
+        self.set("starting", met=True)
 
     def drain(self) -> None:
         """Not be ready again, for this process is about to end."""
-        self.set("not draining", met=False)
+        self.set("draining", met=False)

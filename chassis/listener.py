@@ -16,6 +16,9 @@ def listen(variable: str, host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
-        cause = "is already in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+    except (OSError, UnicodeError) as error:  # the second is what a name gets that no host can have
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            cause = "is already in use"
+        else:
+            cause = f"can't be used ({getattr(error, 'strerror', error)})"
         raise ListenError(f"{variable}={port}: port {port} of {host} {cause}") from None

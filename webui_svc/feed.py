@@ -19,11 +19,11 @@ from redis.exceptions import RedisError
 
 from chassis import log
 from chassis.health import Health
+from chassis.sparing_log import SparingLog
 from webui_svc import totals
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.report import KEPT, MalformedReportError, parse
-from webui_svc.sparing_warning import SparingWarning
 
 STREAM = "reports"
 
@@ -74,8 +74,8 @@ class Feed:
     """Keeps a board up to date, the browsers told of it, and the health's condition `redis`."""
 
     def __init__(self, redis: Redis, board: Board, browsers: Browsers, health: Health) -> None:
-        self.malformed = SparingWarning("skipped malformed entries of Redis")
-        self._away = SparingWarning("redis is away")
+        self.malformed = SparingLog("skipped malformed entries of Redis")
+        self._away = SparingLog("redis is away")
         self._redis = redis
         self._board = board
         self._browsers = browsers
@@ -103,8 +103,7 @@ class Feed:
             failures += 1
 
     def _lost(self, cause: str) -> None:
-        self._away.note(cause)
-        self._away.flush()
+        self._away.note(cause=cause)
         self._health.set("redis", met=False)
         self._board.redis = False
         self._browsers.tell_changes()
@@ -171,7 +170,7 @@ class Feed:
         try:
             report = parse(fields or {}, now)
         except MalformedReportError as error:
-            self.malformed.note(f"report {_text(position)}: {error}")
+            self.malformed.note(cause=f"report {_text(position)}: {error}")
         else:
             self._board.speed.add(report, now, heard)
 
@@ -188,7 +187,7 @@ class Feed:
         try:
             return int(value or 0)
         except ValueError:
-            self.malformed.note(f"{key}: no whole number")
+            self.malformed.note(cause=f"{key}: no whole number")
             return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from chassis.grpc_server import SERVED_BY
+from chassis.metadata import SERVED_BY
 from worker_svc.batch import Batch
 from worker_svc.step import Step
 

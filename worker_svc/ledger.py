@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from chassis import log
-from chassis.log_limit import LogLimit
+from chassis.sparing_log import SparingLog
 from worker_svc.backoff import Backoff
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -53,7 +53,7 @@ class Ledger:
         self._settled = asyncio.Event()
         self._settled.set()
         self._coins_kept = 0
-        self._failures = LogLimit(5.0)
+        self._away = SparingLog("redis is away, reports wait", to="redis")
         self._log = log.get(to="redis")
 
     @property
@@ -93,7 +93,7 @@ class Ledger:
                     await self._send(report)
                 backoff.reset()
             except (RedisError, OSError, TimeoutError) as error:
-                self._say_failed(error)
+                self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
                 await asyncio.sleep(backoff.pause())
 
     def _next(self) -> Report | None:
@@ -124,10 +124,6 @@ class Ledger:
         if held < self._acknowledged:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         self._acknowledged = held
-
-    def _say_failed(self, error: Exception) -> None:
-        if self._failures.held_back() is not None:
-            self._log.warning("redis is away, reports wait", cause=str(error), hashes=self.unreported_hashes)
 
     async def settle(self, limit: float) -> bool:
         """Wait until all reports are acknowledged, for `limit` seconds at most; whether they are."""

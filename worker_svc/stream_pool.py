@@ -13,15 +13,13 @@ from collections.abc import Callable
 import grpc
 
 from chassis import grpc_options, log
-from chassis.log_limit import LogLimit
+from chassis.metadata import CLIENT_ID
+from chassis.sparing_log import SparingLog
 from worker_svc.backend import Backend
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.generation import DRAIN_LIMIT, HOPELESS, Generation
 from worker_svc.step import Step
-
-CLIENT_ID = "client-id"
-"""Metadata by which a server's log names its client."""
 
 JITTER = 0.1
 """Part of a generation by which its length varies, so that workers started together do not rotate together."""
@@ -64,8 +62,9 @@ class StreamPool:
         self._turns = 0
         self._open_streams = 0
         self._log = log.get(to=step.name)
-        self._breaks = LogLimit(1.0)
-        self._absences = LogLimit(5.0)
+        self._breaks = SparingLog("stream broken", every=1.0, to=step.name)
+        self._refusals = SparingLog("stream refused, trying again seldom", level="error", to=step.name)
+        self._absences = SparingLog("no backend, still trying", to=step.name)
 
     @property
     def backends(self) -> list[str]:
@@ -139,18 +138,8 @@ class StreamPool:
             self._open_streams -= 1
 
     def _say_broken(self, stream: BatchStream, broken: StreamBroken) -> None:
-        held_back = self._breaks.held_back()
-        if held_back is None:
-            return
-        say = self._log.error if broken.code in HOPELESS else self._log.warning
-        say(
-            "stream broken",
-            backend=stream.backend,
-            code=broken.code.name,
-            details=broken.details,
-            unanswered=len(stream.owed),
-            more=held_back,
-        )
+        kind = self._refusals if broken.code in HOPELESS else self._breaks
+        kind.note(backend=stream.backend, code=broken.code.name, details=broken.details, unanswered=len(stream.owed))
 
     async def run(self) -> None:
         """Keep a generation of streams open, a new one every few seconds, until cancelled."""
@@ -162,7 +151,7 @@ class StreamPool:
                 length = self._length * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter is no secret
                 await asyncio.sleep(length - (loop.time() - began))
             else:
-                self._say_absent()
+                self._absences.note(target=self._target)
                 await asyncio.sleep(RETRY_PAUSE)
 
     async def _rotate(self) -> None:
@@ -203,10 +192,6 @@ class StreamPool:
         if self._known != known:
             self._log.info("backends", count=len(self._known), names=" ".join(self._known))
             self._on_backends()
-
-    def _say_absent(self) -> None:
-        if self._absences.held_back() is not None:
-            self._log.warning("no backend, still trying", target=self._target)
 
 
 def _owed(stream: BatchStream) -> int:

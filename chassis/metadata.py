@@ -1,0 +1,7 @@
+"""What clients and servers say beside their messages. Clients import this, so it needs nothing that servers need."""
+
+SERVED_BY = "served-by"
+"""Initial metadata that names the server."""
+
+CLIENT_ID = "client-id"
+"""Metadata of a request by which a server's log names its client."""

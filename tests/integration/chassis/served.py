@@ -1,0 +1,100 @@
+"""Real servers in this process, on free ports of loopback, and what tests of all of them ask."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+from dockercoins.hasher.v1.hasher_service_pb2_grpc import add_HasherServiceServicer_to_server
+from dockercoins.rng.v1.rng_service_pb2_grpc import add_RngServiceServicer_to_server
+from google.rpc import error_details_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_status import rpc_status
+
+from chassis import grpc_server
+from chassis.grpc_server import GrpcServerSettings
+from chassis.health import Health
+from hasher_svc.digests import DigestThread
+from hasher_svc.service import HasherService
+from hasher_svc.settings import HasherSettings
+from rng_svc.service import RngService
+from rng_svc.settings import RngSettings
+
+RNG = "dockercoins.rng.v1.RngService"
+HASHER = "dockercoins.hasher.v1.HasherService"
+
+Answer = TypeVar("Answer")
+AddServicer = Callable[[grpc.aio.Server], None]
+
+
+@asynccontextmanager
+async def served(
+    settings: GrpcServerSettings, service: str, add_servicer: AddServicer
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server that is ready."""
+    health = Health()
+    async with grpc_server.serve(settings, health, service, add_servicer) as port:
+        health.started()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+
+
+@asynccontextmanager
+async def rng(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to rng, at full pace unless told otherwise."""
+    made = RngSettings(**{"port": 0, "pace": "full", "instance": "rng-1", **settings})
+    servicer = RngService(made.instance, made.pacing())
+    async with served(made, RNG, partial(add_RngServiceServicer_to_server, servicer)) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def hasher(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to hasher, at full pace unless told otherwise."""
+    made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
+    with closing(DigestThread()) as thread:
+        servicer = HasherService(made.instance, made.pacing(), thread)
+        async with served(made, HASHER, partial(add_HasherServiceServicer_to_server, servicer)) as channel:
+            yield channel
+
+
+def violation(error: grpc.aio.AioRpcError) -> tuple[str, str]:
+    """The field that a refused request is blamed for, and what is said of it; fails unless it was refused as such."""
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # typed for calls alone
+    assert status is not None
+    [detail] = status.details
+    bad_request = error_details_pb2.BadRequest()
+    assert detail.Unpack(bad_request)
+    [found] = bad_request.field_violations
+    assert error.details() == status.message == found.description
+    return found.field, found.description
+
+
+def health(channel: Any) -> Any:
+    """The stub of a channel's server's health, whose types lack its methods."""
+    return HealthStub(channel)
+
+
+async def raw_call(channel: Any, method: str, request: bytes) -> Any:
+    """Send these bytes as they are; the types of a channel know no call without a serializer."""
+    return await channel.unary_unary(method)(request)
+
+
+def raw_stream(channel: Any, method: str, *requests: bytes) -> AsyncIterator[bytes]:
+    """The answers to these bytes, sent as they are."""
+    answers: AsyncIterator[bytes] = channel.stream_stream(method)(iter(requests))
+    return answers
+
+
+async def until_failure(stream: AsyncIterable[Answer]) -> tuple[list[Answer], grpc.aio.AioRpcError]:
+    """What a stream answered before it failed, and its failure."""
+    answered = []
+    try:
+        async for answer in stream:
+            answered.append(answer)  # noqa: PERF401 - a comprehension would lose what came before the failure
+    except grpc.aio.AioRpcError as error:
+        return answered, error
+    pytest.fail("the stream ended well")

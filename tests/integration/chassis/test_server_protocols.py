@@ -1,0 +1,130 @@
+"""What every gRPC server here answers beside its own methods: health, reflection and channelz."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from dockercoins.rng.v1.rng_service_pb2_grpc import add_RngServiceServicer_to_server
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_channelz.v1.channelz_pb2 import GetServersRequest
+from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from integration.chassis.served import HASHER, RNG, hasher, raw_call, rng
+from integration.chassis.served import health as health_stub
+
+from chassis import grpc_options, grpc_server
+from chassis.health import Health
+from rng_svc.service import RngService
+from rng_svc.settings import RngSettings
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+@asynccontextmanager
+async def rng_with(health: Health) -> AsyncIterator[int]:
+    """The port of a server with this health."""
+    settings = RngSettings(port=0, instance="rng-1")
+    add_servicer = partial(add_RngServiceServicer_to_server, RngService("rng-1", settings.pacing()))
+    async with grpc_server.serve(settings, health, RNG, add_servicer) as port:
+        yield port
+
+
+async def status(channel: grpc.aio.Channel, service: str) -> int:
+    response = await health_stub(channel).Check(HealthCheckRequest(service=service))
+    assert isinstance(response, HealthCheckResponse)
+    return response.status
+
+
+async def test_health_tells_alive_from_ready() -> None:
+    health = Health("something")
+    async with rng_with(health) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+        health.started()
+        await asyncio.sleep(0.05)
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+        health.set("something", met=True)
+        await asyncio.sleep(0.05)
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, SERVING)
+        health.set("something", met=False)
+        await asyncio.sleep(0.05)
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+
+
+@pytest.mark.parametrize("service", [HASHER, "rng", "grpc.health.v1.Health"])
+async def test_health_of_a_service_that_is_none_here_is_not_found(service: str) -> None:
+    async with rng() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await status(channel, service)
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_who_watches_health_is_told_of_every_change() -> None:
+    health = Health()
+    async with rng_with(health) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        watch = aiter(health_stub(channel).Watch(HealthCheckRequest(service=RNG)))
+        seen = [(await anext(watch)).status]
+        for change in (health.started, health.drain):
+            change()
+            async with asyncio.timeout(1):
+                seen.append((await anext(watch)).status)
+    assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
+
+
+async def test_a_client_as_ours_holds_up_no_server_that_stops() -> None:
+    """Its channel watches the server's health for as long as it is open."""
+    health = Health()
+    async with rng_with(health) as port:
+        health.started()
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=grpc_options.client(RNG))
+        async with asyncio.timeout(5):
+            await channel.channel_ready()
+        begin = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - begin < 0.5
+    await channel.close()
+
+
+async def test_a_health_request_that_is_none_is_refused() -> None:
+    async with rng() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await raw_call(channel, "/grpc.health.v1.Health/Check", b"\xff")
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def reflected(channel: grpc.aio.Channel, request: ServerReflectionRequest) -> ServerReflectionResponse:
+    stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # typed for synchronous channels alone
+    [response] = [each async for each in stub.ServerReflectionInfo(iter([request]))]
+    assert isinstance(response, ServerReflectionResponse)
+    return response
+
+
+async def test_reflection_lists_what_is_served() -> None:
+    async with hasher() as channel:
+        response = await reflected(channel, ServerReflectionRequest(list_services=""))
+    names = {service.name for service in response.list_services_response.service}
+    assert {HASHER, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= names
+    assert RNG not in names
+
+
+async def test_reflection_describes_the_service() -> None:
+    async with rng() as channel:
+        response = await reflected(channel, ServerReflectionRequest(file_containing_symbol=RNG))
+    [raw] = response.file_descriptor_response.file_descriptor_proto
+    [service] = FileDescriptorProto.FromString(raw).service
+    assert [method.name for method in service.method] == ["GetRandomBytes", "StreamRandomBytes"]
+
+
+async def test_channelz_counts_the_calls_of_a_server() -> None:
+    async with rng() as channel:
+        stub: Any = ChannelzStub(channel)  # type: ignore[arg-type] # typed for synchronous channels alone
+        servers = stub.GetServers
+        before = {each.ref.server_id: each.data.calls_started for each in (await servers(GetServersRequest())).server}
+        await status(channel, "")
+        after = {each.ref.server_id: each.data.calls_started for each in (await servers(GetServersRequest())).server}
+    assert max(count - before.get(server, 0) for server, count in after.items()) >= 1

@@ -1,0 +1,46 @@
+"""A program that keeps a hasher busy with batches as large as they get, on 4 streams, and prints how many it answered.
+
+A process of its own, so that what it costs its client does not show in what others measure.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+
+STREAMS = 4
+WINDOW = 2
+"""Batches unanswered on each stream."""
+METHOD = "/dockercoins.hasher.v1.HasherService/StreamHashes"
+
+
+def load(port: int, seconds: float) -> int:
+    request = StreamHashesRequest(data=bytes(65_536 * 32), message_size=32).SerializeToString()
+    until = time.monotonic() + seconds
+    answered = [0] * STREAMS
+
+    def requests(window: threading.Semaphore) -> Iterator[bytes]:
+        while window.acquire() and time.monotonic() < until:
+            yield request
+
+    def run(stream: int, channel: Any) -> None:
+        window = threading.Semaphore(WINDOW)
+        for _ in channel.stream_stream(METHOD)(requests(window)):
+            answered[stream] += 1
+            window.release()
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        threads = [threading.Thread(target=run, args=(stream, channel)) for stream in range(STREAMS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return sum(answered)
+
+
+if __name__ == "__main__":
+    print(load(int(sys.argv[1]), float(sys.argv[2])))  # noqa: T201 - its one result

@@ -1,0 +1,92 @@
+"""What the settings are when nothing is wrong with them."""
+
+import os
+import socket
+
+import pytest
+from pydantic import ValidationError
+
+from chassis.settings import LogFormat, LogLevel, Pace, ServiceSettings
+from hasher_svc.settings import HasherSettings
+from rng_svc.settings import RngSettings
+from webui_svc.settings import WebuiSettings
+from worker_svc.settings import MAX_IN_FLIGHT_BYTES, WorkerSettings
+
+ALL = (RngSettings, HasherSettings, WorkerSettings, WebuiSettings)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if any(name.lower() in settings.model_fields for settings in ALL):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_the_default_is_the_workshop(settings: type[ServiceSettings]) -> None:
+    loaded = settings.load()
+    assert loaded.pace is Pace.CLASSIC
+    assert loaded.host == "127.0.0.1"
+    assert loaded.instance == socket.gethostname()
+    assert (loaded.log_level, loaded.log_format) == (LogLevel.INFO, LogFormat.CONSOLE)
+
+
+def test_ports_are_those_of_the_contract() -> None:
+    rng, hasher, worker, webui = RngSettings(), HasherSettings(), WorkerSettings(), WebuiSettings()
+    assert (rng.port, hasher.port, webui.port) == (50051, 50151, 8000)
+    assert [each.metrics_port for each in (rng, hasher, worker, webui)] == [9101, 9102, 9103, 9104]
+
+
+def test_the_classic_pace() -> None:
+    rng, hasher, worker = RngSettings.load(), HasherSettings.load(), WorkerSettings.load()
+    assert (rng.delay, rng.concurrency) == (0.1, 1)
+    assert (hasher.delay, hasher.concurrency) == (0.1, 0)
+    assert (worker.delay, worker.batch_size, worker.window, worker.message_size) == (0.1, 1, 1, 32)
+
+
+def test_the_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACE", "full")
+    rng, hasher, worker = RngSettings.load(), HasherSettings.load(), WorkerSettings.load()
+    assert (rng.delay, rng.concurrency) == (0, os.cpu_count())
+    assert (hasher.delay, hasher.concurrency) == (0, os.cpu_count())
+    assert worker.delay == 0
+    assert worker.batch_size > 1
+    assert worker.window > 1
+
+
+@pytest.mark.parametrize("pace", list(Pace))
+def test_a_single_setting_overrides_the_pace_and_no_other_setting(monkeypatch: pytest.MonkeyPatch, pace: Pace) -> None:
+    monkeypatch.setenv("PACE", pace)
+    by_pace = HasherSettings.load()
+    monkeypatch.setenv("DELAY", "0.25")
+    overridden = HasherSettings.load()
+    assert overridden.delay == 0.25
+    assert overridden == by_pace.model_copy(update={"delay": 0.25})
+
+
+def test_zero_overrides_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELAY", "0")
+    monkeypatch.setenv("CONCURRENCY", "0")
+    assert (RngSettings.load().delay, RngSettings.load().concurrency) == (0, 0)
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_settings_are_frozen(settings: type[ServiceSettings]) -> None:
+    loaded = settings.load()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(loaded, "metrics_port", 1)  # noqa: B010 - mypy would refuse the plain assignment, which is the point
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_variables_of_other_programs_are_no_concern(
+    monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings]
+) -> None:
+    monkeypatch.setenv("RNG_PORT", "tcp://10.0.0.1:50051")
+    monkeypatch.setenv("BY_PACE", "nonsense")
+    assert settings.load() == settings()
+
+
+def test_the_window_is_bounded_in_bytes() -> None:
+    worker = WorkerSettings(batch_size=65_536, message_size=32, window=4_096)
+    assert worker.bounded_window * worker.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
+    assert WorkerSettings(batch_size=1, window=8).bounded_window == 8
