@@ -58,9 +58,6 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     except ListenError as error:
         logger.error("can't start", cause=str(error))
         return EXIT_FAILURE
-    except TimeoutError:
-        logger.error("did not drain in time", seconds=STOP_LIMIT)
-        return EXIT_FAILURE
     except ServiceFailed:
         return EXIT_FAILURE
     except Exception:
@@ -72,13 +69,19 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
 
 async def _live(settings: Settings, service: Service[Settings], health: Health) -> None:
     told = _told_to_stop()
-    async with asyncio.timeout(None) as limit, _health_endpoint(settings, health), service(settings, health):
-        health.started()
-        log.get().info("started", pace=settings.pace.value)
-        await told.wait()
-        log.get().info("stopping")
-        health.drain()
-        limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
+    try:
+        async with asyncio.timeout(None) as limit, _health_endpoint(settings, health), service(settings, health):
+            health.started()
+            log.get().info("started", pace=settings.pace.value)
+            await told.wait()
+            log.get().info("stopping")
+            health.drain()
+            limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        log.get().error("did not drain in time", seconds=STOP_LIMIT)
+        raise ServiceFailed from None
 
 
 def _told_to_stop() -> asyncio.Event:

@@ -13,12 +13,20 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_CREDENTIALS = re.compile(r"^(\w+://)?.*@", re.DOTALL)
-_PASSWORD_OPTION = re.compile(r"(?<=password=)[^&]*")
+# What stands before an @ or, where that was forgotten, after a colon that no host precedes; and a password option.
+_SECRETS = (
+    (re.compile(r"^(\w+://)?.*@", re.DOTALL), r"\1***@"),
+    (re.compile(r"(?<=://:).*", re.DOTALL), "***"),
+    (re.compile(r"(?<=password=)[^&]*"), "***"),
+)
 
-_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
-_PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4})"
-_REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{_HOST}(?::{_PORT})?(?:/[0-9]*)?(?:\?\S*)?|unix://\S+"
+HOST_PATTERN = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
+"""A host name or address; one of IPv6 stands in brackets."""
+
+PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+"""A TCP port to connect to, 1 to 65535."""
+
+_REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?(?:\?\S*)?|unix://\S+"
 
 
 class SettingsError(Exception):
@@ -124,5 +132,7 @@ def _explain(cls: type[BaseSettings], detail: Any) -> str:
     if not detail["loc"]:
         return str(detail["ctx"]["error"])
     name = str(detail["loc"][0])
-    value = _PASSWORD_OPTION.sub("***", _CREDENTIALS.sub(r"\1***@", str(detail["input"])))
+    value = str(detail["input"])
+    for secret, replacement in _SECRETS:
+        value = secret.sub(replacement, value)
     return f"{name.upper()}={value!r} is not allowed: it must be {cls.model_fields[name].description}"

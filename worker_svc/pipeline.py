@@ -49,6 +49,7 @@ class Pipeline:
         self._delayed: dict[int, asyncio.TimerHandle] = {}
         self._last_id = 0
         self._running = False
+        self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -58,7 +59,9 @@ class Pipeline:
         return next((batch.begun for batch in self._in_flight.values()), None)
 
     def resume(self) -> None:
-        """Begin batches until the window is full, and a new one for each that is done."""
+        """Begin batches until the window is full, and a new one for each that is done. Nothing once it drains."""
+        if self._draining:
+            return
         self._running = True
         while len(self._in_flight) < self._window:
             self._begin(self._loop.time())
@@ -101,6 +104,7 @@ class Pipeline:
     async def drain(self) -> None:
         """Begin nothing more, and wait until what has been asked for is counted."""
         self._running = False
+        self._draining = True
         for batch_id, timer in self._delayed.items():
             timer.cancel()
             del self._in_flight[batch_id]

@@ -4,15 +4,17 @@ from typing import Any, ClassVar, Self
 from pydantic import model_validator
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
-from chassis.settings import Pace, ServiceSettings, number, redis_url, tcp_port, text, whole
+from chassis.settings import HOST_PATTERN, PORT_PATTERN, Pace, ServiceSettings, number, redis_url, tcp_port, text, whole
 
-_HOST = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
-_PORT = r":\d{1,5}"
+_IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
+_IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
 _TARGET = (
-    rf"dns:(?://(?:{_HOST}(?:{_PORT})?)?/)?{_HOST}{_PORT}"
-    rf"|ipv[46]:{_HOST}{_PORT}(?:,{_HOST}{_PORT})*"
+    rf"dns:(?://(?:{HOST_PATTERN}(?::{PORT_PATTERN})?)?/)?{HOST_PATTERN}:{PORT_PATTERN}"
+    rf"|ipv4:{_IPV4}(?:,{_IPV4})*"
+    rf"|ipv6:{_IPV6}(?:,{_IPV6})*"
     r"|unix:[^,\s]+"
 )
+"""Targets as gRPC names them (https://github.com/grpc/grpc/blob/master/doc/naming.md)."""
 
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 """Random bytes that all batches in flight may hold together."""

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from chassis.settings import ServiceSettings
 from hasher_svc.settings import HasherSettings
 from local_run.settings import LocalRunSettings
@@ -11,8 +12,6 @@ from worker_svc.settings import WorkerSettings
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "settings", [RngSettings, HasherSettings, WorkerSettings, WebuiSettings, LocalRunSettings]
-)
+@pytest.mark.parametrize("settings", [RngSettings, HasherSettings, WorkerSettings, WebuiSettings, LocalRunSettings])
 def test_every_variable_is_in_the_readme(settings: type[ServiceSettings]) -> None:
     assert not [name for name in settings.model_fields if f"`{name.upper()}`" not in README]

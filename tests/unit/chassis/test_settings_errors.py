@@ -137,7 +137,8 @@ def test_a_host_that_is_no_address_is_refused(
     "value",
     ["", "rng", "rng:50051", "50051", "dns:///", "dns:///rng", "dns:///rng:", "dns:///rng:port", "dns:///a b:1",
      "http://rng:50051", "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,", "ipv4:127.0.0.1:1;127.0.0.1:2", "ipv6:[::1]",
-     "dns:///rng:50051\n", "unix:"],
+     "dns:///rng:50051\n", "unix:", "dns:///rng:0", "dns:///rng:65536", "ipv4:127.0.0.1:70000", "ipv4:rng:50051",
+     "ipv4:256.0.0.1:1", "ipv4:[::1]:1", "ipv6:127.0.0.1:1"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["RNG_TARGET", "HASHER_TARGET"])
 def test_a_target_that_is_no_target_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -185,7 +186,7 @@ def test_a_redis_url_is_taken(monkeypatch: pytest.MonkeyPatch, settings: type[Se
     "value",
     ["http://:s3cret@redis:6379", "redis://user:s3cret@redis:6379 ", "redis://user:p@s3cret@redis:port",
      "redis://user:p/s3cret@redis:port", "redis:/:s3cret@redis", ":s3cret@redis:6379",
-     "redis://redis:port?password=s3cret", "redis://:s3cret@", "redis://u:p\ns3cret@redis"],
+     "redis://redis:port?password=s3cret", "redis://:s3cret@", "redis://u:p\ns3cret@redis", "redis://:s3cret"],
 )  # fmt: skip
 @pytest.mark.parametrize("settings", [WorkerSettings, WebuiSettings])
 def test_an_error_never_shows_the_password_of_redis(
