@@ -69,7 +69,7 @@ class System:
 
 @contextmanager
 def a_system(folder: Path, workers: int, rngs: int = 1) -> Iterator[System]:
-    with redis_server(folder) as redis, service_processes(folder) as processes:
+    with redis_server(folder) as redis, service_processes(folder, covered=False) as processes:
         system = System(redis, processes, workers, rngs)
         system.start()
         yield system
