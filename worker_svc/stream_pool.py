@@ -27,6 +27,9 @@ JITTER = 0.1
 RETRY_PAUSE = 0.05
 """Seconds between attempts at a channel while there is no backend at all."""
 
+ABSENCE_LIMIT = 3.0
+"""Seconds without a backend that need no mention: all services start at the same time, or one is started again."""
+
 
 class StreamPool:
     """Asks for one step of batches, of whichever backend owes least."""
@@ -144,14 +147,17 @@ class StreamPool:
     async def run(self) -> None:
         """Keep a generation of streams open, a new one every few seconds, until cancelled."""
         loop = asyncio.get_running_loop()
+        present = loop.time()
         while True:
             began = loop.time()
             await self._rotate()
             if self.backends:
+                present = loop.time()
                 length = self._length * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter is no secret
                 await asyncio.sleep(length - (loop.time() - began))
             else:
-                self._absences.note(target=self._target)
+                if loop.time() - present > ABSENCE_LIMIT:
+                    self._absences.note(target=self._target)
                 await asyncio.sleep(RETRY_PAUSE)
 
     async def _rotate(self) -> None:
