@@ -50,6 +50,8 @@ def mining(batch_size: int, seconds: float, folder: Path) -> float:
             begin_us = time.time() * 1e6
             time.sleep(seconds)
             entries = [entry for _, entry in client.xrange("reports") if int(entry["begin_us"]) >= begin_us]
+    if not entries:
+        raise BenchError(f"nothing was reported within {seconds} s at batch size {batch_size}")
     hashes = sum(int(entry["hashes"]) for entry in entries)
     return hashes / ((int(entries[-1]["end_us"]) - int(entries[0]["begin_us"])) / 1e6)
 

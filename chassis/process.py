@@ -6,7 +6,8 @@ The order of stopping, and why:
 2. no new work, drain, last report, close: the service's own context ends, innermost first;
 3. the health endpoint goes last, so that a probe sees "not ready" and not a refused connection.
 
-TERM and INT do the same. All of it is bounded by STOP_LIMIT, and a second signal ends the process at once.
+TERM and INT do the same. All of it is bounded by STOP_LIMIT, and a second signal ends the process at once. What even
+cancelling does not end, such as a look-up that no name server answers, ends with the process shortly after.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
@@ -27,6 +29,9 @@ from chassis.settings import ServiceSettings, SettingsError
 
 STOP_LIMIT = 3.2
 """Seconds from the signal to the end: every container is to be gone within 3.5."""
+
+LAST_RESORT = STOP_LIMIT + 0.1
+"""Seconds from the signal after which the process ends without any more ceremony."""
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
@@ -92,6 +97,9 @@ def _told_to_stop() -> asyncio.Event:
         if told.is_set():
             os._exit(128 + number)
         told.set()
+        last_resort = threading.Timer(LAST_RESORT, os._exit, (EXIT_FAILURE,))
+        last_resort.daemon = True
+        last_resort.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)

@@ -26,7 +26,7 @@ HOST_PATTERN = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
 PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 """A TCP port to connect to, 1 to 65535."""
 
-_REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?(?:\?\S*)?|unix://\S+"
+_REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?|unix://[^\s?#]+(?:\?db=[0-9]+)?"
 
 
 class SettingsError(Exception):

@@ -77,13 +77,7 @@ class BatchStream:
         if self.backend is not None:
             on_open(self)
         async for response in self._call:
-            batch = self.owed.pop(response.batch_id, None)
-            if batch is None:
-                raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {response.batch_id}")
-            if not self._step.answer(batch, response):
-                self.owed[batch.id] = batch
-                raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer of the wrong length to batch {batch.id}")
-            on_answer(self, batch)
+            on_answer(self, self._answered(response))
         code = await self._call.code()
         if code is not grpc.StatusCode.OK:
             raise StreamBroken(code, await self._call.details() or "")
@@ -91,6 +85,18 @@ class BatchStream:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"the server did not name itself in {SERVED_BY}")
         if self.owed or not self._closing:
             raise StreamBroken(code, f"ended by the server with {len(self.owed)} batches unanswered")
+
+    def _answered(self, response: Any) -> Batch:
+        """The batch that this answers."""
+        if response is None:  # this is how grpc.aio says it
+            raise StreamBroken(grpc.StatusCode.INTERNAL, "an answer that can't be decoded")
+        batch = self.owed.get(response.batch_id)
+        if batch is None:
+            raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {response.batch_id}")
+        if not self._step.answer(batch, response):
+            raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer of the wrong length to batch {batch.id}")
+        del self.owed[batch.id]
+        return batch
 
     async def _write(self) -> None:
         try:

@@ -49,6 +49,9 @@ class Owner(Protocol):
     def retired(self, stream: BatchStream) -> None:
         """A stream takes no more batches, and ends when it is answered."""
 
+    def failed(self, error: BaseException) -> None:
+        """One of these raised what it must not."""
+
     def ended(self, stream: BatchStream, broken: StreamBroken | None) -> None:
         """A stream is over; what it still owes must be asked for again."""
 
@@ -85,7 +88,9 @@ class Generation:
         backends: set[str | None] = set()
         while len(self._keepers) < min(limit, STREAMS_A_BACKEND * max(len(backends), 1)):
             opened: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-            self._keepers.add(asyncio.create_task(self._keep(opened)))
+            keeper = asyncio.create_task(self._keep(opened))
+            keeper.add_done_callback(self._look_at)
+            self._keepers.add(keeper)
             try:
                 async with asyncio.timeout(OPEN_LIMIT):
                     backends.add(await opened)
@@ -93,6 +98,10 @@ class Generation:
                 if not backends:
                     raise
                 return
+
+    def _look_at(self, keeper: "asyncio.Task[None]") -> None:
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            self._owner.failed(error)
 
     async def _keep(self, opened: "asyncio.Future[str | None]") -> None:
         """Have one stream open, again after each break, until the generation is retired."""

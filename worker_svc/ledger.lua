@@ -8,19 +8,20 @@
 local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
-local WORKER_SECONDS = 3600
+local WORKER_SECONDS = 86400
 
 -- What fails on a key of another type comes before the first write: Redis does not undo a script's writes.
 local held = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0)
 local coins_kept = redis.call('HLEN', KEYS[3])
 local buckets = redis.call('HLEN', KEYS[5])
 redis.call('XLEN', KEYS[4])
+redis.call('INCRBY', KEYS[2], 0)
 
 local sequence, oldest = tonumber(ARGV[3]), tonumber(ARGV[4])
 local seen = sequence <= held
 -- Redis is behind when it holds less than the worker was told: it was restored from an older state. The worker sends
 -- what is missing, as far as it still has it.
-local behind = sequence > held + 1 and held + 1 >= oldest
+local behind = sequence > math.max(held + 1, oldest)
 if seen or behind then
   return {held, coins_kept}
 end

@@ -1,6 +1,7 @@
 """Reports to Redis: each is counted once, whatever happens to the connection or to Redis."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from importlib import resources
@@ -25,6 +26,9 @@ MAX_UNACKNOWLEDGED = 60
 
 KEPT_SECONDS = 10.0
 """How long acknowledged reports are kept: what Redis may have lost when it was restored from an older state."""
+
+HURRIED_PAUSE = 0.05
+"""Seconds between attempts while somebody waits for the reports to be acknowledged."""
 
 ANSWER_LIMIT = 2.0
 """Seconds in which Redis must accept a connection and answer."""
@@ -52,6 +56,7 @@ class Ledger:
         self._news = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        self._hurry = asyncio.Event()
         self._coins_kept = 0
         self._away = SparingLog("redis is away, reports wait", to="redis")
         self._log = log.get(to="redis")
@@ -94,7 +99,7 @@ class Ledger:
                 backoff.reset()
             except (RedisError, OSError, TimeoutError) as error:
                 self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
-                await asyncio.sleep(backoff.pause())
+                await self._pause(backoff.pause())
 
     def _next(self) -> Report | None:
         return next((report for report, _, _ in self._reports if report.sequence > self._acknowledged), None)
@@ -125,13 +130,24 @@ class Ledger:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         self._acknowledged = held
 
+    async def _pause(self, seconds: float) -> None:
+        if self._hurry.is_set():
+            await asyncio.sleep(HURRIED_PAUSE)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+
     async def settle(self, limit: float) -> bool:
         """Wait until all reports are acknowledged, for `limit` seconds at most; whether they are."""
+        self._hurry.set()
         try:
             async with asyncio.timeout(limit):
                 await self._settled.wait()
         except TimeoutError:
             return False
+        finally:
+            self._hurry.clear()
         return True
 
     async def close(self) -> None:

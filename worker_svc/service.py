@@ -88,11 +88,10 @@ class Worker:
                 self._pipeline.resume()
             due = max(due + self._settings.report_interval, loop.time())
             await asyncio.sleep(due - loop.time())
-            self._report()
+            if not self._ledger.full:
+                self._report()
 
     def _report(self) -> None:
-        if self._ledger.full:
-            return
         self._tally.wallet_open = self._ledger.wallet_open
         report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest)
         if report is not None:

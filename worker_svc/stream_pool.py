@@ -16,6 +16,7 @@ from chassis import grpc_options, log
 from chassis.metadata import CLIENT_ID
 from chassis.sparing_log import SparingLog
 from worker_svc.backend import Backend
+from worker_svc.backoff import LAST
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.generation import DRAIN_LIMIT, HOPELESS, Generation
@@ -63,6 +64,8 @@ class StreamPool:
         self._draining: set[asyncio.Task[None]] = set()
         self._known: list[str] = []
         self._turns = 0
+        self._hopeless = False
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open_streams = 0
         self._log = log.get(to=step.name)
         self._breaks = SparingLog("stream broken", every=1.0, to=step.name)
@@ -108,6 +111,7 @@ class StreamPool:
             self._backends.setdefault(name, Backend(name)).streams.append(stream)
         self._open_streams += len(streams)
         self._dispatch()
+        self._say_backends()
 
     def answered(self, stream: BatchStream, batch: Batch) -> None:
         """Pass the batch on, and ask for one that waits."""
@@ -120,6 +124,7 @@ class StreamPool:
         """Ask for what the stream still owes on others, before anything newer."""
         self._withdraw(stream)
         if broken is not None:
+            self._hopeless = broken.code in HOPELESS
             self._say_broken(stream, broken)
         backend = self._backends.get(stream.backend or "")
         if backend is not None:
@@ -145,7 +150,10 @@ class StreamPool:
         kind.note(backend=stream.backend, code=broken.code.name, details=broken.details, unanswered=len(stream.owed))
 
     async def run(self) -> None:
-        """Keep a generation of streams open, a new one every few seconds, until cancelled."""
+        """Keep a generation of streams open, a new one every few seconds, until cancelled.
+
+        Raises what a stream's callbacks raised, which is a defect.
+        """
         loop = asyncio.get_running_loop()
         present = loop.time()
         while True:
@@ -154,11 +162,21 @@ class StreamPool:
             if self.backends:
                 present = loop.time()
                 length = self._length * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter is no secret
-                await asyncio.sleep(length - (loop.time() - began))
+                await self._pause(length - (loop.time() - began))
             else:
                 if loop.time() - present > ABSENCE_LIMIT:
                     self._absences.note(target=self._target)
-                await asyncio.sleep(RETRY_PAUSE)
+                await self._pause(LAST if self._hopeless else RETRY_PAUSE)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.wait((self._failure,), timeout=max(seconds, 0))
+        if self._failure.done():
+            self._failure.result()
+
+    def failed(self, error: BaseException) -> None:
+        """Have run() raise this."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
 
     async def _rotate(self) -> None:
         channel = grpc.aio.insecure_channel(self._target, options=self._options)
@@ -172,7 +190,6 @@ class StreamPool:
             previous, self._current = self._current, generation
             if previous is not None:
                 self._retire(previous)
-        self._say_backends()
 
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:
         return BatchStream(self._step.method(channel)(metadata=self._metadata, wait_for_ready=True), self._step)

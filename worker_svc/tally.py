@@ -6,7 +6,7 @@ over time is the true speed, whatever the moment at which a report is made.
 
 import time
 
-from chassis.limits import DIGEST_SIZE
+from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.report import Report
@@ -17,8 +17,8 @@ QUIET_LIMIT = 3.0
 MAX_WALLET_COINS = 1_000
 """Coins a report carries to the wallet; at full pace hundreds of thousands a second are found."""
 
-MAX_WALLET_BYTES = 1024 * 1024
-"""Hashed bytes a report carries to the wallet, for messages can be long."""
+MAX_WALLET_BYTES = MAX_BATCH_BYTES
+"""Hashed bytes a report carries to the wallet, for messages can be long: the longest one fits."""
 
 
 class Tally:

@@ -47,7 +47,7 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
         "end_us": str(NOW_US + SECOND_US), "batch_size": "1", "pace": "classic",
     }  # fmt: skip
     assert client.hget("worker:w-1", "sequence") == "1"
-    assert 0 < int(client.ttl("worker:w-1")) <= 3600
+    assert 0 < int(client.ttl("worker:w-1")) <= 86_400
 
 
 async def test_a_report_sent_twice_is_counted_once(redis: RedisServer) -> None:
@@ -190,16 +190,45 @@ async def test_reports_older_than_fifteen_minutes_are_trimmed(redis: RedisServer
     assert client.xlen("reports") < 200
 
 
-async def test_a_key_of_another_type_stops_the_report_and_counts_nothing(redis: RedisServer) -> None:
-    client = redis.client()
-    client.set("wallet", "what is this")
+@pytest.mark.parametrize("key", ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1"])
+async def test_a_key_that_holds_something_else_counts_nothing_until_it_is_mended(redis: RedisServer, key: str) -> None:
+    """Redis does not undo what a script wrote before it failed."""
+    redis.client().set(key, "odd")
     async with ledger(redis) as made:
         made.add(report(1))
         assert not await made.settle(0.5)
-        assert client.get("hashes") is None
-        client.delete("wallet")
+        redis.client().delete(key)
         assert await made.settle(3)
-    assert client.get("hashes") == "10"
+    assert redis.client().get("hashes") == "10"
+
+
+async def test_a_redis_restored_from_a_much_older_state_gets_what_is_still_kept(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ledger(redis) as made:
+        for sequence in range(1, 6):
+            made.add(report(sequence))
+        await made.settle(2)
+        monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", 0.0)
+        await asyncio.sleep(0.01)
+        made._forget()
+        monkeypatch.undo()
+        for sequence in range(6, 9):
+            made.add(report(sequence))
+        await made.settle(2)
+        redis.client().flushall()
+        made.add(report(9))
+        assert await made.settle(2)
+    assert redis.client().get("hashes") == "40"
+
+
+async def test_whoever_waits_for_reports_is_not_kept_by_a_long_pause(redis: RedisServer) -> None:
+    redis.stop()
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await asyncio.sleep(4)
+        redis.start()
+        assert await made.settle(0.5)
 
 
 async def test_counts_survive_a_killed_redis(redis: RedisServer) -> None:

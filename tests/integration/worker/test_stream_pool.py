@@ -84,9 +84,10 @@ class Client:
             streams=streams,
             window=window,
             generation=generation,
-            on_backends=lambda: None,
+            on_backends=lambda: self.known.append(self.pool.backends),
         )
         self.pool.on_answer = self._answered
+        self.known: list[list[str]] = []
         self.answers: Counter[int] = Counter()
         self.asked = 0
         self._more = True
@@ -321,6 +322,34 @@ async def test_nothing_is_left_behind() -> None:
         assert not left
     await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_pool_knows_its_backends_again_as_soon_as_a_broken_stream_is_back() -> None:
+    port = free_port()
+    async with Client([port], generation=60).running() as client:
+        async with backend("a", port):
+            await client.until(lambda: client.pool.backends == ["a"])
+        await client.until(lambda: client.pool.backends == [])
+        client.known.clear()
+        async with backend("b", port):
+            await client.until(lambda: client.known[-1:] == [["b"]])
+            await client.answered_once()
+
+
+async def test_a_defect_of_whoever_takes_the_answers_ends_the_pool() -> None:
+    """Rather than that mining stops in silence."""
+    port = free_port()
+    client = Client([port], generation=60)
+
+    def fail(_: Batch) -> None:
+        raise ZeroDivisionError
+
+    client.pool.on_answer = fail
+    async with backend("a", port):
+        client.pool.submit(Batch(1, 4, 32, 0.0))
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(client.pool.run(), 5)
+        await client.pool.close(0.5)
 
 
 def test_channels_of_one_service_have_equal_arguments() -> None:

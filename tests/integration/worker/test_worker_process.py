@@ -1,5 +1,6 @@
 """The whole system as real processes, killed, frozen, stopped and started."""
 
+import re
 import signal
 import time
 import urllib.error
@@ -154,6 +155,21 @@ def test_a_redis_away_at_the_very_end_costs_what_the_log_says(processes: Service
     lost = int(system.worker.wait_for(r"hashes could not be reported.*hashes=(\d+)")[1])
     redis.start()
     assert hashes_in(redis) + lost == system.worker.units_logged
+
+
+def test_what_was_mined_while_no_report_could_be_made_is_said_at_the_end(
+    processes: ServiceProcesses, redis: RedisServer
+) -> None:
+    """Also what was in flight when the queue of reports was full."""
+    system = start(processes, redis, REPORT_INTERVAL=0.1)
+    until(lambda: hashes_in(redis) > 0)
+    redis.stop()
+    time.sleep(8)
+    assert system.worker.stop() == 1
+    lost = int(system.worker.wait_for(r"hashes could not be reported.*hashes=(\d+)")[1])
+    redis.start()
+    assert hashes_in(redis) + lost == system.worker.units_logged
+    assert re.findall(r"(\d+) units of work done", system.worker.text)[-1] != "0"
 
 
 def test_a_new_worker_goes_on_from_the_same_counts(processes: ServiceProcesses, redis: RedisServer) -> None:
