@@ -161,7 +161,8 @@ def test_a_target_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: st
     "value",
     ["", " ", "redis", "redis:6379", "redis://", "redis:///0", "http://redis:6379", "redis://redis:port",
      "redis://redis:6379 ",
-     "redis://redis?db=abc", "redis://redis?retry=3", "unix:///a?x=y", "redis://re dis", "unix://", "redis://redis:65536", "redis://redis:6379/zero"],
+     "redis://redis?db=abc", "redis://redis?retry=3", "unix:///a?x=y", "redis://re dis", "unix://",
+     "redis://redis:65536", "redis://redis:6379/zero"],
 )  # fmt: skip
 @pytest.mark.parametrize("settings", [WorkerSettings, WebuiSettings])
 def test_a_redis_url_that_is_none_is_refused(
