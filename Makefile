@@ -23,10 +23,10 @@ PROJECT := generated/.installed
 CHART := webui_svc/static/vendor/uplot
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench protos lock clean
+.PHONY: help run test check format bench up down images e2e protos lock clean
 
 help: ## List what there is to do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
 	@exec $(PY) -m local_run
@@ -36,6 +36,9 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 	@$(PY) -m coverage run -m pytest $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
+
+e2e: $(DEV) $(PROJECT) ## Run the tests of real containers; they need an engine with compose
+	@$(PY) -m pytest tests/e2e --timeout=300 $(ARGS)
 
 check: $(DEV) $(PROJECT) ## Check format, style, the API and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
@@ -53,6 +56,16 @@ format: $(DEV) ## Format, and mend what can be mended
 bench: $(DEV) $(PROJECT) ## Measure hashes/s over gRPC beside a plain loop
 	@exec $(PY) -m bench $(ARGS)
 
+up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
+	@docker compose up --detach --wait
+	@echo "the page is on port $${WEBUI_PORT:-8000}"
+
+down: ## Remove the containers, but not what was mined
+	@docker compose down --remove-orphans
+
+images: ## Build the images; REGISTRY= and TAG= name them
+	@docker compose build
+
 protos: $(PROJECT) ## Generate the API from protos/, if they changed
 
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
@@ -64,6 +77,7 @@ lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer version
 	@for service in $(SERVICES); do \
 	  $(LOCK) pyproject.toml --extra $$service --constraints requirements/dev.txt --output-file requirements/$$service.txt || exit 1; \
 	done
+	@$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
 
 clean: ## Remove all that was installed and generated, but not what was mined (data/)

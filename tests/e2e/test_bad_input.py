@@ -1,0 +1,86 @@
+"""What cannot work says so in a line, and `up --wait` fails; what can heal does."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from support.compose_project import ComposeProject, Start, docker
+
+
+@dataclass
+class Attempt:
+    """An `up --wait` under way."""
+
+    project: ComposeProject
+    popen: "subprocess.Popen[str]"
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code and what it said."""
+        output, _ = self.popen.communicate(timeout=110)
+        return self.popen.returncode, output
+
+
+def attempt(project: ComposeProject) -> Attempt:
+    popen = subprocess.Popen(
+        project.command("up", "--detach", "--wait"),
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Attempt(project, popen)
+
+
+@pytest.fixture(scope="module")
+def without_rng(make_module_project: Start) -> Iterator[Attempt]:
+    """Takes most of a minute to be unhealthy, meanwhile the other tests run."""
+    started = attempt(make_module_project(RNG_TARGET="dns:///late:50051"))
+    yield started
+    started.popen.kill()
+
+
+def test_a_wrong_setting_is_one_line_and_does_not_loop(without_rng: Attempt, make_project: Start) -> None:
+    project = make_project(PACE="slow")
+    code, _ = attempt(project).end()
+    assert code == 1
+    time.sleep(2)
+    for service in ("rng", "hasher"):
+        lines = project.logs(service).splitlines()
+        assert set(lines) == {f"{service}: PACE='slow' is not allowed: it must be classic or full"}
+        assert len(lines) <= 4, "the first start and three restarts"
+
+
+def test_a_port_that_is_taken_is_named(without_rng: Attempt, make_project: Start) -> None:
+    project = make_project()
+    with socket.create_server(("127.0.0.1", project.page)):
+        code, output = attempt(project).end()
+    assert code == 1
+    assert str(project.page) in output
+    assert "address already in use" in output
+
+
+def test_a_target_that_cannot_be_resolved_is_warned_of_and_heals(without_rng: Attempt, tag: str) -> None:
+    project = without_rng.project
+    code, output = without_rng.end()
+    assert code == 1
+    assert "worker" in output.splitlines()[-1]
+    log = project.logs("worker")
+    warnings = re.findall(r"(\d\d):(\d\d):(\d\d) \[warning  \] no backend, still trying.*late:50051", log)
+    seconds = [int(hours) * 3600 + int(minutes) * 60 + int(seconds) for hours, minutes, seconds in warnings]
+    assert len(seconds) >= 3
+    assert all(4 <= (later - earlier) % 86_400 <= 8 for earlier, later in pairwise(seconds[1:]))
+    late = docker(
+        *("run", "--detach", "--rm", "--network", f"{project.name}_back", "--network-alias", "late"),
+        f"dockercoins-grpc/rng:{tag}",
+    ).strip()
+    try:
+        project.wait_for_hashes(0, limit=15)
+        (worker,) = project.containers("worker")
+        assert worker["RestartCount"] == 0
+    finally:
+        docker("rm", "--force", late)

@@ -1,0 +1,64 @@
+"""What compose makes of compose.yaml and of what its user sets."""
+
+import json
+from typing import Any
+
+import pytest
+from support.compose_project import ROOT, ComposeProject
+
+
+def config(*files: str, **settings: Any) -> Any:
+    project = ComposeProject("dev", files=files or ("compose.yaml",), **settings)
+    return json.loads(project.ask("config", "--format", "json"))["services"]
+
+
+def test_a_setting_reaches_the_services_that_know_it() -> None:
+    services = config(PACE="full", BATCH_SIZE=7, DELAY=0.5, REDIS_URL="redis://elsewhere:6379")
+    environment = {name: service.get("environment", {}) for name, service in services.items()}
+    assert [environment[name]["PACE"] for name in ("rng", "hasher", "worker", "webui")] == ["full"] * 4
+    assert [name for name in environment if environment[name].get("BATCH_SIZE") == "7"] == ["worker"]
+    assert sorted(name for name in environment if environment[name].get("DELAY") == "0.5") == [
+        "hasher",
+        "rng",
+        "worker",
+    ]
+    assert sorted(name for name in environment if environment[name].get("REDIS_URL")) == ["webui", "worker"]
+
+
+def test_a_setting_that_is_not_set_is_not_passed_on() -> None:
+    """An empty value would be refused."""
+    for service in config().values():
+        assert "" not in service.get("environment", {}).values()
+
+
+def test_numbers_come_from_variables_so_that_up_keeps_them() -> None:
+    services = config(WORKERS=10, RNGS=2, HASHERS=3)
+    assert [services[name]["deploy"]["replicas"] for name in ("worker", "rng", "hasher")] == [10, 2, 3]
+    services = config()
+    assert [services[name]["deploy"]["replicas"] for name in ("worker", "rng", "hasher")] == [1, 1, 1]
+
+
+def test_images_have_names_that_can_be_pushed_anywhere() -> None:
+    services = config(REGISTRY="registry.example/coins", TAG="v2")
+    for name in ("rng", "hasher", "worker", "webui"):
+        assert services[name]["image"] == f"registry.example/coins/{name}:v2"
+    assert config(TAG="dev")["rng"]["image"] == "dockercoins-grpc/rng:dev"
+
+
+@pytest.mark.parametrize("name", ["rng", "hasher", "worker", "webui", "redis"])
+def test_a_service_can_be_scaled_and_stopped(name: str) -> None:
+    service = config()[name]
+    assert "container_name" not in service
+    for port in service.get("ports", []):
+        assert "-" in port["published"] or name == "webui"
+        assert port.get("host_ip") == "127.0.0.1" or name == "webui"
+
+
+def test_everything_watched_is_there() -> None:
+    watched = [
+        rule["path"]
+        for service in config("compose.yaml", "compose.watch.yaml").values()
+        for rule in service.get("develop", {}).get("watch", [])
+    ]
+    assert watched
+    assert not [path for path in watched if not (ROOT / path).exists()]
