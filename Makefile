@@ -40,13 +40,14 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 e2e: $(DEV) $(PROJECT) ## Run the tests of real containers; they need an engine with compose
 	@$(PY) -m pytest tests/e2e --timeout=300 $(ARGS)
 
-check: $(DEV) $(PROJECT) ## Check format, style, the API and types
+check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
 	@$(VENV)/bin/ruff check --quiet $(SOURCES)
 	@$(VENV)/bin/buf format --diff --exit-code
 	@$(VENV)/bin/buf lint
+	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile)
 	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
-	@echo "format, style, API and types are fine"
+	@echo "format, style, API, Dockerfiles and types are fine"
 
 format: $(DEV) ## Format, and mend what can be mended
 	@$(VENV)/bin/ruff format --quiet $(SOURCES)

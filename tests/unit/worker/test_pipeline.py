@@ -138,3 +138,17 @@ async def test_the_oldest_is_the_batch_that_began_first_and_is_not_counted() -> 
     bench.rng.answer()
     bench.hasher.answer()
     assert bench.pipeline.oldest == pytest.approx(second.begun)
+
+
+async def test_a_draining_pipeline_is_not_resumed() -> None:
+    """Whoever resumes it once a second does not know yet."""
+    bench = Bench(window=2)
+    bench.pipeline.resume()
+    draining = asyncio.create_task(bench.pipeline.drain())
+    await asyncio.sleep(0)
+    bench.pipeline.resume()
+    for _ in range(2):
+        bench.rng.answer()
+        bench.hasher.answer()
+    await asyncio.wait_for(draining, 1)
+    assert bench.rng.asked == []
