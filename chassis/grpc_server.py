@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 from grpc_channelz.v1 import channelz
@@ -10,8 +10,9 @@ from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from chassis import grpc_options, listener, log
+from chassis import grpc_options, listener, log, self_check
 from chassis.access_log import AccessLog
+from chassis.fault_injection import FaultInjection
 from chassis.health import Health
 from chassis.metadata import SERVED_BY
 from chassis.pacing import Pacing
@@ -30,6 +31,15 @@ class GrpcServerSettings(ServiceSettings):
     delay: float = number(None, 0, 60, "seconds that a request takes at least")
     concurrency: int = whole(None, 0, 1_024, "requests served at once, 0 for unlimited")
 
+    fault_error_rate: float = number(0, 0, 1, "part of the requests that fail on purpose")
+    fault_hang_rate: float = number(0, 0, 1, "part of the requests that are never answered, on purpose")
+    fault_slow: float = number(0, 0, 60, "seconds that every request waits on purpose")
+
+    @property
+    def faulty(self) -> bool:
+        """Whether anything is to go wrong on purpose."""
+        return any((self.fault_error_rate, self.fault_hang_rate, self.fault_slow))
+
     def pacing(self) -> Pacing:
         """Turns at this server."""
         return Pacing(self.delay, self.concurrency)
@@ -37,16 +47,21 @@ class GrpcServerSettings(ServiceSettings):
 
 @contextlib.asynccontextmanager
 async def serve(
-    settings: GrpcServerSettings, health: Health, service: str, add_servicer: Callable[[grpc.aio.Server], None]
+    settings: GrpcServerSettings,
+    health: Health,
+    service: str,
+    add_servicer: Callable[[grpc.aio.Server], None],
+    check: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[int]:
     """A server that has started, and its port; leaving it drains.
 
-    Health under the empty name says that the process is alive, under the service's full name whether it is ready.
+    Health under the empty name says that the process is alive, under the service's full name whether it is ready: as
+    long as its check of itself passes.
     Raises ListenError when the port can't be listened on.
     """
     with listener.listen("PORT", settings.host, settings.port) as probe:
         port: int = probe.getsockname()[1]
-    server = grpc.aio.server(interceptors=(AccessLog(service), RequestDecoding()), options=grpc_options.SERVER)
+    server = grpc.aio.server(interceptors=_interceptors(settings, service), options=grpc_options.SERVER)
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -57,13 +72,29 @@ async def serve(
     server.add_insecure_port(f"{host}:{port}")
     await server.start()
     log.get().info("listening", address=f"{host}:{port}")
-    mirror = asyncio.create_task(_mirror(health, statuses, service))
+    tasks = [
+        asyncio.create_task(_mirror(health, statuses, service)),
+        asyncio.create_task(self_check.keep_checking(health, check)),
+    ]
     try:
         yield port
     finally:
-        mirror.cancel()
+        for task in tasks:
+            task.cancel()
         await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.stop(DRAIN_LIMIT)
+
+
+def _interceptors(settings: GrpcServerSettings, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:
+    if not settings.faulty:
+        return AccessLog(service), RequestDecoding()
+    faults = {
+        "error_rate": settings.fault_error_rate,
+        "hang_rate": settings.fault_hang_rate,
+        "slow": settings.fault_slow,
+    }
+    log.get().warning("faults on purpose", **faults)
+    return AccessLog(service), FaultInjection(service, **faults), RequestDecoding()
 
 
 async def _mirror(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:

@@ -5,9 +5,9 @@ from functools import partial
 
 from dockercoins.hasher.v1 import hasher_service_pb2, hasher_service_pb2_grpc
 
-from chassis import grpc_server, process
+from chassis import grpc_server, process, self_check
 from chassis.health import Health
-from hasher_svc.digests import DigestThread
+from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.service import HasherService
 from hasher_svc.settings import HasherSettings
 
@@ -20,9 +20,9 @@ async def hasher(settings: HasherSettings, health: Health) -> AsyncIterator[None
     with closing(DigestThread()) as thread:
         servicer = HasherService(settings.instance, settings.pacing(), thread)
         add_servicer = partial(hasher_service_pb2_grpc.add_HasherServiceServicer_to_server, servicer)
-        async with grpc_server.serve(settings, health, SERVICE, add_servicer):
+        async with grpc_server.serve(settings, health, SERVICE, add_servicer, check_digests):
             yield
 
 
 if __name__ == "__main__":
-    sys.exit(process.run("hasher", HasherSettings, hasher))
+    sys.exit(process.run("hasher", HasherSettings, hasher, self_check.CONDITION))

@@ -18,6 +18,10 @@ SLICE_COUNT = 4_096
 interpreter's switch interval, 5 ms, for each of its steps."""
 
 
+KNOWN_DIGEST = bytes.fromhex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+"""SHA-256 of "abc", as FIPS 180-4 gives it."""
+
+
 def digests(data: bytes, message_size: int) -> bytes:
     """The digests of messages of message_size bytes each, packed as the messages are.
 
@@ -34,6 +38,11 @@ def _slices(data: bytes, message_size: int) -> Iterator[bytes]:
             time.sleep(0)
         part = view[begin : begin + step]
         yield b"".join([sha256(part[i : i + message_size]).digest() for i in range(0, len(part), message_size)])
+
+
+async def check_digests() -> bool:
+    """Whether the known message, packed twice, has the known digest twice."""
+    return digests(b"abcabc", 3) == 2 * KNOWN_DIGEST
 
 
 class DigestThread:

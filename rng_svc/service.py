@@ -17,6 +17,11 @@ from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
 from chassis.pacing import Pacing
 
 
+async def check_source() -> bool:
+    """Whether the operating system's source gives other bytes each time; chance repeats 16 bytes never."""
+    return os.urandom(16) != os.urandom(16)
+
+
 class RngService(rng_service_pb2_grpc.RngServiceServicer):
     """Random bytes from the operating system, at the pace it is given."""
 

@@ -1,6 +1,6 @@
 """Real servers in this process, on free ports of loopback, and what tests of all of them ask."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from chassis.health import Health
 from hasher_svc.digests import DigestThread
 from hasher_svc.service import HasherService
 from hasher_svc.settings import HasherSettings
-from rng_svc.service import RngService
+from rng_svc.service import RngService, check_source
 from rng_svc.settings import RngSettings
 
 RNG = "dockercoins.rng.v1.RngService"
@@ -27,15 +27,16 @@ HASHER = "dockercoins.hasher.v1.HasherService"
 
 Answer = TypeVar("Answer")
 AddServicer = Callable[[grpc.aio.Server], None]
+Check = Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
 async def served(
-    settings: GrpcServerSettings, service: str, add_servicer: AddServicer
+    settings: GrpcServerSettings, service: str, add_servicer: AddServicer, check: Check = check_source
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server that is ready."""
     health = Health()
-    async with grpc_server.serve(settings, health, service, add_servicer) as port:
+    async with grpc_server.serve(settings, health, service, add_servicer, check) as port:
         health.started()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel

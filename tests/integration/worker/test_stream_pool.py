@@ -15,7 +15,7 @@ from chassis import grpc_options, grpc_server
 from chassis.health import Health
 from chassis.settings import Pace
 from rng_svc.__main__ import SERVICE
-from rng_svc.service import RngService
+from rng_svc.service import RngService, check_source
 from rng_svc.settings import RngSettings
 from worker_svc import step
 from worker_svc.batch import Batch
@@ -68,7 +68,7 @@ async def backend(name: str, port: int, kind: type[Backend] = Backend, **setting
     def add(server: grpc.aio.Server) -> None:
         rng_service_pb2_grpc.add_RngServiceServicer_to_server(servicer, server)
 
-    async with grpc_server.serve(values, health, SERVICE, add):
+    async with grpc_server.serve(values, health, SERVICE, add, check_source):
         yield servicer
 
 
