@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import random
 
 FIRST = 0.01
@@ -23,3 +25,10 @@ class Backoff:
     def reset(self) -> None:
         """The attempt succeeded."""
         self._next = FIRST
+
+
+async def sleep_unless(event: asyncio.Event, seconds: float) -> None:
+    """Sleep, but no longer than until the event is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

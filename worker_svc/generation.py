@@ -4,13 +4,12 @@ A new channel asks DNS again, and with equal arguments it reuses the connections
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
 import grpc
 
-from worker_svc.backoff import Backoff
+from worker_svc.backoff import Backoff, sleep_unless
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 
@@ -21,7 +20,10 @@ SETTLING_TIME = 0.2
 """Seconds from the first backend's being ready to the others': streams opened at once all land on the first."""
 
 OPEN_LIMIT = 0.5
-"""Seconds in which a server is expected to name itself on a new stream; more is left for later."""
+"""Seconds in which a server is expected to name itself on a new stream; one that takes longer joins in later."""
+
+MAX_WAVES_IN_VAIN = 2
+"""Attempts in a row that find only backends that hang, after which those known must do for this generation."""
 
 STREAMS_A_BACKEND = 2
 """While one stream's batch is worked on, the next one's travels. It also lets a pool see that it knows all backends:
@@ -85,19 +87,30 @@ class Generation:
         self._owner.opened(*streams)
 
     async def _grow(self, limit: int) -> None:
+        """Open streams until each backend that named itself has two, or there are as many as allowed.
+
+        One that hangs while it opens is of a frozen backend: it counts for none, and round robin goes on behind it.
+        """
         backends: set[str | None] = set()
-        while len(self._keepers) < min(limit, STREAMS_A_BACKEND * max(len(backends), 1)):
-            opened: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-            keeper = asyncio.create_task(self._keep(opened))
-            keeper.add_done_callback(self._look_at)
-            self._keepers.add(keeper)
-            try:
-                async with asyncio.timeout(OPEN_LIMIT):
-                    backends.add(await opened)
-            except TimeoutError:
-                if not backends:
-                    raise
+        hanging = 0
+        in_vain = 0
+        while (more := min(limit, STREAMS_A_BACKEND * max(len(backends), 1) + hanging) - len(self._keepers)) > 0:
+            wave = {self._open_one() for _ in range(more)}
+            opened, hung = await asyncio.wait(wave, timeout=OPEN_LIMIT)
+            backends.update(each.result() for each in opened)
+            hanging += len(hung)
+            in_vain = 0 if opened else in_vain + 1
+            if not backends:
+                raise TimeoutError
+            if in_vain == MAX_WAVES_IN_VAIN:
                 return
+
+    def _open_one(self) -> "asyncio.Future[str | None]":
+        opened: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        keeper = asyncio.create_task(self._keep(opened))
+        keeper.add_done_callback(self._look_at)
+        self._keepers.add(keeper)
+        return opened
 
     def _look_at(self, keeper: "asyncio.Task[None]") -> None:
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
@@ -134,8 +147,7 @@ class Generation:
                 self._owner.ended(stream, broken)
             if broken is not None:
                 pause = backoff.slowest() if broken.code in HOPELESS else backoff.pause()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._retired.wait(), pause)
+                await sleep_unless(self._retired, pause)
 
     def retire(self) -> None:
         """Open no more streams, and half-close those there are."""

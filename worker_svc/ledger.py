@@ -1,7 +1,6 @@
 """Reports to Redis: each is counted once, whatever happens to the connection or to Redis."""
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from importlib import resources
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 
 from chassis import log
 from chassis.sparing_log import SparingLog
-from worker_svc.backoff import Backoff
+from worker_svc.backoff import Backoff, sleep_unless
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
 
@@ -134,9 +133,7 @@ class Ledger:
         if self._hurry.is_set():
             await asyncio.sleep(HURRIED_PAUSE)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
+        await sleep_unless(self._hurry, seconds)
 
     async def settle(self, limit: float) -> bool:
         """Wait until all reports are acknowledged, for `limit` seconds at most; whether they are."""

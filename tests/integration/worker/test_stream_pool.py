@@ -308,6 +308,28 @@ async def test_a_backend_that_does_not_answer_holds_no_more_than_a_part_of_the_w
         assert client.asked - len(client.answers) == 8
 
 
+class Mute(Backend):
+    """Takes streams and never says a word, as a frozen process whose connections are still open."""
+
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        await asyncio.sleep(3600)
+        yield rng_service_pb2.StreamRandomBytesResponse()
+
+
+async def test_backends_beside_a_frozen_one_are_all_found() -> None:
+    """Whatever the order in which round robin comes to them."""
+    ports = [free_port(), free_port(), free_port()]
+    async with (
+        backend("a", ports[0]),
+        backend("b", ports[1]),
+        backend("mute", ports[2], Mute),
+    ):
+        for _ in range(3):
+            async with Client(ports, generation=60).running() as client:
+                await client.until(lambda: client.pool.backends == ["a", "b"])
+                await client.answered_once()
+
+
 async def test_nothing_is_left_behind() -> None:
     port = free_port()
     before = asyncio.all_tasks()
