@@ -22,6 +22,10 @@ DEV := $(VENV)/.dev
 PROJECT := generated/.installed
 CHART := webui_svc/static/vendor/uplot
 
+# Without it, engines that keep images in containerd give an image another digest at each build, and compose replaces
+# containers whose image is the same.
+export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench up down images e2e protos lock clean
 
@@ -38,7 +42,7 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 	@$(PY) -m coverage report
 
 e2e: $(DEV) $(PROJECT) ## Run the tests of real containers; they need an engine with compose
-	@$(PY) -m pytest tests/e2e --timeout=300 $(ARGS)
+	@$(PY) -m pytest tests/e2e --timeout=900 $(ARGS)
 
 check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
@@ -59,7 +63,7 @@ bench: $(DEV) $(PROJECT) ## Measure hashes/s over gRPC beside a plain loop
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
 	@docker compose up --detach --wait
-	@echo "the page is on port $${WEBUI_PORT:-8000}"
+	@echo "the page is at http://$$(docker compose port webui 8000)/"
 
 down: ## Remove the containers, but not what was mined
 	@docker compose down --remove-orphans

@@ -42,18 +42,14 @@ def tag(engine: None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _projects(tag: str) -> Iterator[Start]:
-    projects: list[ComposeProject] = []
+    with contextlib.ExitStack() as stack:  # one that can't be removed keeps none of the others
 
-    def make(**settings: Any) -> ComposeProject:
-        project = ComposeProject(tag, **settings)
-        projects.append(project)
-        return project
+        def make(**settings: Any) -> ComposeProject:
+            project = ComposeProject(tag, **settings)
+            stack.callback(project.down)
+            return project
 
-    try:
         yield make
-    finally:
-        for project in projects:
-            project.down()
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ class Workshop:
     """What it showed."""
 
     speeds: dict[tuple[int, int], float] = field(default_factory=dict)
+    hashers: int = 0
+    """Different containers of the one hasher over all of it."""
     ports: list[str] = field(default_factory=list)
     reached: list[int] = field(default_factory=list)
     addresses: dict[str, int] = field(default_factory=dict)
@@ -44,11 +46,14 @@ def scale(project: ComposeProject, workers: int, rngs: int) -> float:
 def workshop(make_module_project: Start) -> Workshop:
     seen = Workshop()
     project = make_module_project()
+    hashers: set[str] = set()
     for workers, rngs in ((2, 1), (3, 1), (10, 1), (10, 2)):
         began = scale(project, workers, rngs)
         settled = began + STEADY if rngs == 2 else time.monotonic() + SETTLING
         time.sleep(max(0.0, settled - time.monotonic()) + WINDOW)
         seen.speeds[workers, rngs] = project.speed(WINDOW)
+        hashers.update(container["Id"] for container in project.containers("hasher"))
+    seen.hashers = len(hashers)
     for index in (1, 2):
         address = project.ask("port", "--index", str(index), "rng", "50051").strip()
         seen.ports.append(address)
@@ -72,6 +77,10 @@ def workshop(make_module_project: Start) -> Workshop:
 def test_the_speed_is_the_workshops(workshop: Workshop, workers: int, rngs: int, expected: float) -> None:
     """One serial rng is the limit from three workers on; a second one has its share ten seconds after the command."""
     assert workshop.speeds[workers, rngs] == pytest.approx(expected, rel=0.03)
+
+
+def test_what_is_not_scaled_goes_on_running(workshop: Workshop) -> None:
+    assert workshop.hashers == 1
 
 
 def test_each_replica_has_a_port_of_its_own(workshop: Workshop) -> None:
