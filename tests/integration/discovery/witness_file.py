@@ -1,0 +1,88 @@
+"""What servers answered and when, kept by somebody who is not the worker."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import grpc
+
+from chassis.metadata import CLIENT_ID
+
+
+class Answer(NamedTuple):
+    moment: float
+    """On the monotonic clock, which all processes share."""
+    server: str
+    client: str
+    batch: int
+    size: int
+    """Bytes."""
+
+
+class Witness:
+    """The server's side: appends a line to a file that replicas share, before the answer goes out."""
+
+    def __init__(self, path: Path, server: str) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._server = server
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def note(self, context: "grpc.aio.ServicerContext[Any, Any]", batch: int, size: int) -> None:
+        client = str(dict(context.invocation_metadata() or ())[CLIENT_ID])
+        self._file.write(f"{time.monotonic()} {self._server} {client} {batch} {size}\n".encode())
+
+
+class Evidence:
+    """The test's side."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self.path = path
+        self._file = path.open("rb")
+        self._answers: list[Answer] = []
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All so far, in the order in which they were written."""
+        while (line := self._file.readline()).endswith(b"\n"):
+            moment, server, client, batch, size = line.decode().split()
+            self._answers.append(Answer(float(moment), server, client, int(batch), int(size)))
+        self._file.seek(-len(line), 1)  # half a line is read again when it is whole
+        return self._answers
+
+    def between(self, begin: float, end: float) -> list[Answer]:
+        return [answer for answer in self.answers if begin <= answer.moment < end]
+
+    def speed(self, begin: float, end: float) -> float:
+        """Batches a second."""
+        return len(self.between(begin, end)) / (end - begin)
+
+    def slowest(self, begin: float, end: float, window: float) -> float:
+        """The lowest speed of any window in that time."""
+        starts = [begin + step / 20 for step in range(int((end - begin - window) * 20) + 1)]
+        return min(self.speed(start, start + window) for start in starts)
+
+    def shares(self, begin: float, end: float) -> dict[str, float]:
+        """Each server's part of the batches; nothing for who had none."""
+        counts = Counter(answer.server for answer in self.between(begin, end))
+        return {server: count / counts.total() for server, count in counts.items()}
+
+    @property
+    def asked_again(self) -> int:
+        """Batches answered more than once."""
+        counts = Counter((answer.client, answer.batch) for answer in self.answers)
+        return sum(count > 1 for count in counts.values())
+
+    @property
+    def distinct_bytes(self) -> int:
+        """Of all batches, each once."""
+        return sum({(answer.client, answer.batch): answer.size for answer in self.answers}.values())

@@ -1,0 +1,48 @@
+"""The real rng, which also writes a line for each batch it answers to the file WITNESS."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+from dockercoins.rng.v1 import rng_service_pb2_grpc
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
+from integration.discovery.witness_file import Witness
+
+from chassis import grpc_server, process, self_check
+from chassis.health import Health
+from rng_svc.__main__ import SERVICE
+from rng_svc.service import RngService, check_source
+from rng_svc.settings import RngSettings
+
+
+class WitnessedRng(RngService):
+    def __init__(self, settings: RngSettings, witness: Witness) -> None:
+        super().__init__(settings.instance, settings.pacing())
+        self._witness = witness
+
+    async def StreamRandomBytes(  # noqa: N802 - named as in protos/
+        self,
+        request_iterator: AsyncIterator[StreamRandomBytesRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[StreamRandomBytesResponse]:
+        async for response in super().StreamRandomBytes(request_iterator, context):
+            self._witness.note(context, response.batch_id, len(response.data))
+            yield response
+
+
+@asynccontextmanager
+async def rng(settings: RngSettings, health: Health) -> AsyncIterator[None]:
+    with Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
+        servicer = WitnessedRng(settings, witness)
+        add_servicer = partial(rng_service_pb2_grpc.add_RngServiceServicer_to_server, servicer)
+        async with grpc_server.serve(settings, health, SERVICE, add_servicer, check_source):
+            yield
+
+
+if __name__ == "__main__":
+    sys.exit(process.run("rng", RngSettings, rng, self_check.CONDITION))
