@@ -39,13 +39,13 @@ def main() -> int:
     except BenchError as error:
         sys.stderr.write(f"\nbench: {error}\n")
         return 1
-    print(f"{REPEATS} runs each; one rng, one hasher, one worker; hashes/s, median; ratio: median, min, max")  # noqa: T201
-    print(f"{'batch':>7} {'pipeline':>12} {'in-process loop':>16} {'ratio':>7} {'min':>6} {'max':>6}")  # noqa: T201
+    print(f"{REPEATS} runs each; one rng, one hasher, one worker; hashes/s, median; ratio: median, min, max")
+    print(f"{'batch':>7} {'pipeline':>12} {'in-process loop':>16} {'ratio':>7} {'min':>6} {'max':>6}")
     for size, runs in results.items():
         ratios = [pipeline / loop for pipeline, loop in runs]
         pipeline, loop = (statistics.median(column) for column in zip(*runs, strict=True))
         spread = f"{statistics.median(ratios):>7.3f} {min(ratios):>6.3f} {max(ratios):>6.3f}"
-        print(f"{size:>7,} {pipeline:>12,.0f} {loop:>16,.0f} {spread}")  # noqa: T201
+        print(f"{size:>7,} {pipeline:>12,.0f} {loop:>16,.0f} {spread}")
     return 0
 
 
