@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.discovery.mine import Mine, address
-from support.dns_server import dns_server
+from integration.discovery.mine import RNG, Mine, address
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses
+
+from bench.dns_server import dns_server
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def mine(processes: ServiceProcesses, redis: RedisServer, tmp_path: Path) -> Ite
             if "CI" in os.environ:
                 raise
             pytest.skip(f"no address {address(number)} here: sudo ifconfig lo0 alias {address(number)}")
-    with dns_server("rng.test") as dns:
+    with dns_server(RNG) as dns:
         mine = Mine(processes, redis, dns, tmp_path)
         try:
             yield mine

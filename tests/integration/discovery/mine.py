@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from integration.discovery.witness_file import Evidence
-from support.dns_server import DnsServer
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
+
+from bench.dns_server import DnsServer
 
 DELAY = 0.02
 CONCURRENCY = 2
@@ -26,6 +27,8 @@ WINDOW = 24
 
 SHARE_WINDOW = 0.5
 """Seconds in which shares and speeds are counted."""
+
+RNG = "rng.test"
 
 TESTS = Path(__file__).parents[2]
 
@@ -72,13 +75,13 @@ class Mine:
             )
         for number in numbers:
             self.rngs[number].wait_until_started()
-        self.dns.addresses += [address(number) for number in numbers]
+        self.dns.addresses[RNG] += [address(number) for number in numbers]
         return instances
 
     def forget(self, *numbers: int) -> None:
         """Say in DNS that they are gone, as an engine does once a container has ended."""
         for number in numbers:
-            self.dns.addresses.remove(address(number))
+            self.dns.addresses[RNG].remove(address(number))
 
     def start_worker(self) -> None:
         """Start it, and wait until it has been at full speed for a moment."""
@@ -90,7 +93,7 @@ class Mine:
             WINDOW=WINDOW,
             REDIS_URL=self._redis.url,
             HASHER_TARGET=local_target(self.hasher),
-            RNG_TARGET=f"dns://127.0.0.1:{self.dns.port}/{self.dns.name}:{self._port}",
+            RNG_TARGET=self.dns.target(RNG, self._port),
         )
         full = 0.9 * SPEED_OF_ONE * len(self.rngs)
         self.until(lambda now: self.hashed.speed(now - SHARE_WINDOW, now) >= full, limit=10)

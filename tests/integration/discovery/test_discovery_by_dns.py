@@ -7,7 +7,8 @@ import signal
 import time
 
 from integration.discovery.mine import SHARE_WINDOW, SPEED_OF_ONE, Mine
-from support.dns_server import Mood
+
+from bench.dns_server import Mood
 
 WHAT_TWO_CAN_DO = 2 * SPEED_OF_ONE
 WHAT_THREE_CAN_DO = 3 * SPEED_OF_ONE
