@@ -49,7 +49,7 @@ class BatchStream:
             self._call.cancel()
 
     async def run(
-        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch], None]
+        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, bytes], None]
     ) -> None:
         """Serve the stream until it ends: return when that was asked for and nothing is owed.
 
@@ -69,7 +69,7 @@ class BatchStream:
             self._call.cancel()
 
     async def _read(
-        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch], None]
+        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, bytes], None]
     ) -> None:
         for key, value in await self._call.initial_metadata():
             if key == SERVED_BY:
@@ -77,7 +77,7 @@ class BatchStream:
         if self.backend is not None:
             on_open(self)
         async for response in self._call:
-            on_answer(self, self._answered(response))
+            on_answer(self, *self._answered(response))
         code = await self._call.code()
         if code is not grpc.StatusCode.OK:
             raise StreamBroken(code, await self._call.details() or "")
@@ -86,17 +86,18 @@ class BatchStream:
         if self.owed or not self._closing:
             raise StreamBroken(code, f"ended by the server with {len(self.owed)} batches unanswered")
 
-    def _answered(self, response: Any) -> Batch:
-        """The batch that this answers."""
+    def _answered(self, response: Any) -> tuple[Batch, bytes]:
+        """The batch that this answers, no longer owed, and the answer."""
         if response is None:  # this is how grpc.aio says it
             raise StreamBroken(grpc.StatusCode.INTERNAL, "an answer that can't be decoded")
         batch = self.owed.get(response.batch_id)
         if batch is None:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {response.batch_id}")
-        if not self._step.answer(batch, response):
-            raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer of the wrong length to batch {batch.id}")
+        answer = self._step.answer(response)
+        if len(answer) != (size := self._step.answer_size(batch)):
+            raise StreamBroken(grpc.StatusCode.INTERNAL, f"{len(answer)} bytes for batch {batch.id}, not {size}")
         del self.owed[batch.id]
-        return batch
+        return batch, answer
 
     async def _write(self) -> None:
         try:

@@ -45,8 +45,8 @@ class Owner(Protocol):
     def opened(self, *streams: BatchStream) -> None:
         """These take batches from now on, and their backends are known."""
 
-    def answered(self, stream: BatchStream, batch: Batch) -> None:
-        """A batch is done."""
+    def answered(self, stream: BatchStream, batch: Batch, answer: bytes) -> None:
+        """A stream no longer owes that batch."""
 
     def retired(self, stream: BatchStream) -> None:
         """A stream takes no more batches, and ends when it is answered."""
@@ -62,31 +62,36 @@ class Generation:
     """Opens streams until it has two a backend, keeps that many until it is retired, then lets them end."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, open_stream: Callable[[grpc.aio.Channel], BatchStream], owner: Owner
+        self,
+        channel: grpc.aio.Channel,
+        open_stream: Callable[[grpc.aio.Channel], BatchStream],
+        owner: Owner,
+        max_streams: int,
     ) -> None:
         self._channel = channel
         self._open_stream = open_stream
         self._owner = owner
+        self._max_streams = max_streams
         self._streams: set[BatchStream] = set()
         self._keepers: set[asyncio.Task[None]] = set()
         self._standing_by: list[BatchStream] | None = []
         """Open streams that must not take batches yet; None once all do."""
         self._retired = asyncio.Event()
 
-    async def open(self, limit: int) -> None:
-        """Wait for a backend and open streams, at most this many; they take batches once all of them are open.
+    async def open(self) -> None:
+        """Wait for a backend and open streams, which take batches once all of them are open.
 
         Raises TimeoutError when no backend is ready in time, or none of them opens a stream.
         """
         async with asyncio.timeout(READY_LIMIT):
             await self._channel.channel_ready()
         await asyncio.sleep(SETTLING_TIME)
-        await self._grow(limit)
+        await self._grow()
         # All at once: the first one alone would be given everything that waits.
         streams, self._standing_by = self._standing_by or [], None
         self._owner.opened(*streams)
 
-    async def _grow(self, limit: int) -> None:
+    async def _grow(self) -> None:
         """Open streams until each backend that named itself has two, or there are as many as allowed.
 
         One that hangs while it opens is of a frozen backend: it counts for none, and round robin goes on behind it.
@@ -94,7 +99,9 @@ class Generation:
         backends: set[str | None] = set()
         hanging = 0
         in_vain = 0
-        while (more := min(limit, STREAMS_A_BACKEND * max(len(backends), 1) + hanging) - len(self._keepers)) > 0:
+        while (
+            more := min(self._max_streams, STREAMS_A_BACKEND * max(len(backends), 1) + hanging) - len(self._keepers)
+        ) > 0:
             wave = {self._open_one() for _ in range(more)}
             opened, hung = await asyncio.wait(wave, timeout=OPEN_LIMIT)
             backends.update(each.result() for each in opened)
@@ -128,9 +135,9 @@ class Generation:
             elif not self._retired.is_set():
                 self._owner.opened(stream)
 
-        def on_answer(stream: BatchStream, batch: Batch) -> None:
+        def on_answer(stream: BatchStream, batch: Batch, answer: bytes) -> None:
             backoff.reset()
-            self._owner.answered(stream, batch)
+            self._owner.answered(stream, batch, answer)
 
         while not self._retired.is_set():
             stream = self._open_stream(self._channel)

@@ -22,26 +22,28 @@ class Step:
     method: Callable[[grpc.aio.Channel], Any]
     """The streaming method on a channel."""
     request: Callable[[Batch], Any]
-    answer: Callable[[Batch, Any], bool]
-    """Keep the response in the batch; False when it is not as long as the batch asks for."""
+    answer: Callable[[Any], bytes]
+    """What a response carries."""
+    answer_size: Callable[[Batch], int]
+    """Bytes that the right answer has."""
+    keep: Callable[[Batch, bytes], None]
+    """Put the answer into the batch."""
 
 
 def _random_request(batch: Batch) -> rng_service_pb2.StreamRandomBytesRequest:
     return rng_service_pb2.StreamRandomBytesRequest(batch_id=batch.id, count=batch.count, size=batch.message_size)
 
 
-def _keep_random(batch: Batch, response: rng_service_pb2.StreamRandomBytesResponse) -> bool:
-    batch.data = response.data
-    return len(batch.data) == batch.count * batch.message_size
+def _keep_random(batch: Batch, data: bytes) -> None:
+    batch.data = data
 
 
 def _hash_request(batch: Batch) -> hasher_service_pb2.StreamHashesRequest:
     return hasher_service_pb2.StreamHashesRequest(batch_id=batch.id, data=batch.data, message_size=batch.message_size)
 
 
-def _keep_digests(batch: Batch, response: hasher_service_pb2.StreamHashesResponse) -> bool:
-    batch.digests = response.digests
-    return len(batch.digests) == batch.count * DIGEST_SIZE
+def _keep_digests(batch: Batch, digests: bytes) -> None:
+    batch.digests = digests
 
 
 RANDOM = Step(
@@ -49,7 +51,9 @@ RANDOM = Step(
     service=rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name,
     method=lambda channel: rng_service_pb2_grpc.RngServiceStub(channel).StreamRandomBytes,
     request=_random_request,
-    answer=_keep_random,
+    answer=lambda response: response.data,
+    answer_size=lambda batch: batch.count * batch.message_size,
+    keep=_keep_random,
 )
 
 HASH = Step(
@@ -57,5 +61,7 @@ HASH = Step(
     service=hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name,
     method=lambda channel: hasher_service_pb2_grpc.HasherServiceStub(channel).StreamHashes,
     request=_hash_request,
-    answer=_keep_digests,
+    answer=lambda response: response.digests,
+    answer_size=lambda batch: batch.count * DIGEST_SIZE,
+    keep=_keep_digests,
 )

@@ -87,6 +87,7 @@ class Client:
         self.pool.on_answer = self._answered
         self.known: list[list[str]] = []
         self.answers: Counter[int] = Counter()
+        self._done: list[Batch] = []
         self.asked = 0
         self._more = True
         self._window = window
@@ -98,8 +99,14 @@ class Client:
     def _answered(self, batch: Batch) -> None:
         assert len(batch.data) == 128
         self.answers[batch.id] += 1
+        self._done.append(batch)
         if self._more:
             self._ask()
+
+    @property
+    def data(self) -> dict[int, bytes]:
+        """What the answered batches carry now."""
+        return {batch.id: batch.data for batch in self._done}
 
     async def until(self, condition: Callable[[], bool], limit: float = 5.0) -> None:
         async with asyncio.timeout(limit):

@@ -1,0 +1,18 @@
+from dataclasses import dataclass
+
+from worker_svc.batch import Batch
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """One step of a batch, for as long as nobody has answered it."""
+
+    batch: Batch
+    asked_at: float = 0.0
+    """When it was asked last, on the event loop's clock."""
+    asked_of: str | None = None
+    """The backend asked last, which is the worst choice for the next time."""
+    pending: int = 0
+    """Streams that owe the answer: none while it waits, two once it is hedged."""
+    hedged: bool = False
+    """Whether a second backend was asked because the first was late."""

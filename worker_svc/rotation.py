@@ -1,0 +1,91 @@
+"""When to look for backends again: one generation of streams after the other.
+
+gRPC balances when a stream opens and resolves names only when a connection drops, so a long-lived stream never sees a
+new replica. Therefore streams live two seconds: every generation is a new channel, which asks DNS again, and streams
+opened there, while the old ones answer what they owe and end.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from chassis.sparing_log import SparingLog
+from worker_svc.backoff import LAST
+from worker_svc.generation import DRAIN_LIMIT, Generation
+
+JITTER = 0.1
+"""Part of a generation by which its length varies, so that workers started together do not rotate together."""
+
+RETRY_PAUSE = 0.05
+"""Seconds between attempts at a channel while there is no backend at all."""
+
+ABSENCE_LIMIT = 3.0
+"""Seconds without a backend that need no mention: all services start at the same time, or one is started again."""
+
+
+class Rotation:
+    """Keeps a generation of streams open, and replaces it every few seconds."""
+
+    def __init__(
+        self,
+        make_generation: Callable[[], Generation],
+        has_backends: Callable[[], bool],
+        *,
+        length: float,
+        target: str,
+        name: str,
+    ) -> None:
+        """A rotation every `length` seconds; target and name are for the log."""
+        self._make_generation = make_generation
+        self._has_backends = has_backends
+        self._length = length
+        self.hopeless = False
+        """Whether the last break was one that trying again can't mend."""
+        self._current: Generation | None = None
+        self._generations: list[Generation] = []
+        self._draining: set[asyncio.Task[None]] = set()
+        self._absences = SparingLog("no backend, still trying", to=name, target=target)
+
+    async def run(self) -> None:
+        """Rotate until cancelled."""
+        loop = asyncio.get_running_loop()
+        present = loop.time()
+        while True:
+            began = loop.time()
+            await self._rotate()
+            if self._has_backends():
+                present = loop.time()
+                length = self._length * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter is no secret
+                await asyncio.sleep(length - (loop.time() - began))
+            else:
+                if loop.time() - present > ABSENCE_LIMIT:
+                    self._absences.note()
+                await asyncio.sleep(LAST if self.hopeless else RETRY_PAUSE)
+
+    async def _rotate(self) -> None:
+        generation = self._make_generation()
+        self._generations.append(generation)
+        try:
+            await generation.open()
+        except TimeoutError:
+            self._retire(generation)
+        else:
+            previous, self._current = self._current, generation
+            if previous is not None:
+                self._retire(previous)
+
+    def _retire(self, generation: Generation) -> None:
+        generation.retire()
+        task = asyncio.create_task(self._drain(generation))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    async def _drain(self, generation: Generation) -> None:
+        await generation.drain(DRAIN_LIMIT)
+        self._generations.remove(generation)
+
+    async def close(self, limit: float) -> None:
+        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. Ends run() first."""
+        for task in self._draining:
+            task.cancel()
+        await asyncio.gather(*(generation.drain(limit) for generation in self._generations))
