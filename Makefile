@@ -27,10 +27,10 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench up down images e2e protos lock clean
+.PHONY: help run test check format bench bench-discovery soak up down images e2e protos lock clean
 
 help: ## List what there is to do
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
 	@exec $(PY) -m local_run
@@ -60,6 +60,12 @@ format: $(DEV) ## Format, and mend what can be mended
 
 bench: $(DEV) $(PROJECT) ## Measure hashes/s over gRPC beside a plain loop
 	@exec $(PY) -m bench $(ARGS)
+
+bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and what that costs; ARGS=--help
+	@exec $(PY) -m bench.discovery $(ARGS)
+
+soak: $(DEV) $(PROJECT) ## Let all go wrong that can, for ten minutes; SEED= repeats an order of events
+	@$(PY) -m pytest tests/integration/discovery -m soak --capture=no $(ARGS)
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
 	@docker compose up --detach --wait

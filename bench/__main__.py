@@ -5,8 +5,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench import progress
 from bench.in_process import hashes_per_second
-from bench.system import BenchError, mining
+from bench.processes import BenchError
+from bench.system import mining
 
 BATCH_SIZES = (1, 16, 256, 4_096, 16_384)
 REPEATS = 3
@@ -23,11 +25,10 @@ def measure(folder: Path) -> dict[int, list[tuple[float, float]]]:
     results: dict[int, list[tuple[float, float]]] = {size: [] for size in BATCH_SIZES}
     for repeat in range(REPEATS):
         for size in BATCH_SIZES:
-            sys.stderr.write(f"\rround {repeat + 1} of {REPEATS}, batch size {size:<6} ")
-            sys.stderr.flush()
+            progress.show(f"round {repeat + 1} of {REPEATS}, batch size {size}")
             loop = hashes_per_second(size, LOOP_SECONDS)
             results[size].append((mining(size, SECONDS, folder), loop))
-    sys.stderr.write("\r" + " " * 40 + "\r")
+    progress.show("")
     return results
 
 

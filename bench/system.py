@@ -1,91 +1,111 @@
 """The real system, one process a service, run for as long as a measurement takes."""
 
 import contextlib
-import os
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 
+from bench.processes import START_LIMIT, BenchError, free_port, log_tails, process, wait_until_listening
 from local_run import embedded_redis
 
 WARM_UP = 1.5
-START_LIMIT = 20.0
+
+LOOPBACK = ("127.0.0.1",)
 
 
-class BenchError(Exception):
-    """A service did not do its work; the message says which, and where its log is."""
+@dataclass
+class Servers:
+    """Replicas of rng and of hasher, and the Redis that workers report to."""
+
+    folder: Path
+    hosts: tuple[str, ...]
+    """Where each service has a replica, all on one port."""
+    settings: Mapping[str, str]
+    redis: Any
+    """A client; redis-py's own types admit every kind of client at once."""
+    redis_url: str
+    ports: dict[str, int] = field(default_factory=dict)
+    """By the service's name."""
+    processes: dict[str, psutil.Process] = field(default_factory=dict)
+    """By the service's name, and for further replicas with their host."""
+
+    def log(self, name: str) -> Path:
+        """What a process says."""
+        return self.folder / f"{name}.log"
+
+    @contextlib.contextmanager
+    def worker(self, settings: Mapping[str, str], name: str = "worker") -> Iterator[psutil.Process]:
+        """A worker that has reported for the first time. Raises BenchError when it does not."""
+        targets = {
+            f"{service.upper()}_TARGET": "ipv4:" + ",".join(f"{host}:{port}" for host in self.hosts)
+            for service, port in self.ports.items()
+        }
+        environment = {**self.settings, **targets, "REDIS_URL": self.redis_url, "INSTANCE": name, **settings}
+        last = self.last_report()
+        with process([sys.executable, "-m", "worker_svc"], environment, self.log(name)) as started:
+            self.next_report(last)
+            yield psutil.Process(started.pid)
+
+    def last_report(self) -> str:
+        """The id of the newest report; before the first one, an id that is less than all."""
+        newest: list[tuple[str, dict[str, str]]] = self.redis.xrevrange("reports", count=1)
+        return newest[0][0] if newest else "0"
+
+    def next_report(self, last: str) -> tuple[str, dict[str, str]]:
+        """Wait for the report after one with this id; its id and what it says. Raises BenchError if none comes."""
+        answer = self.redis.xread({"reports": last}, count=1, block=round(START_LIMIT * 1e3))
+        if not answer:
+            raise BenchError(f"nothing was mined within {START_LIMIT:.0f} s: {log_tails(self.folder)}")
+        report: tuple[str, dict[str, str]] = answer[0][1][0]
+        return report
+
+    def reports(self, begin_us: float) -> list[dict[str, str]]:
+        """Those of intervals that began no sooner, in wall-clock microseconds."""
+        return [entry for _, entry in self.redis.xrange("reports") if int(entry["begin_us"]) >= begin_us]
+
+
+@contextlib.contextmanager
+def servers(folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = LOOPBACK) -> Iterator[Servers]:
+    """Servers with these settings, which workers share, listening. Raises BenchError when one does not."""
+    port = free_port()
+    data = folder / str(port)
+    data.mkdir()
+    environment = {"METRICS_PORT": "0", "LOG_LEVEL": "warning", **settings}
+    with contextlib.ExitStack() as stack:
+        command = list(embedded_redis.command(port, str(data)))
+        store = stack.enter_context(process(command, {}, data / "redis-process.log"))
+        client = stack.enter_context(contextlib.closing(redis.Redis(port=port, decode_responses=True)))
+        running = Servers(data, hosts, environment, client, embedded_redis.url(port))
+        awaited = [(store, "127.0.0.1", port)]
+        for service in ("rng", "hasher"):
+            running.ports[service] = free_port(*hosts)
+            for number, host in enumerate(hosts):
+                name = f"{service}-{host}" if number else service
+                own = {"HOST": host, "PORT": str(running.ports[service]), "INSTANCE": name}
+                command = [sys.executable, "-m", f"{service}_svc"]
+                started = stack.enter_context(process(command, {**environment, **own}, running.log(name)))
+                running.processes[name] = psutil.Process(started.pid)
+                awaited.append((started, host, running.ports[service]))
+        for started, host, listening in awaited:
+            wait_until_listening(started, host, listening, data)
+        yield running
 
 
 def mining(batch_size: int, seconds: float, folder: Path) -> float:
     """Hashes a second that one rng, one hasher and one worker count, by the intervals of the worker's reports."""
-    port, rng_port, hasher_port = (_free_port() for _ in range(3))
-    data = folder / str(port)
-    data.mkdir()
-    environment = {"PACE": "full", "METRICS_PORT": "0", "LOG_LEVEL": "warning", "BATCH_SIZE": str(batch_size)}
-    worker = {
-        "RNG_TARGET": f"ipv4:127.0.0.1:{rng_port}",
-        "HASHER_TARGET": f"ipv4:127.0.0.1:{hasher_port}",
-        "REDIS_URL": embedded_redis.url(port),
-    }
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_process(list(embedded_redis.command(port, str(data))), {}, data / "redis"))
-        for name, more in (
-            ("rng", {"PORT": str(rng_port)}),
-            ("hasher", {"PORT": str(hasher_port)}),
-            ("worker", worker),
-        ):
-            command = [sys.executable, "-m", f"{name}_svc"]
-            stack.enter_context(_process(command, {**environment, **more}, data / name))
-        # redis-py's own types admit every kind of client at once.
-        client: Any = redis.Redis(port=port, decode_responses=True)
-        with contextlib.closing(client):
-            _wait_for_reports(client, data)
-            time.sleep(WARM_UP)
-            begin_us = time.time() * 1e6
-            time.sleep(seconds)
-            entries = [entry for _, entry in client.xrange("reports") if int(entry["begin_us"]) >= begin_us]
+    settings = {"PACE": "full", "BATCH_SIZE": str(batch_size)}
+    with servers(folder, settings) as running, running.worker({}):
+        time.sleep(WARM_UP)
+        begin_us = time.time() * 1e6
+        time.sleep(seconds)
+        entries = running.reports(begin_us)
     if not entries:
         raise BenchError(f"nothing was reported within {seconds} s at batch size {batch_size}")
     hashes = sum(int(entry["hashes"]) for entry in entries)
     return hashes / ((int(entries[-1]["end_us"]) - int(entries[0]["begin_us"])) / 1e6)
-
-
-def _wait_for_reports(client: Any, data: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while time.monotonic() < deadline:
-        with contextlib.suppress(redis.ConnectionError):
-            if client.exists("reports"):
-                return
-        time.sleep(0.05)
-    logs = "; ".join(f"{path.name}: {path.read_text()[-300:]!r}" for path in sorted(data.glob("*.log")))
-    raise BenchError(f"nothing was mined within {START_LIMIT:.0f} s: {logs}")
-
-
-@contextlib.contextmanager
-def _process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    inherited = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
-    with log.with_suffix(".log").open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own services
-            command, env={**inherited, **environment}, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
