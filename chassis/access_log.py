@@ -1,6 +1,7 @@
 """One line for each call that ended: who asked what, how it ended, how long it took and how much went through."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -102,6 +103,7 @@ def _stream(method: str, behavior: StreamBehavior) -> Any:
                 call.batches += 1
                 call.bytes_out += len(response)
                 yield response
-            await asyncio.sleep(CANCELLATION_LAG)
+            if log.get().is_enabled_for(logging.INFO):
+                await asyncio.sleep(CANCELLATION_LAG)
 
     return logged
