@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
@@ -13,25 +13,26 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
 
-def configure(level: LogLevel, log_format: LogFormat, **fields: str) -> None:
-    """Send every later event to standard output, with these fields in each JSON line.
+def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None, **fields: str) -> None:
+    """Send every later event to standard output, or another stream, with these fields in each JSON line.
 
     Lines for people leave the fields out: a terminal, compose and `make run` already say whose line it is. Colours are
     used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
     """
+    stream = sys.stdout if stream is None else stream
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*_common(log_format, fields), _renderer(log_format)],
+        processors=[*_common(log_format, fields), _renderer(log_format, stream)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     # Libraries speak through the standard module; only their troubles are of interest.
-    foreign = logging.StreamHandler(sys.stdout)
+    foreign = logging.StreamHandler(stream)
     foreign.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *_common(log_format, fields)],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format, stream)],
         )
     )
     logging.basicConfig(handlers=[foreign], level=max(threshold, logging.WARNING), force=True)
@@ -57,10 +58,10 @@ def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":
     ]
 
 
-def _renderer(log_format: LogFormat) -> "Processor":
+def _renderer(log_format: LogFormat, stream: TextIO) -> "Processor":
     if log_format is LogFormat.JSON:
         return structlog.processors.JSONRenderer(default=str)
-    colours = (sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
+    colours = (stream.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
     return structlog.dev.ConsoleRenderer(
         colors=colours,
         sort_keys=False,

@@ -117,13 +117,13 @@ class ServiceSettings(BaseSettings):
         return {**cls.by_pace.get(pace, {}), **values}
 
     @classmethod
-    def load(cls) -> Self:
-        """The settings that the environment asks for.
+    def load(cls, **given: Any) -> Self:
+        """The settings that the environment asks for, except for those that are given.
 
         Raises SettingsError with one line that names each bad variable, its value and what is allowed.
         """
         try:
-            return cls()
+            return cls(**given)
         except ValidationError as error:
             raise SettingsError("; ".join(_explain(cls, detail) for detail in error.errors())) from None
 
