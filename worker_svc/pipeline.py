@@ -64,20 +64,26 @@ class Pipeline:
             return
         self._running = True
         while len(self._in_flight) < self._window:
-            self._begin(self._loop.time())
+            self.begin(self._loop.time())
 
     def pause(self) -> None:
         """Begin no more batches; those in flight go on."""
         self._running = False
 
-    def _begin(self, now: float) -> None:
+    @property
+    def has_room(self) -> bool:
+        """Whether another batch fits into the window."""
+        return len(self._in_flight) < self._window and not self._draining
+
+    def begin(self, begun: float) -> None:
+        """Begin a batch; its time counts from this moment on the event loop's clock, which may have passed."""
         self._last_id += 1
-        batch = Batch(self._last_id, self._batch_size, self._message_size, now)
+        batch = Batch(self._last_id, self._batch_size, self._message_size, begun)
         self._in_flight[batch.id] = batch
         self._empty.clear()
-        self._on_begin(now)
+        self._on_begin(begun)
         if self._delay:
-            due = now + self._delay - WAKING_TIME
+            due = begun + self._delay - WAKING_TIME
             self._delayed[batch.id] = self._loop.call_at(due, self._ask_random, batch)
         else:
             self._rng.submit(batch)
@@ -97,7 +103,7 @@ class Pipeline:
         now = self._loop.time()
         self._on_done(batch, now)
         if self._running:
-            self._begin(now)
+            self.begin(now)
         elif not self._in_flight:
             self._empty.set()
 

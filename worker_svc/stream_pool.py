@@ -5,7 +5,7 @@ asked of a second backend, and the first answer wins.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import grpc
@@ -49,6 +49,10 @@ class StreamPool:
         self._max_streams = streams
         self.on_answer: Callable[[Batch], None] = _unwanted
         """Whom to give the answered batches."""
+        self.errors: Counter[str] = Counter()
+        """Streams that broke, by gRPC code."""
+        self.asked_again = 0
+        """Batches asked once more, since a stream broke or since they were late."""
         self._on_backends = on_backends
         self._backends = Backends(window)
         self._unanswered: dict[int, Question] = {}
@@ -112,6 +116,7 @@ class StreamPool:
         self._backends.withdraw(stream)
         if broken is not None:
             self._rotation.hopeless = broken.code in HOPELESS
+            self.errors[broken.code.name] += 1
             self._say_broken(stream, broken)
         self._backends.settled(stream, len(stream.owed))
         for batch_id in reversed(stream.owed):
@@ -119,6 +124,7 @@ class StreamPool:
             if question is not None:
                 question.pending -= 1
                 if not question.pending:
+                    self.asked_again += 1
                     self._waiting.appendleft(question)
         self._dispatch()
         self._say_backends()
@@ -168,6 +174,7 @@ class StreamPool:
             if stream is None or stream.backend == first or not self._hedging.spend():
                 continue
             question.hedged = True
+            self.asked_again += 1
             self._ask(stream, question)
             self._late.note(backend=first, second=stream.backend)
 
