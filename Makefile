@@ -41,6 +41,10 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
+.PHONY: load-test
+load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
+	@exec $(PY) -m worker_svc load-test $(ARGS)
+
 e2e: $(DEV) $(PROJECT) ## Run the tests of real containers; they need an engine with compose
 	@$(PY) -m pytest tests/e2e --timeout=900 $(ARGS)
 

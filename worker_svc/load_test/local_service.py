@@ -1,0 +1,113 @@
+"""An rng and a hasher of the load test's own, for when no running ones are named."""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+
+from chassis.process import EXIT_SETTINGS
+from chassis.settings import Pace
+from worker_svc.load_test.errors import LoadTestError, UsageError
+
+HOST = "127.0.0.1"
+
+START_LIMIT = 20.0
+"""Seconds until it listens; one is usual."""
+
+STOP_LIMIT = 5.0
+"""Seconds until it has drained; a service promises 3.5."""
+
+
+class LocalService:
+    """One `python -m NAME_svc` at full pace, on a free port of loopback."""
+
+    def __init__(self, name: str) -> None:
+        """Raises UsageError where the service is not installed, as in the worker's image."""
+        self.name = name
+        if importlib.util.find_spec(f"{name}_svc") is None:
+            raise UsageError(
+                f"no {name} can be started here: name a running one with --{name}-target or {name.upper()}_TARGET"
+            )
+        self.port = _free_port()
+        # A service that logs each call would make calls look slower than they are.
+        settings = {"LOG_LEVEL": "warning", **os.environ, "PACE": Pace.FULL, "HOST": HOST, "PORT": str(self.port)}
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+        self._popen = subprocess.Popen(  # noqa: S603 - our own service
+            [sys.executable, "-m", f"{name}_svc"],
+            env={**settings, "METRICS_PORT": "0", "INSTANCE": f"{name}-1"},
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for us: what is asked for can then still be answered.
+            process_group=0,
+        )
+
+    @property
+    def target(self) -> str:
+        """Where it is, as gRPC names it."""
+        return f"ipv4:{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._popen.pid
+
+    def check(self) -> None:
+        """Raise LoadTestError if it has ended, UsageError if it refused a setting."""
+        code = self._popen.poll()
+        if code is not None:
+            self._output.seek(0)
+            said = self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
+            kind = UsageError if code == EXIT_SETTINGS else LoadTestError
+            raise kind(f"the {self.name} started here ended with exit code {code}: {said or 'without a word'}")
+
+    async def wait_until_listening(self) -> None:
+        """Raises LoadTestError if it ends, or does not listen in time."""
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=0.1):
+                return
+            await asyncio.sleep(0.05)
+        raise LoadTestError(f"the {self.name} started here did not listen within {START_LIMIT:.0f} s")
+
+    def stop(self) -> None:
+        """Tell it to end."""
+        self._popen.terminate()
+
+    def wait(self) -> None:
+        """Until it has ended, by whatever it takes."""
+        try:
+            self._popen.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        self._output.close()
+
+
+@contextlib.asynccontextmanager
+async def local_services(*names: str) -> AsyncIterator[dict[str, LocalService]]:
+    """These services, listening, until the context is left. Raises LoadTestError and UsageError."""
+    services: dict[str, LocalService] = {}
+    try:
+        for name in names:
+            services[name] = LocalService(name)
+        for service in services.values():
+            await service.wait_until_listening()
+        yield services
+    finally:
+        for service in services.values():
+            service.stop()
+        for service in services.values():
+            service.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

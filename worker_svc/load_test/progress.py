@@ -1,0 +1,70 @@
+"""How far the measuring has come, on standard error."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from worker_svc.load_test.measurement import Measurement
+from worker_svc.load_test.point import Point
+
+
+class Progress:
+    """One line that changes, on a terminal; elsewhere a line for each run that is done."""
+
+    def __init__(self, console: Console, runs: int, seconds_a_run: float) -> None:
+        """The seconds are what is expected, until runs have shown what it is."""
+        self._console = console
+        self._runs = runs
+        self._seconds_a_run = seconds_a_run
+        self._done = 0
+        self._began = time.monotonic()
+        self._point: Point | None = None
+        self._speed = ""
+        self._live = Live(console=console, get_renderable=self._line, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._console.print(
+                f"{self._runs} run{'s' if self._runs > 1 else ''}, about {_minutes(self._runs * self._seconds_a_run)}"
+            )
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._live.stop()
+
+    def begin(self, point: Point) -> None:
+        """A run of this point begins."""
+        self._point = point
+
+    def end(self, point: Point, measurement: Measurement) -> None:
+        """That run was measured."""
+        self._done += 1
+        self._speed = f"{measurement.hashes_per_second:,.0f} hashes/s"
+        if not self._console.is_terminal:
+            self._console.print(f"{self._done} of {self._runs}: {point}: {self._speed}, {_minutes(self._left)} left")
+
+    @property
+    def _left(self) -> float:
+        elapsed = time.monotonic() - self._began
+        a_run = elapsed / self._done if self._done else self._seconds_a_run
+        # What the run under way has had is known only of the first one.
+        return max(self._runs * a_run - elapsed, 0.0)
+
+    def _line(self) -> Text:
+        before = f"; before: {self._speed}" if self._speed else ""
+        return Text(
+            f"run {self._done + 1} of {self._runs}, {_minutes(self._left)} left: {self._point or 'starting'}{before}",
+            overflow="ellipsis",
+            no_wrap=True,
+        )
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}"

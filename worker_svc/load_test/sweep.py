@@ -1,0 +1,82 @@
+"""All runs of all points, one after the other."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+
+from worker_svc.load_test.errors import LoadTestError
+from worker_svc.load_test.local_service import LocalService, local_services
+from worker_svc.load_test.measurement import Measurement
+from worker_svc.load_test.options import Options
+from worker_svc.load_test.plan import rounds
+from worker_svc.load_test.point import Point
+from worker_svc.load_test.progress import Progress
+from worker_svc.load_test.trial import LOOP_PART, Conditions, Trial
+
+EXPECTED_OVERHEAD = 0.6
+"""Seconds of a run beside warm-up, measuring and loop: connecting, draining and closing."""
+
+INTERRUPTED = "interrupted"
+
+
+class Sweep:
+    """Measures points until all are done, somebody interrupts, or a service fails."""
+
+    def __init__(self, options: Options, points: list[Point]) -> None:
+        self._options = options
+        self._points = points
+        self.runs: dict[Point, list[Measurement]] = {point: [] for point in points}
+        """What is measured so far."""
+        self.started: list[str] = []
+        """The services that were started for it."""
+        self.problem = ""
+        """What kept it from being complete."""
+
+    @property
+    def seconds_a_run(self) -> float:
+        """What is to be expected."""
+        return self._options.warm_up + self._options.duration * (1 + LOOP_PART) + EXPECTED_OVERHEAD
+
+    async def run(self, progress: Progress) -> None:
+        """Measure. Raises UsageError for what can't be started here; any other problem is kept."""
+        measuring = asyncio.create_task(self._run(progress))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, measuring)
+        try:
+            await measuring
+        except asyncio.CancelledError:
+            self.problem = INTERRUPTED
+        except LoadTestError as error:
+            self.problem = str(error)
+
+    def _interrupt(self, measuring: "asyncio.Task[None]") -> None:
+        # A second signal ends the process as it would by itself.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        measuring.cancel()
+
+    async def _run(self, progress: Progress) -> None:
+        async with self._services() as services:
+            own = {name: service.target for name, service in services.items()}
+            conditions = Conditions(
+                targets={**own, **self._options.targets},
+                services=services,
+                client_id=self._options.client_id,
+                generation=self._options.generation,
+                warm_up=self._options.warm_up,
+                duration=self._options.duration,
+                rate=self._options.rate,
+            )
+            for point in rounds(self._points, self._options.repeat):
+                progress.begin(point)
+                measurement = await Trial(point, conditions).run()
+                self.runs[point].append(measurement)
+                progress.end(point, measurement)
+
+    @contextlib.asynccontextmanager
+    async def _services(self) -> AsyncIterator[dict[str, LocalService]]:
+        self.started = [name for name in ("rng", "hasher") if name not in self._options.targets]
+        async with local_services(*self.started) as services:
+            yield services

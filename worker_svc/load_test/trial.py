@@ -1,0 +1,207 @@
+"""One run of one point: its own connections, a warm-up, the time that counts, and an orderly end."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from worker_svc import step
+from worker_svc.batch import Batch
+from worker_svc.load_test import cpu_time, in_process_loop
+from worker_svc.load_test.errors import LoadTestError
+from worker_svc.load_test.local_service import LocalService
+from worker_svc.load_test.measurement import Measurement
+from worker_svc.load_test.open_loop import OpenLoop
+from worker_svc.load_test.point import Mode, Point
+from worker_svc.load_test.recorder import TOTAL, Recorder
+from worker_svc.load_test.schedule import Rate
+from worker_svc.load_test.timed_asker import TimedAsker
+from worker_svc.load_test.unary_calls import UnaryCalls
+from worker_svc.load_test.watch import Watch
+from worker_svc.pipeline import Asker, Pipeline
+from worker_svc.step import Step
+from worker_svc.stream_pool import StreamPool
+
+CONNECT_LIMIT = 5.0
+"""Seconds in which a service must answer at first. A pool that was told of a server needs 0.3."""
+
+DRAIN_LIMIT = 5.0
+"""Seconds for what is in flight when time is up: with a rate schedule its latency counts."""
+
+CLOSE_LIMIT = 0.3
+"""Seconds for the streams to end once nothing is owed."""
+
+LOOP_PART = 0.2
+"""Seconds of the in-process loop for each second that is measured."""
+
+
+class Client(Asker, Protocol):
+    """What connects to one service: a pool of streams, or calls."""
+
+    errors: Counter[str]
+    asked_again: int
+
+    @property
+    def backends(self) -> list[str]:
+        """Who answers."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    async def close(self, limit: float) -> None:
+        """End within so many seconds."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all points of a sweep have in common."""
+
+    targets: Mapping[str, str]
+    """By step."""
+    services: Mapping[str, LocalService]
+    """Those of our own, by name."""
+    client_id: str
+    generation: float
+    """Seconds a stream lives."""
+    warm_up: float
+    """Seconds before it counts."""
+    duration: float
+    """Seconds that count."""
+    rate: Rate | None
+    """The schedule of hashes, or as fast as possible."""
+
+
+class Trial:
+    """Measures a point once."""
+
+    def __init__(self, point: Point, conditions: Conditions) -> None:
+        self._point = point
+        self._conditions = conditions
+        self._loop = asyncio.get_running_loop()
+        self._recorder = Recorder()
+        self._clients = {each.name: self._client(each) for each in (step.RANDOM, step.HASH)}
+        rng, hasher = (TimedAsker(client, partial(self._recorder.took, name)) for name, client in self._clients.items())
+        self._pipeline = Pipeline(
+            rng,
+            hasher,
+            batch_size=point.batch_size,
+            message_size=point.message_size,
+            window=point.window,
+            delay=0,
+            on_begin=lambda _: None,
+            on_done=self._done,
+        )
+        self._open_loop = self._make_open_loop()
+        self._watch = Watch(conditions.targets, self._clients, conditions.services, self._pipeline)
+        self._connected = asyncio.Event()
+
+    def _client(self, each: Step) -> Client:
+        target, client_id = self._conditions.targets[each.name], self._conditions.client_id
+        if self._point.mode is Mode.UNARY:
+            return UnaryCalls(each, target, client_id=client_id)
+        return StreamPool(
+            each,
+            target,
+            client_id=client_id,
+            streams=self._point.streams,
+            window=self._point.window,
+            generation=self._conditions.generation,
+            on_backends=lambda: None,
+        )
+
+    def _make_open_loop(self) -> OpenLoop | None:
+        rate = self._conditions.rate
+        if rate is None:
+            return None
+        schedule = rate.schedule(self._conditions.warm_up, self._conditions.duration)
+        return OpenLoop(self._pipeline, self._point.batch_size, schedule)
+
+    def _done(self, batch: Batch, now: float) -> None:
+        self._watch.answered(now)
+        self._recorder.done(batch, now)
+        if self._open_loop is not None:
+            self._open_loop.proceed()
+
+    async def run(self) -> Measurement:
+        """Connect, warm up, measure and end.
+
+        Raises LoadTestError when a service can't be reached, or is lost.
+        """
+        loop_speed = in_process_loop.hashes_per_second(
+            self._point.batch_size, self._point.message_size, LOOP_PART * self._conditions.duration
+        )
+        measuring = asyncio.create_task(self._measure(loop_speed))
+        others = [asyncio.create_task(client.run()) for client in self._clients.values()]
+        others.append(asyncio.create_task(self._watch.run()))
+        try:
+            done, _ = await asyncio.wait([measuring, *others], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {measuring}:
+                await task  # nothing but a failure ends these
+            return await measuring
+        finally:
+            for task in (measuring, *others):
+                task.cancel()
+            await asyncio.gather(measuring, *others, return_exceptions=True)
+            await asyncio.gather(*(client.close(CLOSE_LIMIT) for client in self._clients.values()))
+
+    async def _measure(self, loop_speed: float) -> Measurement:
+        await self._connect()
+        if self._open_loop is None:
+            self._pipeline.resume()
+        else:
+            self._open_loop.start()
+        await asyncio.sleep(self._conditions.warm_up)
+        begun = self._loop.time()
+        self._recorder.begin(begun, due_since=-math.inf if self._open_loop is None else begun)
+        cpu, errors, asked_again = self._cpu(), self._errors(), self._asked_again()
+        await asyncio.sleep(self._conditions.duration)
+        waits = self._open_loop.stop(self._conditions.warm_up) if self._open_loop else []
+        now = self._loop.time()
+        self._recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
+        used = self._cpu()
+        for wait, batches in waits:
+            self._recorder.histograms[TOTAL].record(wait, batches)
+        await self._drain()
+        return Measurement(
+            seconds=self._recorder.seconds,
+            hashes=self._recorder.hashes,
+            batches=self._recorder.batches,
+            loop_hashes_per_second=loop_speed,
+            latency=self._recorder.quantiles(),
+            cpu_seconds={name: seconds - cpu[name] for name, seconds in used.items() if name in cpu},
+            errors={name: dict(codes - errors[name]) for name, codes in self._errors().items() if codes - errors[name]},
+            asked_again=self._asked_again() - asked_again,
+            not_begun=sum(batches for _, batches in waits),
+        )
+
+    async def _connect(self) -> None:
+        deadline = self._loop.time() + CONNECT_LIMIT
+        for name, client in self._clients.items():
+            while not client.backends:
+                if self._loop.time() > deadline:
+                    target = self._conditions.targets[name]
+                    codes = "".join(f", {code}" for code in client.errors)
+                    raise LoadTestError(
+                        f"{name} at {target} can't be reached: nobody answered within {CONNECT_LIMIT:.0f} s{codes}"
+                    )
+                await asyncio.sleep(0.01)
+
+    async def _drain(self) -> None:
+        """What is not answered in time is left out; Watch says so when nothing is answered at all."""
+        try:
+            async with asyncio.timeout(DRAIN_LIMIT):
+                await self._pipeline.drain()
+        except TimeoutError:
+            pass
+
+    def _cpu(self) -> dict[str, float]:
+        return cpu_time.used({name: service.pid for name, service in self._conditions.services.items()})
+
+    def _errors(self) -> dict[str, Counter[str]]:
+        return {name: Counter(client.errors) for name, client in self._clients.items()}
+
+    def _asked_again(self) -> int:
+        return sum(client.asked_again for client in self._clients.values())

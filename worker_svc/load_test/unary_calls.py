@@ -1,0 +1,94 @@
+"""A step of a batch by a call of its own, for comparison with streams.
+
+On the wire a unary call and a stream with one message each way are the same, so the services need no further methods.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+
+from chassis import grpc_options
+from chassis.metadata import CLIENT_ID
+from worker_svc.backoff import Backoff
+from worker_svc.batch import Batch
+from worker_svc.generation import HOPELESS
+from worker_svc.step import Step
+
+
+class UnaryCalls:
+    """Asks for one step of batches, each in a call; the channel spreads the calls over the backends in turn."""
+
+    def __init__(self, step: Step, target: str, *, client_id: str) -> None:
+        self.on_answer: Callable[[Batch], None]
+        self.errors: Counter[str] = Counter()
+        """Calls that failed, by gRPC code."""
+        self.asked_again = 0
+        """Batches asked once more, since a call failed."""
+        self._step = step
+        self._target = target
+        self._channel = grpc.aio.insecure_channel(target, options=grpc_options.client(step.service))
+        self._method = _unary_method(self._channel, step)
+        self._metadata = ((CLIENT_ID, client_id),)
+        self._calls: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def backends(self) -> list[str]:
+        """The target, if anyone answers there: a call is not told who serves it."""
+        ready = self._channel.get_state() is grpc.ChannelConnectivity.READY
+        return [self._target] if ready else []
+
+    def submit(self, batch: Batch) -> None:
+        """Have a batch answered, however many attempts it takes."""
+        call = asyncio.create_task(self._answer(batch))
+        self._calls.add(call)
+        call.add_done_callback(self._look_at)
+
+    def _look_at(self, call: "asyncio.Task[None]") -> None:
+        self._calls.discard(call)
+        if not call.cancelled() and (error := call.exception()) is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _answer(self, batch: Batch) -> None:
+        backoff = Backoff()
+        request = self._step.request(batch)
+        while True:
+            try:
+                response = await self._method(request, metadata=self._metadata, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                code = error.code()
+            else:
+                answer = self._step.answer(response)
+                if len(answer) == self._step.answer_size(batch):
+                    break
+                code = grpc.StatusCode.INTERNAL
+            self.errors[code.name] += 1
+            self.asked_again += 1
+            await asyncio.sleep(backoff.slowest() if code in HOPELESS else backoff.pause())
+        self._step.keep(batch, answer)
+        self.on_answer(batch)
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled. Raises what whoever takes the answers raised, which is a defect."""
+        self._channel.get_state(try_to_connect=True)
+        await self._failure
+
+    async def close(self, limit: float) -> None:
+        """Cancel what is not answered, and close the channel within `limit` seconds."""
+        for call in self._calls:
+            call.cancel()
+        await self._channel.close(limit)
+
+
+def _unary_method(channel: grpc.aio.Channel, step: Step) -> "grpc.aio.UnaryUnaryMultiCallable[Any, Any]":
+    methods = descriptor_pool.Default().FindServiceByName(step.service).methods
+    method = next(method for method in methods if method.client_streaming and method.server_streaming)
+    return channel.unary_unary(
+        f"/{step.service}/{method.name}",
+        request_serializer=message_factory.GetMessageClass(method.input_type).SerializeToString,
+        response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+    )
