@@ -55,7 +55,8 @@ def parse(line: Sequence[str]) -> Options:
     if given.fail_below is not None and given.compare is None:
         parser.error("--fail-below needs an earlier report to --compare with")
     targets = {f"{name}_target": target for name in ("rng", "hasher") if (target := getattr(given, f"{name}_target"))}
-    if given.html == STANDARD_OUTPUT and (given.output or given.format or STANDARD_OUTPUT) == STANDARD_OUTPUT:
+    report_to_output = given.output == STANDARD_OUTPUT or (given.output is None and given.format)
+    if given.html == STANDARD_OUTPUT and report_to_output:
         parser.error("--html - and another report can't both go to standard output")
     settings = WorkerSettings.load(pace=Pace.FULL, **targets)
     named = settings.model_fields_set

@@ -10,14 +10,13 @@ from rich.console import Console
 from chassis import log
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
-from worker_svc.load_test import arguments, destination, text_formats
-from worker_svc.load_test.errors import LoadTestError, UsageError
+from worker_svc.load_test import arguments, comparison, delivery, destination
+from worker_svc.load_test.errors import UsageError
 from worker_svc.load_test.machine import machine, versions
 from worker_svc.load_test.options import Options
 from worker_svc.load_test.plan import Plan, plan
 from worker_svc.load_test.progress import Progress
-from worker_svc.load_test.report import Report, results
-from worker_svc.load_test.report_format import Format
+from worker_svc.load_test.report import Report, load, results
 from worker_svc.load_test.sweep import INTERRUPTED, Sweep
 
 EXIT_INTERRUPTED = 130
@@ -31,11 +30,9 @@ def main(line: Sequence[str]) -> int:
         planned = plan(options)
         for option, path in (("--output", options.output), ("--html", options.html)):
             destination.check(option, path)
-        return _run(options, planned)
+        return _run(options, planned, _earlier(options, planned))
     except (SettingsError, UsageError) as error:
         return _refuse(error, EXIT_SETTINGS)
-    except LoadTestError as error:
-        return _refuse(error, EXIT_FAILURE)
 
 
 def _refuse(error: Exception | str, code: int) -> int:
@@ -43,12 +40,12 @@ def _refuse(error: Exception | str, code: int) -> int:
     return code
 
 
-def _run(options: Options, planned: Plan) -> int:
+def _run(options: Options, planned: Plan, earlier: Report | None) -> int:
     log.configure(options.log_level, options.log_format, stream=sys.stderr)
     console = Console(stderr=True)
     for remark in planned.remarks:
         console.print(remark, soft_wrap=True, highlight=False)
-    sweep = Sweep(options, list(planned.points))
+    sweep = Sweep(options, planned.points)
     began = datetime.now(UTC).isoformat(timespec="seconds")
     on_what = machine()
     with Progress(console, len(planned.points) * options.repeat, sweep.seconds_a_run) as progress:
@@ -69,28 +66,27 @@ def _run(options: Options, planned: Plan) -> int:
         },
         results=results(sweep.runs),
     )
-    _write(report, options)
-    if sweep.problem == INTERRUPTED:
-        return _refuse(f"interrupted; {_finished(report)}", EXIT_INTERRUPTED)
+    changes = comparison.compare(earlier, report) if earlier else []
+    differences = list(comparison.differences(earlier, report)) if earlier else []
+    problems = delivery.deliver(report, changes, differences, options) if report.results else []
     if sweep.problem:
-        return _refuse(f"{sweep.problem}; {_finished(report)}", EXIT_FAILURE)
-    return 0
+        problems.append(f"{sweep.problem}; {_finished(report)}")
+    if options.fail_below is not None:
+        problems += comparison.too_slow(changes, options.fail_below)
+    for problem in problems:
+        _refuse(problem, EXIT_FAILURE)
+    if sweep.problem == INTERRUPTED:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILURE if problems else 0
 
 
-def _write(report: Report, options: Options) -> None:
-    """Raises LoadTestError when a file can't be written; what can be is."""
-    if not report.results:
-        return
-    texts = {
-        Format.TABLE: text_formats.table,
-        Format.JSON: Report.to_json,
-        Format.CSV: text_formats.comma_separated,
-        Format.MARKDOWN: text_formats.markdown,
-    }
-    if options.writes_table:
-        text_formats.show(report, Console(width=None if sys.stdout.isatty() else text_formats.WIDE))
-    if options.output is not None or options.format is not Format.TABLE:
-        destination.write(options.output, texts[options.format](report))
+def _earlier(options: Options, planned: Plan) -> Report | None:
+    if options.compare is None:
+        return None
+    earlier = load(options.compare)
+    if not {result.point for result in earlier.results} & set(planned.points):
+        raise UsageError(f"--compare {options.compare}: none of the points to measure is in it")
+    return earlier
 
 
 def _finished(report: Report) -> str:

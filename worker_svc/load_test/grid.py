@@ -37,10 +37,9 @@ Column = tuple[str, Callable[[Result], str]]
 
 def grids(results: Sequence[Result]) -> list[Grid]:
     """Speed and cost, then latency."""
-    lead = _lead(results)
     return [
-        _grid("Speed", [*lead, *_speed(results)], results, _SPEED),
-        _grid("Latency of a batch, ms", [*lead, *_latency()], results, _LATENCY),
+        _grid("Speed", [*lead(results), *_speed(results)], results, _SPEED),
+        _grid("Latency of a batch, ms", [*lead(results), *_latency()], results, _LATENCY),
     ]
 
 
@@ -49,16 +48,20 @@ def _grid(title: str, columns: Sequence[Column], results: Sequence[Result], capt
     return Grid(title, [header for header, _ in columns], rows, caption)
 
 
-def _lead(results: Sequence[Result]) -> list[Column]:
+def lead(results: Sequence[Result]) -> list[Column]:
     """What tells the points apart: the batch size, and what else is not the same for all."""
+    return [*varied(results), ("batch", lambda result: f"{result.point.batch_size:,}")]
+
+
+def varied(results: Sequence[Result]) -> list[Column]:
+    """What beside the batch size is not the same for all points."""
     columns: list[Column] = [
         ("mode", lambda result: result.point.mode.value),
         ("message", lambda result: f"{result.point.message_size:,}"),
         ("streams", lambda result: f"{result.point.streams:,}" if result.point.streams else NOTHING),
         ("window", lambda result: f"{result.point.window:,}"),
     ]
-    varied = [column for column in columns if len({column[1](result) for result in results} - {NOTHING}) > 1]
-    return [*varied, ("batch", lambda result: f"{result.point.batch_size:,}")]
+    return [column for column in columns if len({column[1](result) for result in results} - {NOTHING}) > 1]
 
 
 def _speed(results: Sequence[Result]) -> list[Column]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -64,7 +65,8 @@ class LocalService:
             self._output.seek(0)
             said = self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
             kind = UsageError if code == EXIT_SETTINGS else LoadTestError
-            raise kind(f"the {self.name} started here ended with exit code {code}: {said or 'without a word'}")
+            how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            raise kind(f"the {self.name} started here {how}{': ' if said else ''}{said}")
 
     async def wait_until_listening(self) -> None:
         """Raises LoadTestError if it ends, or does not listen in time."""

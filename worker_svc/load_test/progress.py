@@ -47,7 +47,9 @@ class Progress:
         self._done += 1
         self._speed = f"{measurement.hashes_per_second:,.0f} hashes/s"
         if not self._console.is_terminal:
-            self._console.print(f"{self._done} of {self._runs}: {point}: {self._speed}, {_minutes(self._left)} left")
+            self._console.print(
+                f"{self._done} of {self._runs}: {point}: {self._speed}, {_minutes(self._left)} left", soft_wrap=True
+            )
 
     @property
     def _left(self) -> float:

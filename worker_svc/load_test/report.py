@@ -51,6 +51,15 @@ class Report:
     conditions: dict[str, Any]
     results: Sequence[Result] = field(default_factory=tuple)
 
+    @property
+    def headline(self) -> str:
+        """The fastest point, in a sentence."""
+        result = max(self.results, key=lambda result: result.summary.hashes_per_second.median)
+        return (
+            f"Fastest: {result.summary.hashes_per_second.median:,.0f} hashes/s ({result.point}), "
+            f"{result.summary.of_loop.median:.2f} of one process that does the same with no network."
+        )
+
     def to_json(self) -> str:
         """See above."""
         return (

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService, local_services
@@ -23,7 +23,7 @@ INTERRUPTED = "interrupted"
 class Sweep:
     """Measures points until all are done, somebody interrupts, or a service fails."""
 
-    def __init__(self, options: Options, points: list[Point]) -> None:
+    def __init__(self, options: Options, points: Sequence[Point]) -> None:
         self._options = options
         self._points = points
         self.runs: dict[Point, list[Measurement]] = {point: [] for point in points}

@@ -20,14 +20,19 @@ WIDE = 200
 def table(report: Report) -> str:
     """The tables as a terminal shows them, without colours."""
     text = io.StringIO()
-    show(report, Console(file=text, width=WIDE))
+    show_all(report, Console(file=text, width=WIDE))
     return text.getvalue()
 
 
-def show(report: Report, console: Console) -> None:
-    """Print the tables."""
+def show_all(report: Report, console: Console) -> None:
+    """Print a report's tables."""
     for grid in grids(report.results):
-        console.print(_table(grid))
+        show(grid, console)
+
+
+def show(grid: Grid, console: Console) -> None:
+    """Print a table."""
+    console.print(_table(grid))
 
 
 def _table(grid: Grid) -> Table:
