@@ -42,9 +42,14 @@ def setting(name: str) -> Callable[[str], tuple[int, ...]]:
     return _list(_read(int, lambda value: minimum <= value <= maximum, str(field.description)))
 
 
+def word(kind: type[Word]) -> Callable[[str], Word]:
+    """One of an enumeration's words."""
+    return _read(kind, lambda _: True, " or ".join(kind))
+
+
 def words(kind: type[Word]) -> Callable[[str], tuple[Word, ...]]:
     """A list of an enumeration's words."""
-    return _list(_read(kind, lambda _: True, " or ".join(kind)))
+    return _list(word(kind))
 
 
 def rate(text: str) -> Rate:

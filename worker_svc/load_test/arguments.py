@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from chassis.limits import MAX_BATCH_COUNT
 from chassis.settings import LogLevel, Pace
-from worker_svc.load_test.argument_types import part, rate, seconds, setting, whole, wholes, words
+from worker_svc.load_test.argument_types import part, rate, seconds, setting, whole, wholes, word, words
 from worker_svc.load_test.destination import STANDARD_OUTPUT
 from worker_svc.load_test.options import Options
 from worker_svc.load_test.point import Mode
@@ -136,8 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     add = output.add_argument
     add(
         "--format",
-        choices=list(Format),
-        help="of standard output, or of --output (there its ending decides: .json .csv .md)",
+        metavar="FORMAT",
+        type=word(Format),
+        help="table, json, csv or markdown: of standard output, or of --output, whose ending decides otherwise",
     )
     add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
     add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")

@@ -34,7 +34,8 @@ def page(report: Report, changes: Grid | None, differences: Sequence[str]) -> st
 
 
 def _figure(each: chart.Chart) -> str:
-    return f"<figure><figcaption>{escape(each.title)}, {escape(each.unit)}</figcaption>\n{each.svg()}\n{chart.legend(each.lines)}</figure>"
+    caption = escape(f"{each.title}, {each.unit}")
+    return f"<figure><figcaption>{caption}</figcaption>\n{each.svg()}\n{chart.legend(each.lines)}</figure>"
 
 
 def _table(grid: Grid) -> str:

@@ -83,8 +83,8 @@ class Rate:
         """
         parts = []
         for part in text.split(","):
-            first, _, last = part.partition("..")
-            parts.append((_hashes(first), _hashes(last or first)))
+            first, dots, last = part.partition("..")
+            parts.append((_hashes(first), _hashes(last if dots else first)))
         if not any(rate for part in parts for rate in part):
             raise ValueError("it must be more than 0 hashes/s")
         return cls(text.replace(" ", ""), tuple(parts))
