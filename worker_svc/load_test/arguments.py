@@ -31,6 +31,9 @@ rate schedules (hashes/s, over the duration of a run; the warm-up goes at the ra
 With a rate, batches are sent when they are due and latency runs from that moment, so a server that stalls shows in
 p99 as whoever waits would feel it. Without one, a batch is sent for each that is done.
 
+A service at LOG_LEVEL=info logs each call, and holds it 5 ms for that: unary is compared fairly with services at
+LOG_LEVEL=warning, as those are that are started here.
+
 --compare judges by Welch's t-test on the logarithms of the runs' speeds: "faster" and "slower" are said when the 95 %
 interval of the ratio leaves out 1, and --fail-below fails when all of the interval is below it. With a single run on
 either side there is no interval, and the ratio itself decides. More runs (--repeat) make the interval narrower.
@@ -97,35 +100,37 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    sweep = parser.add_argument_group("what is varied (every combination is a point; lists: 1,4,16)")
+    sweep = parser.add_argument_group(
+        "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
+    )
     add = sweep.add_argument
     add(
         "--batch-sizes",
         metavar="LIST",
         type=wholes(1, MAX_BATCH_COUNT, "messages a batch"),
         default=BATCH_SIZES,
-        help="messages a batch (1 to 65536 in powers of 4, and 65536)",
+        help="messages a batch; the powers of 4 from 1 to 65536",
     )
-    add("--windows", metavar="LIST", type=setting("window"), help="batches in flight (8)")
-    add("--streams", metavar="LIST", type=setting("streams"), help="the most streams to a service (64)")
-    add("--message-sizes", metavar="LIST", type=setting("message_size"), help="bytes a message (32)")
+    add("--windows", metavar="LIST", type=setting("window"), help="batches in flight; 8")
+    add("--streams", metavar="LIST", type=setting("streams"), help="the most streams to a service; 64")
+    add("--message-sizes", metavar="LIST", type=setting("message_size"), help="bytes a message; 32")
     add(
         "--modes",
         metavar="LIST",
         type=words(Mode),
         default=(Mode.STREAM,),
-        help="stream, or unary: a call for each batch (stream)",
+        help="stream, or unary: a call for each step of a batch; stream",
     )
-    run = parser.add_argument_group("how it is measured")
+    run = parser.add_argument_group("how it is measured (and the default)")
     add = run.add_argument
-    add("--duration", metavar="SECONDS", type=seconds(0.1, 3_600), default=3.0, help="of each run (3)")
-    add("--warm-up", metavar="SECONDS", type=seconds(0, 600), default=1.0, help="before each run (1)")
+    add("--duration", metavar="SECONDS", type=seconds(0.1, 3_600), default=3.0, help="of each run; 3")
+    add("--warm-up", metavar="SECONDS", type=seconds(0, 600), default=1.0, help="before each run; 1")
     add(
         "--repeat",
         metavar="RUNS",
         type=whole(1, 1_000),
         default=3,
-        help="runs of each point, the points taking turns (3)",
+        help="runs of each point, the points taking turns; 3",
     )
     add("--rate", metavar="RATE", type=rate, help="hashes/s to send, see below; as fast as possible without it")
     add(

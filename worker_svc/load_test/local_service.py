@@ -82,31 +82,37 @@ class LocalService:
         """Tell it to end."""
         self._popen.terminate()
 
-    def wait(self) -> None:
+    def kill(self) -> None:
+        """End it at once."""
+        self._popen.kill()
+
+    async def wait(self) -> None:
         """Until it has ended, by whatever it takes."""
-        try:
-            self._popen.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
+        deadline = time.monotonic() + STOP_LIMIT
+        while self._popen.poll() is None:
+            if time.monotonic() > deadline:
+                self._popen.kill()
+            await asyncio.sleep(0.02)
         self._output.close()
 
 
 @contextlib.asynccontextmanager
-async def local_services(*names: str) -> AsyncIterator[dict[str, LocalService]]:
-    """These services, listening, until the context is left. Raises LoadTestError and UsageError."""
-    services: dict[str, LocalService] = {}
+async def local_services(services: dict[str, LocalService], *names: str) -> AsyncIterator[None]:
+    """Put these services among those that run, listening, until the context is left.
+
+    Raises LoadTestError and UsageError.
+    """
     try:
         for name in names:
             services[name] = LocalService(name)
         for service in services.values():
             await service.wait_until_listening()
-        yield services
+        yield
     finally:
         for service in services.values():
             service.stop()
         for service in services.values():
-            service.wait()
+            await service.wait()
 
 
 def _free_port() -> int:

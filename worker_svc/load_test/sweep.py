@@ -1,9 +1,9 @@
 """All runs of all points, one after the other."""
 
 import asyncio
-import contextlib
+import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService, local_services
@@ -32,6 +32,9 @@ class Sweep:
         """The services that were started for it."""
         self.problem = ""
         """What kept it from being complete."""
+        self._services: dict[str, LocalService] = {}
+        self._measuring: asyncio.Task[None] | None = None
+        self._interrupted = False
 
     @property
     def seconds_a_run(self) -> float:
@@ -40,29 +43,33 @@ class Sweep:
 
     async def run(self, progress: Progress) -> None:
         """Measure. Raises UsageError for what can't be started here; any other problem is kept."""
-        measuring = asyncio.create_task(self._run(progress))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt, measuring)
+        self._measuring = asyncio.create_task(self._run(progress))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, number)
         try:
-            await measuring
+            await self._measuring
         except asyncio.CancelledError:
             self.problem = INTERRUPTED
         except LoadTestError as error:
             self.problem = str(error)
 
-    def _interrupt(self, measuring: "asyncio.Task[None]") -> None:
-        # A second signal ends the process as it would by itself.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(number)
-        measuring.cancel()
+    def _interrupt(self, number: signal.Signals) -> None:
+        """The first signal ends the measuring; the second one everything, at once."""
+        if self._interrupted:
+            for service in self._services.values():
+                service.kill()
+            os._exit(128 + number)
+        self._interrupted = True
+        if self._measuring is not None:
+            self._measuring.cancel()
 
     async def _run(self, progress: Progress) -> None:
-        async with self._services() as services:
-            own = {name: service.target for name, service in services.items()}
+        self.started = [name for name in ("rng", "hasher") if name not in self._options.targets]
+        async with local_services(self._services, *self.started):
+            own = {name: service.target for name, service in self._services.items()}
             conditions = Conditions(
                 targets={**own, **self._options.targets},
-                services=services,
+                services=self._services,
                 client_id=self._options.client_id,
                 generation=self._options.generation,
                 warm_up=self._options.warm_up,
@@ -74,9 +81,3 @@ class Sweep:
                 measurement = await Trial(point, conditions).run()
                 self.runs[point].append(measurement)
                 progress.end(point, measurement)
-
-    @contextlib.asynccontextmanager
-    async def _services(self) -> AsyncIterator[dict[str, LocalService]]:
-        self.started = [name for name in ("rng", "hasher") if name not in self._options.targets]
-        async with local_services(*self.started) as services:
-            yield services

@@ -159,6 +159,20 @@ def test_an_interrupt_keeps_what_is_measured(tmp_path: Path) -> None:
     assert "interrupted" in page.read_text()
 
 
+def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
+    with load_test(tmp_path, "--batch-sizes", 64, *SHORT[:-1], 50) as started:
+        started.wait_for("1 of 50")
+        (rng,) = started.children("rng_svc")
+        rng.suspend()
+        began = time.monotonic()
+        started.popen.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        started.popen.send_signal(signal.SIGINT)
+        assert started.end()[0] == 130
+        assert time.monotonic() - began < 2
+        assert not of_session(started.popen.pid)
+
+
 def test_a_target_that_nobody_answers_at_is_named(tmp_path: Path) -> None:
     target = f"ipv4:127.0.0.1:{free_port()}"
     code, output, said = run(tmp_path, "--batch-sizes", 1, "--hasher-target", target, *SHORT)
