@@ -1,7 +1,7 @@
 """The way of a batch: wanted, random, hashed, counted."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from chassis.pacing import WAKING_TIME
@@ -69,6 +69,11 @@ class Pipeline:
     def pause(self) -> None:
         """Begin no more batches; those in flight go on."""
         self._running = False
+
+    @property
+    def in_flight(self) -> Collection[Batch]:
+        """Those begun and not counted, the oldest first."""
+        return self._in_flight.values()
 
     @property
     def has_room(self) -> bool:

@@ -79,6 +79,8 @@ def _speed(results: Sequence[Result]) -> list[Column]:
         columns.append(("not\nbegun", lambda result: f"{result.summary.not_begun:,}"))
     if any(result.summary.asked_again for result in results):
         columns.append(("asked\nagain", lambda result: f"{result.summary.asked_again:,}"))
+    if any(result.summary.unanswered for result in results):
+        columns.append(("un-\nanswered", lambda result: f"{result.summary.unanswered:,}"))
     if any(result.summary.errors for result in results):
         columns.append(("errors", errors))
     return columns
@@ -88,7 +90,7 @@ def _range(result: Result) -> str:
     speed = result.summary.hashes_per_second
     if result.summary.runs == 1 or not speed.median:
         return NOTHING
-    return " to ".join(f"{100 * (speed_of / speed.median - 1):+.1f}" for speed_of in (speed.min, speed.max))
+    return " to ".join(f"{100 * (end / speed.median - 1):+.1f}" for end in (speed.min, speed.max))
 
 
 def _cpu(name: str) -> Callable[[Result], str]:

@@ -24,6 +24,8 @@ class Measurement:
     """Batches asked once more, since a stream or a call broke or since they were late."""
     not_begun: int
     """Batches that a rate schedule wanted and that had to wait until time was up."""
+    unanswered: int
+    """Batches begun that nobody had answered when there was no more waiting for them."""
 
     @property
     def hashes_per_second(self) -> float:

@@ -16,12 +16,12 @@ class Progress:
     """One line that changes, on a terminal; elsewhere a line for each run that is done."""
 
     def __init__(self, console: Console, runs: int, seconds_a_run: float) -> None:
-        """The seconds are what is expected, until runs have shown what it is."""
+        """The seconds are what a run is expected to take, until some have shown it."""
         self._console = console
         self._runs = runs
         self._seconds_a_run = seconds_a_run
         self._done = 0
-        self._began = time.monotonic()
+        self._began = self._last = time.monotonic()
         self._point: Point | None = None
         self._speed = ""
         self._live = Live(console=console, get_renderable=self._line, refresh_per_second=4, transient=True)
@@ -45,6 +45,8 @@ class Progress:
     def end(self, point: Point, measurement: Measurement) -> None:
         """That run was measured."""
         self._done += 1
+        self._last = time.monotonic()
+        self._seconds_a_run = (self._last - self._began) / self._done
         self._speed = f"{measurement.hashes_per_second:,.0f} hashes/s"
         if not self._console.is_terminal:
             self._console.print(
@@ -53,10 +55,8 @@ class Progress:
 
     @property
     def _left(self) -> float:
-        elapsed = time.monotonic() - self._began
-        a_run = elapsed / self._done if self._done else self._seconds_a_run
-        # What the run under way has had is known only of the first one.
-        return max(self._runs * a_run - elapsed, 0.0)
+        under_way = time.monotonic() - self._last
+        return max((self._runs - self._done) * self._seconds_a_run - under_way, 0.0)
 
     def _line(self) -> Text:
         before = f"; before: {self._speed}" if self._speed else ""

@@ -42,6 +42,8 @@ class Summary:
     """Batches of all runs that were asked once more."""
     not_begun: int
     """Batches of all runs that a rate schedule wanted and that had to wait until time was up."""
+    unanswered: int
+    """Batches of all runs that nobody had answered when there was no more waiting for them."""
 
 
 def summarize(runs: Sequence[Measurement], message_size: int, best: float) -> Summary:
@@ -67,6 +69,7 @@ def summarize(runs: Sequence[Measurement], message_size: int, best: float) -> Su
         errors={service: dict(codes) for service, codes in errors.items()},
         asked_again=sum(run.asked_again for run in runs),
         not_begun=sum(run.not_begun for run in runs),
+        unanswered=sum(run.unanswered for run in runs),
     )
 
 

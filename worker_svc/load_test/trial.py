@@ -1,6 +1,7 @@
 """One run of one point: its own connections, a warm-up, the time that counts, and an orderly end."""
 
 import asyncio
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -36,6 +37,9 @@ CLOSE_LIMIT = 0.3
 
 LOOP_PART = 0.2
 """Seconds of the in-process loop for each second that is measured."""
+
+LOOP_LIMIT = 1.0
+"""The most seconds of it: meanwhile nobody looks at signals."""
 
 
 class Client(Asker, Protocol):
@@ -96,7 +100,6 @@ class Trial:
         )
         self._open_loop = self._make_open_loop()
         self._watch = Watch(conditions.targets, self._clients, conditions.services, self._pipeline)
-        self._connected = asyncio.Event()
 
     def _client(self, each: Step) -> Client:
         target, client_id = self._conditions.targets[each.name], self._conditions.client_id
@@ -130,9 +133,8 @@ class Trial:
 
         Raises LoadTestError when a service can't be reached, or is lost.
         """
-        loop_speed = in_process_loop.hashes_per_second(
-            self._point.batch_size, self._point.message_size, LOOP_PART * self._conditions.duration
-        )
+        seconds = min(LOOP_PART * self._conditions.duration, LOOP_LIMIT)
+        loop_speed = in_process_loop.hashes_per_second(self._point.batch_size, self._point.message_size, seconds)
         measuring = asyncio.create_task(self._measure(loop_speed))
         others = [asyncio.create_task(client.run()) for client in self._clients.values()]
         others.append(asyncio.create_task(self._watch.run()))
@@ -162,9 +164,10 @@ class Trial:
         now = self._loop.time()
         self._recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
         used = self._cpu()
-        for wait, batches in waits:
-            self._recorder.histograms[TOTAL].record(wait, batches)
         await self._drain()
+        unanswered = [(self._loop.time() - batch.begun, 1) for batch in self._pipeline.in_flight]
+        for wait, batches in (*waits, *unanswered):
+            self._recorder.histograms[TOTAL].record(wait, batches)
         return Measurement(
             seconds=self._recorder.seconds,
             hashes=self._recorder.hashes,
@@ -175,6 +178,7 @@ class Trial:
             errors={name: dict(codes - errors[name]) for name, codes in self._errors().items() if codes - errors[name]},
             asked_again=self._asked_again() - asked_again,
             not_begun=sum(batches for _, batches in waits),
+            unanswered=len(unanswered),
         )
 
     async def _connect(self) -> None:
@@ -190,12 +194,9 @@ class Trial:
                 await asyncio.sleep(0.01)
 
     async def _drain(self) -> None:
-        """What is not answered in time is left out; Watch says so when nothing is answered at all."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
                 await self._pipeline.drain()
-        except TimeoutError:
-            pass
 
     def _cpu(self) -> dict[str, float]:
         return cpu_time.used({name: service.pid for name, service in self._conditions.services.items()})

@@ -256,3 +256,17 @@ def test_another_word_is_no_command() -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "worker: 'loadtest' is not allowed: it must be load-test, or nothing to mine\n"
+
+
+def test_a_batch_that_is_never_answered_is_told(processes: ServiceProcesses, tmp_path: Path) -> None:
+    """Otherwise latency would be that of all others."""
+    services = {
+        "rng": processes.start("rng", PACE="full", FAULT_HANG_RATE=0.05),
+        "hasher": processes.start("hasher", PACE="full"),
+    }
+    words = ("--batch-sizes", 1, "--modes", "unary", "--windows", 256, "--format", "json", *SHORT)
+    code, output, _ = run(tmp_path, *words, **targets(services))
+    assert code == 0
+    summary = json.loads(output)["points"][0]["summary"]
+    assert summary["unanswered"] > 0
+    assert summary["latency_seconds"]["total"]["max"] > 5

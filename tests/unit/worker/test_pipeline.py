@@ -79,6 +79,20 @@ async def test_a_batch_answered_twice_is_counted_once() -> None:
     assert bench.counted == [batch.id]
 
 
+async def test_a_batch_begun_at_a_time_of_its_own_takes_room_in_the_window() -> None:
+    bench = Bench(window=2)
+    room = []
+    for moment in (7.0, 8.0):
+        bench.pipeline.begin(moment)
+        room.append(bench.pipeline.has_room)
+    assert room == [True, False]
+    assert [batch.begun for batch in bench.pipeline.in_flight] == bench.begun == [7.0, 8.0]
+    bench.rng.answer()
+    bench.hasher.answer()
+    assert bench.pipeline.has_room
+    assert len(bench.rng.asked) == 1
+
+
 async def test_ids_are_unique() -> None:
     bench = Bench(window=4)
     bench.pipeline.resume()

@@ -26,6 +26,7 @@ def measurement(speed: float = 1_000.0, p99: float = 0.009, **changes: Any) -> M
         "errors": {},
         "asked_again": 0,
         "not_begun": 0,
+        "unanswered": 0,
     }
     return Measurement(**{**values, **changes})
 
