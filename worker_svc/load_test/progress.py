@@ -40,6 +40,9 @@ class Progress:
 
     def begin(self, point: Point) -> None:
         """A run of this point begins."""
+        if self._point is None:
+            # Starting the services is no part of a run.
+            self._began = self._last = time.monotonic()
         self._point = point
 
     def end(self, point: Point, measurement: Measurement) -> None:
@@ -60,11 +63,10 @@ class Progress:
 
     def _line(self) -> Text:
         before = f"; before: {self._speed}" if self._speed else ""
-        return Text(
-            f"run {self._done + 1} of {self._runs}, {_minutes(self._left)} left: {self._point or 'starting'}{before}",
-            overflow="ellipsis",
-            no_wrap=True,
-        )
+        run = min(self._done + 1, self._runs)
+        what = self._point or "starting"
+        line = f"run {run} of {self._runs}, {_minutes(self._left)} left: {what}{before}"
+        return Text(line, overflow="ellipsis", no_wrap=True)
 
 
 def _minutes(seconds: float) -> str:
