@@ -34,12 +34,10 @@ def part(text: str) -> float:
     return _bounded(float, 0, 1_000, "a ratio", "0.9 is nine tenths")(text)
 
 
-def setting(name: str) -> Callable[[str], tuple[int, ...]]:
-    """A list of values that the worker's setting of this name may have."""
-    field = WorkerSettings.model_fields[name]
-    bounds: dict[type, Any] = {type(each): each for each in field.metadata}
-    minimum, maximum = bounds[annotated_types.Ge].ge, bounds[annotated_types.Le].le
-    return _list(_read(int, lambda value: minimum <= value <= maximum, str(field.description)))
+def setting(name: str, unit: str) -> Callable[[str], tuple[int, ...]]:
+    """A list of the numbers that the worker's setting of this name may be."""
+    bounds: dict[type, Any] = {type(each): each for each in WorkerSettings.model_fields[name].metadata}
+    return wholes(bounds[annotated_types.Ge].ge, bounds[annotated_types.Le].le, unit)
 
 
 def word(kind: type[Word]) -> Callable[[str], Word]:

@@ -18,6 +18,9 @@ PROGRAM = "load-test"
 
 BATCH_SIZES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 
+WINDOW = 8
+"""Batches in flight where the worker is not told how many."""
+
 DESCRIPTION = """\
 Measures the worker's own pipeline, from random bytes to digests, at many batch sizes: hashes/s, latency, CPU time.
 It asks the rng and hasher that are named, or starts those that are not, on this machine at full pace.
@@ -65,7 +68,7 @@ def parse(line: Sequence[str]) -> Options:
     named = settings.model_fields_set
     return Options(
         batch_sizes=given.batch_sizes,
-        windows=given.windows or (settings.window,),
+        windows=given.windows or (settings.window or WINDOW,),
         streams=given.streams or (settings.streams,),
         message_sizes=given.message_sizes or (settings.message_size,),
         modes=given.modes,
@@ -111,9 +114,14 @@ def _parser() -> argparse.ArgumentParser:
         default=BATCH_SIZES,
         help="messages a batch; the powers of 4 from 1 to 65536",
     )
-    add("--windows", metavar="LIST", type=setting("window"), help="batches in flight; 8")
-    add("--streams", metavar="LIST", type=setting("streams"), help="the most streams to a service; 64")
-    add("--message-sizes", metavar="LIST", type=setting("message_size"), help="bytes a message; 32")
+    add("--windows", metavar="LIST", type=setting("window", "batches in flight"), help="batches in flight; 8")
+    add(
+        "--streams",
+        metavar="LIST",
+        type=setting("streams", "streams a service"),
+        help="the most streams to a service; 64",
+    )
+    add("--message-sizes", metavar="LIST", type=setting("message_size", "bytes a message"), help="bytes a message; 32")
     add(
         "--modes",
         metavar="LIST",
