@@ -21,7 +21,7 @@ class Backends:
 
     def __init__(self, window: int) -> None:
         """Servers that share `window` batches."""
-        self._window = window
+        self.window = window
         self._backends: dict[str, Backend] = {}
         self._open_streams = 0
         self._turns = 0
@@ -47,7 +47,7 @@ class Backends:
     def next_stream(self, worst_choice: str | None) -> BatchStream | None:
         """A stream with room of the backend that owes least, in turn where several do; the worst choice comes last."""
         # Twice an equal share: a fast backend may take more, a frozen one can't swallow the window.
-        share = -(-2 * self._window // max(self._open_streams, 1))
+        share = -(-2 * self.window // max(self._open_streams, 1))
         chosen: tuple[tuple[bool, int, int], BatchStream] | None = None
         for backend in self._backends.values():
             rank = (backend.name == worst_choice, backend.owed, backend.turn)

@@ -23,7 +23,7 @@ class Hedging:
 
     def __init__(self, capacity: int) -> None:
         """With a budget that saves up for at most so many questions asked twice; none at the start."""
-        self._capacity = float(max(capacity, 1))
+        self.capacity = capacity
         self._tokens = 0.0
         self._usual: float | None = None
 
@@ -34,7 +34,7 @@ class Hedging:
 
     def asked(self) -> None:
         """A question was asked for the first time, which earns its part of the budget."""
-        self._tokens = min(self._tokens + BUDGET, self._capacity)
+        self._tokens = min(self._tokens + BUDGET, float(self.capacity))
 
     def answered(self, latency: float) -> None:
         """A question that was asked once was answered after so many seconds."""

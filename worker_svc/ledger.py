@@ -121,7 +121,7 @@ class Ledger:
             keys=["hashes", "coins", "wallet", "reports", "totals", f"worker:{self._worker_id}"],
             args=[
                 *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
-                *(report.begin_us, report.end_us, settings.batch_size, settings.pace.value, settings.wallet_limit),
+                *(report.begin_us, report.end_us, report.batch_size, settings.pace.value, settings.wallet_limit),
                 *coins,
             ],
         )

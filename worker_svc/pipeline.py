@@ -53,6 +53,13 @@ class Pipeline:
         self._empty = asyncio.Event()
         self._empty.set()
 
+    def resize(self, batch_size: int, window: int) -> None:
+        """Have the batches that begin from now on hold so many messages, and so many of them in flight."""
+        self._batch_size = batch_size
+        self._window = window
+        if self._running:
+            self.resume()
+
     @property
     def oldest(self) -> float | None:
         """When the oldest batch in flight began, on the event loop's clock."""
@@ -108,7 +115,8 @@ class Pipeline:
         now = self._loop.time()
         self._on_done(batch, now)
         if self._running:
-            self.begin(now)
+            if len(self._in_flight) < self._window:
+                self.begin(now)
         elif not self._in_flight:
             self._empty.set()
 

@@ -7,6 +7,8 @@ class Report:
 
     sequence: int
     """1 for a process's first report, then one more each."""
+    batch_size: int
+    """Messages a batch, at the end."""
     hashes: int
     coins: int
     wallet: tuple[tuple[str, bytes], ...]

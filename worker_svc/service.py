@@ -9,12 +9,15 @@ from chassis import log
 from chassis.health import Health
 from chassis.process import ServiceFailed
 from worker_svc import step
+from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
+from worker_svc.compass_search import Point, compass_search
 from worker_svc.ledger import Ledger
 from worker_svc.pipeline import Pipeline
 from worker_svc.settings import WorkerSettings
 from worker_svc.stream_pool import StreamPool
 from worker_svc.tally import Tally
+from worker_svc.tuner import Tuner
 
 DRAIN_LIMIT = 1.6
 """Seconds for batches in flight. Ten classic workers on one serial rng wait one second each."""
@@ -34,6 +37,7 @@ class Worker:
         self._health = health
         self._id = f"{settings.instance}-{secrets.token_hex(4)}"
         self._log = log.get()
+        self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id)
         self._pools = {
@@ -42,7 +46,7 @@ class Worker:
                 target,
                 client_id=self._id,
                 streams=settings.streams,
-                window=settings.bounded_window,
+                window=self._point.window,
                 generation=settings.generation,
                 on_backends=self._look_at_backends,
             )
@@ -51,14 +55,28 @@ class Worker:
         self._pipeline = Pipeline(
             self._pools[step.RANDOM.name],
             self._pools[step.HASH.name],
-            batch_size=settings.batch_size,
+            batch_size=self._point.batch_size,
             message_size=settings.message_size,
-            window=settings.bounded_window,
+            window=self._point.window,
             delay=settings.delay,
             on_begin=self._tally.begin,
-            on_done=self._tally.count,
+            on_done=self._done,
         )
+        self._tuner: Tuner | None = None
+        if settings.tuned:
+            search = compass_search(self._point, settings.allows, settings.target_latency)
+            self._tuner = Tuner(search, self._resize)
         self._connected = asyncio.Event()
+
+    def _done(self, batch: Batch, now: float) -> None:
+        self._tally.count(batch, now)
+        if self._tuner is not None:
+            self._tuner.count(batch, now)
+
+    def _resize(self, point: Point) -> None:
+        for pool in self._pools.values():
+            pool.resize(point.window)
+        self._pipeline.resize(*point)
 
     def _look_at_backends(self) -> None:
         for name, pool in self._pools.items():
@@ -72,6 +90,8 @@ class Worker:
             for pool in self._pools.values():
                 tasks.create_task(pool.run())
             tasks.create_task(self._mine())
+            if self._tuner is not None:
+                tasks.create_task(self._tuner.run())
 
     async def send_reports(self) -> None:
         """Send reports until cancelled."""
@@ -93,7 +113,8 @@ class Worker:
 
     def _report(self) -> None:
         self._tally.wallet_open = self._ledger.wallet_open
-        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest)
+        batch_size = (self._tuner.best if self._tuner else self._point).batch_size
+        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest, batch_size)
         if report is not None:
             self._log.info(f"{report.hashes} units of work done", coins=report.coins)
             self._ledger.add(report)

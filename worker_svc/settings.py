@@ -1,10 +1,21 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import Field, field_validator, model_validator
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
-from chassis.settings import HOST_PATTERN, PORT_PATTERN, Pace, ServiceSettings, number, redis_url, tcp_port, text, whole
+from chassis.settings import (
+    HOST_PATTERN,
+    PORT_PATTERN,
+    Pace,
+    ServiceSettings,
+    number,
+    redis_url,
+    tcp_port,
+    text,
+    whole,
+)
+from worker_svc.compass_search import Point
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
 _IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
@@ -16,8 +27,23 @@ _TARGET = (
 )
 """Targets as gRPC names them (https://github.com/grpc/grpc/blob/master/doc/naming.md)."""
 
+AUTO = "auto"
+
+FIRST_BATCH_SIZE = 4_096
+"""Messages a batch while no better size is known."""
+
+FIRST_WINDOW = 8
+"""Batches in flight, likewise; and where the batch size is set and the window is not."""
+
+MAX_WINDOW = 4_096
+
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 """Random bytes that all batches in flight may hold together."""
+
+
+def whole_or_auto(minimum: int, maximum: int, unit: str) -> Any:
+    """A field for a whole number, or for None when the best one is to be found; the pace gives the default."""
+    return Field(ge=minimum, le=maximum, description=f"a whole number from {minimum} to {maximum} ({unit}), or {AUTO}")
 
 
 def _target(default: str) -> Any:
@@ -29,26 +55,32 @@ class WorkerSettings(ServiceSettings):
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
         Pace.CLASSIC: {"delay": 0.1, "batch_size": 1, "window": 1},
-        Pace.FULL: {"delay": 0, "batch_size": 4_096, "window": 8},
+        Pace.FULL: {"delay": 0, "batch_size": AUTO, "window": AUTO},
     }
 
     metrics_port: int = tcp_port(9_103)
     rng_target: str = _target("dns:///rng:50051")
     hasher_target: str = _target("dns:///hasher:50151")
     redis_url: str = redis_url()
-    batch_size: int = whole(None, 1, MAX_BATCH_COUNT, "messages a batch")
+    batch_size: int | None = whole_or_auto(1, MAX_BATCH_COUNT, "messages a batch")
     message_size: int = whole(32, 1, MAX_BATCH_BYTES, "bytes a message")
-    window: int = whole(None, 1, 4_096, "batches in flight")
+    window: int | None = whole_or_auto(1, MAX_WINDOW, "batches in flight")
     streams: int = whole(64, 1, 1_024, "streams a service")
     generation: float = number(1.8, 0.5, 3_600, "seconds a stream lives")
+    target_latency: float = number(0.1, 0.001, 60, "seconds")
     delay: float = number(None, 0, 60, "seconds of waiting a batch")
     report_interval: float = number(1, 0.1, 60, "seconds")
     difficulty_bits: int = whole(4, 1, 256, "leading zero bits of a coin")
     wallet_limit: int = whole(100_000, 0, 10_000_000, "coins kept")
 
+    @field_validator("batch_size", "window", mode="before")
+    @classmethod
+    def _find_it(cls, value: object) -> object:
+        return None if value == AUTO else value
+
     @model_validator(mode="after")
     def _check_batch_bytes(self) -> Self:
-        if self.batch_size * self.message_size > MAX_BATCH_BYTES:
+        if self.batch_size is not None and self.batch_size * self.message_size > MAX_BATCH_BYTES:
             raise ValueError(
                 f"BATCH_SIZE={self.batch_size} x MESSAGE_SIZE={self.message_size} is not allowed: "
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
@@ -56,6 +88,26 @@ class WorkerSettings(ServiceSettings):
         return self
 
     @property
-    def bounded_window(self) -> int:
-        """Batches in flight, as many of the window as the bytes allow."""
-        return min(self.window, MAX_IN_FLIGHT_BYTES // (self.batch_size * self.message_size))
+    def start(self) -> Point:
+        """The batch size and window to begin with, as far as the bytes allow."""
+        batch_size = self.batch_size or min(FIRST_BATCH_SIZE, MAX_BATCH_BYTES // self.message_size)
+        return Point(batch_size, min(self.window or FIRST_WINDOW, self._most_batches(batch_size)))
+
+    @property
+    def tuned(self) -> bool:
+        """Whether better ones are to be looked for."""
+        return self.batch_size is None
+
+    def allows(self, point: Point) -> bool:
+        """Whether a batch size and window are within the bounds, and as they were set where they were."""
+        batch_size, window = point
+        return (
+            self.batch_size in {None, batch_size}
+            and 1 <= batch_size <= MAX_BATCH_COUNT
+            and batch_size * self.message_size <= MAX_BATCH_BYTES
+            and self.window in {None, window}
+            and 1 <= window <= min(MAX_WINDOW, self._most_batches(batch_size))
+        )
+
+    def _most_batches(self, batch_size: int) -> int:
+        return MAX_IN_FLIGHT_BYTES // (batch_size * self.message_size)

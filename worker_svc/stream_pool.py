@@ -69,6 +69,11 @@ class StreamPool:
         self._refusals = SparingLog("stream refused, trying again seldom", level="error", to=step.name)
         self._late = SparingLog("late, asked of a second backend", every=1.0, to=step.name)
 
+    def resize(self, window: int) -> None:
+        """Have the streams share so many batches from now on."""
+        self._backends.window = window
+        self._hedging.capacity = window
+
     @property
     def backends(self) -> list[str]:
         """The names of the backends that take batches now, sorted."""

@@ -63,8 +63,8 @@ class Tally:
             self._wallet.append((digest.hex(), message))
             self._wallet_bytes += len(message)
 
-    def report(self, now: float, oldest: float | None) -> Report | None:
-        """Everything since the last report; None before work has begun.
+    def report(self, now: float, oldest: float | None, batch_size: int) -> Report | None:
+        """Everything since the last report, with the batch size to be said; None before work has begun.
 
         The oldest is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
         """
@@ -78,6 +78,7 @@ class Tally:
         self._sequence += 1
         report = Report(
             sequence=self._sequence,
+            batch_size=batch_size,
             hashes=self._hashes,
             coins=self._coins,
             wallet=tuple(self._wallet),

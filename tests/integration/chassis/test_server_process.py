@@ -40,7 +40,7 @@ def refused_start(name: str, **env: str) -> tuple[int, str, str]:
         ("hasher", "DELAY", "-0.1", "a number from 0 to 60 (seconds that a request takes at least)"),
         ("hasher", "CONCURRENCY", "1025", "a whole number from 0 to 1024 (requests served at once, 0 for unlimited)"),
         ("worker", "RNG_TARGET", "rng", A_TARGET),
-        ("worker", "BATCH_SIZE", "0", "a whole number from 1 to 65536 (messages a batch)"),
+        ("worker", "BATCH_SIZE", "0", "a whole number from 1 to 65536 (messages a batch), or auto"),
         ("webui", "REDIS_URL", "", "redis://HOST:PORT, rediss://… or unix://PATH"),
     ],
 )  # fmt: skip

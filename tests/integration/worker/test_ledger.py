@@ -19,7 +19,7 @@ NOW_US = 1_700_000_005 * SECOND_US
 
 
 def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = NOW_US, **changes: Any) -> Report:
-    values = {"wallet": (), "end_us": begin_us + SECOND_US, **changes}
+    values = {"batch_size": 1, "wallet": (), "end_us": begin_us + SECOND_US, **changes}
     return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, **values)
 
 

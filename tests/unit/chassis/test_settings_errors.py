@@ -204,10 +204,6 @@ def test_a_batch_above_two_mebibytes_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert message == "BATCH_SIZE=65536 x MESSAGE_SIZE=33 is not allowed: a batch must be at most 2097152 bytes"
 
 
-def test_a_pace_whose_batch_size_is_too_large_for_the_messages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "BATCH_SIZE=4096 x MESSAGE_SIZE=513" in refusal(monkeypatch, WorkerSettings, PACE="full", MESSAGE_SIZE="513")
-
-
 def test_all_that_is_wrong_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal(monkeypatch, RngSettings, PACE="none", DELAY="x", PORT="-1")
     assert [part.partition("=")[0] for part in message.split("; ")] == ["PACE", "PORT", "DELAY"]

@@ -50,8 +50,8 @@ def test_the_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (rng.delay, rng.concurrency) == (0, os.cpu_count())
     assert (hasher.delay, hasher.concurrency) == (0, os.cpu_count())
     assert worker.delay == 0
-    assert worker.batch_size > 1
-    assert worker.window > 1
+    assert worker.tuned
+    assert worker.allows(worker.start)
 
 
 @pytest.mark.parametrize("pace", list(Pace))
@@ -88,5 +88,30 @@ def test_variables_of_other_programs_are_no_concern(
 
 def test_the_window_is_bounded_in_bytes() -> None:
     worker = WorkerSettings(batch_size=65_536, message_size=32, window=4_096)
-    assert worker.bounded_window * worker.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
-    assert WorkerSettings(batch_size=1, window=8).bounded_window == 8
+    assert worker.start.window * worker.start.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
+    assert WorkerSettings(batch_size=1, window=8).start.window == 8
+
+
+def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACE", "full")
+    monkeypatch.setenv("BATCH_SIZE", "auto")
+    assert WorkerSettings.load().tuned
+    monkeypatch.setenv("WINDOW", "5")
+    worker = WorkerSettings.load()
+    assert worker.tuned
+    assert worker.start.window == 5
+    monkeypatch.setenv("BATCH_SIZE", "100")
+    worker = WorkerSettings.load()
+    assert not worker.tuned
+    assert worker.start == (100, 5)
+    monkeypatch.setenv("WINDOW", "auto")
+    assert WorkerSettings.load().start == (100, 8)
+    monkeypatch.setenv("PACE", "classic")
+    monkeypatch.setenv("BATCH_SIZE", "auto")
+    assert WorkerSettings.load().tuned
+
+
+def test_the_first_batch_fits_whatever_the_message_size() -> None:
+    for message_size in (1, 32, 33, 513, 2 * 1024 * 1024):
+        worker = WorkerSettings(pace=Pace.FULL, message_size=message_size)
+        assert worker.allows(worker.start)

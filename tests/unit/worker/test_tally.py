@@ -21,7 +21,7 @@ def tally() -> Tally:
 
 
 def report_at(tally: Tally, now: float, oldest: float | None = None) -> Report:
-    report = tally.report(now, oldest)
+    report = tally.report(now, oldest, 64)
     assert report is not None
     return report
 
@@ -31,7 +31,7 @@ def seconds(report: Report) -> tuple[float, float]:
 
 
 def test_nothing_is_reported_before_work_has_begun(tally: Tally) -> None:
-    assert tally.report(5.0, None) is None
+    assert tally.report(5.0, None, 64) is None
 
 
 def test_the_first_interval_runs_from_the_beginning_of_work_to_the_last_batch(tally: Tally) -> None:
