@@ -27,7 +27,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-discovery soak up down images e2e protos lock clean
+.PHONY: help run test check format load-test bench bench-discovery soak up down images e2e protos lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +41,6 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
-.PHONY: load-test
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
 	@exec $(PY) -m worker_svc load-test $(ARGS)
 
