@@ -29,6 +29,10 @@ class ServiceProcess:
             )
 
     @property
+    def instance(self) -> str:
+        return self.output.stem
+
+    @property
     def text(self) -> str:
         return self.output.read_text()
 

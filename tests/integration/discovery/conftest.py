@@ -1,29 +1,35 @@
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.discovery.mine import RNG, Mine, address
-from support.redis_server import RedisServer
-from support.service_process import ServiceProcesses
-
-from bench.dns_server import dns_server
+from integration.discovery.mine import DELAY, MakeMine, Mine, mine
+from integration.discovery.replicas import NUMBERS, address
 
 
 @pytest.fixture
-def mine(processes: ServiceProcesses, redis: RedisServer, tmp_path: Path) -> Iterator[Mine]:
-    for number in (1, 2, 3):
+def make_mine(tmp_path: Path) -> Iterator[MakeMine]:
+    for number in NUMBERS:
         try:
             socket.create_server((address(number), 0)).close()
         except OSError:
             if "CI" in os.environ:
                 raise
             pytest.skip(f"no address {address(number)} here: sudo ifconfig lo0 alias {address(number)}")
-    with dns_server(RNG) as dns:
-        mine = Mine(processes, redis, dns, tmp_path)
-        try:
-            yield mine
-        finally:
-            mine.random.close()
-            mine.hashed.close()
+    with contextlib.ExitStack() as stack:
+        made = 0
+
+        def make(**delays: float) -> Mine:
+            nonlocal made
+            made += 1
+            return stack.enter_context(mine(tmp_path / f"mine-{made}", **delays))
+
+        yield make
+
+
+@pytest.fixture
+def mines(make_mine: MakeMine) -> list[Mine]:
+    """One in which the rngs are the limit, one in which the hashers are."""
+    return [make_mine(rng=DELAY), make_mine(hasher=DELAY)]

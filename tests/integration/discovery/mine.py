@@ -1,102 +1,102 @@
-"""The whole system as real processes, in which the worker finds the rngs by a real name server.
+"""The whole system as real processes, in which workers find rngs and hashers by a real name server."""
 
-The rngs are the limit by waiting and not by CPU: on two cores more replicas that compute would add nothing, and any
-balancing would look good.
-"""
-
+import contextlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from integration.discovery.accounts import GIVEN_UP, Accounts
+from integration.discovery.replicas import Replicas, name
 from integration.discovery.witness_file import Evidence
-from support.free_port import free_port
-from support.redis_server import RedisServer
-from support.service_process import ServiceProcess, ServiceProcesses, local_target
+from support.redis_server import RedisServer, redis_server
+from support.service_process import ServiceProcess, ServiceProcesses, service_processes
 
-from bench.dns_server import DnsServer
+from bench.dns_server import DnsServer, dns_server
 
 DELAY = 0.02
-CONCURRENCY = 2
-SPEED_OF_ONE = CONCURRENCY / DELAY
-"""Batches a second that an rng can do."""
-
 BATCH_SIZE = 16
-MESSAGE_SIZE = 32
+
 WINDOW = 24
-"""Batches in flight: two in work and two on their way for each of three rngs, and as many again."""
+"""Batches in flight: two in work and two on their way for each of three replicas, and as many again."""
 
 SHARE_WINDOW = 0.5
 """Seconds in which shares and speeds are counted."""
 
-RNG = "rng.test"
+MEASURING_TIME = 1.0
+"""Seconds in which a mine's speed is measured before something happens to it."""
 
-TESTS = Path(__file__).parents[2]
+START_LIMIT = 15.0
+"""Seconds."""
 
 
 class Mine:
-    """A worker, a hasher, and rngs on 127.0.0.11, .12 and .13 with one port."""
+    """Workers, rngs and hashers. Those that are given a delay are the limit; of the others one is enough."""
 
-    def __init__(self, processes: ServiceProcesses, redis: RedisServer, dns: DnsServer, folder: Path) -> None:
+    def __init__(
+        self,
+        processes: ServiceProcesses,
+        redis: RedisServer,
+        dns: DnsServer,
+        random: Evidence,
+        hashed: Evidence,
+        **delays: float,
+    ) -> None:
         self._processes = processes
         self._redis = redis
         self.dns = dns
-        self._port = free_port()
-        self.random = Evidence(folder / "random")
-        self.hashed = Evidence(folder / "hashed")
-        self._started = 0
-        self.hasher = processes.start(
-            "integration.discovery.witness_hasher",
-            INSTANCE="hasher",
-            PORT=0,
-            PACE="full",
-            **self._witness(self.hashed),
-        )
-        self.rngs: dict[int, ServiceProcess] = {}
-        self.worker: ServiceProcess
+        self.random = random
+        self.hashed = hashed
+        self.rngs = Replicas("rng", processes, dns, random, delays.get("rng", 0))
+        self.hashers = Replicas("hasher", processes, dns, hashed, delays.get("hasher", 0))
+        self.limits = [replicas for replicas in (self.rngs, self.hashers) if replicas.service in delays]
+        for replicas in (self.rngs, self.hashers):
+            if replicas not in self.limits:
+                replicas.start(1)
+        self.workers: list[ServiceProcess] = []
+        self._speed_of_one = 0.0
 
-    def _witness(self, evidence: Evidence) -> dict[str, object]:
-        return {"WITNESS": evidence.path, "PYTHONPATH": TESTS}
+    @property
+    def limit(self) -> Replicas:
+        """The only one."""
+        (limit,) = self.limits
+        return limit
 
-    def start_rngs(self, *numbers: int) -> list[str]:
-        """Start those, wait until they listen, and say so in DNS; their instances, new ones each time."""
-        instances = []
-        for number in numbers:
-            self._started += 1
-            instances.append(f"rng-{number}-{self._started}")
-            self.rngs[number] = self._processes.start(
-                "integration.discovery.witness_rng",
-                INSTANCE=instances[-1],
-                HOST=address(number),
-                PORT=self._port,
-                PACE="full",
-                DELAY=DELAY,
-                CONCURRENCY=CONCURRENCY,
-                **self._witness(self.random),
-            )
-        for number in numbers:
-            self.rngs[number].wait_until_started()
-        self.dns.addresses[RNG] += [address(number) for number in numbers]
-        return instances
+    @property
+    def worker(self) -> ServiceProcess:
+        """The one started last."""
+        return self.workers[-1]
 
-    def forget(self, *numbers: int) -> None:
-        """Say in DNS that they are gone, as an engine does once a container has ended."""
-        for number in numbers:
-            self.dns.addresses[RNG].remove(address(number))
+    @property
+    def full_speed(self) -> float:
+        """Batches a second that those which live can do, as measured."""
+        return self._speed_of_one * self._fewest
 
-    def start_worker(self) -> None:
-        """Start it, and wait until it has been at full speed for a moment."""
-        self.worker = self._processes.start(
-            "worker",
-            PACE="full",
-            BATCH_SIZE=BATCH_SIZE,
-            MESSAGE_SIZE=MESSAGE_SIZE,
-            WINDOW=WINDOW,
-            REDIS_URL=self._redis.url,
-            HASHER_TARGET=local_target(self.hasher),
-            RNG_TARGET=self.dns.target(RNG, self._port),
-        )
-        full = 0.9 * SPEED_OF_ONE * len(self.rngs)
-        self.until(lambda now: self.hashed.speed(now - SHARE_WINDOW, now) >= full, limit=10)
+    @property
+    def _fewest(self) -> int:
+        return min(len(limit.live) for limit in self.limits)
+
+    def start_worker(self, **settings: object) -> ServiceProcess:
+        environment: dict[str, object] = {
+            "PACE": "full",
+            "BATCH_SIZE": BATCH_SIZE,
+            "WINDOW": WINDOW,
+            "REDIS_URL": self._redis.url,
+            "RNG_TARGET": self.rngs.target,
+            "HASHER_TARGET": self.hashers.target,
+            "INSTANCE": f"worker-{len(self.workers)}",
+        }
+        self.workers.append(self._processes.start("worker", **{**environment, **settings}))
+        self.worker.wait_until_started()  # before that a signal would end it as any program
+        return self.worker
+
+    def until_full_speed(self, limit: float = START_LIMIT) -> None:
+        """Wait until all that live are busy, and measure what they can do on this machine at this time."""
+        full = min(limit.speed_of_one for limit in self.limits) * self._fewest
+        self.until(lambda now: self.hashed.speed(now - SHARE_WINDOW, now) >= 0.9 * full, limit)
+        began = time.monotonic()
+        time.sleep(MEASURING_TIME)
+        self._speed_of_one = self.hashed.speed(began, began + MEASURING_TIME) / self._fewest
 
     def until(self, condition: Callable[[float], bool], limit: float, since: float | None = None) -> float:
         """Wait for a condition on what was seen up to a moment; the seconds it took."""
@@ -108,21 +108,53 @@ class Mine:
 
     def until_shared(self, instances: list[str], limit: float, since: float) -> float:
         """Wait until each of these has a fifth of the batches, or more; the seconds it took."""
+        evidence = self.limit.evidence
 
         def shared(now: float) -> bool:
-            shares = self.random.shares(max(now - SHARE_WINDOW, since), now)
+            shares = evidence.shares(max(now - SHARE_WINDOW, since), now)
             return now - since > SHARE_WINDOW and all(shares.get(instance, 0) >= 0.2 for instance in instances)
 
         return self.until(shared, limit, since)
 
+    def recovered_after(self, since: float, until: float) -> float:
+        """Seconds until those that live do nine tenths of what they can, then and on average from there on."""
+        enough = 0.9 * self.full_speed
+        begin = since
+        while min(self.hashed.speed(begin, begin + SHARE_WINDOW), self.hashed.speed(begin, until)) < enough:
+            begin += 0.05
+            if begin + SHARE_WINDOW > until:
+                return math.inf
+        return begin - since
+
+    @property
+    def asked_again(self) -> int:
+        """Batches answered more than once by rngs or by hashers."""
+        return self.random.asked_again + self.hashed.asked_again
+
     def finish(self) -> None:
-        """Stop the worker, and see that what it counted is in Redis, and is what was hashed, to the last hash."""
-        assert self.worker.stop() == 0
-        hashes = int(self._redis.client().get("hashes"))
-        assert hashes == self.worker.units_logged
-        assert hashes * MESSAGE_SIZE == self.hashed.distinct_bytes
-        assert self.hashed.asked_again == 0
+        """Stop the workers there are, and settle the accounts, of those that ended before too, to the last hash.
+
+        Some of both services must live, so that nothing remains unanswered.
+        """
+        for worker in self.workers:
+            if worker.popen.poll() is None:
+                assert worker.stop() == 0, worker.text
+                assert GIVEN_UP not in worker.text, worker.text
+        Accounts(self._redis, self.random, self.hashed, BATCH_SIZE).settle(*self.workers)
 
 
-def address(number: int) -> str:
-    return f"127.0.0.{10 + number}"
+MakeMine = Callable[..., Mine]
+"""Takes delays and makes a mine that ends with the test."""
+
+
+@contextlib.contextmanager
+def mine(folder: Path, **delays: float) -> Iterator[Mine]:
+    """A mine with its own name server and Redis; one of each service that has no delay runs, nothing else yet."""
+    with contextlib.ExitStack() as stack:
+        # What takes how long is the question here, and coverage takes its time.
+        processes = stack.enter_context(service_processes(folder, covered=False))
+        redis = stack.enter_context(redis_server(folder / "redis"))
+        dns = stack.enter_context(dns_server(name("rng"), name("hasher")))
+        random = stack.enter_context(contextlib.closing(Evidence(folder / "random")))
+        hashed = stack.enter_context(contextlib.closing(Evidence(folder / "hashed")))
+        yield Mine(processes, redis, dns, random, hashed, **delays)

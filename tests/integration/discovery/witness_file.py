@@ -1,7 +1,8 @@
 """What servers answered and when, kept by somebody who is not the worker."""
 
 import time
-from collections import Counter
+from bisect import bisect_left, insort
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -46,25 +47,39 @@ class Evidence:
         self.path = path
         self._file = path.open("rb")
         self._answers: list[Answer] = []
+        self._sizes: dict[tuple[str, int], int] = {}
+        """Of each batch of each client, in bytes."""
+        self._firsts: list[float] = []
+        """When they were answered for the first time, sorted."""
 
     def close(self) -> None:
         self._file.close()
 
-    @property
-    def answers(self) -> list[Answer]:
-        """All so far, in the order in which they were written."""
+    def _read(self) -> None:
         while (line := self._file.readline()).endswith(b"\n"):
             moment, server, client, batch, size = line.decode().split()
-            self._answers.append(Answer(float(moment), server, client, int(batch), int(size)))
+            answer = Answer(float(moment), server, client, int(batch), int(size))
+            # One that was frozen between a look at the clock and writing comes late.
+            insort(self._answers, answer)
+            if (answer.client, answer.batch) not in self._sizes:
+                insort(self._firsts, answer.moment)
+            self._sizes[answer.client, answer.batch] = answer.size
         self._file.seek(-len(line), 1)  # half a line is read again when it is whole
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All so far, in the order of time."""
+        self._read()
         return self._answers
 
     def between(self, begin: float, end: float) -> list[Answer]:
-        return [answer for answer in self.answers if begin <= answer.moment < end]
+        answers = self.answers
+        return answers[bisect_left(answers, begin, key=_moment) : bisect_left(answers, end, key=_moment)]
 
     def speed(self, begin: float, end: float) -> float:
-        """Batches a second."""
-        return len(self.between(begin, end)) / (end - begin)
+        """Batches a second that were answered for the first time."""
+        self._read()
+        return (bisect_left(self._firsts, end) - bisect_left(self._firsts, begin)) / (end - begin)
 
     def slowest(self, begin: float, end: float, window: float) -> float:
         """The lowest speed of any window in that time."""
@@ -72,7 +87,7 @@ class Evidence:
         return min(self.speed(start, start + window) for start in starts)
 
     def shares(self, begin: float, end: float) -> dict[str, float]:
-        """Each server's part of the batches; nothing for who had none."""
+        """Each server's part of the answers; nothing for who gave none."""
         counts = Counter(answer.server for answer in self.between(begin, end))
         return {server: count / counts.total() for server, count in counts.items()}
 
@@ -83,6 +98,20 @@ class Evidence:
         return sum(count > 1 for count in counts.values())
 
     @property
+    def batches(self) -> dict[str, set[int]]:
+        """The batches that were answered, for each client."""
+        self._read()
+        batches: dict[str, set[int]] = defaultdict(set)
+        for client, batch in self._sizes:
+            batches[client].add(batch)
+        return batches
+
+    @property
     def distinct_bytes(self) -> int:
         """Of all batches, each once."""
-        return sum({(answer.client, answer.batch): answer.size for answer in self.answers}.values())
+        self._read()
+        return sum(self._sizes.values())
+
+
+def _moment(answer: Answer) -> float:
+    return answer.moment
