@@ -13,6 +13,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 PACKAGES := chassis rng_svc hasher_svc worker_svc webui_svc local_run
 SOURCES := $(PACKAGES) $(wildcard bench) tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
+KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
 
 MADE := $(VENV)/.made
@@ -95,7 +96,7 @@ lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer version
 	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
 
 clean: ## Remove all that was installed and generated, but not what was mined (data/)
-	@rm -rf $(VENV) generated build dist webui_svc/node_modules webui_svc/static/vendor *.egg-info \
+	@rm -rf $(VENV) generated build dist hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
 	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -118,9 +119,11 @@ $(DEV): requirements/dev.txt $(RUN)
 	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
 	@touch $@
 
-$(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(RUN)
-	@echo "Generating the API"
+$(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
+	@echo "Generating the API, compiling hasher's kernel"
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@test -e hasher_svc/libkernel.so || \
+	  echo "There is no kernel, for want of a C compiler: hasher will be slower ($(PY) hatch_build.py says why)"
 	@touch $@
 
 # Without npm, that of a Python package does.

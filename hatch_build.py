@@ -1,6 +1,12 @@
-"""Makes the API's Python modules from protos/ while the package is built, and when run as a script."""
+"""Makes what is not in git while the package is built, and when run as a script.
 
+That is the API's Python modules, from protos/, and hasher's kernel, from C, where there is a compiler.
+"""
+
+import os
+import shlex
 import shutil
+import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
@@ -8,10 +14,13 @@ from typing import Any
 
 from grpc_tools import protoc
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
 
 ROOT = Path(__file__).parent
 PROTOS = ROOT / "protos"
 GENERATED = ROOT / "generated"
+KERNEL = ROOT / "hasher_svc/kernel.c"
+LIBRARY = ROOT / "hasher_svc/libkernel.so"
 
 
 def generate() -> None:
@@ -36,15 +45,48 @@ def generate() -> None:
         raise SystemExit(f"protoc ended with exit code {code}")
 
 
-class ApiBuildHook(BuildHookInterface[Any]):
-    """Generates the API before hatchling collects the wheel's files."""
+def compile_kernel(source: Path = KERNEL, library: Path = LIBRARY) -> bool:
+    """Replace the library by what CC (default: cc) makes of the source; whether there is a library now.
+
+    Without one hasher works too, so a compiler that is missing or fails is only reported, in one line.
+    """
+    library.unlink(missing_ok=True)
+    if not source.exists():  # the images of other services are built without it
+        return False
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    command = [*compiler, "-O3", "-fPIC", "-shared", "-o", str(library), str(source)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - whose build it is says CC
+    except OSError as error:
+        cause = str(error)
+    except subprocess.CalledProcessError as error:
+        cause = next(iter(error.stderr.splitlines()), f"exit code {error.returncode}")
+    else:
+        return True
+    sys.stderr.write(f"hasher will hash with hashlib, since {compiler[0]} made no kernel: {cause}\n")
+    return False
+
+
+class BuildHook(BuildHookInterface[Any]):
+    """Generates and compiles before hatchling collects the wheel's files."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Hatchling is about to collect the files."""
         generate()
+        compiled = self.target_name == "wheel" and compile_kernel()
+        if compiled and version == "standard":  # an editable wheel only points here
+            build_data["artifacts"].append(f"/{LIBRARY.relative_to(ROOT)}")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{_platform()}"
+
+
+def _platform() -> str:
+    """The platform's tag, without the promise that it works on every Linux since some year."""
+    return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 
 if __name__ == "__main__":
     generate()
+    compile_kernel()

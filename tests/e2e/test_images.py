@@ -100,6 +100,12 @@ def test_the_page_has_its_chart_library(tag: str) -> None:
     assert found == ["LICENSE", "uPlot.esm.js", "uPlot.min.css"]
 
 
+def test_hashers_image_hashes_by_its_kernel(tag: str) -> None:
+    assert re.search(
+        r"\bhashing +by=kernel\b", inside("hasher", tag, "timeout --preserve-status 3 python -m hasher_svc")
+    )
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what images are built from."""

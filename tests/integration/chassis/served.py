@@ -17,6 +17,7 @@ from chassis import grpc_server
 from chassis.grpc_server import GrpcServerSettings
 from chassis.health import Health
 from hasher_svc.digests import DigestThread
+from hasher_svc.hashing import fastest
 from hasher_svc.service import HasherService
 from hasher_svc.settings import HasherSettings
 from rng_svc.service import RngService, check_source
@@ -55,7 +56,7 @@ async def rng(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
 async def hasher(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to hasher, at full pace unless told otherwise."""
     made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
-    with closing(DigestThread()) as thread:
+    with closing(DigestThread(fastest())) as thread:
         servicer = HasherService(made.instance, made.pacing(), thread)
         async with served(made, HASHER, partial(add_HasherServiceServicer_to_server, servicer)) as channel:
             yield channel
