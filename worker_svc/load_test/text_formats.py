@@ -31,8 +31,11 @@ def show_all(report: Report, console: Console) -> None:
 
 
 def show(grid: Grid, console: Console) -> None:
-    """Print a table."""
-    console.print(_table(grid))
+    """Print a table as wide as it is: a number that is cut says less than a line that is."""
+    table = _table(grid)
+    natural = console.measure(table, options=console.options.update(width=WIDE)).maximum
+    console.width = max(console.width, natural)
+    console.print(table, crop=False)
 
 
 def _table(grid: Grid) -> Table:
@@ -46,7 +49,7 @@ def _table(grid: Grid) -> Table:
         pad_edge=False,
     )
     for header in grid.headers:
-        table.add_column(Text(header), justify="right", overflow="fold")
+        table.add_column(Text(header), justify="right", no_wrap=True)
     for row in grid.rows:
         table.add_row(*row)
     return table

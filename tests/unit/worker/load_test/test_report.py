@@ -1,9 +1,11 @@
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from unit.worker.load_test.made import measurement, point, report
 
 from worker_svc.load_test import text_formats
@@ -78,10 +80,17 @@ def test_tables_show_speed_and_errors(write: Callable[[Report], str]) -> None:
 
 
 def test_markdown_tables_have_as_many_cells_in_each_line() -> None:
-    for table in text_formats.markdown(MADE).split("**Latency"):
+    for table in text_formats.markdown(MADE).split("\n**"):
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1
 
 
 def test_the_headline_names_the_fastest() -> None:
     assert MADE.headline.startswith("Fastest: 400 hashes/s (stream, batch 256")
+
+
+def test_a_narrow_terminal_cuts_no_number() -> None:
+    text = io.StringIO()
+    text_formats.show_all(MADE, Console(file=text, width=40))
+    assert "…" not in text.getvalue()
+    assert "rng UNAVAILABLE 2" in text.getvalue()
