@@ -36,6 +36,7 @@ def show(grid: Grid, console: Console) -> None:
     natural = console.measure(table, options=console.options.update(width=WIDE)).maximum
     console.width = max(console.width, natural)
     console.print(table, crop=False)
+    console.print()
 
 
 def _table(grid: Grid) -> Table:
