@@ -11,7 +11,11 @@ LIBRARY = Path(__file__).with_name("libkernel.so")
 """Where hatch_build.py puts it, if there was a compiler."""
 
 INLINE_COUNT = 4_096
+"""Messages up to which a batch is hashed on the event loop: about 0.2 ms. Handing it to a thread costs the process a
+quarter more CPU time at this size, three quarters more at 256 messages (measured)."""
+
 INLINE_BYTES = 256 * 1024
+"""The same for long messages: about 0.15 ms."""
 
 _DIGEST_SIZE = 32
 _MAX_CHECKED_SIZE = 2 * 64 + 1
