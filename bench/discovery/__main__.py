@@ -2,20 +2,13 @@
 
 import argparse
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
+from bench import parts
 from bench.discovery import busy_health, fair_share, hash_cpu, rotation
-from bench.discovery.bound import Bound
 from bench.discovery.way import WAYS
-from bench.processes import BenchError
-from chassis import log
-from chassis.settings import LogFormat, LogLevel
-
-Report = tuple[list[str], list[Bound]]
-"""A table's lines, and the bounds on what it shows."""
+from bench.parts import Part, Report
 
 
 def _share(arguments: argparse.Namespace, folder: Path) -> Report:
@@ -37,7 +30,7 @@ def _rotation(_: argparse.Namespace, folder: Path) -> Report:
     return list(rotation.lines(costs)), rotation.bounds(costs)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Path], Report]] = {
+PARTS: Mapping[str, Part] = {
     "share": _share,
     "health": _health,
     "cpu": _hash_cpu,
@@ -55,27 +48,5 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Print a table for each part, as it is done; 1 when a bound is not held for certain, or a service failed."""
-    arguments = _arguments()
-    log.configure(LogLevel.ERROR, LogFormat.CONSOLE)
-    began = time.monotonic()
-    bounds: list[Bound] = []
-    try:
-        for part in arguments.parts:
-            with tempfile.TemporaryDirectory() as folder:
-                lines, held_to = PARTS[part](arguments, Path(folder))
-            print(*lines, *held_to, sep="\n", end="\n\n", flush=True)
-            bounds += held_to
-    except BenchError as error:
-        sys.stderr.write(f"\nbench-discovery: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return 130
-    print(f"{time.monotonic() - began:.0f} s")
-    return 0 if all(bound.held for bound in bounds) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(parts.run("bench-discovery", PARTS, _arguments()))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import progress
-from bench.discovery.bound import Bound
+from bench.bound import AtMost, Bound
 from bench.discovery.fleet import ADDRESSES, Fleet, fleets
 from bench.discovery.load import full_load
 from bench.discovery.way import WAYS, Way
@@ -133,6 +133,6 @@ def bounds(outcomes: dict[str, list[Outcome]]) -> list[Bound]:
     slowest = max(LIMIT if seconds is None else seconds for run in runs for seconds in run.seconds)
     broken = sum(run.broken_streams for run in runs)
     return [
-        Bound("the worker's pool: slowest share, s", slowest, BOUND),
-        Bound("the worker's pool: streams broken", broken, 0),
+        AtMost("the worker's pool: slowest share, s", slowest, BOUND),
+        AtMost("the worker's pool: streams broken", broken, 0),
     ]

@@ -16,10 +16,11 @@ from pathlib import Path
 import psutil
 
 from bench import progress
-from bench.discovery.bound import Bound
+from bench.bound import AtMost, Bound
 from bench.discovery.fleet import ADDRESSES
 from bench.dns_server import DnsServer, dns_server
 from bench.processes import BenchError
+from bench.spread import Spread
 from bench.system import Servers, servers
 
 OFTEN, NEVER = "often", "never"
@@ -157,8 +158,8 @@ def lines(costs: list[Cost]) -> Iterator[str]:
 def bounds(costs: list[Cost]) -> list[Bound]:
     """What a renewal is held to: the time with one replica, no connection that was not there before with any."""
     one = costs[0].milliseconds
-    noise = 2 * statistics.stdev(one) / len(one) ** 0.5
+    noise = Spread(one).noise
     return [
-        Bound(f"CPU a renewal, {REPLICAS[0]} replica, ms", statistics.mean(one), MOST_MILLISECONDS, noise),
-        *(Bound(f"connections ever, {cost.replicas} of each", len(cost.sockets), 2 * cost.replicas) for cost in costs),
+        AtMost(f"CPU a renewal, {REPLICAS[0]} replica, ms", statistics.mean(one), MOST_MILLISECONDS, noise),
+        *(AtMost(f"connections ever, {cost.replicas} of each", len(cost.sockets), 2 * cost.replicas) for cost in costs),
     ]
