@@ -1,54 +1,69 @@
-"""`make bench`: the pipeline over gRPC at several batch sizes, beside the same work in one process."""
+"""`make bench`: what the pipeline over gRPC does, beside what it could, in one run."""
 
-import statistics
+import argparse
 import sys
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from bench import progress
-from bench.in_process import hashes_per_second
-from bench.processes import BenchError
-from bench.system import mining
+from bench import calls, classic, echo, hashers, memory, parts, sweep
+from bench.parts import Part, Report
+from chassis.limits import MAX_BATCH_COUNT
+from worker_svc.load_test.argument_types import seconds, setting, whole
 
-BATCH_SIZES = (1, 16, 256, 4_096, 16_384)
-REPEATS = 3
-SECONDS = 4.0
-LOOP_SECONDS = 1.0
+BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_COUNT)
 
 
-def measure(folder: Path) -> dict[int, list[tuple[float, float]]]:
-    """Hashes a second of pipeline and loop, by batch size.
-
-    The batch sizes take turns and each pipeline run has its own loop beside it, so that a machine whose speed drifts
-    favours none of them.
-    """
-    results: dict[int, list[tuple[float, float]]] = {size: [] for size in BATCH_SIZES}
-    for repeat in range(REPEATS):
-        for size in BATCH_SIZES:
-            progress.show(f"round {repeat + 1} of {REPEATS}, batch size {size}")
-            loop = hashes_per_second(size, LOOP_SECONDS)
-            results[size].append((mining(size, SECONDS, folder), loop))
-    progress.show("")
-    return results
+def _sweep(arguments: argparse.Namespace, folder: Path) -> Report:
+    rounds = sweep.measure(arguments.batch_sizes, arguments.repeats, arguments.seconds, folder)
+    return list(sweep.lines(rounds)), sweep.bounds(rounds)
 
 
-def main() -> int:
-    """Print the table; 1 when a service failed."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            results = measure(Path(folder))
-    except BenchError as error:
-        sys.stderr.write(f"\nbench: {error}\n")
-        return 1
-    print(f"{REPEATS} runs each; one rng, one hasher, one worker; hashes/s, median; ratio: median, min, max")
-    print(f"{'batch':>7} {'pipeline':>12} {'in-process loop':>16} {'ratio':>7} {'min':>6} {'max':>6}")
-    for size, runs in results.items():
-        ratios = [pipeline / loop for pipeline, loop in runs]
-        pipeline, loop = (statistics.median(column) for column in zip(*runs, strict=True))
-        spread = f"{statistics.median(ratios):>7.3f} {min(ratios):>6.3f} {max(ratios):>6.3f}"
-        print(f"{size:>7,} {pipeline:>12,.0f} {loop:>16,.0f} {spread}")
-    return 0
+def _echo(arguments: argparse.Namespace, folder: Path) -> Report:
+    runs = echo.measure(arguments.repeats, arguments.seconds, folder)
+    return list(echo.lines(runs)), echo.bounds(runs)
+
+
+def _calls(arguments: argparse.Namespace, folder: Path) -> Report:
+    runs = calls.measure(arguments.repeats, arguments.seconds, folder)
+    return list(calls.lines(runs)), calls.bounds(runs)
+
+
+def _hashers(arguments: argparse.Namespace, folder: Path) -> Report:
+    runs = hashers.measure(arguments.repeats, arguments.seconds, folder)
+    return list(hashers.lines(runs)), hashers.bounds(runs)
+
+
+def _memory(arguments: argparse.Namespace, folder: Path) -> Report:
+    most = memory.measure(arguments.memory_seconds, folder)
+    return list(memory.lines(most)), memory.bounds(most)
+
+
+def _classic(arguments: argparse.Namespace, folder: Path) -> Report:
+    return list(classic.lines(classic.measure(arguments.classic_reports, folder))), []
+
+
+PARTS: Mapping[str, Part] = {
+    "sweep": _sweep,
+    "echo": _echo,
+    "calls": _calls,
+    "hashers": _hashers,
+    "memory": _memory,
+    "classic": _classic,
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
+    parser.add_argument(
+        "--batch-sizes", type=setting("batch_size", "messages a batch"), default=BATCH_SIZES, help="sweep: 1,16,256 …"
+    )
+    parser.add_argument("--repeats", type=whole(1, 1_000), default=3, help="runs of all that is compared")
+    parser.add_argument("--seconds", type=seconds(1, 3_600), default=1.5, help="what a run is measured for")
+    parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
+    parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(parts.run("bench", PARTS, _arguments()))

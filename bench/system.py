@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ import redis
 
 from bench.processes import START_LIMIT, BenchError, free_port, log_tails, process, wait_until_listening
 from local_run import embedded_redis
-
-WARM_UP = 1.5
 
 LOOPBACK = ("127.0.0.1",)
 
@@ -52,6 +49,17 @@ class Servers:
             self.next_report(last)
             yield psutil.Process(started.pid)
 
+    @contextlib.contextmanager
+    def further_hasher(self, name: str, *command: str) -> Iterator[str]:
+        """One more hasher, of another kind, and its address. Raises BenchError when it does not listen."""
+        host = self.hosts[0]
+        port = free_port(host)
+        environment = {**self.settings, "HOST": host, "PORT": str(port), "INSTANCE": name}
+        with process([sys.executable, *command], environment, self.log(name)) as started:
+            wait_until_listening(started, host, port, self.folder)
+            self.processes[name] = psutil.Process(started.pid)
+            yield f"{host}:{port}"
+
     def last_report(self) -> str:
         """The id of the newest report; before the first one, an id that is less than all."""
         newest: list[tuple[str, dict[str, str]]] = self.redis.xrevrange("reports", count=1)
@@ -64,10 +72,6 @@ class Servers:
             raise BenchError(f"nothing was mined within {START_LIMIT:.0f} s: {log_tails(self.folder)}")
         report: tuple[str, dict[str, str]] = answer[0][1][0]
         return report
-
-    def reports(self, begin_us: float) -> list[dict[str, str]]:
-        """Those of intervals that began no sooner, in wall-clock microseconds."""
-        return [entry for _, entry in self.redis.xrange("reports") if int(entry["begin_us"]) >= begin_us]
 
 
 @contextlib.contextmanager
@@ -95,17 +99,3 @@ def servers(folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = 
         for started, host, listening in awaited:
             wait_until_listening(started, host, listening, data)
         yield running
-
-
-def mining(batch_size: int, seconds: float, folder: Path) -> float:
-    """Hashes a second that one rng, one hasher and one worker count, by the intervals of the worker's reports."""
-    settings = {"PACE": "full", "BATCH_SIZE": str(batch_size)}
-    with servers(folder, settings) as running, running.worker({}):
-        time.sleep(WARM_UP)
-        begin_us = time.time() * 1e6
-        time.sleep(seconds)
-        entries = running.reports(begin_us)
-    if not entries:
-        raise BenchError(f"nothing was reported within {seconds} s at batch size {batch_size}")
-    hashes = sum(int(entry["hashes"]) for entry in entries)
-    return hashes / ((int(entries[-1]["end_us"]) - int(entries[0]["begin_us"])) / 1e6)
