@@ -38,14 +38,15 @@ class HasherService(hasher_service_pb2_grpc.HasherServiceServicer):
         """A batch a request, in order. Raises BadRequestError for data or a message_size out of bounds."""
         await name_server(context, self._instance)
         async for request in request_iterator:
-            _check(request)
+            data, size = request.data, request.message_size  # protobuf copies bytes each time they are read
+            _check(data, size)
             async with self._pacing.turn():
-                packed = await self._thread.digests(request.data, request.message_size)
+                packed = await self._thread.digests(data, size)
             yield StreamHashesResponse(batch_id=request.batch_id, digests=packed)
 
 
-def _check(request: StreamHashesRequest) -> None:
-    length, size = len(request.data), request.message_size
+def _check(data: bytes, size: int) -> None:
+    length = len(data)
     check_between("data", length, 1, MAX_BATCH_BYTES, "bytes long")
     check_between("message_size", size, 1, MAX_BATCH_BYTES, "bytes")
     if length % size:
