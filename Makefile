@@ -68,8 +68,9 @@ bench: $(DEV) $(PROJECT) ## Measure the speed beside what it could be; ARGS=--he
 bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and what that costs; ARGS=--help
 	@exec $(PY) -m bench.discovery $(ARGS)
 
-soak: $(DEV) $(PROJECT) ## Let all go wrong that can, for ten minutes; SEED= repeats an order of events
+soak: $(DEV) $(PROJECT) ## Let all go wrong that can, ten minutes, then look at memory, five; SEED= repeats an order
 	@$(PY) -m pytest tests/integration/discovery -m soak --capture=no $(ARGS)
+	@$(PY) -m bench --parts memory --memory-seconds 300
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
 	@docker compose up --detach --wait

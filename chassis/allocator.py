@@ -13,7 +13,7 @@ _M_MMAP_THRESHOLD = -3
 _MAPPED_FROM = 32 * 1024 * 1024
 """Bytes from which a block is mapped by itself: the most that glibc takes. A message has 2 MiB."""
 
-_KEPT = 64 * 1024 * 1024
+_KEPT = 16 * 1024 * 1024
 """Free bytes at the end of a heap that are not given back."""
 
 

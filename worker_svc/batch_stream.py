@@ -31,14 +31,14 @@ class BatchStream:
         """Asked for and not answered, by id."""
         self.backend: str | None = None
         """Who serves it, once that is known."""
-        self._unsent: deque[Any] = deque()
+        self._unsent: deque[Batch] = deque()
         self._to_send = asyncio.Event()
         self._closing = False
 
     def ask(self, batch: Batch) -> None:
         """Send the request for a batch as soon as the stream takes it."""
         self.owed[batch.id] = batch
-        self._unsent.append(self._step.request(batch))
+        self._unsent.append(batch)
         self._to_send.set()
 
     def half_close(self) -> None:
@@ -103,7 +103,7 @@ class BatchStream:
         try:
             while True:
                 while self._unsent:
-                    await self._call.write(self._unsent.popleft())
+                    await self._call.write(self._step.request(self._unsent.popleft()))
                 if self._closing:
                     await self._call.done_writing()
                     return
