@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-START_LIMIT = 15.0
+START_LIMIT = 30.0
 
 
 class ServiceProcess:

@@ -14,7 +14,7 @@ from support.service_process import ServiceProcess, ServiceProcesses, service_pr
 
 from bench.dns_server import DnsServer, dns_server
 
-DELAY = 0.02
+DELAY = 0.01
 BATCH_SIZE = 16
 
 WINDOW = 24
@@ -23,10 +23,7 @@ WINDOW = 24
 SHARE_WINDOW = 0.5
 """Seconds in which shares and speeds are counted."""
 
-MEASURING_TIME = 1.0
-"""Seconds in which a mine's speed is measured before something happens to it."""
-
-START_LIMIT = 15.0
+START_LIMIT = 30.0
 """Seconds."""
 
 
@@ -54,7 +51,6 @@ class Mine:
             if replicas not in self.limits:
                 replicas.start(1)
         self.workers: list[ServiceProcess] = []
-        self._speed_of_one = 0.0
 
     @property
     def limit(self) -> Replicas:
@@ -69,12 +65,8 @@ class Mine:
 
     @property
     def full_speed(self) -> float:
-        """Batches a second that those which live can do, as measured."""
-        return self._speed_of_one * self._fewest
-
-    @property
-    def _fewest(self) -> int:
-        return min(len(limit.live) for limit in self.limits)
+        """Batches a second that those which live can do."""
+        return min(len(limit.live) * limit.speed_of_one for limit in self.limits)
 
     def start_worker(self, **settings: object) -> ServiceProcess:
         environment: dict[str, object] = {
@@ -91,12 +83,9 @@ class Mine:
         return self.worker
 
     def until_full_speed(self, limit: float = START_LIMIT) -> None:
-        """Wait until all that live are busy, and measure what they can do on this machine at this time."""
-        full = min(limit.speed_of_one for limit in self.limits) * self._fewest
-        self.until(lambda now: self.hashed.speed(now - SHARE_WINDOW, now) >= 0.9 * full, limit)
-        began = time.monotonic()
-        time.sleep(MEASURING_TIME)
-        self._speed_of_one = self.hashed.speed(began, began + MEASURING_TIME) / self._fewest
+        """Wait until all that live are busy."""
+        enough = 0.9 * self.full_speed
+        self.until(lambda now: self.hashed.speed(now - SHARE_WINDOW, now) >= enough, limit)
 
     def until(self, condition: Callable[[float], bool], limit: float, since: float | None = None) -> float:
         """Wait for a condition on what was seen up to a moment; the seconds it took."""

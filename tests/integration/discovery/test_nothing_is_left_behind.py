@@ -12,7 +12,7 @@ SECONDS = 20.0
 
 def test_rotations_and_replicas_that_come_and_go_leave_nothing_behind(make_mine: MakeMine) -> None:
     """About 40 generations of each pool, while every replica is killed or stopped and started again."""
-    mine = make_mine(rng=0.05, hasher=0.05)
+    mine = make_mine(rng=0.025, hasher=0.025)
     services = (mine.rngs, mine.hashers)
     for replicas in services:
         replicas.start(1, 2, 3)

@@ -13,7 +13,7 @@ from integration.discovery.footprint import Footprint
 from integration.discovery.mine import MakeMine, Mine
 from integration.discovery.mishaps import Mishaps
 
-DELAY = 0.05
+DELAY = 0.025
 WINDOW = 12
 """Batches in flight of each of two workers."""
 
