@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from chassis import allocator, health_http, listener, log
+from chassis import health_http, listener, log
 from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.settings import ServiceSettings, SettingsError
@@ -51,7 +51,6 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     0 after a stop, 1 when the service failed or could not start, 2 when a setting is not allowed.
     The conditions are what the service must say of its health before it is ready.
     """
-    allocator.keep_large_blocks()
     try:
         settings = settings_class.load()
     except SettingsError as error:
