@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 
 import grpc
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from pydantic import model_validator
 
 from chassis import grpc_options, listener, log, self_check
 from chassis.access_log import AccessLog
@@ -23,17 +25,29 @@ DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
 may take another 0.8 s until they have answered what they owe."""
 
+MAX_DELAY = 10.0
+"""Seconds. A worker gives up what is not answered 30 s after its stream's time."""
+
 
 class GrpcServerSettings(ServiceSettings):
     """What every gRPC server can be told."""
 
     port: int = whole(None, 0, 65_535, "TCP port, 0 for any free one")
-    delay: float = number(None, 0, 60, "seconds that a request takes at least")
+    delay: float = number(None, 0, MAX_DELAY, "seconds that a request takes at least")
     concurrency: int = whole(None, 0, 1_024, "requests served at once, 0 for unlimited")
 
     fault_error_rate: float = number(0, 0, 1, "part of the requests that fail on purpose")
     fault_hang_rate: float = number(0, 0, 1, "part of the requests that are never answered, on purpose")
-    fault_slow: float = number(0, 0, 60, "seconds that every request waits on purpose")
+    fault_slow: float = number(0, 0, MAX_DELAY, "seconds that every request waits on purpose")
+
+    @model_validator(mode="after")
+    def _check_fault_rates(self) -> Self:
+        if self.fault_error_rate + self.fault_hang_rate > 1:
+            raise ValueError(
+                f"FAULT_ERROR_RATE={self.fault_error_rate} + FAULT_HANG_RATE={self.fault_hang_rate} is not allowed: "
+                "together they must be at most 1"
+            )
+        return self
 
     @property
     def faulty(self) -> bool:

@@ -23,7 +23,8 @@ async def keep_checking(health: Health, check: Callable[[], Awaitable[bool]]) ->
             passed = await check()
         except Exception:
             passed = False
-            logger.exception("self-check failed")
+            if before:
+                logger.exception("self-check raised")
         health.set(CONDITION, met=passed)
         if before and not passed:
             logger.error("self-check failed, no longer ready")

@@ -13,7 +13,7 @@ class Backend:
     owed: int = 0
     """Batches it has not answered, on streams that are ending too."""
     turn: int = 0
-    """When it was last asked: the number of batches that all were asked before."""
+    """When it was last asked: the how manieth of all batches that was."""
 
 
 class Backends:

@@ -163,12 +163,17 @@ class Generation:
             self._owner.retired(stream)
             stream.half_close()
 
-    async def drain(self, limit: float) -> None:
-        """Wait until the last stream has ended, for `limit` seconds at most, and close the channel."""
+    async def drain(self, limit: float) -> int:
+        """Wait until the last stream has ended, for `limit` seconds at most, and close the channel.
+
+        Returns how many streams were given up.
+        """
         self.retire()
+        late: set[asyncio.Task[None]] = set()
         if self._keepers:
             _, late = await asyncio.wait(self._keepers, timeout=limit)
             for keeper in late:
                 keeper.cancel()
             await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._channel.close()
+        return len(late)

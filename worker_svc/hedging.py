@@ -8,7 +8,7 @@ LATE_FACTOR = 4.0
 """Times the usual latency after which an answer is late."""
 
 LEAST_LATE = 0.5
-"""Seconds before which none is: shorter than the 2.1 to 2.8 s in which gRPC notices a frozen peer, longer than a busy
+"""Seconds before which none is: shorter than the 2 to 7 s in which gRPC notices a frozen peer, longer than a busy
 machine's hiccups, so that a rotation or a polite stop asks nothing twice."""
 
 BUDGET = 0.05
@@ -22,7 +22,10 @@ class Hedging:
     """Learns what latency is usual, and keeps the budget."""
 
     def __init__(self, capacity: int) -> None:
-        """With a budget that saves up for at most so many questions asked twice; none at the start."""
+        """With a budget that saves up for at most so many questions asked twice; none at the start.
+
+        As many as are in flight: all that a frozen backend may hold is then asked of another at once.
+        """
         self.capacity = capacity
         self._tokens = 0.0
         self._usual: float | None = None
@@ -40,9 +43,11 @@ class Hedging:
         """A question that was asked once was answered after so many seconds."""
         self._usual = latency if self._usual is None else self._usual + MEMORY * (latency - self._usual)
 
-    def spend(self) -> bool:
-        """Take one question from the budget; False when there is none left."""
-        if self._tokens < 1:
-            return False
+    @property
+    def affordable(self) -> bool:
+        """Whether the budget allows another question to be asked twice."""
+        return self._tokens >= 1
+
+    def spend(self) -> None:
+        """Take one question from the budget."""
         self._tokens -= 1
-        return True

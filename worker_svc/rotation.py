@@ -56,6 +56,7 @@ class Rotation:
         self._hurried = 0
         """Generations in a row that found fewer."""
         self._draining: set[asyncio.Task[None]] = set()
+        self._given_up = SparingLog("streams given up, no answer", to=name)
         self._absences = SparingLog("no backend, still trying", to=name, target=target)
 
     async def run(self) -> None:
@@ -101,11 +102,12 @@ class Rotation:
         task.add_done_callback(self._draining.discard)
 
     async def _drain(self, generation: Generation) -> None:
-        await generation.drain(DRAIN_LIMIT)
+        if given_up := await generation.drain(DRAIN_LIMIT):
+            self._given_up.note(streams=given_up, seconds=DRAIN_LIMIT)
         self._generations.remove(generation)
 
     async def close(self, limit: float) -> None:
-        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. Ends run() first."""
+        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""
         for task in self._draining:
             task.cancel()
         await asyncio.gather(*(generation.drain(limit) for generation in self._generations))

@@ -90,7 +90,9 @@ class WorkerSettings(ServiceSettings):
     @property
     def start(self) -> Point:
         """The batch size and window to begin with, as far as the bytes allow."""
-        batch_size = self.batch_size or min(FIRST_BATCH_SIZE, MAX_BATCH_BYTES // self.message_size)
+        fitting = MAX_IN_FLIGHT_BYTES // ((self.window or FIRST_WINDOW) * self.message_size)
+        found = max(1, min(FIRST_BATCH_SIZE, MAX_BATCH_BYTES // self.message_size, fitting))
+        batch_size = self.batch_size or found
         return Point(batch_size, min(self.window or FIRST_WINDOW, self._most_batches(batch_size)))
 
     @property

@@ -165,6 +165,8 @@ class StreamPool:
             await asyncio.sleep(due - self._loop.time())
             if self._loop.time() - due < LATE_CHECK:
                 self._hedge_late()
+            for each in (self._breaks, self._refusals, self._late):
+                each.flush()
 
     def _candidates(self) -> list[Question]:
         return [question for question in self._unanswered.values() if question.pending and not question.hedged]
@@ -172,12 +174,15 @@ class StreamPool:
     def _hedge_late(self) -> None:
         asked_before = self._loop.time() - self._hedging.late_after
         for question in self._candidates():
+            if not self._hedging.affordable:
+                return
             if question.asked_at > asked_before:
                 continue
             first = question.asked_of
             stream = self._backends.next_stream(first)
-            if stream is None or stream.backend == first or not self._hedging.spend():
+            if stream is None or stream.backend == first:
                 continue
+            self._hedging.spend()
             question.hedged = True
             self.asked_again += 1
             self._ask(stream, question)
@@ -191,7 +196,7 @@ class StreamPool:
         return BatchStream(self._step.method(channel)(metadata=self._metadata, wait_for_ready=True), self._step)
 
     async def close(self, limit: float) -> None:
-        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. Ends run() first."""
+        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""
         await self._rotation.close(limit)
 
     def _say_backends(self) -> None:

@@ -9,6 +9,7 @@ from bench import parts
 from bench.discovery import busy_health, fair_share, hash_cpu, rotation
 from bench.discovery.way import WAYS
 from bench.parts import Part, Report
+from worker_svc.load_test.argument_types import whole
 
 
 def _share(arguments: argparse.Namespace, folder: Path) -> Report:
@@ -42,9 +43,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-discovery ARGS=…", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="share: of keeping streams")
-    parser.add_argument("--repeats", type=int, default=5, help="share: runs side by side")
-    parser.add_argument("--health-repeats", type=int, default=3, help="health: runs side by side")
-    parser.add_argument("--pairs", type=int, default=6, help="cpu: pairs of runs, one after the other")
+    parser.add_argument("--repeats", type=whole(1, 1_000), default=5, help="share: runs side by side")
+    parser.add_argument("--health-repeats", type=whole(1, 1_000), default=3, help="health: runs side by side")
+    parser.add_argument("--pairs", type=whole(2, 1_000), default=6, help="cpu: pairs of runs, one after the other")
     return parser.parse_args()
 
 

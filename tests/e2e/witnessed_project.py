@@ -16,6 +16,8 @@ from typing import Any
 from integration.discovery.witness_file import Evidence
 from support.compose_project import ROOT, Start, docker
 
+from chassis.limits import DIGEST_SIZE
+
 DELAY = 0.02
 CONCURRENCY = 1
 """One at a time, while the next one waits: only then does a replica make up for what a busy machine held back."""
@@ -121,7 +123,7 @@ class WitnessedProject:
     @property
     def hashed(self) -> int:
         """Different messages that the hashers hashed."""
-        return self.evidence["hasher"].distinct_bytes // MESSAGE_SIZE
+        return self.evidence["hasher"].distinct_bytes // DIGEST_SIZE
 
 
 def _witness(service: str, folder: Path) -> dict[str, Any]:

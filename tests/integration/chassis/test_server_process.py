@@ -37,7 +37,7 @@ def refused_start(name: str, **env: str) -> tuple[int, str, str]:
     [
         ("rng", "PORT", "rng", "a whole number from 0 to 65535 (TCP port, 0 for any free one)"),
         ("rng", "PACE", "brisk", "classic or full"),
-        ("hasher", "DELAY", "-0.1", "a number from 0 to 60 (seconds that a request takes at least)"),
+        ("hasher", "DELAY", "-0.1", "a number from 0 to 10 (seconds that a request takes at least)"),
         ("hasher", "CONCURRENCY", "1025", "a whole number from 0 to 1024 (requests served at once, 0 for unlimited)"),
         ("worker", "RNG_TARGET", "rng", A_TARGET),
         ("worker", "BATCH_SIZE", "0", "a whole number from 1 to 65536 (messages a batch), or auto"),

@@ -24,7 +24,8 @@ COUNTS = [
     (WorkerSettings, "WALLET_LIMIT", 10_000_000),
 ]
 SECONDS = [
-    *((settings, "DELAY", 60) for settings in (*SERVERS, WorkerSettings)),
+    *((settings, "DELAY", 10) for settings in SERVERS),
+    (WorkerSettings, "DELAY", 60),
     (WorkerSettings, "GENERATION", 3_600),
     (WorkerSettings, "REPORT_INTERVAL", 60),
 ]

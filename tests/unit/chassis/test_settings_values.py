@@ -111,7 +111,8 @@ def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set(monke
     assert WorkerSettings.load().tuned
 
 
-def test_the_first_batch_fits_whatever_the_message_size() -> None:
+def test_the_first_batch_fits_whatever_the_message_size_and_the_window() -> None:
     for message_size in (1, 32, 33, 513, 2 * 1024 * 1024):
-        worker = WorkerSettings(pace=Pace.FULL, message_size=message_size)
-        assert worker.allows(worker.start)
+        assert (worker := WorkerSettings(pace=Pace.FULL, message_size=message_size)).allows(worker.start)
+    for window in (1, 512, 513, 4_096):
+        assert (worker := WorkerSettings(pace=Pace.FULL, window=window)).allows(worker.start)
