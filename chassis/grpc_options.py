@@ -40,9 +40,10 @@ def client(service: str) -> Options:
         ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
         # The default of 30 s is how long a new replica would stay unseen.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-        # A server that comes back is found within 1.2 s, for gRPC varies the pause by a fifth; the defaults are 1 s,
-        # 20 s and 120 s. With 2 s for the last two the first batch took up to 2.18 s, with 1 s up to 0.97 s.
+        # A server that comes back is found within 0.6 s, for gRPC varies the pause by a fifth; the defaults are 1 s,
+        # 20 s and 120 s. With at most 2 s the first batch took up to 2.18 s, with 1 s up to 0.97 s; but with 1 s a
+        # restart of three one by one could leave one alone for a second. The second is how long an attempt may take.
         ("grpc.initial_reconnect_backoff_ms", 250),
         ("grpc.min_reconnect_backoff_ms", 1_000),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 500),
     )

@@ -66,12 +66,16 @@ class Generation:
         channel: grpc.aio.Channel,
         open_stream: Callable[[grpc.aio.Channel], BatchStream],
         owner: Owner,
+        *,
         max_streams: int,
+        expected: int,
     ) -> None:
+        """On a new channel, which so many backends are expected to be found with."""
         self._channel = channel
         self._open_stream = open_stream
         self._owner = owner
         self._max_streams = max_streams
+        self._expected = max(expected, 1)
         self._streams: set[BatchStream] = set()
         self._keepers: set[asyncio.Task[None]] = set()
         self._standing_by: list[BatchStream] | None = []
@@ -95,12 +99,15 @@ class Generation:
         """Open streams until each backend that named itself has two, or there are as many as allowed.
 
         One that hangs while it opens is of a frozen backend: it counts for none, and round robin goes on behind it.
+        There are two for each expected backend at least: when one comes or goes while streams open, round robin begins
+        anew, and the first two may both be of one of many.
         """
         backends: set[str | None] = set()
         hanging = 0
         in_vain = 0
         while (
-            more := min(self._max_streams, STREAMS_A_BACKEND * max(len(backends), 1) + hanging) - len(self._keepers)
+            more := min(self._max_streams, STREAMS_A_BACKEND * max(len(backends), self._expected) + hanging)
+            - len(self._keepers)
         ) > 0:
             wave = {self._open_one() for _ in range(more)}
             opened, hung = await asyncio.wait(wave, timeout=OPEN_LIMIT)

@@ -16,12 +16,12 @@ from worker_svc.generation import DRAIN_LIMIT, Generation
 JITTER = 0.1
 """Part of a generation by which its length varies, so that workers started together do not rotate together."""
 
-HURRIED_LENGTH = 0.5
+HURRIED_LENGTH = 0.3
 """Seconds that a generation lives which found fewer backends than there were. Who is missing may be back by then, for
-gRPC tries an address again only a second after it failed. Without this, a restart of three one by one had a third of
-the speed for a second, where one was stopped before the one before it was found again (measured)."""
+gRPC tries an address again only half a second after it failed. Without this, a restart of three one by one had a third
+of the speed for a second, where one was stopped before the one before it was found again (measured)."""
 
-MOST_HURRIED = 3
+MOST_HURRIED = 5
 """Such generations in a row, after which who is missing is taken for gone."""
 
 RETRY_PAUSE = 0.05

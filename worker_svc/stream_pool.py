@@ -190,7 +190,7 @@ class StreamPool:
 
     def _new_generation(self) -> Generation:
         channel = grpc.aio.insecure_channel(self._target, options=self._options)
-        return Generation(channel, self._open_stream, self, self._max_streams)
+        return Generation(channel, self._open_stream, self, max_streams=self._max_streams, expected=len(self.backends))
 
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:
         return BatchStream(self._step.method(channel)(metadata=self._metadata, wait_for_ready=True), self._step)
