@@ -4,12 +4,14 @@ They are the limit by waiting and not by CPU: on two cores more replicas that co
 balancing would look good.
 """
 
+import contextlib
+import random
 import signal
+import socket
 import time
 from pathlib import Path
 
 from integration.discovery.witness_file import Evidence
-from support.free_port import free_port
 from support.service_process import ServiceProcess, ServiceProcesses
 
 from bench.dns_server import DnsServer
@@ -19,6 +21,9 @@ CONCURRENCY = 1
 late timers cost is caught up."""
 
 NUMBERS = (1, 2, 3)
+
+PORTS = range(20_000, 32_000)
+"""TCP ports that neither Linux nor macOS gives to connections or to who asks for any."""
 
 TESTS = Path(__file__).parents[2]
 
@@ -117,6 +122,16 @@ class Replicas:
     def unfreeze(self, number: int) -> None:
         self.frozen.discard(number)
         self.running[number].send(signal.SIGCONT)
+
+
+def free_port() -> int:
+    """A TCP port that is free at all addresses of replicas, and that no connection takes while one is away."""
+    while True:
+        port = random.choice(PORTS)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for number in NUMBERS:
+                stack.enter_context(socket.create_server((address(number), port)))
+            return port
 
 
 def name(service: str) -> str:
