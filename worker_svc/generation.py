@@ -4,7 +4,7 @@ A new channel asks DNS again, and with equal arguments it reuses the connections
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import grpc
@@ -81,6 +81,11 @@ class Generation:
         self._standing_by: list[BatchStream] | None = []
         """Open streams that must not take batches yet; None once all do."""
         self._retired = asyncio.Event()
+
+    @property
+    def backends(self) -> list[str]:
+        """Whom there are streams to, by name, sorted."""
+        return sorted({stream.backend for stream in self._streams if stream.backend is not None})
 
     async def open(self) -> None:
         """Wait for a backend and open streams, which take batches once all of them are open.
@@ -163,12 +168,13 @@ class Generation:
                 pause = backoff.slowest() if broken.code in HOPELESS else backoff.pause()
                 await sleep_unless(self._retired, pause)
 
-    def retire(self) -> None:
-        """Open no more streams, and half-close those there are."""
+    def retire(self, *, but: Collection[str] = ()) -> None:
+        """Open no more streams, and half-close those there are, `but` those to these backends."""
         self._retired.set()
         for stream in self._streams:
-            self._owner.retired(stream)
-            stream.half_close()
+            if stream.backend not in but:
+                self._owner.retired(stream)
+                stream.half_close()
 
     async def drain(self, limit: float) -> int:
         """Wait until the last stream has ended, for `limit` seconds at most, and close the channel.

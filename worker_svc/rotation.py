@@ -7,22 +7,23 @@ opened there, while the old ones answer what they owe and end.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from chassis.sparing_log import SparingLog
 from worker_svc.backoff import LAST
+from worker_svc.expectation import Expectation
 from worker_svc.generation import DRAIN_LIMIT, Generation
 
 JITTER = 0.1
 """Part of a generation by which its length varies, so that workers started together do not rotate together."""
 
 HURRIED_LENGTH = 0.3
-"""Seconds that a generation lives which found fewer backends than there were. Who is missing may be back by then, for
-gRPC tries an address again only half a second after it failed. Without this, a restart of three one by one had a third
-of the speed for a second, where one was stopped before the one before it was found again (measured)."""
+"""Seconds that a generation lives while backends are missing, so that whoever is back takes part before the next one
+goes. Without this, a restart of three one by one had a third of the speed for a second (measured)."""
 
-MOST_HURRIED = 5
-"""Such generations in a row, after which who is missing is taken for gone."""
+LINGERING_TIME = 0.3
+"""Seconds for which streams live on whose backend was not found again while others were missing already. It stops, or
+it had no time to answer: in either case what it does until others are back is welcome."""
 
 RETRY_PAUSE = 0.05
 """Seconds between attempts at a channel while there is no backend at all."""
@@ -37,24 +38,24 @@ class Rotation:
     def __init__(
         self,
         make_generation: Callable[[], Generation],
-        count_backends: Callable[[], int],
         *,
         length: float,
         target: str,
         name: str,
     ) -> None:
-        """A rotation every `length` seconds; target and name are for the log."""
+        """A rotation every `length` seconds, or sooner while fewer backends are found than before.
+
+        Target and name are for the log.
+        """
         self._make_generation = make_generation
-        self._count_backends = count_backends
         self._length = length
         self.hopeless = False
         """Whether the last break was one that trying again can't mend."""
         self._current: Generation | None = None
         self._generations: list[Generation] = []
-        self._expected = 0
-        """Backends that there were, unless they have been missing for long."""
-        self._hurried = 0
-        """Generations in a row that found fewer."""
+        self._expectation = Expectation()
+        self._hurried = False
+        """Whether backends are missing."""
         self._draining: set[asyncio.Task[None]] = set()
         self._given_up = SparingLog("streams given up, no answer", to=name)
         self._absences = SparingLog("no backend, still trying", to=name, target=target)
@@ -66,21 +67,18 @@ class Rotation:
         while True:
             began = loop.time()
             await self._rotate()
-            if found := self._count_backends():
+            if self._current is not None and (found := self._current.backends):
                 present = loop.time()
-                await asyncio.sleep(self._next_length(found) - (loop.time() - began))
+                self._hurried = self._expectation.unmet_by(found, present)
+                await asyncio.sleep(self._next_length() - (loop.time() - began))
             else:
                 if loop.time() - present > ABSENCE_LIMIT:
                     self._absences.note()
                 await asyncio.sleep(LAST if self.hopeless else RETRY_PAUSE)
 
-    def _next_length(self, found: int) -> float:
-        """Seconds that a generation with so many backends is to live."""
-        if found < self._expected and self._hurried < MOST_HURRIED:
-            self._hurried += 1
+    def _next_length(self) -> float:
+        if self._hurried:
             return min(HURRIED_LENGTH, self._length)
-        self._expected = found
-        self._hurried = 0
         return self._length * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter is no secret
 
     async def _rotate(self) -> None:
@@ -93,15 +91,18 @@ class Rotation:
         else:
             previous, self._current = self._current, generation
             if previous is not None:
-                self._retire(previous)
+                self._retire(
+                    previous, but=set(previous.backends).difference(generation.backends) if self._hurried else ()
+                )
 
-    def _retire(self, generation: Generation) -> None:
-        generation.retire()
-        task = asyncio.create_task(self._drain(generation))
+    def _retire(self, generation: Generation, *, but: Collection[str] = ()) -> None:
+        generation.retire(but=but)
+        task = asyncio.create_task(self._drain(generation, LINGERING_TIME if but else 0))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 
-    async def _drain(self, generation: Generation) -> None:
+    async def _drain(self, generation: Generation, after: float) -> None:
+        await asyncio.sleep(after)
         if given_up := await generation.drain(DRAIN_LIMIT):
             self._given_up.note(streams=given_up, seconds=DRAIN_LIMIT)
         self._generations.remove(generation)

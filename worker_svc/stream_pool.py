@@ -61,9 +61,7 @@ class StreamPool:
         self._known: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
-        self._rotation = Rotation(
-            self._new_generation, lambda: len(self.backends), length=generation, target=target, name=step.name
-        )
+        self._rotation = Rotation(self._new_generation, length=generation, target=target, name=step.name)
         self._log = log.get(to=step.name)
         self._breaks = SparingLog("stream broken", every=1.0, to=step.name)
         self._refusals = SparingLog("stream refused, trying again seldom", level="error", to=step.name)
