@@ -1,5 +1,8 @@
 from dataclasses import dataclass
 
+LARGEST_NOISE = 0.2
+"""Part of the limit: with more, nothing can be told."""
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -21,15 +24,17 @@ class Bound:
 
     @property
     def held(self) -> bool:
-        """Whether the value is within the bound, or beyond it by no more than noise."""
-        return self.beyond <= self.noise
+        """Whether the value is within the bound, or beyond it by no more than noise, which must be small itself."""
+        return self.beyond <= 0 or self.beyond <= self.noise <= LARGEST_NOISE * self.limit
 
     @property
     def verdict(self) -> str:
         """In words."""
         if self.beyond <= 0:
             return "held"
-        return "beyond, but by no more than noise" if self.held else "NOT HELD"
+        if self.held:
+            return "beyond, but by no more than noise"
+        return "TOO NOISY TO TELL" if self.beyond <= self.noise else "NOT HELD"
 
     def __str__(self) -> str:
         noise = f"+-{self.noise:.3f}" if self.noise else ""

@@ -71,7 +71,7 @@ class WitnessedRng(RngService):
 
         try:
             async for response in super().StreamRandomBytes(noted(), context):
-                self._witness.note()
+                self._witness.note(context, response.batch_id, len(response.data))
                 queued -= 1
                 await self._change_queue(-1)
                 yield response

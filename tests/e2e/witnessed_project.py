@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from integration.discovery.witness_file import Evidence
 from support.compose_project import ROOT, Start, docker
 
+from bench.witness import Evidence
 from chassis.limits import DIGEST_SIZE
 
 DELAY = 0.02
@@ -83,13 +83,15 @@ class WitnessedProject:
         return [container["Config"]["Hostname"] for container in containers]
 
     def wait_until_full(self, replicas: int) -> None:
-        """Wait until so many rngs and hashers do all they can, but not for ever."""
+        """Wait until so many rngs and hashers do all they can."""
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and not all(
-            _full(evidence.speed(time.monotonic() - SHARE_WINDOW, time.monotonic()), replicas)
-            for evidence in self.evidence.values()
-        ):
+        while not all(_full(speed, replicas) for speed in self._speeds()):
+            assert time.monotonic() < deadline, f"{replicas} do {self._speeds()} batches/s, too few"
             time.sleep(STEP)
+
+    def _speeds(self) -> list[float]:
+        now = time.monotonic()
+        return [evidence.speed(now - SHARE_WINDOW, now) for evidence in self.evidence.values()]
 
     def shared_after(self, service: str, replica: str, since: float) -> float:
         """Seconds until one of three has its share: until the end of the first window in which it does."""
@@ -130,12 +132,16 @@ def _witness(service: str, folder: Path) -> dict[str, Any]:
     return {
         "command": ["python", "-m", f"integration.discovery.witness_{service}_svc"],
         "environment": {
-            "PYTHONPATH": "/tests",
+            "PYTHONPATH": "/repository/tests:/repository",
             "WITNESS": f"/witness/{service}",
             "DELAY": DELAY,
             "CONCURRENCY": CONCURRENCY,
         },
-        "volumes": [f"{ROOT}/tests:/tests:ro", f"{folder}:/witness"],
+        "volumes": [
+            f"{ROOT}/tests:/repository/tests:ro",
+            f"{ROOT}/bench:/repository/bench:ro",
+            f"{folder}:/witness",
+        ],
     }
 
 

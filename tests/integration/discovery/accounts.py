@@ -9,10 +9,11 @@ from collections import defaultdict
 from hashlib import sha256
 from typing import Any
 
-from integration.discovery.witness_file import Evidence
 from redis import Redis
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess
+
+from bench.witness import Evidence
 
 UNITS = re.compile(r"(\d+) units of work done")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from integration.discovery.accounts import GIVEN_UP, Accounts
 from integration.discovery.replicas import Replicas, name
-from integration.discovery.witness_file import Evidence
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes
 
 from bench.dns_server import DnsServer, dns_server
+from bench.witness import Evidence
 
 DELAY = 0.01
 BATCH_SIZE = 16

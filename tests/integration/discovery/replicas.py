@@ -11,10 +11,10 @@ import socket
 import time
 from pathlib import Path
 
-from integration.discovery.witness_file import Evidence
 from support.service_process import ServiceProcess, ServiceProcesses
 
 from bench.dns_server import DnsServer
+from bench.witness import Evidence
 
 CONCURRENCY = 1
 """Batches at a time. A worker has two streams to each replica, so another batch always waits, and what a busy machine's

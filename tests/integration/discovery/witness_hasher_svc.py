@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 from dockercoins.hasher.v1 import hasher_service_pb2_grpc
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
-from integration.discovery.witness_file import Witness
 
+from bench.witness import Witness
 from chassis import grpc_server, process, self_check
 from chassis.health import Health
 from hasher_svc.__main__ import SERVICE

@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 from dockercoins.rng.v1 import rng_service_pb2_grpc
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
-from integration.discovery.witness_file import Witness
 
+from bench.witness import Witness
 from chassis import grpc_server, process, self_check
 from chassis.health import Health
 from rng_svc.__main__ import SERVICE

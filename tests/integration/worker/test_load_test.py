@@ -169,8 +169,9 @@ def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
         time.sleep(0.5)
         started.popen.send_signal(signal.SIGINT)
         assert started.end()[0] == 130
-        assert time.monotonic() - began < 2
-        assert not of_session(started.popen.pid)
+        while of_session(started.popen.pid):  # a process that was killed is gone a moment later
+            assert time.monotonic() - began < 2
+            time.sleep(0.01)
 
 
 def test_a_target_that_nobody_answers_at_is_named(tmp_path: Path) -> None:
