@@ -26,12 +26,13 @@ class DigestThread:
         self._hashing = hashing
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
 
-    async def digests(self, data: bytes, message_size: int) -> bytes:
-        """As those of hashing, without holding up the event loop. The length of data is a multiple of message_size."""
+    async def digests(self, data: bytes, message_size: int, start: int = 0) -> bytes:
+        """As those of hashing, without holding up the event loop."""
         hashing = self._hashing
-        if len(data) <= hashing.inline_count * message_size and len(data) <= hashing.inline_bytes:
-            return hashing.digests(data, message_size)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, hashing.digests, data, message_size)
+        if len(data) - start <= min(hashing.inline_count * message_size, hashing.inline_bytes):
+            return hashing.digests(data, message_size, start)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, hashing.digests, data, message_size, start)
 
     def close(self) -> None:
         """Give up what has not begun and wait for what has."""

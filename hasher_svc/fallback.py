@@ -16,18 +16,14 @@ SLICE_COUNT = 4_096
 interpreter's switch interval, 5 ms, for each of its steps."""
 
 
-def digests(data: bytes, message_size: int) -> bytes:
-    """The digests of messages of message_size bytes each, packed as the messages are.
-
-    The length of data must be a multiple of message_size.
-    """
-    return b"".join(_slices(data, message_size))
+def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+    """The digests of messages of message_size bytes each, of which data from `start` on is a multiple, packed alike."""
+    return b"".join(_slices(memoryview(data)[start:], message_size))
 
 
-def _slices(data: bytes, message_size: int) -> Iterator[bytes]:
-    view = memoryview(data)
+def _slices(view: memoryview, message_size: int) -> Iterator[bytes]:
     step = SLICE_COUNT * message_size
-    for begin in range(0, len(data), step):
+    for begin in range(0, len(view), step):
         if begin:
             time.sleep(0)
         part = view[begin : begin + step]

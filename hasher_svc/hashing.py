@@ -1,8 +1,8 @@
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from chassis import log
 from hasher_svc import fallback, kernel
+from hasher_svc.digests_function import Digests
 from hasher_svc.kernel import KernelError
 
 
@@ -10,8 +10,7 @@ from hasher_svc.kernel import KernelError
 class Hashing:
     """A way of hashing, and how much of it the event loop can do without anybody noticing."""
 
-    digests: Callable[[bytes, int], bytes]
-    """Takes messages of one size, packed, and that size; returns their digests, packed."""
+    digests: Digests
 
     inline_count: int
     inline_bytes: int

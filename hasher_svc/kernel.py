@@ -2,10 +2,10 @@
 
 import ctypes
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 
 from hasher_svc import fallback
+from hasher_svc.digests_function import Digests
 
 LIBRARY = Path(__file__).with_name("libkernel.so")
 """Where hatch_build.py puts it, if there was a compiler."""
@@ -26,7 +26,7 @@ class KernelError(Exception):
     """The kernel can't be used here; the message says why."""
 
 
-def load() -> Callable[[bytes, int], bytes]:
+def load() -> Digests:
     """The kernel, with the parameters and results of fallback.digests.
 
     Raises KernelError when it was not built, when this interpreter hides its OpenSSL, or when it hashes wrongly.
@@ -39,19 +39,19 @@ def load() -> Callable[[bytes, int], bytes]:
         update = ctypes.CDLL(importlib.import_module("_hashlib").__file__).SHA256_Update
     except (AttributeError, ImportError, OSError) as error:
         raise KernelError(str(error)) from error
-    hash_packed.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_char_p)
+    hash_packed.argtypes = (ctypes.c_void_p, ctypes.c_char_p, *(ctypes.c_size_t,) * 3, ctypes.c_char_p)
     hash_packed.restype = None
     update_address = ctypes.cast(update, ctypes.c_void_p)
 
-    def digests(data: bytes, message_size: int) -> bytes:
-        count = len(data) // message_size
+    def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+        count = (len(data) - start) // message_size
         # As in C, where bytes are made first and filled then: nobody else has seen them.
         packed = bytes(_DIGEST_SIZE * count)
-        hash_packed(update_address, data, message_size, count, packed)
+        hash_packed(update_address, data, start, message_size, count, packed)
         return packed
 
     for size in range(1, _MAX_CHECKED_SIZE + 1):
         data = bytes(number % 251 for number in range(3 * size))
-        if digests(data, size) != fallback.digests(data, size):
+        if digests(data, size, size) != fallback.digests(data, size, size):
             raise KernelError(f"it hashes messages of {size} bytes wrongly")
     return digests

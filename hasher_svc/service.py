@@ -1,8 +1,8 @@
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import grpc
-from dockercoins.hasher.v1 import hasher_service_pb2_grpc
+from dockercoins.hasher.v1 import hasher_service_pb2
 from dockercoins.hasher.v1.hasher_service_pb2 import (
     HashRequest,
     HashResponse,
@@ -14,16 +14,61 @@ from chassis.bad_request import BadRequestError, check_between
 from chassis.grpc_server import name_server
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
 from chassis.pacing import Pacing
+from chassis.packed_field import PackedField
 from hasher_svc.digests import DigestThread
 
+SERVICE = hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name
 
-class HasherService(hasher_service_pb2_grpc.HasherServiceServicer):
+_MESSAGES = PackedField(StreamHashesRequest, "data")
+_DIGESTS = PackedField(StreamHashesResponse, "digests")
+
+
+class MessageBatch(NamedTuple):
+    """What is to be hashed."""
+
+    batch_id: int
+    message_size: int
+    data: bytes
+    start: int
+    """Where in data the messages begin."""
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Self:
+        """From a StreamHashesRequest. Raises DecodeError."""
+        request, data, start = _MESSAGES.decode(encoded)
+        return cls(request.batch_id, request.message_size, data, start)
+
+
+class HashedBatch(NamedTuple):
+    """What answers a batch."""
+
+    batch_id: int
+    digests: bytes
+
+    def encode(self) -> bytes:
+        """As a StreamHashesResponse."""
+        return _DIGESTS.encode(StreamHashesResponse(batch_id=self.batch_id), self.digests)
+
+
+class HasherService:
     """SHA-256 digests, at the pace it is given."""
 
     def __init__(self, instance: str, pacing: Pacing, thread: DigestThread) -> None:
         self._instance = instance
         self._pacing = pacing
         self._thread = thread
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Have a server offer it."""
+        handlers: dict[str, Any] = {
+            "Hash": grpc.unary_unary_rpc_method_handler(
+                self.Hash, HashRequest.FromString, HashResponse.SerializeToString
+            ),
+            "StreamHashes": grpc.stream_stream_rpc_method_handler(
+                self.StreamHashes, MessageBatch.decode, HashedBatch.encode
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     async def Hash(self, request: HashRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HashResponse:
         """One digest. Raises BadRequestError for data out of bounds."""
@@ -33,20 +78,18 @@ class HasherService(hasher_service_pb2_grpc.HasherServiceServicer):
         return HashResponse(digest=digest, hex_digest=digest.hex(), served_by=self._instance)
 
     async def StreamHashes(
-        self, request_iterator: AsyncIterator[StreamHashesRequest], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[StreamHashesResponse]:
+        self, request_iterator: AsyncIterator[MessageBatch], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[HashedBatch]:
         """A batch a request, in order. Raises BadRequestError for data or a message_size out of bounds."""
         await name_server(context, self._instance)
-        async for request in request_iterator:
-            data, size = request.data, request.message_size  # protobuf copies bytes each time they are read
-            _check(data, size)
+        async for batch in request_iterator:
+            _check(len(batch.data) - batch.start, batch.message_size)
             async with self._pacing.turn():
-                packed = await self._thread.digests(data, size)
-            yield StreamHashesResponse(batch_id=request.batch_id, digests=packed)
+                digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
+            yield HashedBatch(batch.batch_id, digests)
 
 
-def _check(data: bytes, size: int) -> None:
-    length = len(data)
+def _check(length: int, size: int) -> None:
     check_between("data", length, 1, MAX_BATCH_BYTES, "bytes long")
     check_between("message_size", size, 1, MAX_BATCH_BYTES, "bytes")
     if length % size:

@@ -1,9 +1,9 @@
 import os
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
-from dockercoins.rng.v1 import rng_service_pb2_grpc
+from dockercoins.rng.v1 import rng_service_pb2
 from dockercoins.rng.v1.rng_service_pb2 import (
     GetRandomBytesRequest,
     GetRandomBytesResponse,
@@ -15,6 +15,11 @@ from chassis.bad_request import BadRequestError, check_between
 from chassis.grpc_server import name_server
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
 from chassis.pacing import Pacing
+from chassis.packed_field import PackedField
+
+SERVICE = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name
+
+_DATA = PackedField(StreamRandomBytesResponse, "data")
 
 
 async def check_source() -> bool:
@@ -22,12 +27,35 @@ async def check_source() -> bool:
     return os.urandom(16) != os.urandom(16)
 
 
-class RngService(rng_service_pb2_grpc.RngServiceServicer):
+class RandomBatch(NamedTuple):
+    """What answers a batch."""
+
+    batch_id: int
+    data: bytes
+
+    def encode(self) -> bytes:
+        """As a StreamRandomBytesResponse."""
+        return _DATA.encode(StreamRandomBytesResponse(batch_id=self.batch_id), self.data)
+
+
+class RngService:
     """Random bytes from the operating system, at the pace it is given."""
 
     def __init__(self, instance: str, pacing: Pacing) -> None:
         self._instance = instance
         self._pacing = pacing
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Have a server offer it."""
+        handlers: dict[str, Any] = {
+            "GetRandomBytes": grpc.unary_unary_rpc_method_handler(
+                self.GetRandomBytes, GetRandomBytesRequest.FromString, GetRandomBytesResponse.SerializeToString
+            ),
+            "StreamRandomBytes": grpc.stream_stream_rpc_method_handler(
+                self.StreamRandomBytes, StreamRandomBytesRequest.FromString, RandomBatch.encode
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     async def GetRandomBytes(
         self, request: GetRandomBytesRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -41,7 +69,7 @@ class RngService(rng_service_pb2_grpc.RngServiceServicer):
         self,
         request_iterator: AsyncIterator[StreamRandomBytesRequest],
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> AsyncIterator[StreamRandomBytesResponse]:
+    ) -> AsyncIterator[RandomBatch]:
         """A batch a request, in order. Raises BadRequestError for a count or size out of bounds."""
         await name_server(context, self._instance)
         async for request in request_iterator:
@@ -53,5 +81,5 @@ class RngService(rng_service_pb2_grpc.RngServiceServicer):
                     "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
                 )
             async with self._pacing.turn():
-                response = StreamRandomBytesResponse(batch_id=request.batch_id, data=os.urandom(length))
-            yield response
+                batch = RandomBatch(request.batch_id, os.urandom(length))
+            yield batch

@@ -13,7 +13,7 @@ class Batch:
     """Bytes a message."""
     begun: float
     """When work on it began, on the event loop's clock."""
-    data: bytes = b""
+    data: bytes | memoryview = b""
     """count x message_size bytes, once rng has answered."""
-    digests: bytes = b""
+    digests: bytes | memoryview = b""
     """count x 32 bytes, once hasher has answered."""

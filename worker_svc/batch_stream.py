@@ -3,9 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from chassis.metadata import SERVED_BY
 from worker_svc.batch import Batch
@@ -24,7 +24,7 @@ class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC'
 class BatchStream:
     """Asks for batches on one gRPC stream and matches the answers by batch id."""
 
-    def __init__(self, call: "grpc.aio.StreamStreamCall[Any, Any]", step: Step) -> None:
+    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", step: Step) -> None:
         self._call = call
         self._step = step
         self.owed: dict[int, Batch] = {}
@@ -49,7 +49,7 @@ class BatchStream:
             self._call.cancel()
 
     async def run(
-        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, bytes], None]
+        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, memoryview], None]
     ) -> None:
         """Serve the stream until it ends: return when that was asked for and nothing is owed.
 
@@ -69,7 +69,7 @@ class BatchStream:
             self._call.cancel()
 
     async def _read(
-        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, bytes], None]
+        self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, memoryview], None]
     ) -> None:
         for key, value in await self._call.initial_metadata():
             if key == SERVED_BY:
@@ -86,14 +86,15 @@ class BatchStream:
         if self.owed or not self._closing:
             raise StreamBroken(code, f"ended by the server with {len(self.owed)} batches unanswered")
 
-    def _answered(self, response: Any) -> tuple[Batch, bytes]:
+    def _answered(self, response: bytes) -> tuple[Batch, memoryview]:
         """The batch that this answers, no longer owed, and the answer."""
-        if response is None:  # this is how grpc.aio says it
-            raise StreamBroken(grpc.StatusCode.INTERNAL, "an answer that can't be decoded")
-        batch = self.owed.get(response.batch_id)
+        try:
+            batch_id, answer = self._step.answer(response)
+        except DecodeError:
+            raise StreamBroken(grpc.StatusCode.INTERNAL, "an answer that can't be decoded") from None
+        batch = self.owed.get(batch_id)
         if batch is None:
-            raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {response.batch_id}")
-        answer = self._step.answer(response)
+            raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {batch_id}")
         if len(answer) != (size := self._step.answer_size(batch)):
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"{len(answer)} bytes for batch {batch.id}, not {size}")
         del self.owed[batch.id]

@@ -45,7 +45,7 @@ class Owner(Protocol):
     def opened(self, *streams: BatchStream) -> None:
         """These take batches from now on, and their backends are known."""
 
-    def answered(self, stream: BatchStream, batch: Batch, answer: bytes) -> None:
+    def answered(self, stream: BatchStream, batch: Batch, answer: memoryview) -> None:
         """A stream no longer owes that batch."""
 
     def retired(self, stream: BatchStream) -> None:
@@ -147,7 +147,7 @@ class Generation:
             elif not self._retired.is_set():
                 self._owner.opened(stream)
 
-        def on_answer(stream: BatchStream, batch: Batch, answer: bytes) -> None:
+        def on_answer(stream: BatchStream, batch: Batch, answer: memoryview) -> None:
             backoff.reset()
             self._owner.answered(stream, batch, answer)
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
-from dockercoins.hasher.v1 import hasher_service_pb2, hasher_service_pb2_grpc
-from dockercoins.rng.v1 import rng_service_pb2, rng_service_pb2_grpc
+from dockercoins.hasher.v1 import hasher_service_pb2
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
+from dockercoins.rng.v1 import rng_service_pb2
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 
 from chassis.limits import DIGEST_SIZE
+from chassis.metadata import CLIENT_ID
+from chassis.packed_field import PackedField
 from worker_svc.batch import Batch
 
 
@@ -19,39 +22,65 @@ class Step:
     name: str
     service: str
     """The full name, under which its servers register their health."""
-    method: Callable[[grpc.aio.Channel], Any]
-    """The streaming method on a channel."""
-    request: Callable[[Batch], Any]
-    answer: Callable[[Any], bytes]
-    """What a response carries."""
+    method: str
+    """The name of the streaming method."""
+    request: Callable[[Batch], bytes]
+    """The encoded request."""
+    answer: Callable[[bytes], tuple[int, memoryview]]
+    """The id of the batch that an encoded response is to, and what it carries. Raises DecodeError."""
     answer_size: Callable[[Batch], int]
     """Bytes that the right answer has."""
-    keep: Callable[[Batch, bytes], None]
+    keep: Callable[[Batch, bytes | memoryview], None]
     """Put the answer into the batch."""
 
+    @property
+    def path(self) -> str:
+        """What gRPC calls the method."""
+        return f"/{self.service}/{self.method}"
 
-def _random_request(batch: Batch) -> rng_service_pb2.StreamRandomBytesRequest:
-    return rng_service_pb2.StreamRandomBytesRequest(batch_id=batch.id, count=batch.count, size=batch.message_size)
+    def open(self, channel: grpc.aio.Channel, client_id: str) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
+        """A stream of encoded messages, which opens once there is a server for it."""
+        return channel.stream_stream(self.path)(metadata=((CLIENT_ID, client_id),), wait_for_ready=True)
 
 
-def _keep_random(batch: Batch, data: bytes) -> None:
+_RANDOM_BYTES = PackedField(StreamRandomBytesResponse, "data")
+_MESSAGES = PackedField(StreamHashesRequest, "data")
+_DIGESTS = PackedField(StreamHashesResponse, "digests")
+
+
+def _random_request(batch: Batch) -> bytes:
+    request = StreamRandomBytesRequest(batch_id=batch.id, count=batch.count, size=batch.message_size)
+    return request.SerializeToString()
+
+
+def _random_answer(encoded: bytes) -> tuple[int, memoryview]:
+    response, data, start = _RANDOM_BYTES.decode(encoded)
+    return response.batch_id, memoryview(data)[start:]
+
+
+def _keep_random(batch: Batch, data: bytes | memoryview) -> None:
     batch.data = data
 
 
-def _hash_request(batch: Batch) -> hasher_service_pb2.StreamHashesRequest:
-    return hasher_service_pb2.StreamHashesRequest(batch_id=batch.id, data=batch.data, message_size=batch.message_size)
+def _hash_request(batch: Batch) -> bytes:
+    return _MESSAGES.encode(StreamHashesRequest(batch_id=batch.id, message_size=batch.message_size), batch.data)
 
 
-def _keep_digests(batch: Batch, digests: bytes) -> None:
+def _hash_answer(encoded: bytes) -> tuple[int, memoryview]:
+    response, data, start = _DIGESTS.decode(encoded)
+    return response.batch_id, memoryview(data)[start:]
+
+
+def _keep_digests(batch: Batch, digests: bytes | memoryview) -> None:
     batch.digests = digests
 
 
 RANDOM = Step(
     name="rng",
     service=rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name,
-    method=lambda channel: rng_service_pb2_grpc.RngServiceStub(channel).StreamRandomBytes,
+    method="StreamRandomBytes",
     request=_random_request,
-    answer=lambda response: response.data,
+    answer=_random_answer,
     answer_size=lambda batch: batch.count * batch.message_size,
     keep=_keep_random,
 )
@@ -59,9 +88,9 @@ RANDOM = Step(
 HASH = Step(
     name="hasher",
     service=hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name,
-    method=lambda channel: hasher_service_pb2_grpc.HasherServiceStub(channel).StreamHashes,
+    method="StreamHashes",
     request=_hash_request,
-    answer=lambda response: response.digests,
+    answer=_hash_answer,
     answer_size=lambda batch: batch.count * DIGEST_SIZE,
     keep=_keep_digests,
 )

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import grpc
 
 from chassis import grpc_options, log
-from chassis.metadata import CLIENT_ID
 from chassis.sparing_log import SparingLog
 from worker_svc.backends import Backends
 from worker_svc.batch import Batch
@@ -44,7 +43,7 @@ class StreamPool:
         """A pool for at most `window` batches on at most `streams` streams, each of them open `generation` seconds."""
         self._step = step
         self._target = target
-        self._metadata = ((CLIENT_ID, client_id),)
+        self._client_id = client_id
         self._options = grpc_options.client(step.service)
         self._max_streams = streams
         self.on_answer: Callable[[Batch], None] = _unwanted
@@ -102,7 +101,7 @@ class StreamPool:
         self._dispatch()
         self._say_backends()
 
-    def answered(self, stream: BatchStream, batch: Batch, answer: bytes) -> None:
+    def answered(self, stream: BatchStream, batch: Batch, answer: memoryview) -> None:
         """Pass the batch on, unless another stream was faster, and ask for one that waits."""
         self._backends.settled(stream, 1)
         question = self._unanswered.pop(batch.id, None)
@@ -191,7 +190,7 @@ class StreamPool:
         return Generation(channel, self._open_stream, self, max_streams=self._max_streams, expected=len(self.backends))
 
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:
-        return BatchStream(self._step.method(channel)(metadata=self._metadata, wait_for_ready=True), self._step)
+        return BatchStream(self._step.open(channel, self._client_id), self._step)
 
     async def close(self, limit: float) -> None:
         """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""

@@ -60,7 +60,7 @@ class Tally:
                 return
             digest = batch.digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
             message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
-            self._wallet.append((digest.hex(), message))
+            self._wallet.append((digest.hex(), bytes(message)))
             self._wallet_bytes += len(message)
 
     def report(self, now: float, oldest: float | None, batch_size: int) -> Report | None:

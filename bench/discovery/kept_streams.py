@@ -7,7 +7,6 @@ from collections.abc import Callable
 import grpc
 
 from chassis.grpc_options import Options
-from chassis.metadata import CLIENT_ID
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.step import RANDOM
@@ -25,7 +24,7 @@ class KeptStreams:
     def __init__(self, target: str, options: Options, *, client_id: str, reopen_every: float | None) -> None:
         """Streams are reopened on the same channel every so many seconds, or only when they break."""
         self._channel = grpc.aio.insecure_channel(target, options=options)
-        self._metadata = ((CLIENT_ID, client_id),)
+        self._client_id = client_id
         self._reopen_every = reopen_every
         self.on_answer: Callable[[Batch], None]
         self.broken_streams = 0
@@ -54,8 +53,7 @@ class KeptStreams:
 
     async def _keep(self) -> None:
         while True:
-            call = RANDOM.method(self._channel)(metadata=self._metadata, wait_for_ready=True)
-            stream = BatchStream(call, RANDOM)
+            stream = BatchStream(RANDOM.open(self._channel, self._client_id), RANDOM)
             serving = asyncio.create_task(self._serve(stream))
             self._serving.add(serving)
             serving.add_done_callback(self._serving.discard)
@@ -81,7 +79,7 @@ class KeptStreams:
         self._open.append(stream)
         self._dispatch()
 
-    def _answered(self, _: BatchStream, batch: Batch, answer: bytes) -> None:
+    def _answered(self, _: BatchStream, batch: Batch, answer: memoryview) -> None:
         RANDOM.keep(batch, answer)
         self.on_answer(batch)
 

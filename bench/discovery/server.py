@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from dockercoins.rng.v1 import rng_service_pb2_grpc
 from dockercoins.rng.v1.rng_service_pb2 import (
     GetRandomBytesRequest,
     GetRandomBytesResponse,
     StreamRandomBytesRequest,
-    StreamRandomBytesResponse,
 )
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,8 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bench.witness import Witness
 from chassis import grpc_options
 from chassis.settings import number, text, whole
-from rng_svc.__main__ import SERVICE
-from rng_svc.service import RngService
+from rng_svc.service import SERVICE, RandomBatch, RngService
 from rng_svc.settings import RngSettings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -58,7 +55,7 @@ class WitnessedRng(RngService):
 
     async def StreamRandomBytes(  # noqa: N802 - named as in protos/
         self, request_iterator: AsyncIterator[StreamRandomBytesRequest], context: "grpc.aio.ServicerContext[Any, Any]"
-    ) -> AsyncIterator[StreamRandomBytesResponse]:
+    ) -> AsyncIterator[RandomBatch]:
         """As the real one."""
         queued = 0
 
@@ -102,7 +99,7 @@ async def serve(settings: ServerSettings) -> None:
     server = grpc.aio.server(options=settings.options)
     with Witness(Path(settings.witness), settings.instance) as witness:
         servicer = WitnessedRng(settings, witness, statuses)
-        rng_service_pb2_grpc.add_RngServiceServicer_to_server(servicer, server)
+        servicer.add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
         await statuses.set(SERVICE, SERVING)
         server.add_insecure_port(f"{settings.host}:{settings.port}")

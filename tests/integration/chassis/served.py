@@ -2,13 +2,10 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 import pytest
-from dockercoins.hasher.v1.hasher_service_pb2_grpc import add_HasherServiceServicer_to_server
-from dockercoins.rng.v1.rng_service_pb2_grpc import add_RngServiceServicer_to_server
 from google.rpc import error_details_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
@@ -48,7 +45,7 @@ async def rng(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to rng, at full pace unless told otherwise."""
     made = RngSettings(**{"port": 0, "pace": "full", "instance": "rng-1", **settings})
     servicer = RngService(made.instance, made.pacing())
-    async with served(made, RNG, partial(add_RngServiceServicer_to_server, servicer)) as channel:
+    async with served(made, RNG, servicer.add_to) as channel:
         yield channel
 
 
@@ -58,7 +55,7 @@ async def hasher(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
     with closing(DigestThread(fastest())) as thread:
         servicer = HasherService(made.instance, made.pacing(), thread)
-        async with served(made, HASHER, partial(add_HasherServiceServicer_to_server, servicer)) as channel:
+        async with served(made, HASHER, servicer.add_to) as channel:
             yield channel
 
 

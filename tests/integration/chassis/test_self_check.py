@@ -2,11 +2,9 @@
 
 import asyncio
 import hashlib
-from functools import partial
 
 import grpc
 import pytest
-from dockercoins.rng.v1.rng_service_pb2_grpc import add_RngServiceServicer_to_server
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from integration.chassis.served import RNG, served
 from integration.chassis.served import health as health_stub
@@ -36,7 +34,7 @@ async def test_a_server_whose_check_fails_is_alive_but_not_serving_until_it_pass
         return sound
 
     settings = RngSettings(port=0)
-    add = partial(add_RngServiceServicer_to_server, RngService("rng-1", settings.pacing()))
+    add = RngService("rng-1", settings.pacing()).add_to
     async with served(settings, RNG, add, check) as channel:
         await asyncio.sleep(0.05)
         assert await status(channel, RNG) == HealthCheckResponse.SERVING
@@ -57,7 +55,7 @@ async def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no random source")
 
     settings = RngSettings(port=0)
-    add = partial(add_RngServiceServicer_to_server, RngService("rng-1", settings.pacing()))
+    add = RngService("rng-1", settings.pacing()).add_to
     async with served(settings, RNG, add, check) as channel:
         await asyncio.sleep(0.05)
         assert await status(channel, RNG) == HealthCheckResponse.NOT_SERVING

@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from dockercoins.rng.v1.rng_service_pb2_grpc import add_RngServiceServicer_to_server
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_channelz.v1.channelz_pb2 import GetServersRequest
 from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
@@ -31,7 +29,7 @@ NOT_SERVING = HealthCheckResponse.NOT_SERVING
 async def rng_with(health: Health) -> AsyncIterator[int]:
     """The port of a server with this health."""
     settings = RngSettings(port=0, instance="rng-1")
-    add_servicer = partial(add_RngServiceServicer_to_server, RngService("rng-1", settings.pacing()))
+    add_servicer = RngService("rng-1", settings.pacing()).add_to
     async with grpc_server.serve(settings, health, RNG, add_servicer, check_source) as port:
         yield port
 

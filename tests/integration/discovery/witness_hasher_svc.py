@@ -4,20 +4,16 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
-from dockercoins.hasher.v1 import hasher_service_pb2_grpc
-from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
 
 from bench.witness import Witness
 from chassis import grpc_server, process, self_check
 from chassis.health import Health
-from hasher_svc.__main__ import SERVICE
 from hasher_svc.digests import DigestThread, check_digests
-from hasher_svc.service import HasherService
+from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
 
 
@@ -28,9 +24,9 @@ class WitnessedHasher(HasherService):
 
     async def StreamHashes(  # noqa: N802 - named as in protos/
         self,
-        request_iterator: AsyncIterator[StreamHashesRequest],
+        request_iterator: AsyncIterator[MessageBatch],
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> AsyncIterator[StreamHashesResponse]:
+    ) -> AsyncIterator[HashedBatch]:
         async for response in super().StreamHashes(request_iterator, context):
             self._witness.note(context, response.batch_id, len(response.digests))
             yield response
@@ -40,8 +36,7 @@ class WitnessedHasher(HasherService):
 async def hasher(settings: HasherSettings, health: Health) -> AsyncIterator[None]:
     with closing(DigestThread()) as thread, Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedHasher(settings, thread, witness)
-        add_servicer = partial(hasher_service_pb2_grpc.add_HasherServiceServicer_to_server, servicer)
-        async with grpc_server.serve(settings, health, SERVICE, add_servicer, check_digests):
+        async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, check_digests):
             yield
 
 

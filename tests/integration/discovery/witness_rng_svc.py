@@ -4,19 +4,16 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
-from dockercoins.rng.v1 import rng_service_pb2_grpc
-from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 
 from bench.witness import Witness
 from chassis import grpc_server, process, self_check
 from chassis.health import Health
-from rng_svc.__main__ import SERVICE
-from rng_svc.service import RngService, check_source
+from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 
 
@@ -29,7 +26,7 @@ class WitnessedRng(RngService):
         self,
         request_iterator: AsyncIterator[StreamRandomBytesRequest],
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> AsyncIterator[StreamRandomBytesResponse]:
+    ) -> AsyncIterator[RandomBatch]:
         async for response in super().StreamRandomBytes(request_iterator, context):
             self._witness.note(context, response.batch_id, len(response.data))
             yield response
@@ -39,8 +36,7 @@ class WitnessedRng(RngService):
 async def rng(settings: RngSettings, health: Health) -> AsyncIterator[None]:
     with Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedRng(settings, witness)
-        add_servicer = partial(rng_service_pb2_grpc.add_RngServiceServicer_to_server, servicer)
-        async with grpc_server.serve(settings, health, SERVICE, add_servicer, check_source):
+        async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, check_source):
             yield
 
 

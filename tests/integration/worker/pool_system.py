@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from dockercoins.rng.v1 import rng_service_pb2, rng_service_pb2_grpc
+from dockercoins.rng.v1 import rng_service_pb2
 
 from chassis import grpc_server
 from chassis.health import Health
 from chassis.settings import Pace
-from rng_svc.__main__ import SERVICE
-from rng_svc.service import RngService, check_source
+from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 from worker_svc import step
 from worker_svc.batch import Batch
@@ -21,7 +20,7 @@ from worker_svc.stream_pool import StreamPool
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[rng_service_pb2.StreamRandomBytesRequest]
-Responses = AsyncIterator[rng_service_pb2.StreamRandomBytesResponse]
+Responses = AsyncIterator[RandomBatch]
 
 
 class Backend(RngService):
@@ -62,11 +61,7 @@ async def backend(name: str, port: int, kind: type[Backend] = Backend, **setting
     health = Health()
     health.started()
     servicer = kind(values)
-
-    def add(server: grpc.aio.Server) -> None:
-        rng_service_pb2_grpc.add_RngServiceServicer_to_server(servicer, server)
-
-    async with grpc_server.serve(values, health, SERVICE, add, check_source):
+    async with grpc_server.serve(values, health, SERVICE, servicer.add_to, check_source):
         yield servicer
 
 
@@ -106,7 +101,7 @@ class Client:
     @property
     def data(self) -> dict[int, bytes]:
         """What the answered batches carry now."""
-        return {batch.id: batch.data for batch in self._done}
+        return {batch.id: bytes(batch.data) for batch in self._done}
 
     async def until(self, condition: Callable[[], bool], limit: float = 5.0) -> None:
         async with asyncio.timeout(limit):

@@ -4,10 +4,10 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import grpc
-from dockercoins.rng.v1 import rng_service_pb2
 from integration.worker.pool_system import Backend, Client, Context, Requests, Responses, backend
 from support.free_port import free_port
 
+from rng_svc.service import RandomBatch
 from rng_svc.settings import RngSettings
 from worker_svc.hedging import BUDGET, LEAST_LATE
 
@@ -46,7 +46,7 @@ class Wrong(Stalling):
 
     async def serve(self, requests: Requests, context: Context) -> Responses:
         async for response in super().serve(requests, context):
-            yield rng_service_pb2.StreamRandomBytesResponse(batch_id=response.batch_id, data=bytes(len(response.data)))
+            yield RandomBatch(response.batch_id, bytes(len(response.data)))
 
 
 async def test_the_answer_that_comes_second_changes_nothing() -> None:

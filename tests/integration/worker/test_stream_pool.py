@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc
 import pytest
-from dockercoins.rng.v1 import rng_service_pb2
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from integration.worker.pool_system import Backend, Client, Context, Requests, Responses, backend
 from support.free_port import free_port
 
 from chassis import grpc_options, grpc_server
+from rng_svc.service import SERVICE, RandomBatch
 from worker_svc.batch import Batch
+from worker_svc.step import RANDOM
 
 
 async def test_every_batch_is_answered_once_while_streams_come_and_go() -> None:
@@ -127,7 +130,7 @@ class Refusing(Backend):
     async def serve(self, requests: Requests, context: Context) -> Responses:
         if self.streams:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
-        yield rng_service_pb2.StreamRandomBytesResponse()
+        yield RandomBatch(0, b"")
 
 
 async def test_what_a_retry_cannot_mend_is_retried_seldom_and_said(capfd: pytest.CaptureFixture[str]) -> None:
@@ -143,25 +146,35 @@ async def test_what_a_retry_cannot_mend_is_retried_seldom_and_said(capfd: pytest
 class Lying(Backend):
     """Answers with what `lie` makes of the true response."""
 
-    lie: Callable[[rng_service_pb2.StreamRandomBytesResponse], None]
+    lie: Callable[[RandomBatch], RandomBatch]
 
     async def serve(self, requests: Requests, context: Context) -> Responses:
         async for response in super().serve(requests, context):
-            self.lie(response)
-            yield response
+            yield self.lie(response)
 
 
 class TooShort(Lying):
-    def lie(self, response: rng_service_pb2.StreamRandomBytesResponse) -> None:
-        response.data = response.data[1:]
+    def lie(self, response: RandomBatch) -> RandomBatch:
+        return response._replace(data=response.data[1:])
 
 
 class OfNoBatch(Lying):
-    def lie(self, response: rng_service_pb2.StreamRandomBytesResponse) -> None:
-        response.batch_id += 1_000_000
+    def lie(self, response: RandomBatch) -> RandomBatch:
+        return response._replace(batch_id=response.batch_id + 1_000_000)
 
 
-@pytest.mark.parametrize("kind", [TooShort, OfNoBatch])
+class Garbling(Backend):
+    """Answers with what is no message."""
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        handler: Any = grpc.stream_stream_rpc_method_handler(
+            self.StreamRandomBytes, StreamRandomBytesRequest.FromString, lambda _: b"\xff"
+        )
+        handlers = {RANDOM.method: handler}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+@pytest.mark.parametrize("kind", [TooShort, OfNoBatch, Garbling])
 async def test_a_wrong_answer_is_not_taken(kind: type[Backend]) -> None:
     ports = [free_port(), free_port()]
     async with (
@@ -178,7 +191,7 @@ class Frozen(Backend):
         await grpc_server.name_server(context, "frozen")
         async for _ in requests:
             await asyncio.sleep(3600)
-        yield rng_service_pb2.StreamRandomBytesResponse()
+        yield RandomBatch(0, b"")
 
 
 async def test_a_backend_that_does_not_answer_holds_no_more_than_a_part_of_the_window() -> None:
@@ -198,7 +211,7 @@ class Mute(Backend):
 
     async def serve(self, requests: Requests, context: Context) -> Responses:
         await asyncio.sleep(3600)
-        yield rng_service_pb2.StreamRandomBytesResponse()
+        yield RandomBatch(0, b"")
 
 
 async def test_backends_beside_a_frozen_one_are_all_found() -> None:

@@ -35,9 +35,9 @@ class Noted:
         self.threads: list[int] = []
         self.hashing = Hashing(self._digests, INLINE_COUNT, INLINE_BYTES)
 
-    def _digests(self, data: bytes, message_size: int) -> bytes:
+    def _digests(self, data: bytes, message_size: int, start: int = 0) -> bytes:
         self.threads.append(threading.get_ident())
-        return FALLBACK.digests(data, message_size)
+        return FALLBACK.digests(data, message_size, start)
 
 
 @pytest.fixture

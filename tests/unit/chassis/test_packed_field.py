@@ -1,0 +1,66 @@
+"""What is encoded by hand is what protobuf encodes, and the other way round."""
+
+import contextlib
+import time
+
+import pytest
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.packed_field import PackedField
+
+FIELD = PackedField(StreamHashesRequest, "data")
+
+messages = st.builds(StreamHashesRequest, batch_id=st.integers(0, 2**64 - 1), message_size=st.integers(0, 2**32 - 1))
+large = st.one_of(st.binary(max_size=300), st.integers(0, 2**16).map(bytes))
+
+
+def decoded(encoded: bytes) -> tuple[int, int, bytes]:
+    message, data, start = FIELD.decode(encoded)
+    return message.batch_id, message.message_size, data[start:]
+
+
+@given(messages, large)
+def test_protobuf_reads_what_is_encoded(message: StreamHashesRequest, data: bytes) -> None:
+    read = StreamHashesRequest.FromString(FIELD.encode(message, data))
+    assert (read.batch_id, read.message_size, read.data) == (message.batch_id, message.message_size, data)
+
+
+@given(messages, large)
+def test_what_is_encoded_is_decoded_in_place(message: StreamHashesRequest, data: bytes) -> None:
+    encoded = FIELD.encode(message, memoryview(data))
+    assert decoded(encoded) == (message.batch_id, message.message_size, data)
+    assert FIELD.decode(encoded)[1] is encoded
+
+
+@given(messages, large)
+def test_what_protobuf_encodes_is_decoded(message: StreamHashesRequest, data: bytes) -> None:
+    message.data = data
+    assert decoded(message.SerializeToString()) == (message.batch_id, message.message_size, data)
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_what_protobuf_takes_them_for(encoded: bytes) -> None:
+    try:
+        expected = StreamHashesRequest.FromString(encoded)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            FIELD.decode(encoded)
+    else:
+        assert decoded(encoded) == (expected.batch_id, expected.message_size, expected.data)
+
+
+@given(messages, st.lists(large, min_size=2, max_size=3))
+def test_of_a_field_that_comes_twice_the_last_one_counts(message: StreamHashesRequest, pieces: list[bytes]) -> None:
+    encoded = b"".join((message.SerializeToString(), *(FIELD.encode(StreamHashesRequest(), each) for each in pieces)))
+    assert decoded(encoded) == (message.batch_id, message.message_size, pieces[-1])
+
+
+@pytest.mark.parametrize("endless", [b"\x80", b"\x08\x01"], ids=["number", "fields"])
+def test_what_does_not_end_is_not_looked_through(endless: bytes) -> None:
+    began = time.process_time()
+    with contextlib.suppress(DecodeError):
+        FIELD.decode(endless * 1_000_000)
+    assert time.process_time() - began < 0.1
