@@ -15,6 +15,9 @@ _WIRE_TYPE = 0b111
 _VARINT = 0
 _LENGTH_DELIMITED = 2
 
+_LEAST_SIZE = 4_096
+"""Bytes of a message from which copies cost more than what is done here in Python."""
+
 _LONGEST_HEADER = 64
 """Bytes of small fields that are looked through here, one by one; longer ones are none of ours."""
 
@@ -32,31 +35,39 @@ class PackedField(Generic[M]):
         self._encoded_key = _encode_varint(self._key)
 
     def encode(self, message: M, data: bytes | memoryview) -> bytes:
-        """The message with the field, which the message itself must not have."""
+        """The message with the field, which is not to be set in the message itself."""
+        if len(data) < _LEAST_SIZE:
+            setattr(message, self._name, bytes(data))
+            return message.SerializeToString()
         return b"".join((message.SerializeToString(), self._encoded_key, _encode_varint(len(data)), data))
 
     def decode(self, encoded: bytes) -> tuple[M, bytes, int]:
-        """The message without the field; bytes, and where in them the field begins, which it ends with.
+        """The message, perhaps without the field; bytes, and where in them the field begins, which it ends with.
 
-        These are the encoded bytes themselves when the field is behind all others, as encode() has it; otherwise
-        protobuf does everything. Raises DecodeError when this is no such message.
+        These are the encoded bytes themselves when the field is large and behind all others, as encode() has it;
+        otherwise protobuf does everything. Raises DecodeError when this is no such message.
         """
+        if len(encoded) >= _LEAST_SIZE and (found := self._find(encoded)):
+            key_at, start = found
+            return self._type.FromString(encoded[:key_at]), encoded, start
+        message = self._type.FromString(encoded)
+        return message, getattr(message, self._name), 0
+
+    def _find(self, encoded: bytes) -> tuple[int, int] | None:
+        """Where the field's key is and where its bytes begin, if these are the last and only numbers come before."""
         start = 0
         try:
             while (key_at := start) < _LONGEST_HEADER:
                 key, start = _decode_varint(encoded, key_at)
                 if key == self._key:
                     length, start = _decode_varint(encoded, start)
-                    if start + length == len(encoded):
-                        return self._type.FromString(encoded[:key_at]), encoded, start
-                    break
+                    return (key_at, start) if start + length == len(encoded) else None
                 if key & _WIRE_TYPE != _VARINT:
-                    break
+                    return None
                 _, start = _decode_varint(encoded, start)
         except IndexError:
-            pass  # protobuf says it better
-        message = self._type.FromString(encoded)
-        return message, getattr(message, self._name), 0
+            pass  # protobuf says what is wrong
+        return None
 
 
 def _encode_varint(value: int) -> bytes:
