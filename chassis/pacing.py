@@ -66,8 +66,10 @@ class Pacing:
 
 
 class Turn:
-    """A turn at the service. A class, since a generator with contextlib around it took 0.03 ms of each round trip of a
-    single hash (measured)."""
+    """A turn at the service.
+
+    A class, since a generator with contextlib around it took 0.03 ms of each round trip of a single hash (measured).
+    """
 
     __slots__ = ("_begin", "_pacing")
 
