@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 
 import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
@@ -15,6 +16,14 @@ FIELD = PackedField(StreamHashesRequest, "data")
 
 messages = st.builds(StreamHashesRequest, batch_id=st.integers(0, 2**64 - 1), message_size=st.integers(0, 2**32 - 1))
 large = st.one_of(st.binary(max_size=300), st.integers(4_096, 2**16).map(bytes))
+
+
+@pytest.fixture(autouse=True, scope="module", params=[0, 4_096])
+def least_size(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a message counts as large: small ones too, so that any bytes reach what is done by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chassis.packed_field._LEAST_SIZE", request.param)
+        yield
 
 
 def decoded(encoded: bytes) -> tuple[int, int, bytes]:
