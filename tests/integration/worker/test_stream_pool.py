@@ -13,6 +13,7 @@ from support.free_port import free_port
 
 from chassis import grpc_options, grpc_server
 from rng_svc.service import SERVICE, RandomBatch
+from worker_svc import rotation
 from worker_svc.batch import Batch
 from worker_svc.step import RANDOM
 
@@ -124,6 +125,30 @@ async def test_what_a_broken_stream_owes_is_asked_again(capfd: pytest.CaptureFix
         await client.until(lambda: breaking.streams > 2 and len(client.answers) > 100)
         await client.answered_once()
     assert "stream broken" in capfd.readouterr().out
+
+
+class Forgetful(Backend):
+    """Answers nothing on the first of its streams, and keeps it open."""
+
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        forgets = self.streams == 1
+        async for response in super().serve(requests, context):
+            if forgets:
+                await asyncio.Event().wait()
+            yield response
+
+
+async def test_a_stream_that_never_answers_what_it_owes_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is nobody else to ask, the same backend is asked again."""
+    monkeypatch.setattr(rotation, "DRAIN_LIMIT", 0.3)
+    port = free_port()
+    async with backend("forgetful", port, Forgetful) as forgetful, Client([port]).running() as client:
+        await client.until(lambda: len(forgetful.batches) > len(set(forgetful.batches)))
+        await client.answered_once()
+        assert client.pool.asked_again > 0
+    assert "streams given up, no answer" in capfd.readouterr().out
 
 
 class Refusing(Backend):
