@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from support.compose_project import ComposeProject, Start, docker
 
-WINDOW = 15.0
+WINDOW = 10.0
 SETTLING = 5.0
 """Seconds after which a number of workers is at its speed."""
 
