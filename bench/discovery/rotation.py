@@ -36,8 +36,11 @@ REPLICAS = (1, 3)
 SLICES = 4
 SLICE_SECONDS = 4.0
 WARM_UP = 2.0
+LOOK_SECONDS = 4.0
+"""For which connections are looked at, after what is measured: looking takes time and warm caches from the workers."""
+
 LOOK_EVERY = 0.1
-"""Seconds between looks at the connections."""
+"""Seconds."""
 
 MOST_MILLISECONDS = 3.0
 """CPU a renewal, where each service has one replica, as it has by default."""
@@ -130,13 +133,15 @@ def measure(folder: Path) -> list[Cost]:
             each.begin()
         for number in range(SLICES):
             progress.show(f"cost of a renewal: {number + 1} of {SLICES}")
-            end = time.monotonic() + SLICE_SECONDS
-            while time.monotonic() < end:
-                for each in observed:
-                    each.look()
-                time.sleep(LOOK_EVERY)
+            time.sleep(SLICE_SECONDS)
             for each in observed:
                 each.end_slice()
+        progress.show("cost of a renewal: connections")
+        end = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < end:
+            for each in observed:
+                each.look()
+            time.sleep(LOOK_EVERY)
     progress.show("")
     return [each.cost for each in observed]
 
