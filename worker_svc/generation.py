@@ -16,6 +16,10 @@ from worker_svc.batch_stream import BatchStream, StreamBroken
 READY_LIMIT = 1.0
 """Seconds in which a new channel must have a backend; otherwise the generation before it goes on."""
 
+FIRST_ATTEMPT_LIMIT = 10.0
+"""Seconds in which it must have one where its first attempt takes that long: a name server may be slow, and a channel
+that were closed before the answer would never get one."""
+
 SETTLING_TIME = 0.2
 """Seconds from the first backend's being ready to the others': streams opened at once all land on the first."""
 
@@ -92,13 +96,23 @@ class Generation:
 
         Raises TimeoutError when no backend is ready in time, or none of them opens a stream.
         """
-        async with asyncio.timeout(READY_LIMIT):
-            await self._channel.channel_ready()
+        await self._ready()
         await asyncio.sleep(SETTLING_TIME)
         await self._grow()
         # All at once: the first one alone would be given everything that waits.
         streams, self._standing_by = self._standing_by or [], None
         self._owner.opened(*streams)
+
+    async def _ready(self) -> None:
+        try:
+            async with asyncio.timeout(READY_LIMIT):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            async with asyncio.timeout(FIRST_ATTEMPT_LIMIT - READY_LIMIT):
+                while (state := self._channel.get_state()) is grpc.ChannelConnectivity.CONNECTING:
+                    await self._channel.wait_for_state_change(state)
+            if state is not grpc.ChannelConnectivity.READY:
+                raise
 
     async def _grow(self) -> None:
         """Open streams until each backend that named itself has two, or there are as many as allowed.

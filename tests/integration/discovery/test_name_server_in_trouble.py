@@ -4,6 +4,7 @@ from integration.discovery.mine import MakeMine, Mine
 from integration.discovery.side_by_side import side_by_side
 
 from bench.dns_server import Mood
+from worker_svc.generation import READY_LIMIT
 
 SECONDS = 20.0
 
@@ -26,6 +27,16 @@ def test_a_name_server_in_trouble_costs_no_speed(make_mine: MakeMine) -> None:
         assert mine.hashed.speed(began, began + SECONDS) >= 0.95 * expected, mood
         assert mine.dns.queries > queries[mood], mood
     side_by_side(Mine.finish, right, *troubled.values())
+
+
+def test_a_name_server_that_takes_longer_than_a_new_channel_may_is_waited_for(make_mine: MakeMine) -> None:
+    mine = make_mine(rng=DELAY)
+    mine.dns.mood = Mood.SLOW
+    mine.dns.delay = READY_LIMIT + 0.5
+    mine.limit.start(1)
+    mine.start_worker()
+    mine.until_full_speed(limit=10)
+    mine.finish()
 
 
 def _start(mine: Mine) -> None:
