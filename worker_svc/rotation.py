@@ -67,6 +67,8 @@ class Rotation:
         while True:
             began = loop.time()
             await self._rotate()
+            for each in (self._given_up, self._absences):
+                each.flush()
             if self._current is not None and (found := self._current.backends):
                 present = loop.time()
                 self._hurried = self._expectation.unmet_by(found, present)
@@ -89,6 +91,7 @@ class Rotation:
         except TimeoutError:
             self._retire(generation)
         else:
+            self.hopeless = False
             previous, self._current = self._current, generation
             if previous is not None:
                 self._retire(
