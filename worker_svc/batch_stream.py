@@ -110,5 +110,5 @@ class BatchStream:
                     return
                 self._to_send.clear()
                 await self._to_send.wait()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             pass  # the call has ended, and whoever reads it is told how
