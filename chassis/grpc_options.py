@@ -38,7 +38,7 @@ def client(service: str) -> Options:
         # grpc.keepalive_timeout_ms instead of the second it took 60 s.
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
         ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
-        # The default of 30 s is how long a new replica would stay unseen.
+        # How soon a channel whose connections drop may ask DNS once more; the default is 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # A server that comes back is found within 0.6 s, for gRPC varies the pause by a fifth; the defaults are 1 s,
         # 20 s and 120 s. With at most 2 s the first batch took up to 2.18 s, with 1 s up to 0.97 s; but with 1 s a

@@ -29,5 +29,5 @@ class CountedPool(StreamPool):
         """Count, and do as the worker does."""
         if broken is not None:
             self.broken_streams += 1
-            self.failed_messages.update(stream.owed)
+            self.failed_messages.update(stream.owed.keys() & self._unanswered.keys())
         super().ended(stream, broken)

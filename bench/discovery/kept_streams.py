@@ -88,7 +88,7 @@ class KeptStreams:
             self._open.remove(stream)
 
     async def close(self, limit: float) -> None:
-        """Cancel what has not ended after so many seconds. Ends run() first."""
+        """Cancel what has not ended after so many seconds. End run() first."""
         for stream in self._open:
             stream.half_close()
         self._open.clear()
