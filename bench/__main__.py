@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import calls, classic, echo, hashers, memory, parts, sweep
+from bench import calls, classic, echo, hashers, memory, parts, sweep, tuning
 from bench.parts import Part, Report
 from chassis.limits import MAX_BATCH_COUNT
 from worker_svc.load_test.argument_types import seconds, setting, whole
@@ -33,6 +33,11 @@ def _hashers(arguments: argparse.Namespace, folder: Path) -> Report:
     return list(hashers.lines(runs)), hashers.bounds(runs)
 
 
+def _tuning(arguments: argparse.Namespace, folder: Path) -> Report:
+    found = tuning.measure(arguments.tuning_repeats, arguments.tuning_seconds, folder)
+    return list(tuning.lines(found)), tuning.bounds(found)
+
+
 def _memory(arguments: argparse.Namespace, folder: Path) -> Report:
     most = memory.measure(arguments.memory_seconds, folder)
     return list(memory.lines(most)), memory.bounds(most)
@@ -47,6 +52,7 @@ PARTS: Mapping[str, Part] = {
     "echo": _echo,
     "calls": _calls,
     "hashers": _hashers,
+    "tuning": _tuning,
     "memory": _memory,
     "classic": _classic,
 }
@@ -60,6 +66,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=whole(1, 1_000), default=3, help="runs of all that is compared")
     parser.add_argument("--seconds", type=seconds(1, 3_600), default=1.5, help="what a run is measured for")
+    parser.add_argument("--tuning-repeats", type=whole(1, 1_000), default=1, help="tuning: workers that look")
+    parser.add_argument("--tuning-seconds", type=seconds(15, 3_600), default=40.0, help="tuning: how long each")
     parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
     parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
     return parser.parse_args()

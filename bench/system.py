@@ -36,14 +36,18 @@ class Servers:
         """What a process says."""
         return self.folder / f"{name}.log"
 
-    @contextlib.contextmanager
-    def worker(self, settings: Mapping[str, str], name: str = "worker") -> Iterator[psutil.Process]:
-        """A worker that has reported for the first time. Raises BenchError when it does not."""
-        targets = {
+    @property
+    def targets(self) -> dict[str, str]:
+        """Where the services are found, as settings."""
+        return {
             f"{service.upper()}_TARGET": "ipv4:" + ",".join(f"{host}:{port}" for host in self.hosts)
             for service, port in self.ports.items()
         }
-        environment = {**self.settings, **targets, "REDIS_URL": self.redis_url, "INSTANCE": name, **settings}
+
+    @contextlib.contextmanager
+    def worker(self, settings: Mapping[str, str], name: str = "worker") -> Iterator[psutil.Process]:
+        """A worker that has reported for the first time. Raises BenchError when it does not."""
+        environment = {**self.settings, **self.targets, "REDIS_URL": self.redis_url, "INSTANCE": name, **settings}
         last = self.last_report()
         with process([sys.executable, "-m", "worker_svc"], environment, self.log(name)) as started:
             self.next_report(last)
