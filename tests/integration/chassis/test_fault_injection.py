@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 import grpc
 import pytest
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from integration.chassis.served import RNG, rng
+from integration.chassis.served import HASHER, RNG, hasher, raw_stream, rng, until_failure
 from integration.chassis.served import health as health_stub
 from structlog.testing import capture_logs
 
@@ -60,13 +62,40 @@ async def test_every_request_waits() -> None:
         assert 0.19 < time.monotonic() - began < 0.45
 
 
-async def test_a_fault_breaks_a_stream() -> None:
-    async with rng(pace=Pace.FULL, fault_error_rate=1) as channel:
-        stream = RngServiceStub(channel).StreamRandomBytes()
-        await stream.write(StreamRandomBytesRequest(batch_id=1, count=1, size=8))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stream.read()
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+each_service = pytest.mark.parametrize(
+    ("served", "method", "batch"),
+    [
+        (rng, f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(batch_id=1, count=1, size=8)),
+        (hasher, f"/{HASHER}/StreamHashes", StreamHashesRequest(batch_id=1, data=bytes(8), message_size=8)),
+    ],
+    ids=["rng", "hasher"],
+)
+
+
+@each_service
+async def test_a_batch_that_fails_breaks_its_stream(served: Any, method: str, batch: Any) -> None:
+    async with served(pace=Pace.FULL, fault_error_rate=1) as channel:
+        answered, error = await until_failure(raw_stream(channel, method, batch.SerializeToString()))
+        assert not answered
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@each_service
+async def test_a_batch_that_hangs_is_not_answered_and_its_stream_stays_open(
+    served: Any, method: str, batch: Any
+) -> None:
+    async with served(pace=Pace.FULL, fault_hang_rate=1) as channel:
+        reading = asyncio.create_task(until_failure(raw_stream(channel, method, batch.SerializeToString())))
+        assert await asyncio.wait((reading,), timeout=0.5) == (set(), {reading})
+
+
+@each_service
+async def test_each_batch_of_a_stream_waits(served: Any, method: str, batch: Any) -> None:
+    async with served(pace=Pace.FULL, fault_slow=0.2) as channel:
+        began = time.monotonic()
+        answers = [each async for each in raw_stream(channel, method, *[batch.SerializeToString()] * 2)]
+        assert len(answers) == 2
+        assert 0.39 < time.monotonic() - began < 0.7
 
 
 async def test_health_stays_true_when_every_request_fails() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from worker_svc.stream_pool import StreamPool
 Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[rng_service_pb2.StreamRandomBytesRequest]
 Responses = AsyncIterator[RandomBatch]
+Check = Callable[[], Awaitable[bool]]
 
 
 class Backend(RngService):
@@ -56,12 +57,14 @@ class Backend(RngService):
 
 
 @asynccontextmanager
-async def backend(name: str, port: int, kind: type[Backend] = Backend, **settings: Any) -> AsyncIterator[Backend]:
+async def backend(
+    name: str, port: int, kind: type[Backend] = Backend, check: Check = check_source, **settings: Any
+) -> AsyncIterator[Backend]:
     values = RngSettings(pace=Pace.FULL, instance=name, port=port, **settings)
     health = Health()
     health.started()
     servicer = kind(values)
-    async with grpc_server.serve(values, health, SERVICE, servicer.add_to, check_source):
+    async with grpc_server.serve(values, health, SERVICE, servicer.add_to, check):
         yield servicer
 
 

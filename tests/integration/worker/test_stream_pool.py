@@ -11,7 +11,7 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from integration.worker.pool_system import Backend, Client, Context, Requests, Responses, backend
 from support.free_port import free_port
 
-from chassis import grpc_options, grpc_server
+from chassis import grpc_options, grpc_server, self_check
 from rng_svc.service import SERVICE, RandomBatch
 from worker_svc import rotation
 from worker_svc.batch import Batch
@@ -91,6 +91,33 @@ async def test_a_server_that_stops_politely_breaks_no_stream(capfd: pytest.Captu
         async with backend("goes", ports[1], delay=0.01) as goes:
             await client.until(lambda: goes.open_streams == 2)
         assert client.pool.backends == ["stays"]
+        await client.answered_once()
+    assert "stream broken" not in capfd.readouterr().out
+
+
+async def test_a_server_whose_own_check_fails_gets_no_new_streams_until_it_passes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(self_check, "INTERVAL", 0.05)
+    passes = True
+
+    async def check() -> bool:
+        return passes
+
+    ports = [free_port(), free_port()]
+    async with (
+        backend("sound", ports[0], delay=0.01),
+        backend("unsound", ports[1], check=check, delay=0.01) as unsound,
+        Client(ports).running() as client,
+    ):
+        await client.until(lambda: client.pool.backends == ["sound", "unsound"])
+        passes = False
+        await client.until(lambda: unsound.open_streams == 0 and client.pool.backends == ["sound"])
+        opened = unsound.streams
+        await asyncio.sleep(1)
+        assert unsound.streams == opened
+        passes = True
+        await client.until(lambda: client.pool.backends == ["sound", "unsound"])
         await client.answered_once()
     assert "stream broken" not in capfd.readouterr().out
 
