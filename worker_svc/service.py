@@ -114,7 +114,8 @@ class Worker:
     def _report(self) -> None:
         self._tally.wallet_open = self._ledger.wallet_open
         batch_size = (self._tuner.best if self._tuner else self._point).batch_size
-        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest, batch_size)
+        seen = {name: pool.take_view() for name, pool in self._pools.items()}
+        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest, batch_size, seen)
         if report is not None:
             self._log.info(f"{report.hashes} units of work done", coins=report.coins)
             self._ledger.add(report)

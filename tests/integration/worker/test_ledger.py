@@ -19,7 +19,8 @@ NOW_US = 1_700_000_005 * SECOND_US
 
 
 def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = NOW_US, **changes: Any) -> Report:
-    values = {"batch_size": 1, "wallet": (), "end_us": begin_us + SECOND_US, **changes}
+    view = {"seconds": 1.0, "backends": {"rng": (), "hasher": ()}, "latest": ()}
+    values = {"batch_size": 1, "wallet": (), "end_us": begin_us + SECOND_US, **view, **changes}
     return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, **values)
 
 
