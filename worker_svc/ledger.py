@@ -141,6 +141,10 @@ class Ledger:
             return
         await sleep_unless(self._hurry, seconds)
 
+    async def settled(self) -> None:
+        """Wait until all reports are acknowledged, for as long as Redis is away."""
+        await self._settled.wait()
+
     async def settle(self, limit: float) -> bool:
         """Wait until all reports are acknowledged, for `limit` seconds at most; whether they are."""
         self._hurry.set()
