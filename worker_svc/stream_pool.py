@@ -175,7 +175,7 @@ class StreamPool:
             if self._loop.time() - due < LATE_CHECK:
                 self._hedge_late()
                 self._late_backends = self._backends.late(self._loop.time() - self._hedging.late_after)
-                self._say_backends()
+            self._say_backends()
             for each in (self._breaks, self._refusals, self._late):
                 each.flush()
 
