@@ -10,6 +10,8 @@ class Backend:
     name: str
     streams: list[BatchStream] = field(default_factory=list)
     """Those that take new batches, the one asked last at the end."""
+    ending: list[BatchStream] = field(default_factory=list)
+    """Those that only answer what they owe."""
     owed: int = 0
     """Batches it has not answered, on streams that are ending too."""
     turn: int = 0
@@ -42,7 +44,24 @@ class Backends:
         backend = self._backends.get(stream.backend or "")
         if backend and stream in backend.streams:
             backend.streams.remove(stream)
+            backend.ending.append(stream)
             self._open_streams -= 1
+
+    def remove(self, stream: BatchStream) -> None:
+        """Forget a stream that has ended, and what it owes."""
+        self.withdraw(stream)
+        backend = self._backends.get(stream.backend or "")
+        if backend and stream in backend.ending:
+            backend.ending.remove(stream)
+        self.settled(stream, len(stream.owed))
+
+    def late(self, asked_before: float) -> list[str]:
+        """Those that owe what they were asked for before that moment."""
+        return [
+            backend.name
+            for backend in self._backends.values()
+            if any(stream.oldest < asked_before for stream in (*backend.streams, *backend.ending))
+        ]
 
     def next_stream(self, worst_choice: str | None) -> BatchStream | None:
         """A stream with room of the backend that owes least, in turn where several do; the worst choice comes last."""

@@ -27,17 +27,22 @@ class BatchStream:
     def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", step: Step) -> None:
         self._call = call
         self._step = step
-        self.owed: dict[int, Batch] = {}
-        """Asked for and not answered, by id."""
+        self.owed: dict[int, tuple[Batch, float]] = {}
+        """Asked for and not answered, by id, with the moment at which that was, the oldest first."""
         self.backend: str | None = None
         """Who serves it, once that is known."""
         self._unsent: deque[Batch] = deque()
         self._to_send = asyncio.Event()
         self._closing = False
 
-    def ask(self, batch: Batch) -> None:
+    @property
+    def oldest(self) -> float:
+        """When the oldest that it owes was asked for; in infinity if it owes nothing."""
+        return next((asked_at for _, asked_at in self.owed.values()), float("inf"))
+
+    def ask(self, batch: Batch, now: float) -> None:
         """Send the request for a batch as soon as the stream takes it."""
-        self.owed[batch.id] = batch
+        self.owed[batch.id] = batch, now
         self._unsent.append(batch)
         self._to_send.set()
 
@@ -92,9 +97,10 @@ class BatchStream:
             batch_id, answer = self._step.answer(response)
         except DecodeError:
             raise StreamBroken(grpc.StatusCode.INTERNAL, "an answer that can't be decoded") from None
-        batch = self.owed.get(batch_id)
-        if batch is None:
+        owed = self.owed.get(batch_id)
+        if owed is None:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {batch_id}")
+        batch, _ = owed
         if len(answer) != (size := self._step.answer_size(batch)):
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"{len(answer)} bytes for batch {batch.id}, not {size}")
         del self.owed[batch.id]

@@ -26,13 +26,26 @@ class CoinFinder:
         candidates = self._candidates(digests)
         position = candidates.find(_MARK)
         while position >= 0:
-            if self._bits <= 8 or self._is_coin(digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]):
+            if self._confirmed(digests, position):
                 yield position
             position = candidates.find(_MARK, position + 1)
+
+    def last_positions(self, digests: bytes | memoryview, limit: int) -> list[int]:
+        """Which are the last `limit` coins of the packed digests, in order."""
+        candidates = self._candidates(digests)
+        last: list[int] = []
+        position = len(candidates)
+        while len(last) < limit and (position := candidates.rfind(_MARK, 0, position)) >= 0:
+            if self._confirmed(digests, position):
+                last.append(position)
+        return last[::-1]
 
     def _candidates(self, digests: bytes | memoryview) -> bytes:
         # The first byte decides up to 8 bits, and leaves one digest in 256 to look at beyond that.
         return bytes(digests[::DIGEST_SIZE]).translate(self._marks)
 
-    def _is_coin(self, digest: bytes | memoryview) -> bool:
+    def _confirmed(self, digests: bytes | memoryview, position: int) -> bool:
+        if self._bits <= 8:
+            return True
+        digest = digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
         return int.from_bytes(digest) >> (8 * DIGEST_SIZE - self._bits) == 0

@@ -1,9 +1,19 @@
 -- Takes one report, atomically and once. Answers with the sequence number that Redis holds for this worker, and with the
 -- number of coins in the wallet.
 --
--- KEYS: hashes, coins, wallet, reports, totals, worker:<id>
+-- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>
 -- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
---       batch_size, pace, wallet limit, then digest and message of each coin for the wallet
+--       batch_size, pace, wallet limit, backends, latest coins, then digest and message of each coin for the wallet
+--
+-- worker:<id> is a hash that outlives the worker by a day:
+--   sequence   the number of the last report taken
+--   backends   what the worker saw between that report and the one before, in JSON, for whoever draws the system:
+--              {"seconds": S, "rng": [B...], "hasher": [B...]}, at most 64 backends a service, those that serve first;
+--              B is {"name", "state": "serving" | "late" | "gone", "batches", "latency"}, and latency counts batches by
+--              bucket: in bucket "i" they took over 2^((i-1)/4) us and at most 2^(i/4) us
+--   coins      the latest coins found in that time, in JSON, the oldest first, at most 8:
+--              {"bits": leading zero bits of a coin, "latest": [[hex digest, Unix seconds]...]}
+-- totals:<id> has the worker's part of totals, and an hour after its last batch it is gone.
 
 local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
@@ -13,7 +23,8 @@ local WORKER_SECONDS = 86400
 -- What fails on a key of another type comes before the first write: Redis does not undo a script's writes.
 local held = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0)
 local coins_kept = redis.call('HLEN', KEYS[3])
-local buckets = redis.call('HLEN', KEYS[5])
+redis.call('HLEN', KEYS[5])
+redis.call('HLEN', KEYS[7])
 redis.call('XLEN', KEYS[4])
 redis.call('INCRBY', KEYS[2], 0)
 
@@ -28,13 +39,13 @@ end
 
 redis.call('INCRBY', KEYS[1], ARGV[5])
 redis.call('INCRBY', KEYS[2], ARGV[6])
-redis.call('HSET', KEYS[6], 'sequence', ARGV[3])
+redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[12], 'coins', ARGV[13])
 redis.call('EXPIRE', KEYS[6], WORKER_SECONDS)
 
 local room = tonumber(ARGV[11]) - coins_kept
-local last = math.min(#ARGV, 11 + 2 * room)
-if last > 12 then
-  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 12, last))
+local last = math.min(#ARGV, 13 + 2 * room)
+if last > 14 then
+  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 14, last))
 end
 
 local now = tonumber(redis.call('TIME')[1])
@@ -42,7 +53,7 @@ redis.call('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
   'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
   'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10])
 
--- Spread the hashes evenly over the interval's ten-second buckets.
+-- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one.
 local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]), tonumber(ARGV[8])
 if hashes > 0 then
   local width = BUCKET_SECONDS * 1000000
@@ -55,18 +66,23 @@ if hashes > 0 then
       share = (math.min(end_us, (bucket + 1) * width) - math.max(begin_us, bucket * width)) / span
     end
     if share > 0 then
-      redis.call('HINCRBYFLOAT', KEYS[5], string.format('%d', bucket * BUCKET_SECONDS),
-        string.format('%.17g', hashes * share))
-    end
-  end
-  if buckets > TOTALS_SECONDS / BUCKET_SECONDS then
-    for _, bucket in ipairs(redis.call('HKEYS', KEYS[5])) do
-      local start = tonumber(bucket)
-      if not start or math.abs(now - start) > TOTALS_SECONDS then
-        redis.call('HDEL', KEYS[5], bucket)
+      for _, totals in ipairs({KEYS[5], KEYS[7]}) do
+        redis.call('HINCRBYFLOAT', totals, string.format('%d', bucket * BUCKET_SECONDS),
+          string.format('%.17g', hashes * share))
       end
     end
   end
+  for _, totals in ipairs({KEYS[5], KEYS[7]}) do
+    if redis.call('HLEN', totals) > TOTALS_SECONDS / BUCKET_SECONDS + 1 then
+      for _, bucket in ipairs(redis.call('HKEYS', totals)) do
+        local start = tonumber(bucket)
+        if not start or math.abs(now - start) > TOTALS_SECONDS then
+          redis.call('HDEL', totals, bucket)
+        end
+      end
+    end
+  end
+  redis.call('EXPIRE', KEYS[7], TOTALS_SECONDS)
 end
 
 return {sequence, coins_kept}

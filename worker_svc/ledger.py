@@ -1,8 +1,10 @@
 """Reports to Redis: each is counted once, whatever happens to the connection or to Redis."""
 
 import asyncio
+import json
 import time
 from collections import deque
+from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -118,10 +120,14 @@ class Ledger:
         oldest = self._reports[0][0].sequence
         coins = [part for coin in report.wallet for part in coin]
         held, self._coins_kept = await self._script(
-            keys=["hashes", "coins", "wallet", "reports", "totals", f"worker:{self._worker_id}"],
+            keys=[
+                *("hashes", "coins", "wallet", "reports", "totals"),
+                *(f"worker:{self._worker_id}", f"totals:{self._worker_id}"),
+            ],
             args=[
                 *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
                 *(report.begin_us, report.end_us, report.batch_size, settings.pace.value, settings.wallet_limit),
+                *(_backends_field(report), _coins_field(report, settings.difficulty_bits)),
                 *coins,
             ],
         )
@@ -134,6 +140,10 @@ class Ledger:
             await asyncio.sleep(HURRIED_PAUSE)
             return
         await sleep_unless(self._hurry, seconds)
+
+    async def settled(self) -> None:
+        """Wait until all reports are acknowledged, for as long as Redis is away."""
+        await self._settled.wait()
 
     async def settle(self, limit: float) -> bool:
         """Wait until all reports are acknowledged, for `limit` seconds at most; whether they are."""
@@ -150,3 +160,13 @@ class Ledger:
     async def close(self) -> None:
         """Close the connection."""
         await self._redis.aclose()
+
+
+def _backends_field(report: Report) -> str:
+    services = {name: [asdict(each) for each in seen] for name, seen in report.backends.items()}
+    return json.dumps({"seconds": round(report.seconds, 6), **services}, separators=(",", ":"))
+
+
+def _coins_field(report: Report, bits: int) -> str:
+    latest = [(digest, round(found, 6)) for digest, found in report.latest]
+    return json.dumps({"bits": bits, "latest": latest}, separators=(",", ":"))

@@ -1,4 +1,7 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from worker_svc.backend_view import Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +20,9 @@ class Report:
     """Wall-clock microseconds: the end of the report before, or when work began."""
     end_us: int
     """When the last batch in it was counted; equal to begin_us when the report claims no time."""
+    seconds: float
+    """Since the report before was made, or since work began."""
+    backends: Mapping[str, Sequence[Sighting]]
+    """By service: what was seen of them in these seconds."""
+    latest: tuple[tuple[str, float], ...]
+    """The latest coins, also those that are too many for the wallet: hex digest and Unix seconds, the oldest first."""

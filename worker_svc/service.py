@@ -19,6 +19,9 @@ from worker_svc.stream_pool import StreamPool
 from worker_svc.tally import Tally
 from worker_svc.tuner import Tuner
 
+CHANGE_PAUSE = 0.25
+"""Seconds from one report about a change of backends to the next: some come and go all the time."""
+
 DRAIN_LIMIT = 1.6
 """Seconds for batches in flight. Ten classic workers on one serial rng wait one second each."""
 
@@ -67,6 +70,9 @@ class Worker:
             search = compass_search(self._point, settings.allows, settings.target_latency)
             self._tuner = Tuner(search, self._resize)
         self._connected = asyncio.Event()
+        self._changed = asyncio.Event()
+        """There is something about the backends that no report says."""
+        self._stopping = False
 
     def _done(self, batch: Batch, now: float) -> None:
         self._tally.count(batch, now)
@@ -83,6 +89,7 @@ class Worker:
             self._health.set(name, met=bool(pool.backends))
         if all(pool.backends for pool in self._pools.values()):
             self._connected.set()
+        self._changed.set()
 
     async def run(self) -> None:
         """Mine and report until cancelled or, which is a defect, until one of the parts fails."""
@@ -90,6 +97,7 @@ class Worker:
             for pool in self._pools.values():
                 tasks.create_task(pool.run())
             tasks.create_task(self._mine())
+            tasks.create_task(self._report_changes())
             if self._tuner is not None:
                 tasks.create_task(self._tuner.run())
 
@@ -111,16 +119,34 @@ class Worker:
             if not self._ledger.full:
                 self._report()
 
+    async def _report_changes(self) -> None:
+        """Make a report at once when a backend comes, goes or is late.
+
+        Only while Redis has taken all others: the room for reports in a time without it is for those about work.
+        """
+        await self._connected.wait()
+        while True:
+            await self._changed.wait()
+            await self._ledger.settled()
+            if self._stopping:
+                return
+            if self._changed.is_set():
+                self._report()
+            await asyncio.sleep(CHANGE_PAUSE)
+
     def _report(self) -> None:
+        self._changed.clear()
         self._tally.wallet_open = self._ledger.wallet_open
         batch_size = (self._tuner.best if self._tuner else self._point).batch_size
-        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest, batch_size)
+        seen = {name: pool.take_view() for name, pool in self._pools.items()}
+        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest, batch_size, seen)
         if report is not None:
             self._log.info(f"{report.hashes} units of work done", coins=report.coins)
             self._ledger.add(report)
 
     async def drain(self) -> None:
         """Count what is in flight; what is not answered in time is dropped, uncounted."""
+        self._stopping = True
         try:
             async with asyncio.timeout(DRAIN_LIMIT):
                 await self._pipeline.drain()

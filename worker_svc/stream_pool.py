@@ -12,6 +12,7 @@ import grpc
 
 from chassis import grpc_options, log
 from chassis.sparing_log import SparingLog
+from worker_svc.backend_view import BackendView, Sighting
 from worker_svc.backends import Backends
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
@@ -40,7 +41,10 @@ class StreamPool:
         generation: float,
         on_backends: Callable[[], None],
     ) -> None:
-        """A pool for at most `window` batches on at most `streams` streams, each of them open `generation` seconds."""
+        """A pool for at most `window` batches on at most `streams` streams, each of them open `generation` seconds.
+
+        It tells `on_backends` when a backend has come or gone, and when one is late or no longer so.
+        """
         self._step = step
         self._target = target
         self._client_id = client_id
@@ -54,6 +58,8 @@ class StreamPool:
         """Batches asked once more, since a stream broke or since they were late."""
         self._on_backends = on_backends
         self._backends = Backends(window)
+        self._view = BackendView()
+        self._late_backends: list[str] = []
         self._unanswered: dict[int, Question] = {}
         self._waiting: deque[Question] = deque()
         self._hedging = Hedging(window)
@@ -76,6 +82,10 @@ class StreamPool:
         """The names of the backends that take batches now, sorted."""
         return self._backends.names
 
+    def take_view(self) -> tuple[Sighting, ...]:
+        """What the backends did since this was last asked."""
+        return self._view.take()
+
     def submit(self, batch: Batch) -> None:
         """Have a batch answered, however many attempts it takes; it waits here while no stream has room."""
         question = self._unanswered[batch.id] = Question(batch)
@@ -92,7 +102,7 @@ class StreamPool:
         question.asked_at = self._loop.time()
         question.asked_of = stream.backend
         question.pending += 1
-        stream.ask(question.batch)
+        stream.ask(question.batch, question.asked_at)
 
     def opened(self, *streams: BatchStream) -> None:
         """Give these streams their share of the batches."""
@@ -106,8 +116,11 @@ class StreamPool:
         self._backends.settled(stream, 1)
         question = self._unanswered.pop(batch.id, None)
         if question is not None:
+            latency = None
             if not question.hedged:
-                self._hedging.answered(self._loop.time() - question.asked_at)
+                latency = self._loop.time() - question.asked_at
+                self._hedging.answered(latency)
+            self._view.answered(stream.backend or "", latency)
             self._step.keep(batch, answer)
             self.on_answer(batch)
         if self._waiting:
@@ -115,12 +128,11 @@ class StreamPool:
 
     def ended(self, stream: BatchStream, broken: StreamBroken | None) -> None:
         """Ask others for what the stream still owes and nobody else does, before anything newer."""
-        self._backends.withdraw(stream)
+        self._backends.remove(stream)
         if broken is not None:
             self._rotation.hopeless = broken.code in HOPELESS
             self.errors[broken.code.name] += 1
             self._say_broken(stream, broken)
-        self._backends.settled(stream, len(stream.owed))
         for batch_id in reversed(stream.owed):
             question = self._unanswered.get(batch_id)
             if question is not None:
@@ -162,6 +174,8 @@ class StreamPool:
             await asyncio.sleep(due - self._loop.time())
             if self._loop.time() - due < LATE_CHECK:
                 self._hedge_late()
+                self._late_backends = self._backends.late(self._loop.time() - self._hedging.late_after)
+            self._say_backends()
             for each in (self._breaks, self._refusals, self._late):
                 each.flush()
 
@@ -200,6 +214,7 @@ class StreamPool:
         known, self._known = self._known, self.backends
         if self._known != known:
             self._log.info("backends", count=len(self._known), names=" ".join(self._known))
+        if self._view.look(self._known, self._late_backends, self._loop.time()):
             self._on_backends()
 
 

@@ -5,10 +5,13 @@ over time is the true speed, whatever the moment at which a report is made.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
+from worker_svc.backend_view import Sighting
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
+from worker_svc.latest_coins import LatestCoins
 from worker_svc.report import Report
 
 QUIET_LIMIT = 3.0
@@ -27,8 +30,10 @@ class Tally:
     def __init__(self, finder: CoinFinder, clock_offset: float | None = None) -> None:
         """Take the offset of the wall clock to the monotonic one, once, unless it is given."""
         self._finder = finder
+        self._latest = LatestCoins(finder)
         self._clock_offset = time.time() - time.monotonic() if clock_offset is None else clock_offset
         self._previous_end: float | None = None
+        self._previous_report = 0.0
         self._end = 0.0
         self._sequence = 0
         self._batches = 0
@@ -42,14 +47,16 @@ class Tally:
     def begin(self, now: float) -> None:
         """The first batch begins: the first interval runs from here."""
         if self._previous_end is None:
-            self._previous_end = now
+            self._previous_end = self._previous_report = now
 
     def count(self, batch: Batch, now: float) -> None:
         """A batch with its digests, counted once."""
         self._end = now
         self._batches += 1
         self._hashes += batch.count
-        self._coins += self._finder.count(batch.digests)
+        if coins := self._finder.count(batch.digests):
+            self._coins += coins
+            self._latest.found(batch.digests, coins, now)
         if self.wallet_open:
             self._collect(batch)
 
@@ -63,8 +70,10 @@ class Tally:
             self._wallet.append((digest.hex(), bytes(message)))
             self._wallet_bytes += len(message)
 
-    def report(self, now: float, oldest: float | None, batch_size: int) -> Report | None:
-        """Everything since the last report, with the batch size to be said; None before work has begun.
+    def report(
+        self, now: float, oldest: float | None, batch_size: int, backends: Mapping[str, Sequence[Sighting]]
+    ) -> Report | None:
+        """Everything since the last report, with the batch size and backends to be said; None before work has begun.
 
         The oldest is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
         """
@@ -84,7 +93,11 @@ class Tally:
             wallet=tuple(self._wallet),
             begin_us=self._wall_us(begin),
             end_us=self._wall_us(end),
+            seconds=now - self._previous_report,
+            backends=backends,
+            latest=tuple((digest, found + self._clock_offset) for digest, found in self._latest.take()),
         )
+        self._previous_report = now
         self._previous_end = end
         self._batches = self._hashes = self._coins = self._wallet_bytes = 0
         self._wallet = []

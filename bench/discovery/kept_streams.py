@@ -43,7 +43,7 @@ class KeptStreams:
             stream = min(self._open, key=_owed)
             self._open.remove(stream)
             self._open.append(stream)
-            stream.ask(self._waiting.popleft())
+            stream.ask(self._waiting.popleft(), asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Keep streams open until cancelled."""
@@ -72,7 +72,7 @@ class KeptStreams:
             self.failed_messages.update(stream.owed)
         finally:
             self._withdraw(stream)
-            self._waiting.extendleft(reversed(stream.owed.values()))
+            self._waiting.extendleft(batch for batch, _ in reversed(stream.owed.values()))
             self._dispatch()
 
     def _opened(self, stream: BatchStream) -> None:

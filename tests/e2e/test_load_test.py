@@ -14,7 +14,7 @@ def test_it_measures_the_services_it_starts_and_no_worker(make_project: Start, t
     reports = ("--output", "/reports/report.json", "--html", "/reports/report.html")
     output = project.ask(
         *("run", "--rm", "--no-TTY", "--user", str(os.getuid()), "--volume", f"{tmp_path}:/reports"),
-        *("load-test", *SHORT, *reports),
+        *("load-test", *SHORT, *reports, "--publish"),
     )
     assert "hashes/s" in output
     report = json.loads((tmp_path / "report.json").read_text())
@@ -22,5 +22,6 @@ def test_it_measures_the_services_it_starts_and_no_worker(make_project: Start, t
     assert [each["point"]["batch_size"] for each in report["points"]] == [1, 4096]
     assert all(each["summary"]["hashes_per_second"]["median"] > 100 for each in report["points"])
     assert "<svg" in (tmp_path / "report.html").read_text()
+    assert project.ask("exec", "--no-TTY", "redis", "redis-cli", "LLEN", "load_tests").strip() == "1"
     assert not project.containers("worker")
     assert not project.containers("load-test")

@@ -41,11 +41,13 @@ LOG_LEVEL=warning, as those are that are started here.
 interval of the ratio leaves out 1, and --fail-below fails when all of the interval is below it. With a single run on
 either side there is no interval, and the ratio itself decides. More runs (--repeat) make the interval narrower.
 
+--publish keeps the report in Redis, where the page of webui shows the last five; without a URL, in that of REDIS_URL.
+
 The variables RNG_TARGET, HASHER_TARGET, WINDOW, STREAMS, MESSAGE_SIZE, GENERATION, INSTANCE and LOG_LEVEL apply as they
 do to a worker. FILE may be - for standard output. Ctrl-C ends the measuring and reports what there is.
 
-exit codes: 0 measured; 1 a service failed, a report can't be written, or slower than --fail-below; 2 what was asked for
-is not allowed; 130 interrupted.
+exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 what
+was asked for is not allowed; 130 interrupted.
 """
 
 _ENDINGS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN}
@@ -64,7 +66,8 @@ def parse(line: Sequence[str]) -> Options:
     report_to_output = given.output == STANDARD_OUTPUT or (given.output is None and given.format)
     if given.html == STANDARD_OUTPUT and report_to_output:
         parser.error("--html - and another report can't both go to standard output")
-    settings = WorkerSettings.load(pace=Pace.FULL, **targets)
+    url = {"redis_url": given.publish} if given.publish else {}
+    settings = WorkerSettings.load(pace=Pace.FULL, **targets, **url)
     named = settings.model_fields_set
     return Options(
         batch_sizes=given.batch_sizes,
@@ -82,6 +85,7 @@ def parse(line: Sequence[str]) -> Options:
         format=given.format or _ENDINGS.get(given.output.suffix if given.output else "", Format.TABLE),
         output=given.output,
         html=given.html,
+        publish=None if given.publish is None else settings.redis_url,
         compare=given.compare,
         fail_below=given.fail_below,
         # Streams that break are in the report; whoever wants their lines as well asks for them.
@@ -155,6 +159,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
     add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")
+    add(
+        "--publish",
+        metavar="REDIS_URL",
+        nargs="?",
+        const="",
+        help="keep the report in Redis, for the page; in that of the variable REDIS_URL if no other is named",
+    )
     add("--compare", metavar="FILE", type=Path, help="an earlier report in JSON: say what changed")
     add(
         "--fail-below",

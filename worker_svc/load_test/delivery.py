@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker_svc.load_test import comparison, destination, html_page, text_formats
+from worker_svc.load_test import comparison, destination, html_page, publication, text_formats
 from worker_svc.load_test.comparison import Change
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.grid import Grid
@@ -22,7 +22,7 @@ _TEXTS: dict[Format, Callable[[Report], str]] = {
 
 
 def deliver(report: Report, changes: Sequence[Change], differences: Sequence[str], options: Options) -> list[str]:
-    """Print and write all that was asked for, as far as that can be done; what could not be, one line each."""
+    """Print, write and publish all that was asked for, as far as that can be done; what could not be, one line each."""
     changed = comparison.grid(changes) if changes else None
     wanted: list[tuple[Path | None, str]] = []
     if options.output is not None or (options.format is not Format.TABLE and not options.writes_table):
@@ -33,6 +33,11 @@ def deliver(report: Report, changes: Sequence[Change], differences: Sequence[str
     for path, text in wanted:
         try:
             destination.write(path, text)
+        except LoadTestError as error:
+            problems.append(str(error))
+    if options.publish is not None:
+        try:
+            publication.publish(report, options.publish)
         except LoadTestError as error:
             problems.append(str(error))
     try:

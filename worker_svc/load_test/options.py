@@ -35,6 +35,8 @@ class Options:
     output: Path | None
     """Where the report goes in that format; standard output without one."""
     html: Path | None
+    publish: str | None
+    """The Redis server that is to keep the report, as a URL."""
     compare: Path | None
     """An earlier report."""
     fail_below: float | None

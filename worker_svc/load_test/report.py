@@ -10,7 +10,7 @@
     points            one each, in the order of the sweep:
       point             mode, batch_size, window, streams, message_size, rate
       summary           the fields of Summary: medians over the runs
-      runs              the fields of Measurement, one each, in the order of measuring
+      runs              the fields of Measurement, one each, in the order of measuring; not in what is published
 
 Rates are a second, latencies and CPU times in seconds; fields are added but never renamed within a version.
 """
@@ -62,33 +62,32 @@ class Report:
 
     def to_json(self) -> str:
         """See above."""
-        return (
-            json.dumps(
+        return json.dumps(self.document(), indent=1) + "\n"
+
+    def document(self, *, runs: bool = True) -> dict[str, Any]:
+        """See above; without the runs of its points, if so wanted."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "began": self.began,
+            "complete": not self.problem,
+            "problem": self.problem,
+            "machine": self.machine,
+            "versions": self.versions,
+            "conditions": self.conditions,
+            "points": [
                 {
-                    "format": FORMAT,
-                    "version": VERSION,
-                    "began": self.began,
-                    "complete": not self.problem,
-                    "problem": self.problem,
-                    "machine": self.machine,
-                    "versions": self.versions,
-                    "conditions": self.conditions,
-                    "points": [
-                        {
-                            "point": asdict(result.point),
-                            "summary": asdict(result.summary),
-                            "runs": [
-                                {**asdict(run), "hashes_per_second": run.hashes_per_second, "of_loop": run.of_loop}
-                                for run in result.runs
-                            ],
-                        }
-                        for result in self.results
-                    ],
-                },
-                indent=1,
-            )
-            + "\n"
-        )
+                    "point": asdict(result.point),
+                    "summary": asdict(result.summary),
+                    **({"runs": [_run(run) for run in result.runs]} if runs else {}),
+                }
+                for result in self.results
+            ],
+        }
+
+
+def _run(run: Measurement) -> dict[str, Any]:
+    return {**asdict(run), "hashes_per_second": run.hashes_per_second, "of_loop": run.of_loop}
 
 
 def results(runs: dict[Point, list[Measurement]]) -> list[Result]:

@@ -1,6 +1,7 @@
 """The ledger against a real server."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from support.redis_server import RedisServer
 
+from worker_svc.backend_view import Sighting, State
 from worker_svc.ledger import MAX_UNACKNOWLEDGED, Ledger
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -19,7 +21,8 @@ NOW_US = 1_700_000_005 * SECOND_US
 
 
 def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = NOW_US, **changes: Any) -> Report:
-    values = {"batch_size": 1, "wallet": (), "end_us": begin_us + SECOND_US, **changes}
+    view = {"seconds": 1.0, "backends": {"rng": (), "hasher": ()}, "latest": ()}
+    values = {"batch_size": 1, "wallet": (), "end_us": begin_us + SECOND_US, **view, **changes}
     return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, **values)
 
 
@@ -48,6 +51,57 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     }  # fmt: skip
     assert client.hget("worker:w-1", "sequence") == "1"
     assert 0 < int(client.ttl("worker:w-1")) <= 86_400
+
+
+async def test_the_workers_key_says_what_it_saw_of_its_backends(redis: RedisServer) -> None:
+    seen = {
+        "rng": (Sighting("rng-1", State.SERVING, 12, {40: 11, 47: 1}), Sighting("rng-2", State.GONE, 0, {})),
+        "hasher": (Sighting("hasher-1", State.LATE, 3, {100: 3}),),
+    }
+    async with ledger(redis) as made:
+        made.add(report(1, seconds=1.003, backends=seen))
+        assert await made.settle(2)
+    assert json.loads(redis.client().hget("worker:w-1", "backends")) == {
+        "seconds": 1.003,
+        "rng": [
+            {"name": "rng-1", "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}},
+            {"name": "rng-2", "state": "gone", "batches": 0, "latency": {}},
+        ],
+        "hasher": [{"name": "hasher-1", "state": "late", "batches": 3, "latency": {"100": 3}}],
+    }
+
+
+async def test_the_workers_key_has_the_latest_coins(redis: RedisServer) -> None:
+    async with ledger(redis, difficulty_bits=8, wallet_limit=0) as made:
+        made.add(report(1, coins=2, latest=(("00ab", 1_700_000_000.125), ("00cd", 1_700_000_000.5))))
+        assert await made.settle(2)
+    assert json.loads(redis.client().hget("worker:w-1", "coins")) == {
+        "bits": 8,
+        "latest": [["00ab", 1_700_000_000.125], ["00cd", 1_700_000_000.5]],
+    }
+
+
+async def test_the_workers_key_says_what_its_newest_report_does(redis: RedisServer) -> None:
+    """Whatever is sent again, and also when Redis was restored from an older state."""
+    client = redis.client()
+
+    def said() -> float:
+        seconds: float = json.loads(client.hget("worker:w-1", "backends"))["seconds"]
+        return seconds
+
+    async with ledger(redis) as made:
+        for sequence in (1, 2, 3):
+            made.add(report(sequence, seconds=float(sequence)))
+        await made.settle(2)
+        made._acknowledged = 0
+        made._settled.clear()
+        made._news.set()
+        await made.settle(2)
+        assert said() == 3
+        client.hset("worker:w-1", mapping={"sequence": 1, "backends": json.dumps({"seconds": 1})})
+        made.add(report(4, seconds=4.0))
+        await made.settle(2)
+        assert said() == 4
 
 
 async def test_a_report_sent_twice_is_counted_once(redis: RedisServer) -> None:
@@ -171,13 +225,43 @@ async def test_totals_hold_the_hashes_of_each_ten_seconds(redis: RedisServer) ->
     assert totals == {-30: pytest.approx(20), -20: pytest.approx(40), -10: pytest.approx(40), 0: pytest.approx(7)}
 
 
+async def test_each_workers_totals_are_its_part_of_all(redis: RedisServer) -> None:
+    begin_us = int(time.time()) // 10 * 10 * SECOND_US - 5 * SECOND_US
+    end_us = begin_us + 10 * SECOND_US
+    async with ledger(redis, "w-1") as one, ledger(redis, "w-2") as two:
+        one.add(report(1, hashes=100, begin_us=begin_us, end_us=end_us))
+        two.add(report(1, hashes=7, begin_us=begin_us, end_us=end_us))
+        await one.settle(2)
+        await two.settle(2)
+    client = redis.client()
+    parts = [client.hgetall(f"totals:{worker}") for worker in ("w-1", "w-2")]
+    assert [[float(hashes) for hashes in part.values()] for part in parts] == [[50, 50], [3.5, 3.5]]
+    assert {bucket: float(hashes) for bucket, hashes in client.hgetall("totals").items()} == {
+        bucket: float(parts[0][bucket]) + float(parts[1][bucket]) for bucket in parts[0]
+    }
+
+
+async def test_a_workers_totals_are_gone_an_hour_after_its_last_batch(redis: RedisServer) -> None:
+    client = redis.client()
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await made.settle(2)
+        assert 3_590 < client.ttl("totals:w-1") <= 3_600
+        client.expire("totals:w-1", 1_000)
+        made.add(report(2, hashes=0))
+        await made.settle(2)
+        assert client.ttl("totals:w-1") <= 1_000
+
+
 async def test_totals_keep_an_hour(redis: RedisServer) -> None:
     now = int(time.time()) // 10 * 10
-    redis.client().hset("totals", mapping={str(now - 10 * age): "1" for age in range(400)})
+    for key in ("totals", "totals:w-1"):
+        redis.client().hset(key, mapping={str(now - 10 * age): "1" for age in range(400)})
     async with ledger(redis) as made:
         made.add(report(1, begin_us=now * SECOND_US))
         await made.settle(2)
-    assert len(redis.client().hkeys("totals")) <= 362
+    for key in ("totals", "totals:w-1"):
+        assert len(redis.client().hkeys(key)) <= 362
 
 
 async def test_reports_older_than_fifteen_minutes_are_trimmed(redis: RedisServer) -> None:
@@ -190,7 +274,7 @@ async def test_reports_older_than_fifteen_minutes_are_trimmed(redis: RedisServer
     assert client.xlen("reports") < 200
 
 
-@pytest.mark.parametrize("key", ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1"])
+@pytest.mark.parametrize("key", ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1"])
 async def test_a_key_that_holds_something_else_counts_nothing_until_it_is_mended(redis: RedisServer, key: str) -> None:
     """Redis does not undo what a script wrote before it failed."""
     redis.client().set(key, "odd")

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support.free_port import free_port
+from support.redis_server import RedisServer
 from support.service_process import KEPT, ServiceProcess, ServiceProcesses, local_target
 
 SHORT = ("--duration", "0.3", "--warm-up", "0.1", "--repeat", "1")
@@ -126,6 +127,29 @@ def test_running_services_that_are_named_are_asked(services: dict[str, ServicePr
     assert report["conditions"]["started"] == []
     assert list(report["points"][0]["summary"]["cpu_seconds_per_million_hashes"]) == ["load-test"]
     assert "-load-test" in services["rng"].text
+
+
+def test_a_report_is_published_beside_what_is_written(
+    services: dict[str, ServiceProcess], redis: RedisServer, tmp_path: Path
+) -> None:
+    words = ("--batch-sizes", 64, "--format", "json", *SHORT)
+    code, output, _ = run(tmp_path, *words, "--publish", REDIS_URL=redis.url, **targets(services))
+    assert code == 0
+    (text,) = redis.client().lrange("load_tests", 0, -1)
+    kept, written = json.loads(text), json.loads(output)
+    assert kept["began"] == written["began"]
+    assert [each["summary"] for each in kept["points"]] == [each["summary"] for each in written["points"]]
+
+
+def test_a_report_that_can_not_be_published_is_written_all_the_same(
+    services: dict[str, ServiceProcess], tmp_path: Path
+) -> None:
+    words = ("--batch-sizes", 64, "--format", "json", *SHORT)
+    publish = ("--publish", f"redis://127.0.0.1:{free_port()}")
+    code, output, said = run(tmp_path, *words, *publish, **targets(services))
+    assert code == 1
+    assert said.startswith("load-test: --publish: Redis did not take the report (")
+    assert json.loads(output)["complete"]
 
 
 def test_what_fails_is_asked_again_and_counted(processes: ServiceProcesses, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_every_coin_is_found_and_nothing_else(packed: list[bytes], bits: int) ->
     finder = CoinFinder(bits)
     assert list(finder.positions(b"".join(packed))) == expected
     assert finder.count(b"".join(packed)) == len(expected)
+    assert finder.last_positions(b"".join(packed), 3) == expected[-3:]
 
 
 def test_chance_gives_one_coin_in_sixteen_at_four_bits() -> None:

@@ -4,6 +4,7 @@ from hashlib import sha256
 
 import pytest
 
+from worker_svc.backend_view import Sighting, State
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.report import Report
@@ -21,7 +22,7 @@ def tally() -> Tally:
 
 
 def report_at(tally: Tally, now: float, oldest: float | None = None) -> Report:
-    report = tally.report(now, oldest, 64)
+    report = tally.report(now, oldest, 64, {})
     assert report is not None
     return report
 
@@ -31,7 +32,7 @@ def seconds(report: Report) -> tuple[float, float]:
 
 
 def test_nothing_is_reported_before_work_has_begun(tally: Tally) -> None:
-    assert tally.report(5.0, None, 64) is None
+    assert tally.report(5.0, None, 64, {}) is None
 
 
 def test_the_first_interval_runs_from_the_beginning_of_work_to_the_last_batch(tally: Tally) -> None:
@@ -127,3 +128,24 @@ def test_times_are_wall_clock_with_one_offset() -> None:
     tally.begin(1.0)
     tally.count(batch(), 2.5)
     assert seconds(report_at(tally, 3.0)) == (1_000_001.0, 1_000_002.5)
+
+
+def test_the_latest_coins_are_told_though_the_wallet_is_full() -> None:
+    tally = Tally(CoinFinder(4), clock_offset=1_000_000.0)
+    tally.begin(0.0)
+    tally.wallet_open = False
+    tally.count(batch(3), 1.0)
+    tally.count(batch(6), 1.5)
+    latest = report_at(tally, 2.0).latest
+    assert latest == (("00" * 32, 1_000_001.0),) * 2 + (("00" * 32, 1_000_001.5),) * 6
+    assert report_at(tally, 3.0).latest == ()
+
+
+def test_what_was_seen_of_backends_is_told_with_the_time_it_took(tally: Tally) -> None:
+    seen = {"rng": (Sighting("rng-1", State.SERVING, 3, {40: 3}),), "hasher": ()}
+    tally.begin(10.0)
+    first, second = tally.report(10.25, None, 64, seen), tally.report(11.25, None, 64, {})
+    assert first is not None
+    assert second is not None
+    assert (first.seconds, first.backends) == (0.25, seen)
+    assert (second.seconds, second.backends) == (1.0, {})

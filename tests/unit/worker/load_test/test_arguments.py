@@ -31,6 +31,24 @@ def test_a_named_target_comes_before_the_environments(monkeypatch: pytest.Monkey
     assert arguments.parse(["--hasher-target", "dns:///h:2"]).targets == {"hasher": "dns:///h:2"}
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [([], None), (["--publish"], "redis://r:1"), (["--publish", "redis://r:2"], "redis://r:2")],
+)
+def test_a_report_is_published_where_that_is_wanted(
+    line: list[str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://r:1")
+    assert arguments.parse(line).publish == expected
+
+
+def test_a_redis_that_is_none_is_refused_and_its_password_not_told() -> None:
+    with pytest.raises(
+        SettingsError, match=r"REDIS_URL='redis://\*\*\*@:x' is not allowed: it must be redis://HOST:PORT"
+    ):
+        arguments.parse(["--publish", "redis://:secret@:x"])
+
+
 def test_lists_lose_what_they_have_twice() -> None:
     options = arguments.parse(["--batch-sizes", "4, 1,4", "--modes", "unary,stream,unary"])
     assert options.batch_sizes == (4, 1)

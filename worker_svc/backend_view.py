@@ -1,0 +1,88 @@
+"""What a pool sees of its backends, to be reported: who is there, in what state, and how fast each answers."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from worker_svc.latency_buckets import bucket
+
+GONE_SECONDS = 10.0
+"""How long a backend that takes no more batches is still listed."""
+
+MAX_LISTED = 64
+"""Backends that a report lists, so that it stays small."""
+
+
+class State(StrEnum):
+    """How a backend does."""
+
+    SERVING = "serving"
+    LATE = "late"
+    """Its oldest unanswered batch is late."""
+    GONE = "gone"
+    """It took batches a while ago, and takes none now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A backend as it was seen since the report before."""
+
+    name: str
+    state: State
+    batches: int
+    """Batches it answered before anybody else did."""
+    latency: Mapping[int, int]
+    """How many of them took how long, by bucket; without those asked of a second backend, too."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    state: State
+    present: float
+    """When it was last seen to take batches."""
+    batches: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+
+_ORDER = list(State)
+
+
+class BackendView:
+    """Watches backends from one report to the next. Times are of one clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def answered(self, name: str, latency: float | None) -> None:
+        """Count a batch, and how long it took if that is known."""
+        seen = self._seen.get(name)
+        if seen is None:  # it has been gone for so long that it is no longer listed
+            return
+        seen.batches += 1
+        if latency is not None:
+            index = bucket(latency)
+            seen.latency[index] = seen.latency.get(index, 0) + 1
+
+    def look(self, names: Collection[str], late: Collection[str], now: float) -> bool:
+        """Note who takes batches now, and who of them is late; whether that is another picture than before."""
+        changed = False
+        for name in names:
+            state = State.LATE if name in late else State.SERVING
+            seen = self._seen.setdefault(name, _Seen(State.GONE, now))
+            changed |= seen.state is not state
+            seen.state, seen.present = state, now
+        for name in self._seen.keys() - names:
+            seen = self._seen[name]
+            changed |= seen.state is not State.GONE
+            seen.state = State.GONE
+            if now - seen.present > GONE_SECONDS:
+                del self._seen[name]
+        return changed
+
+    def take(self) -> tuple[Sighting, ...]:
+        """What was seen since this was last asked, those that serve first and then by name."""
+        ordered = sorted(self._seen.items(), key=lambda each: (_ORDER.index(each[1].state), each[0]))
+        taken = tuple(Sighting(name, seen.state, seen.batches, seen.latency) for name, seen in ordered[:MAX_LISTED])
+        for seen in self._seen.values():
+            seen.batches, seen.latency = 0, {}
+        return taken
