@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ class Simulation:
         self._redis = redis
         self._workers = [(f"worker-{number}-{number:08x}", f"worker-{number}") for number in range(1, workers + 1)]
         self._sequence = 0
+        self._random = random.Random(1)  # noqa: S311 - nobody is to guess wrong
         self._hashes = int(redis.get("hashes") or 0)
 
     def write_hour(self) -> None:
@@ -43,11 +45,14 @@ class Simulation:
         now = int(time.time())
         pipeline = self._redis.pipeline(transaction=False)
         first = (now - HOUR) // BUCKET * BUCKET
+        totals: dict[int, float] = {}
         for worker, _ in self._workers:
-            buckets = dict.fromkeys(range(first + BUCKET, now // BUCKET * BUCKET, BUCKET), HASHES * BUCKET)
+            buckets = {second: self._uneven(BUCKET) for second in range(first + BUCKET, now // BUCKET * BUCKET, BUCKET)}
             pipeline.hset(f"totals:{worker}", mapping=buckets)
             pipeline.expire(f"totals:{worker}", HOUR)
-            pipeline.hset("totals", mapping={second: count * len(self._workers) for second, count in buckets.items()})
+            for second, hashes in buckets.items():
+                totals[second] = totals.get(second, 0.0) + hashes
+        pipeline.hset("totals", mapping=totals)
         for second in range(now - STREAMED, now):
             self._sequence += 1
             for number, (worker, instance) in enumerate(self._workers):
@@ -103,13 +108,16 @@ class Simulation:
             "worker": worker,
             "instance": instance,
             "sequence": self._sequence,
-            "hashes": HASHES,
+            "hashes": round(self._uneven(1)),
             "coins": HASHES >> BITS,
             "begin_us": round(begin * 1e6),
             "end_us": round(begin * 1e6) + 1_000_000,
             "batch_size": 256,
             "pace": "full",
         }
+
+    def _uneven(self, seconds: int) -> float:
+        return HASHES * seconds * self._random.uniform(0.8, 1.2)
 
     def _key(self, worker: str, now: float) -> dict[str, Any]:
         latency = {str(bucket): 3 + bucket for bucket in range(36, 48)}
