@@ -29,7 +29,7 @@ class Finds:
         self._bits[worker] = self._newest_bits = found.bits
         if not found.latest:
             return
-        coins = {
+        coins: dict[str, dict[str, Any]] = {
             coin.digest: {"digest": coin.digest, "at": coin.at, "bits": found.bits, "worker": worker}
             for coin in reversed(found.latest)
             if coin.at <= now + MAX_AHEAD
