@@ -1,6 +1,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chassis.settings import Pace
 
@@ -16,8 +17,10 @@ MAX_AHEAD = 60
 _MAX_NUMBER = 2**53
 """The largest number that a browser counts exactly."""
 
-_NUMBER = re.compile(rb"[0-9]{1,16}")
-_NAME = re.compile(rb"[\x21-\x7e]{1,128}")
+_MAX_DIGITS = 16
+NAME = re.compile(rb"[\x21-\x7e]{1,128}")
+"""Of a worker."""
+
 _PACES = {pace.value.encode(): pace for pace in Pace}
 
 
@@ -30,8 +33,10 @@ class Report:
     """What one worker did in one interval, in microseconds of Unix time."""
 
     worker: str
+    instance: str
     sequence: int
     hashes: int
+    coins: int
     begin_us: int
     end_us: int
     batch_size: int
@@ -53,12 +58,12 @@ def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
     pace = _PACES.get(_field(fields, b"pace"))
     if pace is None:
         raise MalformedReportError(f"pace: {_shown(fields[b'pace'])} is not {' or '.join(Pace)}")
-    _name(fields, b"instance")
-    _number(fields, b"coins")
     return Report(
         worker=_name(fields, b"worker"),
+        instance=_name(fields, b"instance"),
         sequence=_number(fields, b"sequence"),
         hashes=_number(fields, b"hashes"),
+        coins=_number(fields, b"coins"),
         begin_us=begin_us,
         end_us=end_us,
         batch_size=_number(fields, b"batch_size"),
@@ -75,7 +80,7 @@ def _field(fields: Mapping[bytes, bytes], field: bytes) -> bytes:
 
 def _number(fields: Mapping[bytes, bytes], field: bytes) -> int:
     value = _field(fields, field)
-    number = int(value) if _NUMBER.fullmatch(value) else None
+    number = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None
     if number is None or number > _MAX_NUMBER:
         raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not a whole number from 0 to {_MAX_NUMBER}")
     return number
@@ -83,9 +88,15 @@ def _number(fields: Mapping[bytes, bytes], field: bytes) -> int:
 
 def _name(fields: Mapping[bytes, bytes], field: bytes) -> str:
     value = _field(fields, field)
-    if not _NAME.fullmatch(value):
+    name = _known_name(value)
+    if name is None:
         raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not 1 to 128 ASCII characters")
-    return value.decode()
+    return name
+
+
+@lru_cache(4_096)  # the same workers report again and again, and their names are then held once
+def _known_name(value: bytes) -> str | None:
+    return value.decode() if NAME.fullmatch(value) else None
 
 
 def _shown(value: bytes) -> str:
