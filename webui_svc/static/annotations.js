@@ -24,6 +24,7 @@ export function drawMarks(plot, marks, colours) {
   const size = Math.round(colours.size * 0.72 * ratio);
   ctx.save();
   ctx.font = `${size}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
   ctx.textBaseline = "bottom";
   ctx.lineWidth = ratio;
   let free = Infinity;

@@ -2,11 +2,10 @@
 
 import { drawMarks, drawShades } from "./annotations.js";
 import { onColourChange, pageColours, SERIES } from "./colours.js";
-import { mark, minute } from "./format.js";
+import { clock, mark, minute } from "./format.js";
 import { top } from "./scale.js";
 
 const MINUTES = [10, 20, 30, 60, 120, 300, 600, 900]; // seconds between two marks of the x axis
-const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 const size = (place) => ({ width: Math.max(place.clientWidth, 100), height: Math.max(place.clientHeight, 100) });
 
@@ -25,6 +24,8 @@ export async function openChart(place, read) {
   let shown = { columns: [[], []], window: { begin: 0, end: 1 }, marks: [], shades: [] };
   let yTop = 1;
 
+  // A label stands under the middle of its mark, and the last one may have no room there.
+  const fits = (self, at, step) => self.valToPos(at, "x") < self.bbox.width / devicePixelRatio - colours.size * (step < 60 ? 1.2 : 0);
   const curve = { stroke: () => colours.line, fill: () => colours.fill, width: 2.5, points: { show: false } };
   const area = (index) => ({
     stroke: () => colours.card,
@@ -51,14 +52,14 @@ export async function openChart(place, read) {
         axes: [
           {
             ...axis,
-            space: colours.size * 5.5,
+            space: colours.size * 6.5,
             size: colours.size * 1.9,
             incrs: MINUTES,
-            values: (_, splits, __, ___, step) => splits.map((at) => (step < 60 ? seconds.format(at * 1000) : minute(at))),
+            values: (self, splits, _, __, step) => splits.map((at) => (fits(self, at, step) ? (step < 60 ? clock(at) : minute(at)) : "")),
           },
           { ...axis, space: colours.size * 3, size: colours.size * 3.8, values: (_, splits) => splits.map(mark) },
         ],
-        padding: [colours.size * 1.5, 16, 0, 0],
+        padding: [colours.size * 1.5, colours.size * 1.6, 0, 0],
         series: [{}, ...(areas ? Array.from({ length: count }, (_, index) => area(index)) : [curve])],
         bands: areas ? Array.from({ length: count - 1 }, (_, index) => ({ series: [index + 2, index + 1] })) : [],
         hooks: {

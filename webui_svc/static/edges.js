@@ -89,29 +89,40 @@ export class Edges {
     ]);
   }
 
-  // Side by side, all edges of two services meet halfway, so that three and three are six lines and not nine.
+  // Side by side, all edges of two services meet halfway, so that three and three are six lines and not nine. Boxes of
+  // one row share an edge, as fast as the fastest of them.
   #across(group, box) {
     const [rng, worker, hasher, redis, webui] = ["rng", "worker", "hasher", "redis", "webui"].map(group);
-    const boxes = (name) => [...this.#groups[name].replicas.children].map(box);
     const routes = new Map();
     const middle = (area) => (area.top + area.bottom) / 2;
+    const name = (kind, indexes) => indexes.map((index) => `${kind} ${index}`).join(", ");
     const bend = (x1, y1, x2, y2) => `M${x1} ${y1}C${(x1 + x2) / 2} ${y1} ${(x1 + x2) / 2} ${y2} ${x2} ${y2}`;
-    const centre = (list, area) => (list.length ? (list[0].top + list.at(-1).bottom) / 2 : middle(area));
-    const all = { rng: boxes("rng"), worker: boxes("worker"), hasher: boxes("hasher") };
-    const height = centre(all.worker, worker);
+    const rows = (name) => this.#rows([...this.#groups[name].replicas.children].map(box));
+    const list = box(this.#groups.worker.replicas);
+    const height = list.bottom > list.top ? middle(list) : middle(worker);
     const left = (rng.right + worker.left) / 2;
     const right = (worker.right + hasher.left) / 2;
-    all.rng.forEach((each, index) => routes.set(`rng ${index}`, bend(each.right, middle(each), left, height)));
-    all.worker.forEach((each, index) => {
-      routes.set(`to worker ${index}`, bend(left, height, each.left, middle(each)));
-      routes.set(`from worker ${index}`, bend(each.right, middle(each), right, height));
+    rows("rng").forEach(({ y, indexes }) => routes.set(name("rng", indexes), bend(rng.right, y, left, height)));
+    rows("worker").forEach(({ y, indexes }) => {
+      routes.set(name("to worker", indexes), bend(left, height, worker.left, y));
+      routes.set(name("from worker", indexes), bend(worker.right, y, right, height));
     });
-    all.hasher.forEach((each, index) => routes.set(`hasher ${index}`, bend(right, height, each.left, middle(each))));
+    rows("hasher").forEach(({ y, indexes }) => routes.set(name("hasher", indexes), bend(right, height, hasher.left, y)));
     const x = (redis.left + redis.right) / 2;
     routes.set("reports", `M${x} ${worker.bottom}V${redis.top}`);
     const y = (redis.top + redis.bottom) / 2;
     routes.set("events", `M${redis.right} ${y}H${webui.left}`);
     return routes;
+  }
+
+  #rows(boxes) {
+    const rows = new Map();
+    boxes.forEach(({ top, bottom }, index) => {
+      const key = Math.round(top);
+      if (!rows.has(key)) rows.set(key, { y: (top + bottom) / 2, indexes: [] });
+      rows.get(key).indexes.push(index);
+    });
+    return [...rows.values()];
   }
 
   #draw(routes) {
@@ -146,7 +157,8 @@ export class Edges {
 
   #move() {
     for (const [name, { flow, motion }] of this.#paths) {
-      const speed = this.#still ? 0 : pace(this.#rates.get(name) ?? 0);
+      const rates = name.split(", ").map((each) => this.#rates.get(each) ?? 0);
+      const speed = this.#still ? 0 : pace(Math.max(...rates));
       flow.classList.toggle("idle", speed === 0);
       if (speed === 0 || calm.matches) {
         motion.pause();

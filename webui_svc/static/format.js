@@ -1,6 +1,6 @@
 // Numbers and times in the reader's own notation, with no digit that is not known.
 
-const whole = new Intl.NumberFormat();
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const three = new Intl.NumberFormat(undefined, { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
 const two = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 });

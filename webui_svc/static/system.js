@@ -83,7 +83,7 @@ export class System {
     head.firstChild.title = replica.name;
     setText(head.firstChild, replica.name);
     setText(head.lastChild, replica.state);
-    box.style.setProperty("--share", replica.share ?? 0);
+    box.style.setProperty("--share", (replica.state !== "gone" && replica.share) || 0);
     const wanted = replica.state === "gone" ? [] : lines(replica);
     const rows = arrange(body, wanted.map((_, index) => `${index}`), () => make("p"));
     rows.forEach((row, index) => {
