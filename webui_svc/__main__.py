@@ -19,7 +19,8 @@ async def webui(settings: WebuiSettings, health: Health) -> AsyncIterator[None]:
     """The service, from listening to closed."""
     with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
         host, port = socket.getsockname()[:2]
-        runner = web.AppRunner(make_app(settings.redis_url, health), access_log=None, shutdown_timeout=DRAIN_LIMIT)
+        app = make_app(settings.redis_url, health, settings.instance)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)
         await runner.setup()
         try:
             await web.SockSite(runner, socket).start()

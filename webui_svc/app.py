@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -12,23 +13,27 @@ from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.events import BROWSERS, end_events, events
 from webui_svc.headers import add_headers
-from webui_svc.history import BOARD, counts, history
+from webui_svc.history import BOARD, counts, history, load_tests
+from webui_svc.static_files import StaticFiles
 
 STATIC = Path(__file__).parent / "static"
 
 REDIS_URL = web.AppKey("redis_url", str)
+FILES = web.AppKey("files", StaticFiles)
 
 
-def make_app(redis_url: str, health: Health) -> web.Application:
-    """The application, which follows Redis from its start to its cleanup."""
+def make_app(redis_url: str, health: Health, instance: str) -> web.Application:
+    """The application, which follows Redis from its start to its cleanup, and what it calls itself."""
     app = web.Application()
     app[REDIS_URL] = redis_url
-    app[BOARD] = board = Board()
+    app[FILES] = StaticFiles(STATIC)
+    app[BOARD] = board = Board(urlsplit(redis_url).hostname or "redis", instance)
     app[BROWSERS] = Browsers(board.snapshot, board.update)
     health_http.add_routes(app, health)
     app.router.add_get("/", page)
     app.router.add_get("/json", counts)
     app.router.add_get("/api/history", history)
+    app.router.add_get("/api/load-tests", load_tests)
     app.router.add_get("/events", events)
     app.router.add_get("/static/{path:.+}", static)
     app.on_response_prepare.append(add_headers)
@@ -37,21 +42,14 @@ def make_app(redis_url: str, health: Health) -> web.Application:
     return app
 
 
-async def page(_: web.Request) -> web.FileResponse:
+async def page(request: web.Request) -> web.Response:
     """The page."""
-    return web.FileResponse(STATIC / "index.html")
+    return request.app[FILES].response(request, "index.html")
 
 
-async def static(request: web.Request) -> web.FileResponse:
+async def static(request: web.Request) -> web.Response:
     """A file of the page; 404 for whatever is none, however odd its name."""
-    try:
-        path = (STATIC / request.match_info["path"]).resolve()
-        found = path.is_relative_to(STATIC.resolve()) and path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a zero byte in it
-        found = False
-    if not found:
-        raise web.HTTPNotFound
-    return web.FileResponse(path)
+    return request.app[FILES].response(request, request.match_info["path"])
 
 
 async def follow_redis(app: web.Application) -> AsyncIterator[None]:

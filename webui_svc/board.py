@@ -3,8 +3,15 @@ import time
 from typing import Any
 
 from webui_svc import totals
-from webui_svc.report import KEPT
+from webui_svc.backends import SERVICES, View
+from webui_svc.coins import Found
+from webui_svc.finds import Finds
+from webui_svc.load_tests import LoadTests
+from webui_svc.marks import Attendance, BatchSizes, Mark, Marks
+from webui_svc.report import KEPT, Report
 from webui_svc.speed import Point, Speed
+from webui_svc.system import System, shape
+from webui_svc.worker_totals import WorkerTotals
 
 SHOWN = 300
 """Seconds of the graph that a browser gets when it opens the page."""
@@ -12,34 +19,81 @@ SHOWN = 300
 MOST_BATCH_SIZES = 8
 """Different batch sizes that are named, the smallest first."""
 
+STEADY = 1.0
+"""Seconds between two updates of figures that move with every report, for nobody reads faster."""
+
 
 class Board:
     """Everything there is to show, as of the last time that Redis answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, redis_name: str, webui_name: str) -> None:
         self.speed = Speed()
         self.redis = False
         """Whether Redis answers."""
         self.hashes = 0
         self.coins = 0
+        self.load_tests = LoadTests()
+        self.system = System(redis_name, webui_name)
+        self.worker_totals = WorkerTotals()
+        self._marks = Marks()
+        self._batch_sizes = BatchSizes(self._marks)
+        self._attendance = {service: Attendance(service, self._marks) for service in (*SERVICES, "worker")}
+        self._finds = Finds()
         self._totals: dict[int, float] = {}
         self._totals_until = 0
         self._told: dict[str, Any] = {}
+        self._steady_told: dict[str, Any] = {}
+        self._steady_due = 0.0
+
+    def take(self, report: Report, now: float, heard: float) -> None:
+        """A report, heard at this moment of the clock that never jumps; it may have been heard before."""
+        if self.speed.add(report, now, heard):
+            self.system.hear_report(heard)
+            self._batch_sizes.hear(report)
+
+    def take_view(self, worker: str, view: View, clock: float) -> None:
+        """What a worker sees of its backends."""
+        self.system.hear_view(worker, clock, view)
+
+    def take_found(self, worker: str, found: Found) -> None:
+        """What coins a worker found."""
+        self._finds.hear(worker, found, time.time())
+
+    def mark_gap(self, begin: float, end: float) -> None:
+        """Nobody could be heard between these Unix seconds."""
+        self._marks.add(Mark(begin, "gap", "redis", until=end))
 
     def set_totals(self, buckets: dict[int, float]) -> None:
         """Take over the hour's ten-second buckets; those are whole that the speed is known for by now."""
         self._totals = buckets
         self._totals_until = self.speed.until or 0
+        self.worker_totals.settle(self._totals_until)
 
     def settle(self) -> None:
-        """Decide how far the speed is known by now."""
-        self.speed.settle(time.time(), time.monotonic())
+        """Decide what is known by now."""
+        now, clock = time.time(), time.monotonic()
+        self.speed.settle(now, clock)
+        self.system.settle(self.speed, clock)
+        workers = self.speed.workers
+        live = {worker: known.instance for worker, known in workers.live(clock).items()}
+        self._attendance["worker"].settle(
+            live, lambda worker: workers.end_of(worker, now), lambda worker: workers.end_of(worker, now)
+        )
+        for service, fleet in self.system.fleets.items():
+            if (present := fleet.present) is not None:
+                self._attendance[service].settle({name: name for name in present}, lambda _: now, lambda _: now)
 
     def history(self, seconds: int) -> tuple[int, list[Point]]:
         """The resolution in seconds, and the speed over the last so many seconds: by the second while it is held so."""
         if seconds <= KEPT:
             return 1, self.speed.points(seconds)
         return totals.RESOLUTION, totals.points(self._totals, self._totals_until, seconds)
+
+    def history_by_worker(self, seconds: int) -> tuple[int, list[str], list[list[float]]]:
+        """The same by worker: the resolution, the workers with most hashes, and their columns and the others'."""
+        if seconds <= KEPT:
+            return 1, *self.speed.points_by_worker(seconds)
+        return totals.RESOLUTION, *self.worker_totals.history(self._totals, self._totals_until, seconds)
 
     @staticmethod
     def now() -> float:
@@ -48,22 +102,49 @@ class Board:
 
     def snapshot(self) -> bytes:
         """All that a page needs which knows nothing yet, as a server-sent event."""
+        now = self.now()
         points = self.speed.points(SHOWN)
-        return _event("snapshot", {"now": self.now(), **self._figures(), "shown_seconds": SHOWN, "points": points})
+        steady = self._steady_told or self._moving()
+        all_there_is = {**self._figures(), **steady, "marks": self._marks.all(now)}
+        return _event("snapshot", {"now": now, **all_there_is, "shown_seconds": SHOWN, "points": points})
 
     def update(self) -> bytes | None:
         """What changed since the last update, as a server-sent event; None if nothing did."""
         points = self.speed.take_changed()[-SHOWN:]
         figures = self._figures()
-        if not points and figures == self._told:
+        changed = self._take_moved()
+        if marks := self._marks.take_new():
+            changed["marks"] = marks
+        if not points and not changed and figures == self._told:
             return None
         self._told = figures
-        return _event("update", {"now": self.now(), **figures, "points": points})
+        return _event("update", {"now": self.now(), **figures, **changed, "points": points})
+
+    def _take_moved(self) -> dict[str, Any]:
+        """What moved of the figures that always do: once a second, or at once when somebody came, went or fell late."""
+        clock = time.monotonic()
+        moving = self._moving()
+        told = self._steady_told
+        if told and clock < self._steady_due and shape(moving["system"]) == shape(told["system"]):
+            return {}
+        changed = {name: value for name, value in moving.items() if told.get(name) != value}
+        if changed:
+            self._steady_told = moving
+            self._steady_due = clock + STEADY
+        return changed
+
+    def _moving(self) -> dict[str, Any]:
+        return {"system": self.system.figures(redis=self.redis), "found": self._finds.figures(self.speed)}
 
     def _figures(self) -> dict[str, Any]:
         clock = time.monotonic()
         workers = self.speed.workers
-        counts = {"redis": self.redis, "hashes": self.hashes, "coins": self.coins}
+        counts = {
+            "redis": self.redis,
+            "hashes": self.hashes,
+            "coins": self.coins,
+            "load_tests": self.load_tests.figures,
+        }
         if not self.redis:  # then nobody knows who is there
             return {**counts, "speed": None, "workers": None, "paces": [], "batch_sizes": []}
         current = self.speed.current(clock)

@@ -1,10 +1,15 @@
 import asyncio
 import contextlib
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 
-MOST_PENDING = 8
-"""Updates that wait for one browser; all browsers share their bytes. One further behind gets a snapshot instead."""
+from webui_svc.past import Past
+
+MOST_BEHIND = 8
+"""Updates that wait for one browser. One further behind gets a snapshot instead, unless it comes back for them."""
+
+SNAPSHOT_KEPT = 0.25
+"""Seconds that a snapshot is good for: a thousand browsers that come together share its bytes."""
 
 HEARTBEAT_EVERY = 15.0
 """Seconds of silence after which a heartbeat says that the connection is alive; proxies give up after 30 or more."""
@@ -14,23 +19,21 @@ HEARTBEAT = b": heartbeat\nevent: heartbeat\ndata: {}\n\n"
 
 
 class Browser:
-    """One open page, and what it is still to be told."""
+    """One open page, and the number of the update that it knows."""
 
-    def __init__(self, snapshot: Callable[[], bytes]) -> None:
+    def __init__(self, past: Past, snapshot: Callable[[], bytes], known: int | None) -> None:
+        self._past = past
         self._snapshot = snapshot
-        self._pending: deque[bytes] = deque()
-        self._behind = True
+        self._known = known
+        self._allowed = past.last if known is None else past.last - known + MOST_BEHIND
         self._ended = False
         self._woken = asyncio.Event()
 
     async def next(self) -> bytes | None:
-        """The next event for it, a snapshot at first; None when there will be no more."""
+        """What is new for it, a snapshot if it knows nothing that leads there; None when there will be no more."""
         while not self._ended:
-            if self._behind:
-                self._behind = False
-                return self._snapshot()
-            if self._pending:
-                return self._pending.popleft()
+            if self._known != self._past.last:
+                return self._news()
             self._woken.clear()
             try:
                 async with asyncio.timeout(HEARTBEAT_EVERY):
@@ -39,18 +42,8 @@ class Browser:
                 return HEARTBEAT
         return None
 
-    def tell(self, update: bytes) -> None:
-        """Send an update after those before it."""
-        if len(self._pending) >= MOST_PENDING:
-            self.start_afresh()
-        elif not self._behind:
-            self._pending.append(update)
-            self._woken.set()
-
-    def start_afresh(self) -> None:
-        """Send a snapshot instead of what is pending."""
-        self._pending.clear()
-        self._behind = True
+    def wake(self) -> None:
+        """There is something new."""
         self._woken.set()
 
     def end(self) -> None:
@@ -58,23 +51,36 @@ class Browser:
         self._ended = True
         self._woken.set()
 
+    def _news(self) -> bytes:
+        known, self._known = self._known, self._past.last
+        allowed, self._allowed = self._allowed, MOST_BEHIND
+        if known is not None and self._past.last - known <= allowed:
+            updates = self._past.since(known)
+            if updates is not None:
+                return updates
+        return self._snapshot()
+
 
 class Browsers:
     """All open pages. A snapshot tells all there is, an update what changed since the one before, if anything did."""
 
     def __init__(self, snapshot: Callable[[], bytes], update: Callable[[], bytes | None]) -> None:
-        self._snapshot = snapshot
+        self._make_snapshot = snapshot
         self._update = update
+        self._past = Past()
         self._joined: set[Browser] = set()
         self._ended = False
+        self._snapshot = b""
+        self._snapshot_of = -1
+        self._snapshot_until = 0.0
 
     def __len__(self) -> int:
         return len(self._joined)
 
     @contextlib.contextmanager
-    def join(self) -> Iterator[Browser]:
-        """One more, for as long as the context lasts."""
-        browser = Browser(self._snapshot)
+    def join(self, last_event_id: str | None = None) -> Iterator[Browser]:
+        """One more, for as long as the context lasts. It gets what came after this event, if that is still known."""
+        browser = Browser(self._past, self._current_snapshot, self._past.number(last_event_id))
         if self._ended:
             browser.end()
         self._joined.add(browser)
@@ -87,16 +93,28 @@ class Browsers:
         """Send to all what changed since the last time."""
         update = self._update()
         if update:
-            for browser in self._joined:
-                browser.tell(update)
+            self._past.add(update)
+            self._wake()
 
     def start_afresh(self) -> None:
         """Send a snapshot to all."""
-        for browser in self._joined:
-            browser.start_afresh()
+        self._past.forget()
+        self._wake()
 
     def end(self) -> None:
         """Let all go, and whoever comes now."""
         self._ended = True
         for browser in self._joined:
             browser.end()
+
+    def _wake(self) -> None:
+        for browser in self._joined:
+            browser.wake()
+
+    def _current_snapshot(self) -> bytes:
+        clock = time.monotonic()
+        if self._snapshot_of != self._past.last or clock > self._snapshot_until:
+            self._snapshot = self._past.identified(self._make_snapshot())
+            self._snapshot_of = self._past.last
+            self._snapshot_until = clock + SNAPSHOT_KEPT
+        return self._snapshot

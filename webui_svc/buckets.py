@@ -1,36 +1,64 @@
+from array import array
+
+CHUNK = 64
+"""Seconds that are held together: eight bytes a second, where a dictionary takes a hundred."""
+
+
 class Buckets:
-    """Hashes by the second: what was reported for an interval, spread evenly over it."""
+    """What was counted by the second: reported for an interval, spread evenly over it."""
 
     def __init__(self) -> None:
-        self._hashes: dict[int, float] = {}
+        self._chunks: dict[int, array[float]] = {}
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        """Seconds that there is room for."""
+        return CHUNK * len(self._chunks)
 
     def __getitem__(self, second: int) -> float:
-        """Hashes in the second that begins then; none where nothing was reported."""
-        return self._hashes.get(second, 0.0)
+        """The count in the second that begins then; none where nothing was reported."""
+        chunk = self._chunks.get(second // CHUNK)
+        return chunk[second % CHUNK] if chunk else 0.0
 
-    def spread(self, hashes: int, begin_us: int, end_us: int, floor: int) -> range:
-        """Add the hashes of an interval, save those that fall before the second `floor`; the seconds it changed.
+    def spread(self, count: float, begin_us: int, end_us: int, floor: int) -> range:
+        """Add the count of an interval, save what falls before the second `floor`; the seconds it changed.
 
         The parts add up to the whole: each is the difference of two points of one straight line. An interval without
-        length is a moment, and its hashes belong to the second in which it lies.
+        length is a moment, and its count belongs to the second in which it lies.
         """
         first, last = max(begin_us // 1_000_000, floor), end_us // 1_000_000
         if begin_us == end_us:
             if first <= last:
-                self._hashes[last] = self[last] + hashes
+                self._add(last, count)
             return range(first, last + 1)
         if last * 1_000_000 == end_us:
             last -= 1  # the interval ends where that second begins
         for second in range(first, last + 1):
             begin = max(second * 1_000_000, begin_us)
             end = min((second + 1) * 1_000_000, end_us)
-            self._hashes[second] = self[second] + hashes * (end - begin) / (end_us - begin_us)
+            self._add(second, count * (end - begin) / (end_us - begin_us))
         return range(first, last + 1)
 
+    def between(self, begin: int, end: int) -> list[float]:
+        """The counts of these seconds, in order."""
+        counts: list[float] = []
+        while begin < end:
+            chunk = self._chunks.get(begin // CHUNK)
+            offset = begin % CHUNK
+            taken = min(CHUNK - offset, end - begin)
+            counts += chunk[offset : offset + taken] if chunk else [0.0] * taken
+            begin += taken
+        return counts
+
     def forget_before(self, second: int) -> None:
-        """Drop what lies before."""
-        for old in [kept for kept in self._hashes if kept < second]:
-            del self._hashes[old]
+        """Drop what lies before, as far as nothing later is held together with it."""
+        for old in [number for number in self._chunks if (number + 1) * CHUNK <= second]:
+            del self._chunks[old]
+
+    def _add(self, second: int, count: float) -> None:
+        if not count:
+            return
+        number, offset = divmod(second, CHUNK)
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            chunk = self._chunks[number] = array("d", bytes(8 * CHUNK))
+        chunk[offset] += count

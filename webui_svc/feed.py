@@ -20,10 +20,11 @@ from redis.exceptions import RedisError
 from chassis import log
 from chassis.health import Health
 from chassis.sparing_log import SparingLog
-from webui_svc import totals
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
+from webui_svc.keys import Keys
 from webui_svc.report import KEPT, MalformedReportError, parse
+from webui_svc.workers import SILENCE
 
 STREAM = "reports"
 
@@ -36,14 +37,15 @@ ANSWER_LIMIT = 2.5
 CONNECT_LIMIT = 1.0
 """Seconds that a connection may take."""
 
-ROUND = 0.5
-"""Seconds between two reads: ten workers make no more rounds than one, and a browser gets no more updates."""
+ROUND = 0.25
+"""Seconds between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With a
+report a second, what was worked shows within 1.5 s."""
 
 PAGE = 1_000
 """Entries a read, some 10 ms of work."""
 
-TOTALS_EVERY = 5.0
-"""Seconds between two reads of the ten-second buckets."""
+LEAST_GAP = 1.0
+"""Seconds without an answer that are marked."""
 
 BACKOFF = (0.05, 1.0)
 """Seconds before the first new attempt and the most before a later one; each is shortened by up to a half at random."""
@@ -81,8 +83,9 @@ class Feed:
         self._browsers = browsers
         self._health = health
         self._position: Id | None = None
+        self._keys = Keys(redis, board, _answer, self.malformed)
+        self._reporters: set[str] = set()
         self._answered: float | None = None
-        self._totals_due = 0.0
 
     async def run(self) -> None:
         """Follow Redis for ever."""
@@ -106,21 +109,23 @@ class Feed:
         self._away.note(cause=cause)
         self._health.set("redis", met=False)
         self._board.redis = False
-        self._browsers.tell_changes()
+        self._tell()
 
     async def _catch_up(self) -> None:
         afresh = not await self._in_place()
         if self._answered is not None:
-            self._board.speed.workers.excuse(time.monotonic() - self._answered)
+            away = time.monotonic() - self._answered
+            self._board.speed.workers.excuse(away)
+            if away >= LEAST_GAP:
+                self._board.mark_gap(time.time() - away, time.time())
         if afresh:
             await self._load()
-        self._board.settle()
-        await self._count()
+        await self._settle()
         self._board.redis = True
         self._health.set("redis", met=True)
         if afresh:
             self._browsers.start_afresh()
-        self._browsers.tell_changes()
+        self._tell()
 
     async def _round(self) -> None:
         position = _text(self._position or _NOTHING)
@@ -132,12 +137,21 @@ class Feed:
         if not entries and not await self._in_place():
             await self._load()
             self._browsers.start_afresh()
-        self._board.settle()
-        await self._count()
+        await self._settle()
         self.malformed.flush()
-        self._browsers.tell_changes()
+        self._tell()
         if len(entries) < PAGE:
             await asyncio.sleep(ROUND)
+
+    async def _settle(self) -> None:
+        reporters, self._reporters = self._reporters, set()
+        await self._keys.read(reporters)
+        self._answered = time.monotonic()
+        self._board.settle()
+
+    def _tell(self) -> None:
+        self._board.system.browsers = len(self._browsers)
+        self._browsers.tell_changes()
 
     async def _in_place(self) -> bool:
         """Whether the stream goes on from where we are."""
@@ -159,6 +173,7 @@ class Feed:
                 break
         if self._position == _NOTHING:  # all that the stream holds is too old to show
             self._position = await self._newest()
+        await self._keys.load()
 
     async def _newest(self) -> Id:
         newest = await _answer(self._redis.xrevrange(STREAM, count=1))
@@ -172,23 +187,9 @@ class Feed:
         except MalformedReportError as error:
             self.malformed.note(cause=f"report {_text(position)}: {error}")
         else:
-            self._board.speed.add(report, now, heard)
-
-    async def _count(self) -> None:
-        hashes, coins = await _answer(self._redis.mget("hashes", "coins"))
-        self._board.hashes = self._number("hashes", hashes)
-        self._board.coins = self._number("coins", coins)
-        self._answered = time.monotonic()
-        if self._answered >= self._totals_due:
-            self._board.set_totals(totals.parse(await _answer(self._redis.hgetall("totals"))))
-            self._totals_due = self._answered + TOTALS_EVERY
-
-    def _number(self, key: str, value: bytes | None) -> int:
-        try:
-            return int(value or 0)
-        except ValueError:
-            self.malformed.note(cause=f"{key}: no whole number")
-            return 0
+            self._board.take(report, now, heard)
+            if time.monotonic() - heard < SILENCE:
+                self._reporters.add(report.worker)
 
 
 def _id(raw: bytes) -> Id:

@@ -16,8 +16,7 @@ _SECURITY = {
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Security for every response; files are kept and asked for again by their ETag, all else is never kept."""
+    """Security for every response; what does not say itself how long it is kept is never kept."""
     response.headers.update(_SECURITY)
-    is_file = isinstance(response, web.FileResponse)
-    response.headers["Cache-Control"] = "no-cache" if is_file else "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers.popall("Server", None)  # nobody needs to know the versions

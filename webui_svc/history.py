@@ -1,8 +1,10 @@
 import re
+from typing import Any
 
 from aiohttp import web
 
 from webui_svc.board import SHOWN, Board
+from webui_svc.compression import json_response
 
 BOARD = web.AppKey("board", Board)
 
@@ -32,15 +34,34 @@ def parse_seconds(values: list[str]) -> int:
     return seconds
 
 
+def parse_by(values: list[str]) -> bool:
+    """Whether a query's values of `by` ask for the speed by worker. Raises QueryError when they ask for another."""
+    if len(values) > 1:
+        raise QueryError(f"by was given {len(values)} times; it must be given once, as worker.")
+    if values and values[0] != "worker":
+        raise QueryError(f"by={values[0][:40]!a} is not allowed; it must be worker.")
+    return bool(values)
+
+
 async def history(request: web.Request) -> web.Response:
     """The speed over the last seconds known; 400 and a sentence when it can't be told which are wanted."""
     try:
         seconds = parse_seconds(request.query.getall("seconds", []))
+        by_worker = parse_by(request.query.getall("by", []))
     except QueryError as error:
         return web.Response(status=400, text=f"{error}\n")
     board = request.app[BOARD]
-    resolution, points = board.history(seconds)
-    return web.json_response({"now": board.now(), "resolution": resolution, "points": points})
+    answer: dict[str, Any] = {"now": board.now()}
+    if by_worker:
+        answer["resolution"], answer["workers"], answer["points"] = board.history_by_worker(seconds)
+    else:
+        answer["resolution"], answer["points"] = board.history(seconds)
+    return json_response(request, answer)
+
+
+async def load_tests(request: web.Request) -> web.Response:
+    """The stored reports of load tests, newest first."""
+    return json_response(request, request.app[BOARD].load_tests.body)
 
 
 async def counts(request: web.Request) -> web.Response:

@@ -17,7 +17,9 @@ _MAX_NUMBER = 2**53
 """The largest number that a browser counts exactly."""
 
 _NUMBER = re.compile(rb"[0-9]{1,16}")
-_NAME = re.compile(rb"[\x21-\x7e]{1,128}")
+NAME = re.compile(rb"[\x21-\x7e]{1,128}")
+"""Of a worker."""
+
 _PACES = {pace.value.encode(): pace for pace in Pace}
 
 
@@ -30,8 +32,10 @@ class Report:
     """What one worker did in one interval, in microseconds of Unix time."""
 
     worker: str
+    instance: str
     sequence: int
     hashes: int
+    coins: int
     begin_us: int
     end_us: int
     batch_size: int
@@ -53,12 +57,12 @@ def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
     pace = _PACES.get(_field(fields, b"pace"))
     if pace is None:
         raise MalformedReportError(f"pace: {_shown(fields[b'pace'])} is not {' or '.join(Pace)}")
-    _name(fields, b"instance")
-    _number(fields, b"coins")
     return Report(
         worker=_name(fields, b"worker"),
+        instance=_name(fields, b"instance"),
         sequence=_number(fields, b"sequence"),
         hashes=_number(fields, b"hashes"),
+        coins=_number(fields, b"coins"),
         begin_us=begin_us,
         end_us=end_us,
         batch_size=_number(fields, b"batch_size"),
@@ -83,7 +87,7 @@ def _number(fields: Mapping[bytes, bytes], field: bytes) -> int:
 
 def _name(fields: Mapping[bytes, bytes], field: bytes) -> str:
     value = _field(fields, field)
-    if not _NAME.fullmatch(value):
+    if not NAME.fullmatch(value):
         raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not 1 to 128 ASCII characters")
     return value.decode()
 

@@ -7,6 +7,7 @@ are shown again.
 
 from webui_svc.buckets import Buckets
 from webui_svc.report import KEPT, MAX_AGE, MAX_AHEAD, Report
+from webui_svc.worker_speeds import WorkerSpeeds, most, with_others
 from webui_svc.workers import SILENCE, Workers
 
 CURRENT = 5
@@ -21,6 +22,9 @@ class Speed:
 
     def __init__(self) -> None:
         self.workers = Workers()
+        self.by_worker = WorkerSpeeds()
+        self.coins = Buckets()
+        """Coins by the second, as far as hashes are."""
         self._buckets = Buckets()
         self._first: int | None = None  # the first second that anybody reported
         self._until: int | None = None  # the second that is not yet complete
@@ -32,18 +36,21 @@ class Speed:
         """The moment up to which the speed is known."""
         return self._until
 
-    def add(self, report: Report, now: float, heard: float) -> None:
-        """Count a report, unless it was counted before."""
+    def add(self, report: Report, now: float, heard: float) -> bool:
+        """Count a report, unless it was counted before; whether it was not."""
         if not self.workers.hear(report, heard):
-            return
+            return False
         floor = int(now) - MAX_AGE
         if self._until is not None:
             floor = max(floor, self._until - KEPT)
         changed = self._buckets.spread(report.hashes, report.begin_us, report.end_us, floor)
+        self.by_worker.add(report, floor)
+        self.coins.spread(report.coins, report.begin_us, report.end_us, floor)
         if changed:
             self._first = changed[0] if self._first is None else min(self._first, changed[0])
         if report.hashes and self._told is not None:
             self._late.update(range(changed.start, min(changed.stop, self._told)))
+        return True
 
     def settle(self, now: float, clock: float) -> None:
         """Decide how far the speed is known by now, and forget what is too old to show."""
@@ -52,7 +59,8 @@ class Speed:
         if self._until is not None and self._until > now + 2 * MAX_AHEAD:
             self._start_again()  # this machine's clock was set back
         self._until = until if self._until is None else max(self._until, until)
-        self._buckets.forget_before(self._until - KEPT)
+        for buckets in (self._buckets, self.by_worker, self.coins):
+            buckets.forget_before(self._until - KEPT)
         self.workers.forget_gone(clock)
 
     def points(self, seconds: int) -> list[Point]:
@@ -60,6 +68,18 @@ class Speed:
         if self._until is None:
             return []
         return self._between(self._until - seconds, self._until)
+
+    def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
+        """The workers with most hashes in that time, and for each of the points their hashes and the others'."""
+        points = self.points(seconds)
+        if not points:
+            return [], []
+        begin, end = points[0][0], points[-1][0] + 1
+        workers = most(self.by_worker.sums(begin, end))
+        columns = [self.by_worker.column(worker, begin, end) for worker in workers]
+        totals = self._buckets.between(begin, end)
+        rows = zip(range(begin, end), totals, *columns, strict=True)
+        return workers, [with_others(second, total, list(hashes)) for second, total, *hashes in rows]
 
     def take_changed(self) -> list[Point]:
         """The seconds that were completed or changed since the last call."""
@@ -84,12 +104,12 @@ class Speed:
         if self._first is None:
             return []
         begin = max(begin, self._first, end - KEPT)
-        return [(second, self._hashes(second)) for second in range(begin, end)]
+        return [(begin + offset, round(hashes, 4)) for offset, hashes in enumerate(self._buckets.between(begin, end))]
 
     def _hashes(self, second: int) -> float:
         return round(self._buckets[second], 4)
 
     def _start_again(self) -> None:
-        self._buckets = Buckets()
+        self._buckets, self.coins, self.by_worker = Buckets(), Buckets(), WorkerSpeeds()
         self._first = self._until = self._told = None
         self._late.clear()

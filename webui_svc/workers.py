@@ -10,12 +10,18 @@ MAX_LAG_US = 120_000_000
 """How far behind the others a worker is still waited for. Twice what a clock may be ahead, so that one worker with a
 wrong clock holds up nobody's curve, and nobody else's clock outruns a worker that is merely slow."""
 
+GONE_LISTED = 10.0
+"""Seconds for which a worker, or another replica, is still listed after it went."""
+
 MAX_KNOWN = 10_000
 """Workers remembered, those heard longest ago forgotten first."""
 
 
 @dataclass(slots=True)
-class _Worker:
+class Worker:
+    """What a worker's last report says, and when it was heard."""
+
+    instance: str
     sequence: int
     end_us: int
     batch_size: int
@@ -27,7 +33,15 @@ class Workers:
     """Who reports, and how far each has come. `now` and `heard` are seconds of a clock that never jumps."""
 
     def __init__(self) -> None:
-        self._known: dict[str, _Worker] = {}  # the one heard longest ago comes first
+        self._known: dict[str, Worker] = {}  # the one heard longest ago comes first
+
+    def __contains__(self, worker: str) -> bool:
+        return worker in self._known
+
+    def end_of(self, worker: str, otherwise: float) -> float:
+        """The end of a worker's last report in Unix seconds, if it is remembered."""
+        known = self._known.get(worker)
+        return known.end_us / 1e6 if known else otherwise
 
     def hear(self, report: Report, heard: float) -> bool:
         """Note a report; False if it was noted before.
@@ -42,7 +56,9 @@ class Workers:
             return False
         if known:
             heard = max(known.heard, heard)
-        self._known[report.worker] = _Worker(report.sequence, report.end_us, report.batch_size, report.pace, heard)
+        self._known[report.worker] = Worker(
+            report.instance, report.sequence, report.end_us, report.batch_size, report.pace, heard
+        )
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
         return True
@@ -54,6 +70,15 @@ class Workers:
             return None
         newest = max(ends)
         return min(end for end in ends if newest - end <= MAX_LAG_US)
+
+    def live(self, now: float) -> dict[str, Worker]:
+        """Those that are there, by id."""
+        return {name: worker for name, worker in self._known.items() if now - worker.heard < SILENCE}
+
+    def gone(self, now: float) -> dict[str, Worker]:
+        """Those that went a few seconds ago, by id."""
+        until = SILENCE + GONE_LISTED
+        return {name: worker for name, worker in self._known.items() if SILENCE <= now - worker.heard < until}
 
     def count(self, now: float) -> int:
         """How many live."""
@@ -77,5 +102,5 @@ class Workers:
         for name in [name for name, worker in self._known.items() if now - worker.heard > KEPT]:
             del self._known[name]
 
-    def _live(self, now: float) -> list[_Worker]:
-        return [worker for worker in self._known.values() if now - worker.heard < SILENCE]
+    def _live(self, now: float) -> list[Worker]:
+        return list(self.live(now).values())

@@ -30,7 +30,7 @@ def now() -> int:
 
 @pytest.fixture
 async def page(redis: RedisServer, health: Health) -> AsyncIterator[Page]:
-    async with TestClient(TestServer(make_app(redis.url, health))) as client:
+    async with TestClient(TestServer(make_app(redis.url, health, "webui-1"))) as client:
         yield client
 
 

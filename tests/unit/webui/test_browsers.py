@@ -1,9 +1,10 @@
 import asyncio
+import re
 
 import pytest
 
-from webui_svc import browsers
-from webui_svc.browsers import HEARTBEAT, MOST_PENDING, Browsers
+from webui_svc import browsers, past
+from webui_svc.browsers import HEARTBEAT, MOST_BEHIND, Browser, Browsers
 
 
 class Board:
@@ -13,11 +14,11 @@ class Board:
         self.updates = 0
 
     def snapshot(self) -> bytes:
-        return b"snapshot %d" % self.updates
+        return b"snapshot %d\n" % self.updates
 
     def update(self) -> bytes:
         self.updates += 1
-        return b"update %d" % self.updates
+        return b"update %d\n" % self.updates
 
 
 @pytest.fixture
@@ -26,23 +27,37 @@ def open_pages() -> Browsers:
     return Browsers(board.snapshot, board.update)
 
 
+async def told(browser: Browser) -> list[bytes]:
+    """The next events, without their ids."""
+    event = await browser.next()
+    assert event is not None
+    return [line for line in event.splitlines() if not line.startswith(b"id: ")]
+
+
+async def last_id(browser: Browser) -> str:
+    event = await browser.next()
+    assert event is not None
+    return str(re.findall(r"id: (.*)", event.decode())[-1])
+
+
 async def test_a_browser_gets_a_snapshot_and_then_the_updates(open_pages: Browsers) -> None:
     with open_pages.join() as browser:
-        assert await browser.next() == b"snapshot 0"
+        assert await told(browser) == [b"snapshot 0"]
+        open_pages.tell_changes()
+        assert await told(browser) == [b"update 1"]
         open_pages.tell_changes()
         open_pages.tell_changes()
-        assert [await browser.next(), await browser.next()] == [b"update 1", b"update 2"]
+        assert await told(browser) == [b"update 2", b"update 3"]
 
 
 async def test_one_that_falls_behind_gets_a_fresh_snapshot_instead(open_pages: Browsers) -> None:
     with open_pages.join() as slow:
         await slow.next()
-        for _ in range(MOST_PENDING + 5):
+        for _ in range(MOST_BEHIND + 1):
             open_pages.tell_changes()
-        assert not slow._pending
-        assert await slow.next() == b"snapshot 13"
+        assert await told(slow) == [b"snapshot 9"]
         open_pages.tell_changes()
-        assert await slow.next() == b"update 14"
+        assert await told(slow) == [b"update 10"]
 
 
 async def test_a_start_afresh_replaces_what_is_pending(open_pages: Browsers) -> None:
@@ -50,7 +65,67 @@ async def test_a_start_afresh_replaces_what_is_pending(open_pages: Browsers) -> 
         await browser.next()
         open_pages.tell_changes()
         open_pages.start_afresh()
-        assert await browser.next() == b"snapshot 1"
+        assert await told(browser) == [b"snapshot 1"]
+
+
+async def test_browsers_that_come_together_share_a_snapshot(open_pages: Browsers) -> None:
+    with open_pages.join() as one, open_pages.join() as other:
+        assert await one.next() is await other.next()
+
+
+async def test_one_that_comes_back_gets_exactly_what_it_missed(open_pages: Browsers) -> None:
+    with open_pages.join() as browser:
+        known = await last_id(browser)
+    for _ in range(MOST_BEHIND + 12):
+        open_pages.tell_changes()
+    with open_pages.join(known) as browser:
+        assert await told(browser) == [b"update %d" % number for number in range(1, MOST_BEHIND + 13)]
+        open_pages.tell_changes()
+        assert await told(browser) == [b"update 21"]
+
+
+async def test_one_that_missed_nothing_is_told_nothing(open_pages: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsers, "HEARTBEAT_EVERY", 0.01)
+    with open_pages.join() as browser:
+        known = await last_id(browser)
+    with open_pages.join(known) as browser:
+        assert await browser.next() == HEARTBEAT
+
+
+async def test_one_that_missed_more_than_is_kept_gets_a_snapshot(open_pages: Browsers) -> None:
+    with open_pages.join() as browser:
+        known = await last_id(browser)
+    for _ in range(past.MOST + 1):
+        open_pages.tell_changes()
+    with open_pages.join(known) as browser:
+        assert await told(browser) == [b"snapshot 241"]
+
+
+async def test_one_that_comes_back_after_a_start_afresh_gets_a_snapshot(open_pages: Browsers) -> None:
+    with open_pages.join() as browser:
+        known = await last_id(browser)
+    open_pages.start_afresh()
+    open_pages.tell_changes()
+    with open_pages.join(known) as browser:
+        assert await told(browser) == [b"snapshot 1"]
+
+
+@pytest.mark.parametrize("suffix", ["-0", "-1", "-99", "--1", "", "-1e3", "-" + "9" * 400])
+async def test_an_id_of_another_process_or_of_no_update_gets_a_snapshot(open_pages: Browsers, suffix: str) -> None:
+    for known in (f"0123456789abcdef{suffix}", f"{open_pages._past._process}{suffix}"):
+        open_pages.tell_changes()
+        open_pages.start_afresh()
+        with open_pages.join(known) as browser:
+            assert (await told(browser))[0].startswith(b"snapshot")
+
+
+def test_the_past_is_bounded_in_bytes() -> None:
+    kept = past.Past()
+    for _ in range(10):
+        kept.add(bytes(past.MOST_BYTES // 4))
+    assert sum(map(len, kept._updates)) <= past.MOST_BYTES
+    assert kept.since(kept.last - 3) is not None
+    assert kept.since(kept.last - 4) is None
 
 
 async def test_silence_is_filled_with_heartbeats(open_pages: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webui_svc.buckets import Buckets
+from webui_svc.buckets import CHUNK, Buckets
 
 BASE = 1_700_000_000
 MOMENTS = st.integers(BASE * 1_000_000, (BASE + 30) * 1_000_000)
@@ -50,17 +50,28 @@ def test_hashes_of_a_moment_belong_to_its_second() -> None:
 def test_an_interval_that_ends_on_a_full_second_leaves_the_next_alone() -> None:
     buckets = Buckets()
     assert list(buckets.spread(5, BASE * 1_000_000, (BASE + 1) * 1_000_000, floor=0)) == [BASE]
-    assert len(buckets) == 1
+    assert buckets.between(BASE - 1, BASE + 2) == [0, 5, 0]
 
 
 def test_an_interval_from_the_beginning_of_time_fills_no_more_than_is_kept() -> None:
     buckets = Buckets()
     buckets.spread(10, 0, BASE * 1_000_000, floor=BASE - 900)
-    assert len(buckets) == 900
+    assert len(buckets) <= 900 + 2 * CHUNK
 
 
 def test_what_lies_before_is_forgotten() -> None:
     buckets = Buckets()
-    buckets.spread(10, BASE * 1_000_000, (BASE + 10) * 1_000_000, floor=0)
-    buckets.forget_before(BASE + 8)
-    assert len(buckets) == 2
+    buckets.spread(300, BASE * 1_000_000, (BASE + 300) * 1_000_000, floor=0)
+    buckets.forget_before(BASE + 298)
+    assert len(buckets) <= 2 * CHUNK
+    assert buckets.between(BASE + 298, BASE + 301) == [1, 1, 0]
+
+
+@given(REPORTS, st.integers(BASE - 70, BASE + 30), st.integers(0, 140))
+def test_seconds_in_a_row_are_the_seconds_one_by_one(
+    reports: list[tuple[int, list[int]]], first: int, count: int
+) -> None:
+    buckets = Buckets()
+    for hashes, (begin, end) in reports:
+        buckets.spread(hashes, begin, end, floor=0)
+    assert buckets.between(first, first + count) == [buckets[second] for second in range(first, first + count)]

@@ -21,7 +21,7 @@ GOOD = {
 
 
 def test_a_good_entry_is_a_report() -> None:
-    expected = Report("worker-1-0123abcd", 7, 3, END - 900_000, END, 1, Pace.CLASSIC)
+    expected = Report("worker-1-0123abcd", "worker-1", 7, 3, 0, END - 900_000, END, 1, Pace.CLASSIC)
     assert parse(GOOD, NOW) == expected
 
 

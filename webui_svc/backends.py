@@ -1,0 +1,71 @@
+"""What one worker sees of its backends, as it says in its own key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from webui_svc import latency, stored_json
+from webui_svc.stored_json import MalformedJsonError
+
+SERVICES = ("rng", "hasher")
+
+MOST_BACKENDS = 64
+"""Of a service, that one worker lists."""
+
+MOST_BYTES = 256 * 1024
+
+_MOST_BATCHES = 2**53
+_MOST_SECONDS = 86_400.0
+
+
+class State(StrEnum):
+    """How a backend does, the best first."""
+
+    SERVING = "serving"
+    LATE = "late"
+    GONE = "gone"
+
+
+_STATES = {state.value: state for state in State}
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One replica of rng or hasher: batches it answered, and their latencies by bucket."""
+
+    name: str
+    state: State
+    batches: int
+    latency: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All backends of a worker by service, over the seconds since its report before."""
+
+    seconds: float
+    backends: Mapping[str, tuple[Backend, ...]]
+
+
+def parse(raw: bytes) -> View:
+    """What a worker sees. Raises MalformedJsonError when it can't be told."""
+    data = stored_json.parse(raw, MOST_BYTES)
+    seconds = stored_json.number(data, "seconds", _MOST_SECONDS)
+    return View(seconds, {service: _backends(data, service) for service in SERVICES})
+
+
+def _backends(data: Any, service: str) -> tuple[Backend, ...]:
+    return tuple(_backend(each) for each in stored_json.array(data, service, MOST_BACKENDS))
+
+
+def _backend(data: Any) -> Backend:
+    state = _STATES.get(stored_json.text(data, "state"))
+    if state is None:
+        raise MalformedJsonError(f"state: not {', '.join(State)}")
+    return Backend(
+        stored_json.text(data, "name"),
+        state,
+        stored_json.whole(data, "batches", _MOST_BATCHES),
+        latency.parse(stored_json.member(data, "latency")),
+    )

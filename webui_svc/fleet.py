@@ -1,0 +1,172 @@
+import re
+from collections import deque
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from webui_svc import latency
+from webui_svc.backends import Backend, State
+from webui_svc.workers import GONE_LISTED
+
+WINDOW = 5.0
+"""Seconds of reports that rates and latencies are taken from."""
+
+MOST_LISTED = 16
+"""Replicas of a service that are listed, in the order of their names."""
+
+UNSEEN_LIMIT = 10.0
+"""Seconds after which a replica is gone that no live worker lists: one that has just begun does not see all."""
+
+MOST_KNOWN = 1_000
+"""Replicas of a service that are remembered."""
+
+_Key = TypeVar("_Key", int, str)
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(slots=True)
+class _Traffic:
+    """A replica's batches in the window, of all workers."""
+
+    views: int = 0
+    batches: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+    by_worker: dict[str, int] = field(default_factory=dict)
+
+    def add(self, worker: str, backend: Backend, sign: int) -> None:
+        """Count what a worker saw of it, or take that back."""
+        self.views += sign
+        self.batches += sign * backend.batches
+        _add(self.by_worker, worker, sign * backend.batches)
+        for bucket, count in backend.latency.items():
+            _add(self.latency, bucket, sign * count)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """How a replica does, and when that was last said."""
+
+    state: State
+    at: float
+    gone_since: float | None = None
+
+
+class Fleet:
+    """One service's replicas, as its live workers see them together. All times are of a clock that never jumps."""
+
+    def __init__(self) -> None:
+        self._views: deque[tuple[float, str, float, Sequence[Backend]]] = deque()
+        self._seconds: dict[str, float] = {}  # of each worker's views in the window
+        self._traffic: dict[str, _Traffic] = {}
+        self._latest: dict[str, Sequence[Backend]] = {}
+        self._seen: dict[str, _Seen] = {}
+
+    def hear(self, worker: str, heard: float, seconds: float, backends: Sequence[Backend]) -> None:
+        """What one worker sees, over so many seconds."""
+        self._views.append((heard, worker, seconds, backends))
+        self._latest[worker] = backends
+        self._count(worker, seconds, backends, 1)
+
+    def settle(self, live: AbstractSet[str], now: float) -> None:
+        """Leave out what is too old, and workers that are gone."""
+        while self._views and now - self._views[0][0] > WINDOW:
+            _, worker, seconds, backends = self._views.popleft()
+            self._count(worker, seconds, backends, -1)
+        gone = self._latest.keys() - live
+        if gone:
+            for _, worker, seconds, backends in self._views:
+                if worker in gone:
+                    self._count(worker, seconds, backends, -1)
+            self._views = deque(view for view in self._views if view[1] not in gone)
+            for worker in gone:
+                del self._latest[worker]
+        self._judge(now)
+
+    @property
+    def present(self) -> set[str] | None:
+        """Replicas that take batches; None when nobody is there to see any."""
+        if not self._latest:
+            return None
+        return {name for name, seen in self._seen.items() if seen.gone_since is None}
+
+    def replicas(self) -> dict[str, Any]:
+        """Those that are there or just went, with their share of the batches, batches a second and latencies."""
+        total = sum(traffic.batches for traffic in self._traffic.values())
+        names = sorted(self._seen, key=natural)
+        listed = [self._replica(name, total) for name in names[:MOST_LISTED]]
+        return {"replicas": listed, "more": len(names) - len(listed)}
+
+    def _replica(self, name: str, total: int) -> dict[str, Any]:
+        traffic = self._traffic.get(name, _Traffic())
+        rates = (batches / self._seconds[worker] for worker, batches in traffic.by_worker.items())
+        return {
+            "name": name,
+            "state": self._seen[name].state.value,
+            "share": round(traffic.batches / total, 4) if total else 0.0,
+            "rate": round(sum(rates), 3),
+            "p50": latency.quantile(traffic.latency, 0.5),
+            "p99": latency.quantile(traffic.latency, 0.99),
+        }
+
+    def _count(self, worker: str, seconds: float, backends: Sequence[Backend], sign: int) -> None:
+        left = self._seconds.get(worker, 0.0) + sign * max(seconds, 1e-3)
+        if left > 1e-6:
+            self._seconds[worker] = left
+        else:  # its last view left the window
+            self._seconds.pop(worker, None)
+        for backend in backends:
+            traffic = self._traffic.setdefault(backend.name, _Traffic())
+            traffic.add(worker, backend, sign)
+            if not traffic.views:
+                del self._traffic[backend.name]
+
+    def _judge(self, now: float) -> None:
+        if not self._latest:  # nobody is there to see any
+            self._seen.clear()
+            return
+        states: dict[str, State] = {}
+        for backends in self._latest.values():
+            for backend in backends:
+                said = states.get(backend.name)
+                states[backend.name] = backend.state if said is None else _together(said, backend.state)
+        for name, state in states.items():
+            self._note(name, state, now)
+        for name, seen in list(self._seen.items()):
+            if seen.gone_since is None and now - seen.at > UNSEEN_LIMIT:
+                seen.state, seen.gone_since = State.GONE, now
+            if seen.gone_since is not None and now - seen.gone_since > GONE_LISTED:
+                del self._seen[name]
+
+    def _note(self, name: str, state: State, now: float) -> None:
+        seen = self._seen.get(name)
+        if seen is None:
+            if state is not State.GONE and len(self._seen) < MOST_KNOWN:
+                self._seen[name] = _Seen(state, now)
+            return
+        seen.state, seen.at = state, now
+        if state is not State.GONE:
+            seen.gone_since = None
+        elif seen.gone_since is None:
+            seen.gone_since = now
+
+
+def _add(counts: dict[_Key, int], key: _Key, count: int) -> None:
+    left = counts.get(key, 0) + count
+    if left:
+        counts[key] = left
+    else:
+        counts.pop(key, None)
+
+
+def natural(name: str) -> str:
+    """A key by which rng-10 comes after rng-9."""
+    return _DIGITS.sub(lambda digits: digits[0].zfill(18), name)
+
+
+def _together(one: State, other: State) -> State:
+    """Two workers' word on a replica: one that owes anybody an answer is late, one that anybody has is not gone."""
+    if State.LATE in (one, other):
+        return State.LATE
+    return State.SERVING if State.SERVING in (one, other) else State.GONE

@@ -1,0 +1,38 @@
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from webui_svc import stored_json
+from webui_svc.stored_json import MalformedJsonError
+
+MOST = 5
+"""Reports that are stored."""
+
+MOST_BYTES = 256 * 1024
+"""Of each."""
+
+
+class LoadTests:
+    """The stored reports of load tests, newest first."""
+
+    def __init__(self) -> None:
+        self.body = b'{"reports":[]}'
+        """All of them, as JSON for browsers."""
+        self.figures: dict[str, Any] = {"count": 0, "newest": None}
+
+    def set(self, stored: Sequence[bytes]) -> list[str]:
+        """Take over what Redis holds; a line for each report that is none, which is left out."""
+        reports, problems = [], []
+        for raw in stored[:MOST]:
+            try:
+                report = stored_json.parse(raw, MOST_BYTES)
+                stored_json.member(report, "began")
+            except MalformedJsonError as error:
+                problems.append(f"load_tests: {error}")
+            else:
+                reports.append(report)
+        self.body = json.dumps({"reports": reports}, separators=(",", ":"), allow_nan=False).encode()
+        began = reports[0]["began"] if reports else None
+        newest = began[:40] if isinstance(began, str) else None
+        self.figures = {"count": len(reports), "newest": newest}
+        return problems
