@@ -17,7 +17,8 @@ export function drawShades(plot, shades, colours) {
   ctx.restore();
 }
 
-// Above the curve. Labels stand over the plot, the newest first; one that would run into another is left to the list.
+// Above the curve. Labels stand over the plot, the newest first; where one would run into another there is its sign, and
+// of marks at one place all but the newest are counted. The list has them all.
 export function drawMarks(plot, marks, colours) {
   const { ctx, bbox } = plot;
   const ratio = devicePixelRatio;
@@ -28,6 +29,7 @@ export function drawMarks(plot, marks, colours) {
   ctx.textBaseline = "bottom";
   ctx.lineWidth = ratio;
   let free = Infinity;
+  let here = Infinity;
   for (const mark of [...marks].reverse()) {
     const x = Math.round(plot.valToPos(mark.at, "x", true)) + 0.5;
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -41,7 +43,10 @@ export function drawMarks(plot, marks, colours) {
       ctx.stroke();
       ctx.globalAlpha = 1;
     }
-    const label = `${glyph(mark)} ${text(mark)}`;
+    if (x > here - size) continue;
+    here = x;
+    const also = marks.filter((other) => other !== mark && other.at <= mark.at && plot.valToPos(other.at, "x", true) > x - size).length;
+    const label = `${glyph(mark)} ${text(mark)}${also ? ` +${also}` : ""}`;
     const width = ctx.measureText(label).width;
     const left = Math.min(Math.max(x - size / 2, bbox.left), bbox.left + bbox.width - width);
     const sign = ctx.measureText(glyph(mark)).width;

@@ -24,8 +24,12 @@ export async function openChart(place, read) {
   let shown = { columns: [[], []], window: { begin: 0, end: 1 }, marks: [], shades: [] };
   let yTop = 1;
 
-  // A label stands under the middle of its mark, and the last one may have no room there.
-  const fits = (self, at, step) => self.valToPos(at, "x") < self.bbox.width / devicePixelRatio - colours.size * (step < 60 ? 1.2 : 0);
+  // A label stands under the middle of its mark, and the first and the last one may have no room there.
+  const fits = (self, at, step) => {
+    const half = colours.size * (step < 60 ? 2.7 : 1.6);
+    const x = self.valToPos(at, "x");
+    return x > half && x < self.bbox.width / devicePixelRatio - half + colours.size * 1.6;
+  };
   const curve = { stroke: () => colours.line, fill: () => colours.fill, width: 2.5, points: { show: false } };
   const area = (index) => ({
     stroke: () => colours.card,

@@ -73,7 +73,7 @@ export class Graph {
     const marks = this.marks.within(window);
     const last = this.#last;
     const shades = marks.filter((mark) => mark.kind === "gap").map((mark) => [mark.at, mark.until ?? window.end]);
-    if (this.#stale && last !== null) shades.push([last + 1, window.end]);
+    if (this.#stale && last !== null) shades.push([last, window.end]);
     this.#chart.draw({ columns: this.#columns(window), window, marks, shades }, this.#by === "worker");
     this.#read();
   }

@@ -20,7 +20,7 @@ const key = (mark) => `${mark.at} ${mark.kind} ${mark.name}`;
 
 export class Marks {
   #marks = new Map();
-  #shown = "";
+  #shown = null;
 
   clear() {
     this.#marks.clear();
