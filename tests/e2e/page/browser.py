@@ -1,13 +1,12 @@
 """Pages in a real Chromium, as people see them."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, Page
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -41,6 +40,11 @@ _PAINTED = """(name) => {
   }
   return columns / width;
 }"""
+
+
+def found_chromium() -> str | None:
+    """The path of a Chromium or Chrome, if there is one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @asynccontextmanager

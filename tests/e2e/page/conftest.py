@@ -1,10 +1,9 @@
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from e2e.page.browser import ARGUMENTS, CHROMIUM, Open, opened_pages
+from e2e.page.browser import ARGUMENTS, Open, found_chromium, opened_pages
 from e2e.page.mining import Mining, mining_system
 from playwright.async_api import Browser, async_playwright
 from support.redis_server import RedisServer
@@ -20,7 +19,7 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    found = found_chromium()
     reason = ""
     if found is None:
         reason = "there is no Chromium; on Debian and Ubuntu, install chromium"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
+import random
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from integration.webui.reports import Reports
+from redis.exceptions import RedisError
 from support.redis_server import RedisServer
 
 BITS = 4
@@ -24,7 +26,7 @@ class Mining:
         self.workers = ["worker-1-00000001"]
         self.rngs = {"rng-1": "serving"}
         self.hashers = {"hasher-1": "serving"}
-        self.rate = 10
+        self.rate = 10.0
         """Hashes a second of each worker."""
         self.batch_size = 1
         self.pace = "classic"
@@ -33,15 +35,18 @@ class Mining:
         self._client = redis.client()
         self._reports = Reports(redis)
         self._sequence = 0
+        self._until = int(time.time())
 
     def write(self, begin: int, end: int) -> None:
         """What every worker would have written by the end of an interval, in Unix seconds."""
         for worker in self.workers:
-            hashes = self.rate * (end - begin)
-            coins = hashes // 2**BITS
+            # A report reaches from batch to batch, as a worker's does, so that the speed is a flat line.
+            first, last = (math.floor(second * self.rate + 1e-6) for second in (begin, end))
+            hashes = last - first
+            coins = sum(random.choices((0, 1), (2**BITS - 1, 1), k=hashes))
             self._sequence += 1
             self._reports.add(
-                begin, end, hashes, worker,
+                first / self.rate, last / self.rate, hashes, worker,
                 sequence=self._sequence, coins=coins, batch_size=self.batch_size, pace=self.pace,
             )  # fmt: skip
             self._client.incrby("coins", coins)
@@ -50,10 +55,9 @@ class Mining:
             self._client.hset(f"worker:{worker}", mapping=self._seen(begin, end, hashes, coins))
             self._client.expire(f"worker:{worker}", 3_600)
 
-    def write_past(self, seconds: int) -> None:
-        """The same for each of the last seconds."""
-        now = int(time.time())
-        for second in range(now - seconds, now):
+    def write_past(self, seconds: int, until: int = 0) -> None:
+        """The same for each second from so many to so many before it began."""
+        for second in range(self._until - seconds, self._until - until):
             self.write(second, second + 1)
 
     def publish(self, report: dict[str, Any]) -> None:
@@ -62,14 +66,13 @@ class Mining:
 
     async def run(self) -> None:
         """Write once a second."""
-        written = int(time.time())
         while True:
             await asyncio.sleep(0.05)
             now = int(time.time())
-            if now > written:
-                with contextlib.suppress(OSError, Exception):  # a test may have stopped Redis
-                    self.write(written, now)
-                    written = now
+            if now > self._until:
+                with contextlib.suppress(RedisError):  # a test may have stopped it
+                    self.write(self._until, now)
+                    self._until = now
 
     def _seen(self, begin: int, end: int, hashes: int, coins: int) -> dict[str, str | int]:
         batches = hashes // self.batch_size
@@ -88,7 +91,10 @@ class Mining:
     def _backends(self, states: dict[str, str], batches: int) -> list[dict[str, Any]]:
         there = [name for name, state in states.items() if state != "gone"]
         bucket = str(math.ceil(4 * math.log2(self.latency * 1e6)))
-        parts = {name: batches // len(there) + (index < batches % len(there)) for index, name in enumerate(there)}
+        parts = {
+            name: batches // len(there) + ((index + self._sequence) % len(there) < batches % len(there))
+            for index, name in enumerate(there)
+        }
         return [
             {"name": name, "state": state, "batches": parts.get(name, 0), "latency": {bucket: parts.get(name, 0)}}
             for name, state in states.items()

@@ -18,7 +18,7 @@ async def test_the_figures_move(open_page: Open, url: str, mining: Mining) -> No
     await page.wait_for_function(
         "(before) => Number(document.querySelector('#hashes').textContent.replaceAll(',', '')) > before", arg=before
     )
-    mining.rate = 30
+    mining.rate = 30.0
     await until_text(page, "#speed", r"^30\.0$")
 
 
@@ -80,7 +80,7 @@ async def test_a_replica_comes_and_goes(open_page: Open, url: str, mining: Minin
 async def test_coins_show_their_zero_bits_beside_what_chance_predicts(
     open_page: Open, url: str, mining: Mining
 ) -> None:
-    mining.rate = 64
+    mining.rate = 64.0
     mining.write_past(100)
     page = await open_page(url)
     coins = page.get_by_role("list", name="Latest coins")
