@@ -28,7 +28,8 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load-test bench bench-discovery soak up down images e2e screenshot protos lock clean
+.PHONY: help run test check format load-test bench bench-discovery bench-page soak up down images e2e screenshot protos \
+  lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +71,9 @@ bench: $(DEV) $(PROJECT) ## Measure the speed beside what it could be; ARGS=--he
 
 bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and what that costs; ARGS=--help
 	@exec $(PY) -m bench.discovery $(ARGS)
+
+bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, and with 200 workers; ARGS=--help
+	@exec $(PY) -m bench.page $(ARGS)
 
 soak: $(DEV) $(PROJECT) ## Let all go wrong that can, ten minutes, then look at memory, five; SEED= repeats an order
 	@$(PY) -m pytest tests/integration/discovery -m soak --capture=no $(ARGS)

@@ -7,16 +7,22 @@ from aiohttp import web
 
 from chassis import listener, log, process
 from chassis.health import Health
+from webui_svc import open_files
 from webui_svc.app import make_app
+from webui_svc.events import MOST_STREAMS
 from webui_svc.settings import WebuiSettings
 
 DRAIN_LIMIT = 0.3
 """Seconds that requests have to end; they take milliseconds, and streams of events have been told to."""
 
+OPEN_FILES = MOST_STREAMS + 500
+"""Streams, and room for requests, probes, Redis and the files of the page."""
+
 
 @asynccontextmanager
 async def webui(settings: WebuiSettings, health: Health) -> AsyncIterator[None]:
     """The service, from listening to closed."""
+    open_files.allow(OPEN_FILES)
     with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
         host, port = socket.getsockname()[:2]
         app = make_app(settings.redis_url, health, settings.instance)

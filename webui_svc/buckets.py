@@ -1,4 +1,5 @@
 from array import array
+from functools import lru_cache
 
 CHUNK = 64
 """Seconds that are held together: eight bytes a second, where a dictionary takes a hundred."""
@@ -25,18 +26,11 @@ class Buckets:
         The parts add up to the whole: each is the difference of two points of one straight line. An interval without
         length is a moment, and its count belongs to the second in which it lies.
         """
-        first, last = max(begin_us // 1_000_000, floor), end_us // 1_000_000
-        if begin_us == end_us:
-            if first <= last:
-                self._add(last, count)
-            return range(first, last + 1)
-        if last * 1_000_000 == end_us:
-            last -= 1  # the interval ends where that second begins
-        for second in range(first, last + 1):
-            begin = max(second * 1_000_000, begin_us)
-            end = min((second + 1) * 1_000_000, end_us)
-            self._add(second, count * (end - begin) / (end_us - begin_us))
-        return range(first, last + 1)
+        first, parts = _parts(begin_us, end_us, floor)
+        if count:
+            for second, part in enumerate(parts, first):
+                self._add(second, count * part)
+        return range(first, first + len(parts))
 
     def between(self, begin: int, end: int) -> list[float]:
         """The counts of these seconds, in order."""
@@ -55,10 +49,21 @@ class Buckets:
             del self._chunks[old]
 
     def _add(self, second: int, count: float) -> None:
-        if not count:
-            return
         number, offset = divmod(second, CHUNK)
         chunk = self._chunks.get(number)
         if chunk is None:
             chunk = self._chunks[number] = array("d", bytes(8 * CHUNK))
         chunk[offset] += count
+
+
+@lru_cache(8)  # hashes and coins of a report are spread over the same interval
+def _parts(begin_us: int, end_us: int, floor: int) -> tuple[int, list[float]]:
+    """The first second of an interval from the floor on, and how much of the interval lies in it and those after it."""
+    first, last = max(begin_us // 1_000_000, floor), end_us // 1_000_000
+    if begin_us == end_us:
+        return last, [1.0] if first <= last else []
+    if last * 1_000_000 == end_us:
+        last -= 1  # the interval ends where that second begins
+    length = end_us - begin_us
+    seconds = range(first * 1_000_000, (last + 1) * 1_000_000, 1_000_000)
+    return first, [(min(second + 1_000_000, end_us) - max(second, begin_us)) / length for second in seconds]

@@ -120,6 +120,7 @@ class Feed:
                 self._board.mark_gap(time.time() - away, time.time())
         if afresh:
             await self._load()
+        self._board.settle()  # for the totals that are read next are whole as far as the speed is known
         await self._settle()
         self._board.redis = True
         self._health.set("redis", met=True)

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chassis.settings import Pace
 
@@ -16,7 +17,7 @@ MAX_AHEAD = 60
 _MAX_NUMBER = 2**53
 """The largest number that a browser counts exactly."""
 
-_NUMBER = re.compile(rb"[0-9]{1,16}")
+_MAX_DIGITS = 16
 NAME = re.compile(rb"[\x21-\x7e]{1,128}")
 """Of a worker."""
 
@@ -79,7 +80,7 @@ def _field(fields: Mapping[bytes, bytes], field: bytes) -> bytes:
 
 def _number(fields: Mapping[bytes, bytes], field: bytes) -> int:
     value = _field(fields, field)
-    number = int(value) if _NUMBER.fullmatch(value) else None
+    number = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None
     if number is None or number > _MAX_NUMBER:
         raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not a whole number from 0 to {_MAX_NUMBER}")
     return number
@@ -87,9 +88,15 @@ def _number(fields: Mapping[bytes, bytes], field: bytes) -> int:
 
 def _name(fields: Mapping[bytes, bytes], field: bytes) -> str:
     value = _field(fields, field)
-    if not NAME.fullmatch(value):
+    name = _known_name(value)
+    if name is None:
         raise MalformedReportError(f"{field.decode()}: {_shown(value)} is not 1 to 128 ASCII characters")
-    return value.decode()
+    return name
+
+
+@lru_cache(4_096)  # the same workers report again and again, and their names are then held once
+def _known_name(value: bytes) -> str | None:
+    return value.decode() if NAME.fullmatch(value) else None
 
 
 def _shown(value: bytes) -> str:

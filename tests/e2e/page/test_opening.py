@@ -1,5 +1,3 @@
-import time
-
 from e2e.page.browser import Open, until_painted, until_text
 from e2e.page.mining import Mining
 from e2e.page.proxies import sub_path
@@ -10,6 +8,16 @@ MOST_BYTES = 150 * 1_024
 
 FIRST_PAINT = 1.0
 """Seconds from asking for the page to a graph with its history, on loopback."""
+
+NOTE_PAINT = """
+  const { stroke } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.stroke = function (...path) {
+    const line = getComputedStyle(document.documentElement).getPropertyValue('--line').trim();
+    if (this.strokeStyle === line) window.painted ??= performance.now() / 1000;
+    stroke.apply(this, path);
+  };
+"""
+"""Notes when the curve was first drawn: looking at its pixels all the time would take longer than drawing them."""
 
 
 async def test_it_opens_with_its_history(open_page: Open, url: str, mining: Mining) -> None:
@@ -29,13 +37,13 @@ async def test_it_says_that_nobody_mines(open_page: Open, url: str) -> None:
 
 async def test_a_graph_with_history_is_drawn_within_a_second(open_page: Open, url: str, mining: Mining) -> None:
     mining.write_past(300)
-    await until_painted(await open_page(url), "line", 0.8)
     taken = []
-    for _ in range(3):  # the best: the machine may have something else to do
-        began = time.monotonic()
-        page = await open_page(url)
+    for _ in range(4):  # the best: the machine may have something else to do, and at first webui still reads
+        page = await open_page("about:blank")
+        await page.add_init_script(NOTE_PAINT)
+        await page.goto(url)
         await until_painted(page, "line", 0.8)
-        taken.append(time.monotonic() - began)
+        taken.append(await page.evaluate("window.painted"))
         await page.context.close()
     assert min(taken) < FIRST_PAINT
 

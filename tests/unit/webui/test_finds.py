@@ -1,0 +1,70 @@
+import math
+
+import pytest
+
+from chassis.settings import Pace
+from webui_svc.coins import Coin, Found
+from webui_svc.finds import SHOWN, Finds
+from webui_svc.report import Report
+from webui_svc.speed import Speed
+
+BASE = 1_700_000_000
+
+
+def digest(number: int) -> str:
+    return f"{number:064x}"
+
+
+def worked(worker: str, hashes: int, coins: int, seconds: int, speed: Speed) -> None:
+    """A report of so many seconds from BASE."""
+    end = (BASE + seconds) * 1_000_000
+    speed.add(Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL), BASE + seconds, 0)
+    speed.settle(BASE + seconds, 0)
+
+
+def test_the_newest_coins_of_all_workers_are_shown() -> None:
+    finds = Finds()
+    for number in range(6):
+        finds.hear("a", Found(4, (Coin(digest(2 * number), BASE + 2 * number),)), BASE)
+        finds.hear("b", Found(5, (Coin(digest(2 * number + 1), BASE + 2 * number + 1),)), BASE)
+    latest = finds.figures(Speed())["latest"]
+    assert [coin["digest"] for coin in latest] == [digest(number) for number in range(11, 11 - SHOWN, -1)]
+    assert latest[0] == {"digest": digest(11), "at": BASE + 11, "bits": 5, "worker": "b"}
+
+
+def test_a_coin_from_the_future_is_left_out() -> None:
+    finds = Finds()
+    finds.hear("a", Found(4, (Coin(digest(1), BASE + 1_000),)), BASE)
+    assert finds.figures(Speed())["latest"] == []
+
+
+def test_chance_predicts_by_the_hashes_and_the_bits() -> None:
+    finds, speed = Finds(), Speed()
+    finds.hear("a", Found(4, ()), BASE)
+    worked("a", 16_000, 1_017, 60, speed)
+    figures = finds.figures(speed)
+    assert (figures["minute"], figures["predicted"]) == (1_017, 1_000)
+    assert figures["deviation"] == pytest.approx(math.sqrt(16_000 / 16 * 15 / 16), abs=1e-3)
+
+
+def test_each_worker_has_its_own_bits() -> None:
+    finds, speed = Finds(), Speed()
+    finds.hear("a", Found(4, ()), BASE)
+    finds.hear("b", Found(0, ()), BASE)
+    worked("a", 1_600, 100, 60, speed)
+    worked("b", 50, 50, 60, speed)
+    assert finds.figures(speed)["predicted"] == 150
+    assert finds.figures(speed)["deviation"] == pytest.approx(math.sqrt(1_600 / 16 * 15 / 16), abs=1e-3)
+
+
+def test_only_the_last_minute_counts() -> None:
+    finds, speed = Finds(), Speed()
+    finds.hear("a", Found(4, ()), BASE)
+    worked("a", 32_000, 2_000, 120, speed)
+    assert (finds.figures(speed)["minute"], finds.figures(speed)["predicted"]) == (1_000, 1_000)
+
+
+def test_nothing_is_predicted_as_long_as_the_bits_are_not_known() -> None:
+    finds, speed = Finds(), Speed()
+    worked("a", 16_000, 1_017, 60, speed)
+    assert finds.figures(speed) == {"latest": [], "minute": 1_017, "predicted": None, "deviation": None}

@@ -1,0 +1,155 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from webui_svc.backends import Backend, State
+from webui_svc.fleet import MOST_LISTED, UNSEEN_LIMIT, WINDOW, Fleet
+from webui_svc.workers import GONE_LISTED
+
+
+def backend(name: str, batches: int = 10, state: State = State.SERVING, bucket: int = 67) -> Backend:
+    return Backend(name, state, batches, {bucket: batches} if batches else {})
+
+
+def listed(fleet: Fleet) -> dict[str, Any]:
+    return {each["name"]: each for each in fleet.replicas()["replicas"]}
+
+
+def states(fleet: Fleet) -> dict[str, str]:
+    return {name: each["state"] for name, each in listed(fleet).items()}
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet()
+
+
+def test_shares_rates_and_latencies_are_those_of_all_workers_together(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 2.0, [backend("rng-1", 30), backend("rng-2", 10)])
+    fleet.hear("b", 0, 1.0, [backend("rng-1", 35, bucket=80)])
+    fleet.settle({"a", "b"}, 0)
+    one, two = listed(fleet).values()
+    assert (one["share"], one["rate"]) == (round(65 / 75, 4), 50)
+    assert (two["share"], two["rate"]) == (round(10 / 75, 4), 5)
+    assert one["p50"] == pytest.approx(2 ** (80 / 4) / 1e6, rel=0.19)
+    assert two["p99"] == pytest.approx(0.1, rel=0.19)
+
+
+def test_only_the_last_few_seconds_count(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1", 1_000)])
+    fleet.hear("a", WINDOW, 1.0, [backend("rng-1", 10)])
+    fleet.settle({"a"}, WINDOW + 0.1)
+    assert listed(fleet)["rng-1"]["rate"] == 10
+
+
+def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1", 0)])
+    fleet.settle({"a"}, 0)
+    assert listed(fleet)["rng-1"] == {
+        "name": "rng-1",
+        "state": "serving",
+        "share": 0,
+        "rate": 0,
+        "p50": None,
+        "p99": None,
+    }
+
+
+def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1", 10)])
+    fleet.hear("b", 0, 1.0, [backend("rng-1", 90), backend("rng-2", 10, State.LATE)])
+    fleet.settle({"a"}, 1)
+    assert listed(fleet)["rng-1"]["rate"] == 10
+    assert "rng-2" not in listed(fleet)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        (State.SERVING, State.GONE, "serving"),
+        (State.SERVING, State.LATE, "late"),
+        (State.GONE, State.LATE, "late"),
+        (State.SERVING, State.SERVING, "serving"),
+    ],
+)
+def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
+    fleet: Fleet, one: State, other: State, together: str
+) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1", state=one)])
+    fleet.hear("b", 0, 1.0, [backend("rng-1", state=other)])
+    fleet.settle({"a", "b"}, 0)
+    assert states(fleet) == {"rng-1": together}
+
+
+def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1")])
+    fleet.settle({"a"}, 0)
+    fleet.hear("a", 1, 1.0, [backend("rng-1", 0, State.GONE)])
+    fleet.settle({"a"}, 1)
+    assert (states(fleet), fleet.present) == ({"rng-1": "gone"}, set())
+    fleet.hear("a", 1 + GONE_LISTED, 1.0, [backend("rng-1", 0, State.GONE)])
+    fleet.settle({"a"}, 1 + GONE_LISTED)
+    assert states(fleet) == {"rng-1": "gone"}
+    fleet.settle({"a"}, 1.1 + GONE_LISTED)
+    assert states(fleet) == {}
+
+
+def test_one_that_was_gone_when_it_was_first_heard_of_is_not_listed(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1", 0, State.GONE)])
+    fleet.settle({"a"}, 0)
+    assert states(fleet) == {}
+
+
+def test_one_that_comes_back_serves_again(fleet: Fleet) -> None:
+    for clock, state in enumerate([State.SERVING, State.GONE, State.SERVING]):
+        fleet.hear("a", clock, 1.0, [backend("rng-1", state=state)])
+        fleet.settle({"a"}, clock)
+    assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})
+
+
+def test_one_that_nobody_sees_any_more_is_gone_after_a_while(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1"), backend("rng-2")])
+    fleet.settle({"a"}, 0)
+    fleet.hear("b", 1, 1.0, [backend("rng-1")])
+    fleet.settle({"b"}, 1)
+    assert fleet.present == {"rng-1", "rng-2"}
+    fleet.hear("b", 1 + UNSEEN_LIMIT, 1.0, [backend("rng-1")])
+    fleet.settle({"b"}, 1 + UNSEEN_LIMIT)
+    assert states(fleet) == {"rng-1": "serving", "rng-2": "gone"}
+
+
+def test_without_a_worker_nothing_is_known(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1")])
+    fleet.settle({"a"}, 0)
+    fleet.settle(set(), 1)
+    assert (states(fleet), fleet.present) == ({}, None)
+
+
+def test_a_few_are_listed_in_the_order_of_their_names(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend(f"rng-{number}") for number in range(20, 0, -1)])
+    fleet.settle({"a"}, 0)
+    assert list(listed(fleet)) == [f"rng-{number}" for number in range(1, MOST_LISTED + 1)]
+    assert fleet.replicas()["more"] == 4
+
+
+VIEWS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.floats(0.0, 2.0), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 9))),
+    max_size=40,
+)
+
+
+@given(VIEWS)
+def test_whatever_was_heard_leaves_nothing_behind(views: list[tuple[str, float, dict[str, int]]]) -> None:
+    fleet = Fleet()
+    clock = 0.0
+    for worker, pause, batches in views:
+        clock += pause
+        fleet.hear(worker, clock, pause, [backend(name, count) for name, count in batches.items()])
+        fleet.settle({"a", "b"}, clock)
+        assert sum(each["share"] for each in listed(fleet).values()) <= 1.001
+    fleet.settle({"a", "b"}, clock + 100)
+    assert not fleet._traffic
+    assert not fleet._views
+    assert not fleet._seconds

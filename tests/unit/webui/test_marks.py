@@ -1,0 +1,65 @@
+import pytest
+
+from chassis.settings import Pace
+from webui_svc.marks import KEPT, MOST, Attendance, BatchSizes, Mark, Marks
+from webui_svc.report import Report
+
+BASE = 1_700_000_000
+
+
+@pytest.fixture
+def marks() -> Marks:
+    return Marks()
+
+
+def told(marks: Marks) -> list[tuple[float, str, str]]:
+    return [(mark["at"] - BASE, mark["kind"], mark["name"]) for mark in marks.take_new()]
+
+
+def settle(attendance: Attendance, now: float, *present: str) -> None:
+    attendance.settle({name: name for name in present}, lambda _: BASE + now, lambda _: BASE + now)
+
+
+def test_whoever_is_there_at_first_did_not_come(marks: Marks) -> None:
+    rng = Attendance("rng", marks)
+    settle(rng, 0, "rng-1", "rng-2")
+    assert told(marks) == []
+    settle(rng, 1, "rng-2", "rng-3")
+    assert told(marks) == [(1, "rng went", "rng-1"), (1, "rng came", "rng-3")]
+    settle(rng, 2, "rng-2", "rng-3")
+    assert told(marks) == []
+
+
+def test_whoever_comes_to_an_empty_system_comes(marks: Marks) -> None:
+    workers = Attendance("worker", marks)
+    settle(workers, 0)
+    settle(workers, 1, "worker-1")
+    assert told(marks) == [(1, "worker came", "worker-1")]
+
+
+def report(batch_size: int, end: float) -> Report:
+    end_us = round((BASE + end) * 1e6)
+    return Report("worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL)
+
+
+def test_a_batch_size_that_changed_is_marked_where_it_began(marks: Marks) -> None:
+    sizes = BatchSizes(marks)
+    for second, size in enumerate([16, 16, 256, 256]):
+        sizes.hear(report(size, second + 1))
+    assert marks.take_new() == [{"at": BASE + 2, "kind": "batch size", "name": "worker-1", "value": 256, "until": None}]
+
+
+def test_one_that_changes_all_the_time_is_marked_now_and_then_and_at_last(marks: Marks) -> None:
+    sizes = BatchSizes(marks)
+    for second in range(35):
+        sizes.hear(report(2 ** min(second, 25), second + 1))
+    found = marks.take_new()
+    assert [mark["at"] - BASE for mark in found] == [1, 11, 21, 31]
+    assert found[-1]["value"] == 2**25
+
+
+def test_no_more_than_an_hour_and_not_too_many_are_kept(marks: Marks) -> None:
+    for second in range(MOST + 5):
+        marks.add(Mark(BASE + second, "gap", "redis", until=BASE + second + 1))
+    assert len(marks.all(BASE + 300)) == MOST
+    assert [mark["at"] for mark in marks.all(BASE + MOST + KEPT + 3)] == [BASE + MOST + 3, BASE + MOST + 4]
