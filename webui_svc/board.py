@@ -19,6 +19,9 @@ SHOWN = 300
 MOST_BATCH_SIZES = 8
 """Different batch sizes that are named, the smallest first."""
 
+LEAST_GAP = 1.0
+"""Seconds in which nobody could be heard that are marked."""
+
 STEADY = 1.0
 """Seconds between two updates of figures that move with every report, for nobody reads faster."""
 
@@ -59,9 +62,14 @@ class Board:
         """What coins a worker found."""
         self._finds.hear(worker, found, time.time())
 
-    def mark_gap(self, begin: float, end: float) -> None:
-        """Nobody could be heard between these Unix seconds."""
-        self._marks.add(Mark(begin, "gap", "redis", until=end))
+    def excuse(self, seconds: float) -> None:
+        """Nobody could be heard for so many seconds up to now, for Redis was away; hold it against none."""
+        self.speed.workers.excuse(seconds)
+        for fleet in self.system.fleets.values():
+            fleet.excuse(seconds)
+        if seconds >= LEAST_GAP:
+            now = time.time()
+            self._marks.add(Mark(now - seconds, "gap", "redis", until=now))
 
     def set_totals(self, buckets: dict[int, float]) -> None:
         """Take over the hour's ten-second buckets; those are whole that the speed is known for by now."""

@@ -44,9 +44,6 @@ report a second, what was worked shows within 1.5 s."""
 PAGE = 1_000
 """Entries a read, some 10 ms of work."""
 
-LEAST_GAP = 1.0
-"""Seconds without an answer that are marked."""
-
 BACKOFF = (0.05, 1.0)
 """Seconds before the first new attempt and the most before a later one; each is shortened by up to a half at random."""
 
@@ -114,10 +111,7 @@ class Feed:
     async def _catch_up(self) -> None:
         afresh = not await self._in_place()
         if self._answered is not None:
-            away = time.monotonic() - self._answered
-            self._board.speed.workers.excuse(away)
-            if away >= LEAST_GAP:
-                self._board.mark_gap(time.time() - away, time.time())
+            self._board.excuse(time.monotonic() - self._answered)
         if afresh:
             await self._load()
         self._board.settle()  # for the totals that are read next are whole as far as the speed is known

@@ -29,11 +29,14 @@ class Finds:
         self._bits[worker] = self._newest_bits = found.bits
         if not found.latest:
             return
-        coins = self._latest
-        for coin in found.latest:
-            if coin.at <= now + MAX_AHEAD:
-                coins[coin.digest] = {"digest": coin.digest, "at": coin.at, "bits": found.bits, "worker": worker}
-        newest = heapq.nlargest(SHOWN, coins.values(), key=lambda coin: (coin["at"], coin["digest"]))
+        coins: dict[str, dict[str, Any]] = {
+            coin.digest: {"digest": coin.digest, "at": coin.at, "bits": found.bits, "worker": worker}
+            for coin in reversed(found.latest)
+            if coin.at <= now + MAX_AHEAD
+        }
+        for digest, coin in self._latest.items():
+            coins.setdefault(digest, coin)
+        newest = heapq.nlargest(SHOWN, coins.values(), key=lambda coin: coin["at"])  # of one batch, as they were told
         self._latest = {coin["digest"]: coin for coin in newest}
 
     def figures(self, speed: Speed) -> dict[str, Any]:

@@ -84,6 +84,12 @@ class Fleet:
                 del self._latest[worker]
         self._judge(now)
 
+    def excuse(self, seconds: float) -> None:
+        """Don't hold it against anyone that nothing was heard for so many seconds, for it was Redis that was away."""
+        for seen in self._seen.values():
+            seen.at += seconds
+            seen.gone_since = None if seen.gone_since is None else seen.gone_since + seconds
+
     @property
     def present(self) -> set[str] | None:
         """Replicas that take batches; None when nobody is there to see any."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webui_svc.report import Report
+from webui_svc.workers import MAX_KNOWN
 
 KEPT = 3_600
 """Seconds."""
@@ -93,12 +94,10 @@ class BatchSizes:
         known = self._marked.get(report.worker)
         if known is None:
             self._marked[report.worker] = (report.batch_size, end - BATCH_SIZE_EVERY)
+            if len(self._marked) > MAX_KNOWN:
+                del self._marked[next(iter(self._marked))]
             return
         size, at = known
         if report.batch_size != size and not 0 <= begin - at < BATCH_SIZE_EVERY:
             self._marked[report.worker] = (report.batch_size, begin)
             self._marks.add(Mark(begin, "batch size", report.instance, report.batch_size))
-
-    def forget_all_but(self, workers: Mapping[str, object]) -> None:
-        """Forget workers that are gone."""
-        self._marked = {worker: marked for worker, marked in self._marked.items() if worker in workers}

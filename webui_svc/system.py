@@ -55,21 +55,18 @@ def shape(figures: dict[str, Any]) -> list[Any]:
 
 
 def _workers(speed: Speed, clock: float) -> dict[str, Any]:
-    workers = speed.workers
-    states = {**dict.fromkeys(workers.live(clock), "serving"), **dict.fromkeys(gone := workers.gone(clock), "gone")}
-    known = {**workers.live(clock), **gone}
+    live, gone = speed.workers.live(clock), speed.workers.gone(clock)
+    known = {**live, **gone}
     listed = sorted(known, key=lambda name: (natural(known[name].instance), name))
     until = speed.until or 0
-    return {
-        "replicas": [
-            {
-                "name": known[name].instance,
-                "id": name,
-                "state": states[name],
-                "speed": round(speed.by_worker.sum(name, until - CURRENT, until) / CURRENT, 4),
-                "batch_size": known[name].batch_size,
-            }
-            for name in listed[:MOST_LISTED]
-        ],
-        "more": max(0, len(listed) - MOST_LISTED),
-    }
+    replicas = [
+        {
+            "name": known[name].instance,
+            "id": name,
+            "state": "serving" if name in live else "gone",
+            "speed": round(speed.by_worker.sum(name, until - CURRENT, until) / CURRENT, 4) if name in live else 0.0,
+            "batch_size": known[name].batch_size,
+        }
+        for name in listed[:MOST_LISTED]
+    ]
+    return {"replicas": replicas, "more": len(listed) - len(replicas)}

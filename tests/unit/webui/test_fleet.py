@@ -120,6 +120,14 @@ def test_one_that_nobody_sees_any_more_is_gone_after_a_while(fleet: Fleet) -> No
     assert states(fleet) == {"rng-1": "serving", "rng-2": "gone"}
 
 
+def test_a_time_in_which_redis_was_away_makes_nobody_go(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 1.0, [backend("rng-1")])
+    fleet.settle({"a"}, 0)
+    fleet.excuse(60)
+    fleet.settle({"a"}, 60)
+    assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})
+
+
 def test_without_a_worker_nothing_is_known(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1")])
     fleet.settle({"a"}, 0)
