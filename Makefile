@@ -75,8 +75,8 @@ bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and wh
 bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)
 
-soak: $(DEV) $(PROJECT) ## Let all go wrong that can, ten minutes, then look at memory, five; SEED= repeats an order
-	@$(PY) -m pytest tests/integration/discovery -m soak --capture=no $(ARGS)
+soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
+	@$(PY) -m pytest tests/integration/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@$(PY) -m bench --parts memory --memory-seconds 300
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full

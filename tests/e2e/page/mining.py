@@ -28,6 +28,8 @@ class Mining:
         self.hashers = {"hasher-1": "serving"}
         self.rate = 10.0
         """Hashes a second of each worker."""
+        self.every = 1.0
+        """Seconds between two reports of a worker."""
         self.batch_size = 1
         self.pace = "classic"
         self.latency = 0.1
@@ -35,9 +37,9 @@ class Mining:
         self._client = redis.client()
         self._reports = Reports(redis)
         self._sequence = 0
-        self._until = int(time.time())
+        self._until = float(int(time.time()))
 
-    def write(self, begin: int, end: int) -> None:
+    def write(self, begin: float, end: float) -> None:
         """What every worker would have written by the end of an interval, in Unix seconds."""
         for worker in self.workers:
             # A report reaches from batch to batch, as a worker's does, so that the speed is a flat line.
@@ -51,13 +53,14 @@ class Mining:
             )  # fmt: skip
             self._client.incrby("coins", coins)
             for key in ("totals", f"totals:{worker}"):
-                self._client.hincrby(key, str(begin // 10 * 10), hashes)
+                self._client.hincrby(key, str(int(begin // 10 * 10)), hashes)
             self._client.hset(f"worker:{worker}", mapping=self._seen(begin, end, hashes, coins))
             self._client.expire(f"worker:{worker}", 3_600)
 
     def write_past(self, seconds: int, until: int = 0) -> None:
         """The same for each second from so many to so many before it began."""
-        for second in range(self._until - seconds, self._until - until):
+        began = int(self._until)
+        for second in range(began - seconds, began - until):
             self.write(second, second + 1)
 
     def publish(self, report: dict[str, Any]) -> None:
@@ -65,16 +68,16 @@ class Mining:
         self._client.lpush("load_tests", json.dumps(report))
 
     async def run(self) -> None:
-        """Write once a second."""
+        """Write as time goes by."""
         while True:
             await asyncio.sleep(0.05)
-            now = int(time.time())
-            if now > self._until:
+            now = time.time() // self.every * self.every
+            if now >= self._until + self.every / 2:
                 with contextlib.suppress(RedisError):  # a test may have stopped it
                     self.write(self._until, now)
                     self._until = now
 
-    def _seen(self, begin: int, end: int, hashes: int, coins: int) -> dict[str, str | int]:
+    def _seen(self, begin: float, end: float, hashes: int, coins: int) -> dict[str, str | int]:
         batches = hashes // self.batch_size
         found = [["0" + secrets.token_hex(32)[1:], end - 0.5] for _ in range(min(coins, 8))]
         backends = {
