@@ -28,7 +28,8 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load-test bench bench-discovery bench-page soak up down images e2e protos lock clean
+.PHONY: help run test check format load-test bench bench-discovery bench-page soak up down images e2e screenshot protos \
+  lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -45,8 +46,11 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
 	@exec $(PY) -m worker_svc load-test $(ARGS)
 
-e2e: $(DEV) $(PROJECT) ## Run the tests of real containers; they need an engine with compose
+e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of real containers, which need an engine with compose, and of the page, which need Chromium
 	@$(PY) -m pytest tests/e2e --timeout=900 $(ARGS)
+
+screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the README's picture of the page; it needs Chromium
+	@PYTHONPATH=tests $(PY) -m e2e.page.screenshot docs/page.png
 
 check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
@@ -71,8 +75,8 @@ bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and wh
 bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)
 
-soak: $(DEV) $(PROJECT) ## Let all go wrong that can, ten minutes, then look at memory, five; SEED= repeats an order
-	@$(PY) -m pytest tests/integration/discovery -m soak --capture=no $(ARGS)
+soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
+	@$(PY) -m pytest tests/integration/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@$(PY) -m bench --parts memory --memory-seconds 300
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full

@@ -1,84 +1,100 @@
-// The graph, in the colours of the page.
+// The graph, in the colours of the page: one curve, or areas stacked on each other.
 
-import { mark, speed } from "./format.js";
+import { drawMarks, drawShades } from "./annotations.js";
+import { onColourChange, pageColours, SERIES } from "./colours.js";
+import { clock, mark, minute } from "./format.js";
 import { top } from "./scale.js";
 
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const minute = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const MINUTES = [60, 120, 300, 600]; // seconds between two marks of the x axis
+const MINUTES = [10, 20, 30, 60, 120, 300, 600, 900]; // seconds between two marks of the x axis
+
+const size = (place) => ({ width: Math.max(place.clientWidth, 100), height: Math.max(place.clientHeight, 100) });
+
+// Each area reaches from its upper edge down to that of the one before.
+function stacked(columns) {
+  const [times, ...parts] = columns;
+  const sums = times.map(() => 0);
+  return [times, ...parts.map((part) => part.map((value, index) => (value === null ? null : (sums[index] += value))))];
+}
 
 export async function openChart(place, read) {
   const { default: UPlot } = await import("./vendor/uplot/uPlot.esm.js");
   let colours = pageColours();
+  let plot = null;
+  let areas = null;
+  let shown = { columns: [[], []], window: { begin: 0, end: 1 }, marks: [], shades: [] };
   let yTop = 1;
-  let range = [0, 1];
 
-  const axis = {
-    stroke: () => colours.quiet,
-    font: colours.font,
-    grid: { stroke: () => colours.grid, width: 1 },
-    ticks: { show: false },
+  // A label stands under the middle of its mark, and the first and the last one may have no room there.
+  const fits = (self, at, step) => {
+    const half = colours.size * (step < 60 ? 2.7 : 1.6);
+    const x = self.valToPos(at, "x");
+    return x > half && x < self.bbox.width / devicePixelRatio - half + colours.size * 1.6;
   };
-  const plot = new UPlot(
-    {
-      ...size(place),
-      legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
-      scales: { x: { range: () => range }, y: { range: () => [0, yTop] } },
-      axes: [
-        { ...axis, space: 70, size: 32, incrs: MINUTES, values: (_, marks) => marks.map((at) => minute.format(at * 1000)) },
-        { ...axis, space: 50, size: 64, values: (_, marks) => marks.map(mark) },
-      ],
-      padding: [10, 16, 0, 0],
-      series: [
-        {},
-        {
-          stroke: () => colours.line,
-          fill: () => colours.fill,
-          width: 2.5,
-          points: { show: false },
-        },
-      ],
-      hooks: {
-        setCursor: [
-          ({ cursor, data }) => {
-            const known = cursor.idx !== null && data[1][cursor.idx] !== undefined;
-            read(known ? `${clock.format(data[0][cursor.idx] * 1000)} · ${speed(data[1][cursor.idx])}` : "");
-          },
-        ],
-      },
-    },
-    [[], []],
-    place,
-  );
+  const curve = { stroke: () => colours.line, fill: () => colours.fill, width: 2.5, points: { show: false } };
+  const area = (index) => ({
+    stroke: () => colours.card,
+    fill: () => colours.series[index],
+    width: 1,
+    points: { show: false },
+  });
 
-  new ResizeObserver(() => plot.setSize(size(place))).observe(place);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  const build = () => {
+    plot?.destroy();
+    const axis = {
+      stroke: () => colours.quiet,
+      font: colours.font,
+      grid: { stroke: () => colours.grid, width: 1 },
+      ticks: { show: false },
+    };
+    const count = SERIES + 1;
+    plot = new UPlot(
+      {
+        ...size(place),
+        legend: { show: false },
+        cursor: { y: false, drag: { x: false, y: false }, points: { size: 8, show: !areas } },
+        scales: { x: { range: () => [shown.window.begin, shown.window.end] }, y: { range: () => [0, yTop] } },
+        axes: [
+          {
+            ...axis,
+            space: colours.size * 6.5,
+            size: colours.size * 1.9,
+            incrs: MINUTES,
+            values: (self, splits, _, __, step) => splits.map((at) => (fits(self, at, step) ? (step < 60 ? clock(at) : minute(at)) : "")),
+          },
+          { ...axis, space: colours.size * 3, size: colours.size * 3.8, values: (_, splits) => splits.map(mark) },
+        ],
+        padding: [colours.size * 1.5, colours.size * 1.6, 0, 0],
+        series: [{}, ...(areas ? Array.from({ length: count }, (_, index) => area(index)) : [curve])],
+        bands: areas ? Array.from({ length: count - 1 }, (_, index) => ({ series: [index + 2, index + 1] })) : [],
+        hooks: {
+          drawClear: [(self) => drawShades(self, shown.shades, colours)],
+          draw: [(self) => drawMarks(self, shown.marks, colours)],
+          setCursor: [({ cursor }) => read(cursor.idx ?? null)],
+        },
+      },
+      areas ? stacked(shown.columns) : shown.columns,
+      place,
+    );
+  };
+
+  new ResizeObserver(() => plot?.setSize(size(place))).observe(place);
+  onColourChange(() => {
     colours = pageColours();
-    plot.redraw(false);
+    plot?.redraw(false);
   });
 
   return {
-    draw(series) {
-      const columns = series.columns;
-      const { begin, end } = series.window;
-      range = [begin, end];
-      yTop = top(columns[1].reduce((highest, value) => Math.max(highest, value), 0), yTop);
-      plot.setData(columns);
+    // columns: seconds, then hashes a second, of each worker when they are stacked.
+    draw(next, stack) {
+      shown = next;
+      const columns = stack ? stacked(next.columns) : next.columns;
+      yTop = top(columns.at(-1).reduce((highest, value) => Math.max(highest, value ?? 0), 0), stack === areas ? yTop : 0);
+      if (stack !== areas) {
+        areas = stack;
+        build();
+      } else {
+        plot.setData(columns);
+      }
     },
-  };
-}
-
-const size = (place) => ({ width: Math.max(place.clientWidth, 100), height: Math.max(place.clientHeight, 100) });
-
-function pageColours() {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  return {
-    line: colour("line"),
-    fill: colour("fill"),
-    grid: colour("grid"),
-    quiet: colour("quiet"),
-    font: `${Math.round(parseFloat(style.fontSize) * 0.8)}px system-ui, sans-serif`,
   };
 }

@@ -1,10 +1,25 @@
-// Numbers in the reader's own notation, with no digit that is not known.
+// Numbers and times in the reader's own notation, with no digit that is not known.
 
-const whole = new Intl.NumberFormat();
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const three = new Intl.NumberFormat(undefined, { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
+const two = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 });
+const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumSignificantDigits: 2 });
+const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const minutes = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const UNITS = ["", "k", "M", "G", "T", "P"];
 
 export const count = (value) => whole.format(value);
+export const share = (value) => percent.format(value);
+
+// To the tenth where that says something.
+export const about = (value) => (value < 100 ? tenth : whole).format(value);
+
+export const clock = (unixSeconds) => seconds.format(unixSeconds * 1000);
+export const minute = (unixSeconds) => minutes.format(unixSeconds * 1000);
+export const date = (iso) => day.format(new Date(iso));
 
 // Three digits and a unit: 3.33, 10.0, 2.41 M.
 export function speed(value) {
@@ -26,6 +41,12 @@ export function mark(value) {
     scaled /= 1000;
     unit += 1;
   }
-  const text = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 }).format(scaled);
-  return UNITS[unit] ? `${text}\u00a0${UNITS[unit]}` : text;
+  return UNITS[unit] ? `${short.format(scaled)}\u00a0${UNITS[unit]}` : short.format(scaled);
+}
+
+// Latencies are known to within a fifth, so two digits say all.
+export function duration(value) {
+  if (value === null) return "–";
+  const [scaled, unit] = value < 0.000995 ? [value * 1e6, "µs"] : value < 0.995 ? [value * 1e3, "ms"] : [value, "s"];
+  return `${scaled >= 100 ? whole.format(Math.round(Number(scaled.toPrecision(2)))) : two.format(scaled)}\u00a0${unit}`;
 }

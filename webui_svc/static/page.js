@@ -1,69 +1,58 @@
 // Wires what arrives to what is shown.
 
-import { openChart } from "./chart.js";
+import { showCoins } from "./coins.js";
 import { connect } from "./connection.js";
-import { count, speed } from "./format.js";
-import { Series } from "./series.js";
+import { element, show } from "./dom.js";
+import { showFigures } from "./figures.js";
+import { Graph } from "./graph.js";
+import { LoadTests } from "./load-tests.js";
+import { showStatus } from "./status.js";
+import { System } from "./system.js";
 
-const element = (id) => document.getElementById(id);
-const show = (id, text) => {
-  const node = element(id);
-  if (node.textContent !== text) node.textContent = text;
-};
+const TICK = 1000; // ms; time goes on where nothing is heard
 
-const series = new Series();
-let chart = null;
+const graph = new Graph();
+const system = new System(element("system"));
+const loadTests = new LoadTests();
 let connected = false;
 let figures = null;
 
-function showStatus() {
-  const [state, text] = !connected
-    ? ["lost", figures ? "Connection lost, trying again" : "No connection yet, trying again"]
-    : !figures
-      ? ["waiting", "Connecting"]
-      : !figures.redis
-        ? ["lost", "Redis is away, showing what was last known"]
-        : figures.workers === 0
-          ? ["waiting", "No worker reports"]
-          : ["live", "Live"];
-  element("status").dataset.state = state;
-  show("status", text);
-  document.querySelector("main").classList.toggle("stale", state === "lost");
-}
-
-function showFigures() {
-  show("hashes", count(figures.hashes));
-  show("coins", count(figures.coins));
-  if (!figures.redis) return; // the rest is not known now: the last that was known stays, and is said to be old
-  show("speed", figures.speed === null ? "–" : speed(figures.speed));
-  show("workers", count(figures.workers));
-  show("pace", figures.paces.join(", ") || "–");
-  show("batch-size", figures.batch_sizes.map(count).join(", ") || "–");
+function showState() {
+  showStatus(connected, figures);
+  graph.stale = figures !== null && (!connected || !figures.redis);
+  system.still = !connected || !figures?.redis;
 }
 
 function arrived(data) {
   figures = data;
-  series.keep(data.points);
-  showFigures();
-  showStatus();
-  chart?.draw(series);
+  showFigures(data);
+  showState();
+  if (data.system) system.show(data.system);
+  if (data.found) showCoins(data.found);
+  loadTests.known(data.load_tests);
 }
 
 connect("events", {
   snapshot(data) {
-    series.clear(data.shown_seconds);
+    graph.restart(data);
     arrived(data);
   },
-  update: arrived,
+  update(data) {
+    graph.arrived(data);
+    arrived(data);
+  },
   connected(yes) {
     connected = yes;
-    showStatus();
+    showState();
   },
 });
 
+setInterval(() => {
+  if (graph.stale && !document.hidden) graph.draw();
+}, TICK);
+
 try {
-  chart = await openChart(element("chart"), (text) => show("reading", text));
-  chart.draw(series);
+  await graph.open();
 } catch (error) {
   console.error(error);
   element("chart").hidden = true;

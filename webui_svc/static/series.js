@@ -1,28 +1,37 @@
-// The points of the graph. A second that was shown before may come again with another value.
+// Hashes a second, by the second. A second that was shown before may come again with another value.
+
+const KEPT = 900; // seconds; as far as the server knows them by the second
 
 export class Series {
   #hashes = new Map();
-  #shown = 300; // seconds
 
-  clear(shown) {
+  clear() {
     this.#hashes.clear();
-    this.#shown = shown;
   }
 
   keep(points) {
     for (const [second, hashes] of points) this.#hashes.set(second, hashes);
-    const { begin } = this.window;
-    for (const second of this.#hashes.keys()) if (second < begin) this.#hashes.delete(second);
+    const begin = this.end - KEPT;
+    for (const second of this.#hashes.keys()) if (second <= begin) this.#hashes.delete(second);
   }
 
-  // The seconds on show end with the last one known, so the curve never tears off at the right.
-  get window() {
-    const end = this.#hashes.size ? Math.max(...this.#hashes.keys()) : Math.floor(Date.now() / 1000);
-    return { begin: end - this.#shown + 1, end };
+  get size() {
+    return this.#hashes.size;
   }
 
-  get columns() {
-    const seconds = [...this.#hashes.keys()].sort((a, b) => a - b);
-    return [seconds, seconds.map((second) => this.#hashes.get(second))];
+  // The last second known, null if none is.
+  get end() {
+    let end = null;
+    for (const second of this.#hashes.keys()) if (end === null || second > end) end = second;
+    return end;
+  }
+
+  // A second that is missing between others is null, so that the curve has a hole there.
+  columns(begin) {
+    const known = [...this.#hashes.keys()].filter((second) => second >= begin);
+    if (!known.length) return [[], []];
+    const first = known.reduce((least, second) => Math.min(least, second));
+    const seconds = Array.from({ length: this.end - first + 1 }, (_, index) => first + index);
+    return [seconds, seconds.map((second) => this.#hashes.get(second) ?? null)];
   }
 }

@@ -1,0 +1,96 @@
+"""Pages in a real Chromium, as people see them."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
+
+WAIT = 10_000
+"""Milliseconds after which what should have shown has not."""
+
+Open = Callable[..., Awaitable[Page]]
+
+_PAINTED = """(name) => {
+  const canvas = document.querySelector('#chart canvas');
+  if (!canvas) return 0;
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const wanted = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const { width, height } = canvas;
+  const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
+  const near = (at) => data[at + 3] > 200 && wanted.every((value, part) => Math.abs(data[at + part] - value) < 12);
+  let columns = 0;
+  for (let x = 0; x < width; x += 1) {
+    for (let y = 0; y < height; y += 1) {
+      if (near(4 * (y * width + x))) { columns += 1; break; }
+    }
+  }
+  return columns / width;
+}"""
+
+
+def found_chromium() -> str | None:
+    """The path of a Chromium or Chrome, if there is one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@asynccontextmanager
+async def opened_pages(browser: Browser) -> AsyncIterator[Open]:
+    """Opens pages, each in a profile of its own; no script may fail in any of them."""
+    errors: list[str] = []
+
+    async def open_page(url: str, **options: Any) -> Page:
+        context = await browser.new_context(
+            **{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
+        )
+        page = await context.new_page()
+        page.set_default_timeout(WAIT)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if _is_error(said.type, said.text) else None)
+        await page.goto(url)
+        return page
+
+    yield open_page
+    assert errors == []
+
+
+def _is_error(kind: str, text: str) -> bool:
+    # That something can't be loaded is said whenever a test cuts the connection.
+    return kind == "error" and not text.startswith("Failed to load resource")
+
+
+async def painted(page: Page, colour: str) -> float:
+    """The part of the graph's width, 0 to 1, in which a colour of the page shows."""
+    return float(await page.evaluate(_PAINTED, colour))
+
+
+async def until_painted(page: Page, colour: str, least: float) -> None:
+    """Wait until so much of the graph's width shows a colour of the page."""
+    await page.wait_for_function(f"([name, least]) => ({_PAINTED})(name) >= least", arg=[colour, least])
+
+
+async def until_text(page: Page, selector: str, pattern: str) -> None:
+    """Wait until an element's text matches a pattern of JavaScript."""
+    await page.wait_for_function(
+        "([selector, pattern]) => new RegExp(pattern).test(document.querySelector(selector)?.textContent ?? '')",
+        arg=[selector, pattern],
+    )
+
+
+async def shoot(page: Page, name: str) -> None:
+    """Keep a picture of the whole page for whoever looks at what a run made."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

@@ -1,0 +1,48 @@
+import asyncio
+import time
+
+import pytest
+from e2e.page.browser import Open, until_painted, until_text
+from e2e.page.mining import Mining
+from playwright.async_api import CDPSession
+
+MINUTES = 10
+REPORTS = 10
+"""A second: in ten minutes as many as in more than an hour and a half."""
+
+SETTLED = 60
+"""Seconds after which a page knows all that it will keep of the shortest time, and its code is compiled."""
+
+MOST_GROWTH = 1_000_000
+"""Bytes; fifteen minutes by the second are a tenth of it."""
+
+
+async def heap(session: CDPSession) -> float:
+    await session.send("HeapProfiler.collectGarbage")
+    metrics = (await session.send("Performance.getMetrics"))["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "JSHeapUsedSize"))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout((MINUTES + 2) * 60)
+async def test_the_heap_of_a_page_that_stays_open_does_not_grow(open_page: Open, url: str, mining: Mining) -> None:
+    mining.write_past(890)
+    mining.every = 1 / REPORTS
+    page = await open_page(url)
+    session = await page.context.new_cdp_session(page)
+    await session.send("Performance.enable")
+    await until_text(page, "#status", "^Live$")
+    await page.get_by_role("radio", name="15 min").press("Space")
+    await until_painted(page, "line", 0.8)
+    began = time.monotonic()
+    settled = None
+    round_ = 0
+    while time.monotonic() - began < MINUTES * 60:
+        round_ += 1
+        await page.get_by_role("radio", name="By worker" if round_ % 2 else "Total").press("Space")
+        mining.rngs = {"rng-1": "serving", f"rng-{round_ % 5 + 2}": "serving"}
+        await asyncio.sleep(5)
+        if settled is None and time.monotonic() - began > SETTLED:
+            settled = await heap(session)
+    assert settled is not None
+    assert await heap(session) < settled + MOST_GROWTH

@@ -1,0 +1,45 @@
+// The latest coins, and whether there are as many as chance predicts.
+
+import { arrange, element, make, setText, show } from "./dom.js";
+import { about, clock, count } from "./format.js";
+
+const FEWEST_DIGITS = 2; // of the digest, shown in bits
+const MOST_DIGITS = 6;
+const SPAN = 4; // standard deviations from the middle of the scale to its end
+
+export function showCoins({ latest, minute, predicted, deviation }) {
+  show("finds", count(minute));
+  show("prediction", `chance predicts ${about(predicted)} ± ${about(deviation)}`);
+  const off = deviation > 0 ? Math.max(-SPAN, Math.min(SPAN, (minute - predicted) / deviation)) : 0;
+  element("odds").hidden = !(deviation > 0);
+  element("odds").style.setProperty("--off", off / SPAN);
+  const byKey = new Map(latest.map((coin) => [coin.digest, coin]));
+  const rows = arrange(element("coin-list"), [...byKey.keys()], (digest) => coinRow(byKey.get(digest)));
+  rows.forEach((row) => setText(row.lastChild, clock(byKey.get(row.dataset.key).at)));
+}
+
+function coinRow({ digest, bits, at, worker }) {
+  const digits = Math.max(FEWEST_DIGITS, Math.min(MOST_DIGITS, Math.ceil((bits + 1) / 4)));
+  const binary = [...digest.slice(0, digits)].map((digit) => parseInt(digit, 16).toString(2).padStart(4, "0")).join("");
+  const zeros = Math.min(bits, binary.length);
+  const whole = Math.floor(bits / 4);
+  const when = make("time", { datetime: new Date(at * 1000).toISOString() });
+  return make(
+    "li",
+    { title: `${digest}, found by ${worker}` },
+    make(
+      "span",
+      { class: "bits" },
+      make("span", { class: "unseen" }, `${count(bits)} leading zero bits: `),
+      make("mark", {}, grouped(binary.slice(0, zeros), 0)),
+      grouped(binary.slice(zeros), zeros),
+    ),
+    make("span", { class: "digest" }, make("mark", {}, digest.slice(0, whole)), digest.slice(whole)),
+    when,
+  );
+}
+
+// A gap after each four bits, which are one digit.
+function grouped(bits, offset) {
+  return [...bits].map((bit, index) => (index + offset > 0 && (index + offset) % 4 === 0 ? `\u2009${bit}` : bit)).join("");
+}

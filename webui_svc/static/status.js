@@ -1,0 +1,19 @@
+// How things stand, in a word or two; the only thing on the page that speaks up by itself.
+
+import { element, show } from "./dom.js";
+
+export function showStatus(connected, figures) {
+  const [state, text] = !connected
+    ? ["lost", figures ? "Connection lost, trying again" : "No connection yet, trying again"]
+    : !figures
+      ? ["waiting", "Connecting"]
+      : !figures.redis
+        ? ["lost", "Redis is away, showing what was last known"]
+        : figures.workers === 0
+          ? ["waiting", "No worker reports"]
+          : ["live", "Live"];
+  const node = element("status");
+  if (node.dataset.state !== state) node.dataset.state = state;
+  show("status", text);
+  document.querySelector("main").classList.toggle("stale", state === "lost");
+}
