@@ -125,7 +125,6 @@ class Worker:
         Only while Redis has taken all others: the room for reports in a time without it is for those about work.
         """
         await self._connected.wait()
-        self._changed.clear()  # whom it began with is in its first report
         while True:
             await self._changed.wait()
             await self._ledger.settled()

@@ -76,7 +76,7 @@ class LocalRun:
 
     def wait_until_mining(self, *workers: str) -> None:
         for worker in workers or ("worker-1",):
-            self.wait_for(rf"^{worker} .* units? of work done")
+            self.wait_for(rf"^{worker} .* [1-9][0-9]* units of work done")
 
     def wait_until_page_is_there(self) -> None:
         self.wait_for(r"^run .* the page is at ")
