@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from webui_svc import latency
+from chassis.latency_buckets import quantile
 from webui_svc.backends import Backend, State
 from webui_svc.workers import GONE_LISTED
 
@@ -112,8 +112,8 @@ class Fleet:
             "state": self._seen[name].state.value,
             "share": round(traffic.batches / total, 4) if total else 0.0,
             "rate": round(sum(rates), 3),
-            "p50": latency.quantile(traffic.latency, 0.5),
-            "p99": latency.quantile(traffic.latency, 0.99),
+            "p50": quantile(traffic.latency, 0.5),
+            "p99": quantile(traffic.latency, 0.99),
         }
 
     def _count(self, worker: str, seconds: float, backends: Sequence[Backend], sign: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from worker_svc.latency_buckets import bucket
+from chassis.latency_buckets import bucket
 
 GONE_SECONDS = 10.0
 """How long a backend that takes no more batches is still listed."""

@@ -3,7 +3,7 @@
 import pytest
 
 from worker_svc.backend_view import GONE_SECONDS, MAX_LISTED, BackendView, State
-from worker_svc.latency_buckets import bucket
+from chassis.latency_buckets import bucket
 
 
 @pytest.fixture

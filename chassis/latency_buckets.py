@@ -4,6 +4,7 @@ A bucket is a quarter of a doubling, so what is read from it is right within 19 
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 
 LAST = 120
 """The last bucket, which also holds whatever takes longer: its bound is 1,074 s, and nobody waits that long."""
@@ -16,3 +17,17 @@ def bucket(seconds: float) -> int:
     """The bucket of a latency, 0 to 120: in bucket i it is over 2^((i-1)/4) us and at most 2^(i/4) us."""
     # Seven comparisons in C: no logarithm, of which 0 has none and that rounds at the bounds.
     return bisect_left(BOUNDS, seconds)
+
+
+def quantile(counts: Mapping[int, int], part: float) -> float | None:
+    """The latency in seconds that so large a part (0 to 1) of those counted by bucket do not exceed; None of none."""
+    total = sum(counts.values())
+    if not total:
+        return None
+    rank = part * total
+    for index in sorted(counts):
+        rank -= counts[index]
+        if rank <= 0:
+            break
+    middle = 2 ** ((index - 0.5) / 4)  # of the logarithms: no more than 9 % off either way
+    return float(f"{middle / 1e6:.3g}")

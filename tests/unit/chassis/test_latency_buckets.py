@@ -1,10 +1,12 @@
+import math
+from collections import Counter
 from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_svc.latency_buckets import BOUNDS, LAST, bucket
+from chassis.latency_buckets import BOUNDS, LAST, bucket, quantile
 
 
 @given(st.floats(1e-6, 1_000))
@@ -27,3 +29,13 @@ def test_the_bucket_is_known(seconds: float, expected: int) -> None:
 
 def test_a_bound_belongs_to_its_own_bucket() -> None:
     assert [bucket(bound) for bound in BOUNDS] == list(range(LAST))
+
+
+@given(st.lists(st.floats(2e-6, 1_000), min_size=1, max_size=50), st.sampled_from([0.5, 0.99]))
+def test_a_quantile_is_right_within_a_bucket(latencies: list[float], part: float) -> None:
+    exact = sorted(latencies)[math.ceil(part * len(latencies)) - 1]
+    assert quantile(Counter(map(bucket, latencies)), part) == pytest.approx(exact, rel=0.1)
+
+
+def test_there_is_no_quantile_of_nothing() -> None:
+    assert quantile({}, 0.5) is None
