@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker_svc.backend_view import GONE_SECONDS, MAX_LISTED, BackendView, State
 from chassis.latency_buckets import bucket
+from worker_svc.backend_view import GONE_SECONDS, MAX_LISTED, BackendView, State
 
 
 @pytest.fixture
