@@ -1,6 +1,6 @@
 import time
 
-from e2e.page.browser import Open, painted, shoot, until_painted, until_text
+from e2e.page.browser import Open, shoot, until_painted, until_text
 from playwright.async_api import expect
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses
@@ -36,7 +36,7 @@ async def test_an_hour_of_two_hundred_workers_is_drawn_within_two_seconds(
         await page.get_by_role("radio", name="By worker").press("Space")
         legend = page.get_by_role("list", name="Workers, by hashes per second")
         await expect(legend.get_by_role("listitem")).to_have_count(9)
-        assert await painted(page, "series-1") > 0.9
+        await until_painted(page, "others", 0.9)  # eight of so many are thinner than a pixel
         assert time.monotonic() - began < DRAWN
         await expect(page.locator("[data-service=worker]")).to_contain_text("+184 more")
         await shoot(page, "two-hundred-workers")
