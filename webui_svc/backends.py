@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from chassis.backend_state import BackendState
+from chassis.stored import MAX_BACKENDS
 from webui_svc import latency, stored_json
 from webui_svc.stored_json import MalformedJsonError
 
 SERVICES = ("rng", "hasher")
-
-MOST_BACKENDS = 64
-"""Of a service, that one worker lists."""
 
 MOST_BYTES = 256 * 1024
 
@@ -19,15 +17,7 @@ _MOST_BATCHES = 2**53
 _MOST_SECONDS = 86_400.0
 
 
-class State(StrEnum):
-    """How a backend does, the best first."""
-
-    SERVING = "serving"
-    LATE = "late"
-    GONE = "gone"
-
-
-_STATES = {state.value: state for state in State}
+_STATES = {state.value: state for state in BackendState}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +25,7 @@ class Backend:
     """One replica of rng or hasher: batches it answered, and their latencies by bucket."""
 
     name: str
-    state: State
+    state: BackendState
     batches: int
     latency: Mapping[int, int]
 
@@ -56,13 +46,13 @@ def parse(raw: bytes) -> View:
 
 
 def _backends(data: Any, service: str) -> tuple[Backend, ...]:
-    return tuple(_backend(each) for each in stored_json.array(data, service, MOST_BACKENDS))
+    return tuple(_backend(each) for each in stored_json.array(data, service, MAX_BACKENDS))
 
 
 def _backend(data: Any) -> Backend:
     state = _STATES.get(stored_json.text(data, "state"))
     if state is None:
-        raise MalformedJsonError(f"state: not {', '.join(State)}")
+        raise MalformedJsonError(f"state: not {', '.join(BackendState)}")
     return Backend(
         stored_json.text(data, "name"),
         state,

@@ -3,11 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from chassis.stored import MAX_LATEST_COINS
 from webui_svc import stored_json
 from webui_svc.stored_json import MalformedJsonError
-
-MOST_COINS = 8
-"""That one report tells of."""
 
 MOST_BYTES = 4_096
 
@@ -38,7 +36,7 @@ def parse(raw: bytes) -> Found:
     data = stored_json.parse(raw, MOST_BYTES)
     bits = stored_json.whole(data, "bits", MOST_BITS)
     latest = []
-    for pair in stored_json.array(data, "latest", MOST_COINS):
+    for pair in stored_json.array(data, "latest", MAX_LATEST_COINS):
         if not isinstance(pair, list) or len(pair) != 2:
             raise MalformedJsonError("latest: a coin is no digest and time")
         coin = {"digest": pair[0], "at": pair[1]}

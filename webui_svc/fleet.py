@@ -5,8 +5,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from chassis.backend_state import BackendState
 from chassis.latency_buckets import quantile
-from webui_svc.backends import Backend, State
+from webui_svc.backends import Backend
 from webui_svc.workers import GONE_LISTED
 
 WINDOW = 5.0
@@ -48,7 +49,7 @@ class _Traffic:
 class _Seen:
     """How a replica does, and when that was last said."""
 
-    state: State
+    state: BackendState
     at: float
     gone_since: float | None = None
 
@@ -132,7 +133,7 @@ class Fleet:
         if not self._latest:  # nobody is there to see any
             self._seen.clear()
             return
-        states: dict[str, State] = {}
+        states: dict[str, BackendState] = {}
         for backends in self._latest.values():
             for backend in backends:
                 said = states.get(backend.name)
@@ -141,18 +142,18 @@ class Fleet:
             self._note(name, state, now)
         for name, seen in list(self._seen.items()):
             if seen.gone_since is None and now - seen.at > UNSEEN_LIMIT:
-                seen.state, seen.gone_since = State.GONE, now
+                seen.state, seen.gone_since = BackendState.GONE, now
             if seen.gone_since is not None and now - seen.gone_since > GONE_LISTED:
                 del self._seen[name]
 
-    def _note(self, name: str, state: State, now: float) -> None:
+    def _note(self, name: str, state: BackendState, now: float) -> None:
         seen = self._seen.get(name)
         if seen is None:
-            if state is not State.GONE and len(self._seen) < MOST_KNOWN:
+            if state is not BackendState.GONE and len(self._seen) < MOST_KNOWN:
                 self._seen[name] = _Seen(state, now)
             return
         seen.state, seen.at = state, now
-        if state is not State.GONE:
+        if state is not BackendState.GONE:
             seen.gone_since = None
         elif seen.gone_since is None:
             seen.gone_since = now
@@ -171,8 +172,8 @@ def natural(name: str) -> str:
     return _DIGITS.sub(lambda digits: digits[0].zfill(18), name)
 
 
-def _together(one: State, other: State) -> State:
+def _together(one: BackendState, other: BackendState) -> BackendState:
     """Two workers' word on a replica: one that owes anybody an answer is late, one that anybody has is not gone."""
-    if State.LATE in (one, other):
-        return State.LATE
-    return State.SERVING if State.SERVING in (one, other) else State.GONE
+    if BackendState.LATE in (one, other):
+        return BackendState.LATE
+    return BackendState.SERVING if BackendState.SERVING in (one, other) else BackendState.GONE

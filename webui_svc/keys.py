@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from chassis.sparing_log import SparingLog
+from chassis.stored import LOAD_TESTS, MAX_LOAD_TESTS
 from webui_svc import backends, coins, totals
 from webui_svc.board import Board
-from webui_svc.load_tests import MOST
 from webui_svc.report import MAX_AGE, MAX_AHEAD, NAME
 from webui_svc.stored_json import MalformedJsonError
 from webui_svc.worker_totals import MOST_WORKERS
@@ -123,13 +123,13 @@ class Keys:
 
     async def _read_load_tests(self) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.llen("load_tests")
-        pipeline.lindex("load_tests", 0)
+        pipeline.llen(LOAD_TESTS)
+        pipeline.lindex(LOAD_TESTS, 0)
         count, newest = await self._answer(pipeline.execute(raise_on_error=False))
-        if not self._fine("load_tests", count) or not self._fine("load_tests", newest):
+        if not self._fine(LOAD_TESTS, count) or not self._fine(LOAD_TESTS, newest):
             return
         if (count, newest) != (self._count_of_load_tests, self._newest_load_test):
-            stored: Sequence[bytes] = await self._answer(self._redis.lrange("load_tests", 0, MOST - 1))
+            stored: Sequence[bytes] = await self._answer(self._redis.lrange(LOAD_TESTS, 0, MAX_LOAD_TESTS - 1))
             for problem in self._board.load_tests.set(stored):
                 self._malformed.note(cause=problem)
             self._count_of_load_tests, self._newest_load_test = count, newest

@@ -2,14 +2,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from chassis.stored import LOAD_TESTS, MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from webui_svc import stored_json
 from webui_svc.stored_json import MalformedJsonError
-
-MOST = 5
-"""Reports that are stored."""
-
-MOST_BYTES = 256 * 1024
-"""Of each."""
 
 
 class LoadTests:
@@ -23,12 +18,12 @@ class LoadTests:
     def set(self, stored: Sequence[bytes]) -> list[str]:
         """Take over what Redis holds; a line for each report that is none, which is left out."""
         reports, problems = [], []
-        for raw in stored[:MOST]:
+        for raw in stored[:MAX_LOAD_TESTS]:
             try:
-                report = stored_json.parse(raw, MOST_BYTES)
+                report = stored_json.parse(raw, MAX_LOAD_TEST_BYTES)
                 stored_json.member(report, "began")
             except MalformedJsonError as error:
-                problems.append(f"load_tests: {error}")
+                problems.append(f"{LOAD_TESTS}: {error}")
             else:
                 reports.append(report)
         self.body = json.dumps({"reports": reports}, separators=(",", ":"), allow_nan=False).encode()

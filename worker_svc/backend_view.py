@@ -2,25 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from chassis.backend_state import BackendState
 from chassis.latency_buckets import bucket
+from chassis.stored import MAX_BACKENDS
 
 GONE_SECONDS = 10.0
 """How long a backend that takes no more batches is still listed."""
-
-MAX_LISTED = 64
-"""Backends that a report lists, so that it stays small."""
-
-
-class State(StrEnum):
-    """How a backend does."""
-
-    SERVING = "serving"
-    LATE = "late"
-    """Its oldest unanswered batch is late."""
-    GONE = "gone"
-    """It took batches a while ago, and takes none now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +16,7 @@ class Sighting:
     """A backend as it was seen since the report before."""
 
     name: str
-    state: State
+    state: BackendState
     batches: int
     """Batches it answered before anybody else did."""
     latency: Mapping[int, int]
@@ -37,14 +25,14 @@ class Sighting:
 
 @dataclass(slots=True)
 class _Seen:
-    state: State
+    state: BackendState
     present: float
     """When it was last seen to take batches."""
     batches: int = 0
     latency: dict[int, int] = field(default_factory=dict)
 
 
-_ORDER = list(State)
+_ORDER = list(BackendState)
 
 
 class BackendView:
@@ -67,14 +55,14 @@ class BackendView:
         """Note who takes batches now, and who of them is late; whether that is another picture than before."""
         changed = False
         for name in names:
-            state = State.LATE if name in late else State.SERVING
-            seen = self._seen.setdefault(name, _Seen(State.GONE, now))
+            state = BackendState.LATE if name in late else BackendState.SERVING
+            seen = self._seen.setdefault(name, _Seen(BackendState.GONE, now))
             changed |= seen.state is not state
             seen.state, seen.present = state, now
         for name in self._seen.keys() - names:
             seen = self._seen[name]
-            changed |= seen.state is not State.GONE
-            seen.state = State.GONE
+            changed |= seen.state is not BackendState.GONE
+            seen.state = BackendState.GONE
             if now - seen.present > GONE_SECONDS:
                 del self._seen[name]
         return changed
@@ -82,7 +70,7 @@ class BackendView:
     def take(self) -> tuple[Sighting, ...]:
         """What was seen since this was last asked, those that serve first and then by name."""
         ordered = sorted(self._seen.items(), key=lambda each: (_ORDER.index(each[1].state), each[0]))
-        taken = tuple(Sighting(name, seen.state, seen.batches, seen.latency) for name, seen in ordered[:MAX_LISTED])
+        taken = tuple(Sighting(name, seen.state, seen.batches, seen.latency) for name, seen in ordered[:MAX_BACKENDS])
         for seen in self._seen.values():
             seen.batches, seen.latency = 0, {}
         return taken

@@ -7,17 +7,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from chassis.stored import LOAD_TESTS, MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.report import Report
-
-KEY = "load_tests"
-"""A list, the newest report first; each is a report in JSON without the runs of its points."""
-
-KEPT = 5
-"""Reports."""
-
-MAX_BYTES = 256 * 1024
-"""Of a report: all of them are sent to whoever opens the page."""
 
 ANSWER_LIMIT = 5.0
 """Seconds in which Redis must accept a connection and answer."""
@@ -26,9 +18,9 @@ ANSWER_LIMIT = 5.0
 def publish(report: Report, redis_url: str) -> None:
     """Put a report before the others, and let the oldest go. Raises LoadTestError when that can't be done."""
     text = json.dumps(report.document(runs=False), separators=(",", ":"))
-    if (size := len(text.encode())) > MAX_BYTES:
+    if (size := len(text.encode())) > MAX_LOAD_TEST_BYTES:
         raise LoadTestError(
-            f"--publish: a report of {size} bytes is not allowed: it must be at most {MAX_BYTES} bytes; "
+            f"--publish: a report of {size} bytes is not allowed: it must be at most {MAX_LOAD_TEST_BYTES} bytes; "
             f"measure fewer than these {len(report.results)} points"
         )
     client = redis.Redis.from_url(
@@ -39,8 +31,8 @@ def publish(report: Report, redis_url: str) -> None:
     )
     try:
         with client.pipeline(transaction=True) as transaction:
-            transaction.lpush(KEY, text)
-            transaction.ltrim(KEY, 0, KEPT - 1)
+            transaction.lpush(LOAD_TESTS, text)
+            transaction.ltrim(LOAD_TESTS, 0, MAX_LOAD_TESTS - 1)
             transaction.execute()
     except (RedisError, OSError) as error:
         raise LoadTestError(f"--publish: Redis did not take the report ({_one_line(error)})") from None

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from support.redis_server import RedisServer
 
-from worker_svc.backend_view import Sighting, State
+from chassis.backend_state import BackendState
+from worker_svc.backend_view import Sighting
 from worker_svc.ledger import MAX_UNACKNOWLEDGED, Ledger
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -55,8 +56,11 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
 
 async def test_the_workers_key_says_what_it_saw_of_its_backends(redis: RedisServer) -> None:
     seen = {
-        "rng": (Sighting("rng-1", State.SERVING, 12, {40: 11, 47: 1}), Sighting("rng-2", State.GONE, 0, {})),
-        "hasher": (Sighting("hasher-1", State.LATE, 3, {100: 3}),),
+        "rng": (
+            Sighting("rng-1", BackendState.SERVING, 12, {40: 11, 47: 1}),
+            Sighting("rng-2", BackendState.GONE, 0, {}),
+        ),
+        "hasher": (Sighting("hasher-1", BackendState.LATE, 3, {100: 3}),),
     }
     async with ledger(redis) as made:
         made.add(report(1, seconds=1.003, backends=seen))

@@ -10,8 +10,9 @@ from support.free_port import free_port
 from support.redis_server import RedisServer
 from unit.worker.load_test.made import measurement, point, report
 
+from chassis.stored import LOAD_TESTS, MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.publication import KEPT, KEY, MAX_BYTES, publish
+from worker_svc.load_test.publication import publish
 from worker_svc.load_test.report import Report
 
 
@@ -20,7 +21,7 @@ def made(began: str = "2026-01-02T03:04:05+00:00", points: int = 2) -> Report:
 
 
 def published(redis: RedisServer) -> list[Any]:
-    return [json.loads(text) for text in redis.client().lrange(KEY, 0, -1)]
+    return [json.loads(text) for text in redis.client().lrange(LOAD_TESTS, 0, -1)]
 
 
 @contextmanager
@@ -40,13 +41,13 @@ def test_a_report_is_kept_whole_but_for_its_runs(redis: RedisServer) -> None:
 
 
 def test_the_last_few_are_kept_and_the_newest_is_the_first(redis: RedisServer) -> None:
-    for number in range(KEPT + 2):
+    for number in range(MAX_LOAD_TESTS + 2):
         publish(made(f"report {number}"), redis.url)
     assert [each["began"] for each in published(redis)] == [f"report {number}" for number in (6, 5, 4, 3, 2)]
 
 
 def test_one_that_is_too_long_is_refused(redis: RedisServer) -> None:
-    with refused(rf"bytes is not allowed: it must be at most {MAX_BYTES} bytes; .* these 400 points"):
+    with refused(rf"bytes is not allowed: it must be at most {MAX_LOAD_TEST_BYTES} bytes; .* these 400 points"):
         publish(made(points=400), redis.url)
     assert published(redis) == []
 
@@ -58,10 +59,10 @@ def test_a_redis_that_is_not_there_is_told() -> None:
 
 
 def test_a_key_that_holds_something_else_is_told_and_left(redis: RedisServer) -> None:
-    redis.client().set(KEY, "odd")
+    redis.client().set(LOAD_TESTS, "odd")
     with refused("WRONGTYPE"):
         publish(made(), redis.url)
-    assert redis.client().get(KEY) == "odd"
+    assert redis.client().get(LOAD_TESTS) == "odd"
 
 
 def test_a_password_is_not_told() -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from chassis.backend_state import BackendState
 from chassis.settings import Pace
-from webui_svc.backends import Backend, State, View
+from webui_svc.backends import Backend, View
 from webui_svc.board import Board
 from webui_svc.report import Report
 
@@ -28,7 +29,7 @@ class Clocked:
         self.clock += seconds
         self.now += seconds
 
-    def report(self, state: State = State.SERVING, seconds: float = 0.1) -> None:
+    def report(self, state: BackendState = BackendState.SERVING, seconds: float = 0.1) -> None:
         self._sequence += 1
         end_us = round(self.now * 1e6)
         begin_us = end_us - round(seconds * 1e6)
@@ -71,7 +72,7 @@ def test_a_replica_whose_state_changed_is_told_at_once(clocked: Clocked) -> None
     clocked.report()
     clocked.update()
     clocked.pass_time(0.1)
-    clocked.report(State.LATE)
+    clocked.report(BackendState.LATE)
     assert clocked.update()["system"]["rng"]["replicas"][0]["state"] == "late"
 
 

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webui_svc.backends import Backend, State
+from chassis.backend_state import BackendState
+from webui_svc.backends import Backend
 from webui_svc.fleet import MOST_LISTED, UNSEEN_LIMIT, WINDOW, Fleet
 from webui_svc.workers import GONE_LISTED
 
 
-def backend(name: str, batches: int = 10, state: State = State.SERVING, bucket: int = 67) -> Backend:
+def backend(name: str, batches: int = 10, state: BackendState = BackendState.SERVING, bucket: int = 67) -> Backend:
     return Backend(name, state, batches, {bucket: batches} if batches else {})
 
 
@@ -59,7 +60,7 @@ def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
 
 def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1", 10)])
-    fleet.hear("b", 0, 1.0, [backend("rng-1", 90), backend("rng-2", 10, State.LATE)])
+    fleet.hear("b", 0, 1.0, [backend("rng-1", 90), backend("rng-2", 10, BackendState.LATE)])
     fleet.settle({"a"}, 1)
     assert listed(fleet)["rng-1"]["rate"] == 10
     assert "rng-2" not in listed(fleet)
@@ -68,14 +69,14 @@ def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("one", "other", "together"),
     [
-        (State.SERVING, State.GONE, "serving"),
-        (State.SERVING, State.LATE, "late"),
-        (State.GONE, State.LATE, "late"),
-        (State.SERVING, State.SERVING, "serving"),
+        (BackendState.SERVING, BackendState.GONE, "serving"),
+        (BackendState.SERVING, BackendState.LATE, "late"),
+        (BackendState.GONE, BackendState.LATE, "late"),
+        (BackendState.SERVING, BackendState.SERVING, "serving"),
     ],
 )
 def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
-    fleet: Fleet, one: State, other: State, together: str
+    fleet: Fleet, one: BackendState, other: BackendState, together: str
 ) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1", state=one)])
     fleet.hear("b", 0, 1.0, [backend("rng-1", state=other)])
@@ -86,10 +87,10 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
 def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1")])
     fleet.settle({"a"}, 0)
-    fleet.hear("a", 1, 1.0, [backend("rng-1", 0, State.GONE)])
+    fleet.hear("a", 1, 1.0, [backend("rng-1", 0, BackendState.GONE)])
     fleet.settle({"a"}, 1)
     assert (states(fleet), fleet.present) == ({"rng-1": "gone"}, set())
-    fleet.hear("a", 1 + GONE_LISTED, 1.0, [backend("rng-1", 0, State.GONE)])
+    fleet.hear("a", 1 + GONE_LISTED, 1.0, [backend("rng-1", 0, BackendState.GONE)])
     fleet.settle({"a"}, 1 + GONE_LISTED)
     assert states(fleet) == {"rng-1": "gone"}
     fleet.settle({"a"}, 1.1 + GONE_LISTED)
@@ -97,13 +98,13 @@ def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
 
 
 def test_one_that_was_gone_when_it_was_first_heard_of_is_not_listed(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1", 0, State.GONE)])
+    fleet.hear("a", 0, 1.0, [backend("rng-1", 0, BackendState.GONE)])
     fleet.settle({"a"}, 0)
     assert states(fleet) == {}
 
 
 def test_one_that_comes_back_serves_again(fleet: Fleet) -> None:
-    for clock, state in enumerate([State.SERVING, State.GONE, State.SERVING]):
+    for clock, state in enumerate([BackendState.SERVING, BackendState.GONE, BackendState.SERVING]):
         fleet.hear("a", clock, 1.0, [backend("rng-1", state=state)])
         fleet.settle({"a"}, clock)
     assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})

@@ -1,6 +1,7 @@
 import json
 
-from webui_svc.load_tests import MOST, MOST_BYTES, LoadTests
+from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from webui_svc.load_tests import LoadTests
 
 
 def stored(began: object) -> bytes:
@@ -19,15 +20,15 @@ def test_reports_are_handed_on_as_stored() -> None:
 
 def test_what_is_no_report_is_left_out_and_said() -> None:
     held = LoadTests()
-    bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (MOST_BYTES + 1)]
+    bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (MAX_LOAD_TEST_BYTES + 1)]
     assert len(held.set(bad)) == 5
     assert (held.figures, json.loads(held.body)) == ({"count": 0, "newest": None}, {"reports": []})
 
 
 def test_no_more_than_are_kept_are_taken() -> None:
     held = LoadTests()
-    held.set([stored(str(number)) for number in range(MOST + 3)])
-    assert held.figures == {"count": MOST, "newest": "0"}
+    held.set([stored(str(number)) for number in range(MAX_LOAD_TESTS + 3)])
+    assert held.figures == {"count": MAX_LOAD_TESTS, "newest": "0"}
 
 
 def test_a_time_that_is_no_text_is_not_told() -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.backend_state import BackendState
 from webui_svc import backends, coins
-from webui_svc.backends import Backend, State
+from webui_svc.backends import Backend
 from webui_svc.coins import Coin
 from webui_svc.stored_json import MalformedJsonError
 
@@ -30,7 +31,7 @@ def encoded(data: Any) -> bytes:
 def test_a_good_view_is_taken() -> None:
     view = backends.parse(encoded(VIEW))
     assert view.seconds == 1.003
-    assert view.backends == {"rng": (Backend("rng-1", State.SERVING, 12, {40: 11, 47: 1}),), "hasher": ()}
+    assert view.backends == {"rng": (Backend("rng-1", BackendState.SERVING, 12, {40: 11, 47: 1}),), "hasher": ()}
 
 
 def test_good_finds_are_taken() -> None:

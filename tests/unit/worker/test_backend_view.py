@@ -2,8 +2,10 @@
 
 import pytest
 
+from chassis.backend_state import BackendState
 from chassis.latency_buckets import bucket
-from worker_svc.backend_view import GONE_SECONDS, MAX_LISTED, BackendView, State
+from chassis.stored import MAX_BACKENDS
+from worker_svc.backend_view import GONE_SECONDS, BackendView
 
 
 @pytest.fixture
@@ -11,7 +13,7 @@ def view() -> BackendView:
     return BackendView()
 
 
-def states(view: BackendView) -> dict[str, State]:
+def states(view: BackendView) -> dict[str, BackendState]:
     return {each.name: each.state for each in view.take()}
 
 
@@ -53,13 +55,13 @@ def test_a_change_is_seen_once(view: BackendView) -> None:
 def test_a_backend_is_serving_late_or_gone(view: BackendView) -> None:
     view.look(["a", "b", "c"], [], 0.0)
     view.look(["a", "b"], ["b", "c"], 1.0)
-    assert states(view) == {"a": State.SERVING, "b": State.LATE, "c": State.GONE}
+    assert states(view) == {"a": BackendState.SERVING, "b": BackendState.LATE, "c": BackendState.GONE}
 
 
 def test_one_that_is_gone_is_listed_for_ten_seconds(view: BackendView) -> None:
     view.look(["a"], [], 0.0)
     view.look([], [], GONE_SECONDS - 0.1)
-    assert states(view) == {"a": State.GONE}
+    assert states(view) == {"a": BackendState.GONE}
     assert not view.look([], [], GONE_SECONDS + 0.1)
     assert states(view) == {}
 
@@ -69,7 +71,7 @@ def test_what_it_answered_before_it_went_is_told(view: BackendView) -> None:
     view.answered("a", 0.001)
     view.look([], [], 1.0)
     view.answered("a", 0.001)
-    assert [(each.state, each.batches) for each in view.take()] == [(State.GONE, 2)]
+    assert [(each.state, each.batches) for each in view.take()] == [(BackendState.GONE, 2)]
 
 
 def test_replicas_that_come_and_go_take_no_more_and_more_room(view: BackendView) -> None:
@@ -85,5 +87,5 @@ def test_an_answer_of_one_that_is_long_forgotten_is_no_failure(view: BackendView
 
 def test_those_that_serve_are_listed_first_where_not_all_can_be(view: BackendView) -> None:
     view.look([f"old-{number:02}" for number in range(10)], [], 0.0)
-    view.look([f"rng-{number:02}" for number in range(MAX_LISTED)], [], 1.0)
-    assert [each.name for each in view.take()] == [f"rng-{number:02}" for number in range(MAX_LISTED)]
+    view.look([f"rng-{number:02}" for number in range(MAX_BACKENDS)], [], 1.0)
+    assert [each.name for each in view.take()] == [f"rng-{number:02}" for number in range(MAX_BACKENDS)]

@@ -4,7 +4,8 @@ from hashlib import sha256
 
 import pytest
 
-from worker_svc.backend_view import Sighting, State
+from chassis.backend_state import BackendState
+from worker_svc.backend_view import Sighting
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.report import Report
@@ -142,7 +143,7 @@ def test_the_latest_coins_are_told_though_the_wallet_is_full() -> None:
 
 
 def test_what_was_seen_of_backends_is_told_with_the_time_it_took(tally: Tally) -> None:
-    seen = {"rng": (Sighting("rng-1", State.SERVING, 3, {40: 3}),), "hasher": ()}
+    seen = {"rng": (Sighting("rng-1", BackendState.SERVING, 3, {40: 3}),), "hasher": ()}
     tally.begin(10.0)
     first, second = tally.report(10.25, None, 64, seen), tally.report(11.25, None, 64, {})
     assert first is not None

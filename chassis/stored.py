@@ -1,0 +1,16 @@
+"""How much is kept in Redis for the page, the same for who writes it and who reads it."""
+
+MAX_BACKENDS = 64
+"""Backends of a service that a worker lists, so that what it says stays small."""
+
+MAX_LATEST_COINS = 8
+"""Coins that a worker shows with a report."""
+
+LOAD_TESTS = "load_tests"
+"""The key of a list of load tests' reports, newest first."""
+
+MAX_LOAD_TESTS = 5
+"""Reports in it."""
+
+MAX_LOAD_TEST_BYTES = 256 * 1024
+"""Of a report: all of them are sent to whoever opens the page."""
