@@ -11,7 +11,7 @@ from chassis.sparing_log import SparingLog
 from chassis.stored import LOAD_TESTS, MAX_LOAD_TESTS
 from webui_svc import backends, coins, totals
 from webui_svc.board import Board
-from webui_svc.report import MAX_AGE, MAX_AHEAD, NAME
+from webui_svc.report import MAX_AHEAD, NAME
 from webui_svc.stored_json import MalformedJsonError
 from webui_svc.worker_totals import MOST_WORKERS
 
@@ -117,9 +117,8 @@ class Keys:
                 self._board.worker_totals.set(worker, totals.parse(known))
         if self._fine("totals", buckets):
             self._board.set_totals(totals.parse(buckets))
-        if len(self._sequences) > MAX_AGE:
-            workers = self._board.speed.workers
-            self._sequences = {worker: last for worker, last in self._sequences.items() if worker in workers}
+        workers = self._board.speed.workers
+        self._sequences = {worker: last for worker, last in self._sequences.items() if worker in workers}
 
     async def _read_load_tests(self) -> None:
         pipeline = self._redis.pipeline(transaction=False)
