@@ -9,7 +9,8 @@ const SPAN = 4; // standard deviations from the middle of the scale to its end
 
 export function showCoins({ latest, minute, predicted, deviation }) {
   show("finds", count(minute));
-  show("prediction", `chance predicts ${about(predicted)} ± ${about(deviation)}`);
+  // Not known until a worker has said what a coin is.
+  show("prediction", predicted === null ? "" : `chance predicts ${about(predicted)} ± ${about(deviation)}`);
   const off = deviation > 0 ? Math.max(-SPAN, Math.min(SPAN, (minute - predicted) / deviation)) : 0;
   element("odds").hidden = !(deviation > 0);
   element("odds").style.setProperty("--off", off / SPAN);

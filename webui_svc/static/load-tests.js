@@ -27,19 +27,21 @@ export class LoadTests {
       element("load-tests").hidden = true;
       return;
     }
+    let reports;
     try {
-      const { reports } = await loadTests();
-      if (known !== this.#known) return;
-      this.#reports = reports;
-      element("load-tests").hidden = reports.length === 0;
-      if (!reports.length) return;
-      const options = reports.map((report) => make("option", {}, date(report.began) + (report.complete ? "" : ", not complete")));
-      element("report").replaceChildren(...options);
-      await this.#draw();
+      ({ reports } = await loadTests());
     } catch (error) {
       console.warn(`No load tests: ${error.message}`);
       this.#known = ""; // the next event has another try
+      return;
     }
+    if (known !== this.#known) return;
+    this.#reports = reports;
+    element("load-tests").hidden = reports.length === 0;
+    if (!reports.length) return;
+    const options = reports.map((report) => make("option", {}, date(report.began) + (report.complete ? "" : ", not complete")));
+    element("report").replaceChildren(...options);
+    await this.#draw();
   }
 
   async #draw() {

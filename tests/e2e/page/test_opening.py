@@ -33,6 +33,7 @@ async def test_it_says_that_nobody_mines(open_page: Open, url: str) -> None:
     page = await open_page(url)
     await until_text(page, "#status", "No worker reports")
     await until_text(page, "#speed", "^0$")
+    await until_text(page, "#prediction", "^$")
 
 
 async def test_a_graph_with_history_is_drawn_within_a_second(open_page: Open, url: str, mining: Mining) -> None:
