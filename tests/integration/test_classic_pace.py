@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from integration.bare_echoes import bare_echoes
 from support.free_port import free_port
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, local_target, service_processes
@@ -22,6 +23,9 @@ from support.service_process import ServiceProcess, ServiceProcesses, local_targ
 WARM_UP = 6.0
 DURATION = 60.0
 
+MOST_CPU = 5.3
+"""Times that of two bare echo servers at the same pace. 3 % of a core is what is wanted, and 2.6 % was measured on a day
+when this machine was fast; on slower days it was 2.8 to 3.7 %, and 4.4 to 4.8 times the echoes': 3 / 2.6 x 4.6."""
 
 @dataclass
 class Usage:
@@ -60,11 +64,11 @@ class System:
 
     def usage(self) -> Usage:
         processes = [psutil.Process(service.popen.pid) for service in self.services] + [psutil.Process(self.redis.pid)]
-        times = [process.cpu_times() for process in processes]
-        return Usage(
-            sum(spent.user + spent.system for spent in times),
-            sum(process.memory_info().rss for process in processes),
-        )
+        return Usage(cpu_seconds(processes), sum(process.memory_info().rss for process in processes))
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(spent.user + spent.system for spent in (process.cpu_times() for process in processes))
 
 
 @contextmanager
@@ -89,7 +93,7 @@ class Minute:
     """What a minute at the classic pace showed."""
 
     speeds: dict[tuple[int, int], float]
-    cpu_share: float
+    cpu_of_echoes: float
     resident_bytes: int
     points: list[tuple[float, float]]
     page: dict[str, float]
@@ -105,6 +109,7 @@ def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minute]:
         a_system(folders[1], workers=3) as three,
         a_system(folders[2], workers=10) as ten,
         a_system(folders[3], workers=10, rngs=2) as ten_on_two,
+        bare_echoes(folders[0]) as echoes,
     ):
         webui = one.processes.start("webui", REDIS_URL=one.redis.url, PORT=(port := free_port()))
         one.services.append(webui)
@@ -113,15 +118,15 @@ def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minute]:
             for service in system.services:
                 service.wait_until_started()
         time.sleep(WARM_UP)
-        before = one.usage()
+        before, echoes_before = one.usage(), cpu_seconds(echoes)
         time.sleep(DURATION)
-        after = one.usage()
+        after, echoes_after = one.usage(), cpu_seconds(echoes)
         history = ask(port, f"api/history?seconds={int(DURATION)}")
         reported_before = reported(one)
         page = ask(port, "json")
         yield Minute(
             speeds={(system.workers, system.rngs): system.speed() for system in systems},
-            cpu_share=(after.cpu_seconds - before.cpu_seconds) / DURATION,
+            cpu_of_echoes=(after.cpu_seconds - before.cpu_seconds) / (echoes_after - echoes_before),
             resident_bytes=after.resident_bytes,
             points=history["points"],
             page=page,
@@ -150,8 +155,8 @@ def test_the_page_shows_the_sum_of_the_reports(minute: Minute) -> None:
     assert minute.reported_before <= minute.page["hashes"] <= minute.reported
 
 
-def test_five_processes_take_less_than_three_percent_of_a_core(minute: Minute) -> None:
-    assert minute.cpu_share < 0.03
+def test_five_processes_take_almost_no_cpu(minute: Minute) -> None:
+    assert minute.cpu_of_echoes < MOST_CPU
 
 
 def test_five_processes_hold_less_than_350_megabytes(minute: Minute) -> None:
