@@ -24,8 +24,9 @@ WARM_UP = 6.0
 DURATION = 60.0
 
 MOST_CPU = 5.3
-"""Times that of two bare echo servers at the same pace. 3 % of a core is what is wanted, and 2.6 % was measured on a day
-when this machine was fast; on slower days it was 2.8 to 3.7 %, and 4.4 to 4.8 times the echoes': 3 / 2.6 x 4.6."""
+"""Times that of two bare echo servers at the same pace. 3 % of a core is what is wanted; 2.6 % was measured on a day
+when the machine was fast, 2.8 to 3.7 % on slower ones, when it was 4.4 to 4.8 times the echoes': 3 / 2.6 x 4.6."""
+
 
 @dataclass
 class Usage:
