@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 
 from chassis import grpc_server, process, self_check
-from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from hasher_svc import kernel
 from hasher_svc.digests import DigestThread
 from hasher_svc.hashing import FALLBACK, Hashing
@@ -30,11 +30,11 @@ async def _well() -> bool:
 
 
 @asynccontextmanager
-async def hasher(hashing: Hashing, settings: HasherSettings, health: Health) -> AsyncIterator[None]:
+async def hasher(hashing: Hashing, settings: HasherSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """The service, which does not check its digests: it would not be ready with wrong ones."""
     with closing(DigestThread(hashing)) as thread:
         servicer = HasherService(settings.instance, settings.pacing(), thread)
-        async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, _well):
+        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, _well):
             yield
 
 

@@ -1,4 +1,4 @@
-"""A gRPC server as every service here runs it: health, reflection, channelz, an access log and a bounded stop."""
+"""A gRPC server as every service here runs it: health, reflection, channelz, metrics, access lines, a bounded stop."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,15 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import model_validator
 
 from chassis import grpc_options, listener, log, self_check
-from chassis.access_log import AccessLog
+from chassis.call_watch import CallWatch
 from chassis.fault_injection import FaultInjection
 from chassis.health import Health
 from chassis.metadata import SERVED_BY
 from chassis.pacing import Pacing
 from chassis.request_decoding import RequestDecoding
 from chassis.settings import ServiceSettings, number, whole
+from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.telemetry.telemetry import Telemetry
 
 DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
@@ -62,7 +64,7 @@ class GrpcServerSettings(ServiceSettings):
 @contextlib.asynccontextmanager
 async def serve(
     settings: GrpcServerSettings,
-    health: Health,
+    telemetry: Telemetry,
     service: str,
     add_servicer: Callable[[grpc.aio.Server], None],
     check: Callable[[], Awaitable[bool]],
@@ -75,7 +77,9 @@ async def serve(
     """
     with listener.listen("PORT", settings.host, settings.port) as probe:
         port: int = probe.getsockname()[1]
-    server = grpc.aio.server(interceptors=_interceptors(settings, service), options=grpc_options.SERVER)
+    metrics = RpcMetrics("server")
+    telemetry.metrics.register(metrics)
+    server = grpc.aio.server(interceptors=_interceptors(settings, service, metrics), options=grpc_options.SERVER)
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -87,8 +91,8 @@ async def serve(
     await server.start()
     log.get().info("listening", address=f"{host}:{port}")
     tasks = [
-        asyncio.create_task(_mirror(health, statuses, service)),
-        asyncio.create_task(self_check.keep_checking(health, check)),
+        asyncio.create_task(_mirror(telemetry.health, statuses, service)),
+        asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
     ]
     try:
         yield port
@@ -99,16 +103,19 @@ async def serve(
         await server.stop(DRAIN_LIMIT)
 
 
-def _interceptors(settings: GrpcServerSettings, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:
+def _interceptors(
+    settings: GrpcServerSettings, service: str, metrics: RpcMetrics
+) -> tuple[grpc.aio.ServerInterceptor, ...]:
+    watch = CallWatch(service, metrics)
     if not settings.faulty:
-        return AccessLog(service), RequestDecoding()
+        return watch, RequestDecoding()
     faults = {
         "error_rate": settings.fault_error_rate,
         "hang_rate": settings.fault_hang_rate,
         "slow": settings.fault_slow,
     }
     log.get().warning("faults on purpose", **faults)
-    return AccessLog(service), FaultInjection(service, **faults), RequestDecoding()
+    return watch, FaultInjection(service, **faults), RequestDecoding()
 
 
 async def _mirror(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:

@@ -5,3 +5,6 @@ SERVED_BY = "served-by"
 
 CLIENT_ID = "client-id"
 """Metadata of a request by which a server's log names its client."""
+
+STREAM_ID = "stream-id"
+"""Metadata of a request by which both sides' logs name a stream: a number, each time another for one client."""

@@ -34,6 +34,11 @@ class Pacing:
         self._free: deque[float] = deque([0.0] * concurrency)
         self._waiting: deque[asyncio.Future[float]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a place."""
+        return sum(not place.done() for place in self._waiting)
+
     def turn(self) -> "Turn":
         """Hold one of the places while the work inside is done, for `delay` seconds at least."""
         return Turn(self)

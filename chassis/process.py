@@ -4,7 +4,7 @@ The order of stopping, and why:
 
 1. not ready: whoever balances sends no new work here;
 2. no new work, drain, last report, close: the service's own context ends, innermost first;
-3. the health endpoint goes last, so that a probe sees "not ready" and not a refused connection.
+3. the endpoint of health and metrics goes last, so that a probe sees "not ready" and not a refused connection.
 
 TERM and INT do the same. All of it is bounded by STOP_LIMIT, and a second signal ends the process at once. What even
 cancelling does not end, such as a look-up that no name server answers, ends with the process shortly after.
@@ -26,6 +26,9 @@ from chassis import health_http, listener, log
 from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.settings import ServiceSettings, SettingsError
+from chassis.telemetry import metrics_http, process_metrics
+from chassis.telemetry.event_loop_lag import EventLoopLag
+from chassis.telemetry.telemetry import Telemetry
 
 STOP_LIMIT = 3.2
 """Seconds from the signal to the end: every container is to be gone within 3.5."""
@@ -37,7 +40,7 @@ EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
-Service = Callable[[Settings, Health], AbstractAsyncContextManager[None]]
+Service = Callable[[Settings, Telemetry], AbstractAsyncContextManager[None]]
 """A context that has started when it is entered; leaving it drains and closes."""
 
 
@@ -59,7 +62,7 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
     logger = log.get()
     try:
-        asyncio.run(_live(settings, service, Health(*conditions)))
+        asyncio.run(_live(settings, service, Telemetry(Health(*conditions))))
     except ListenError as error:
         logger.error("can't start", cause=str(error))
         return EXIT_FAILURE
@@ -72,15 +75,19 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     return 0
 
 
-async def _live(settings: Settings, service: Service[Settings], health: Health) -> None:
+async def _live(settings: Settings, service: Service[Settings], telemetry: Telemetry) -> None:
     told = _told_to_stop()
     try:
-        async with asyncio.timeout(None) as limit, _health_endpoint(settings, health), service(settings, health):
-            health.started()
+        async with (
+            asyncio.timeout(None) as limit,
+            _metrics_endpoint(settings, telemetry),
+            service(settings, telemetry),
+        ):
+            telemetry.health.started()
             log.get().info("started", pace=settings.pace.value)
             await told.wait()
             log.get().info("stopping")
-            health.drain()
+            telemetry.health.drain()
             limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
     except TimeoutError:
         if not limit.expired():
@@ -107,13 +114,19 @@ def _told_to_stop() -> asyncio.Event:
 
 
 @contextlib.asynccontextmanager
-async def _health_endpoint(settings: ServiceSettings, health: Health) -> AsyncIterator[None]:
+async def _metrics_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     app = web.Application()
-    health_http.add_routes(app, health)
+    health_http.add_routes(app, telemetry.health)
+    metrics_http.add_routes(app, telemetry.metrics)
+    process_metrics.register(telemetry)
+    lag = EventLoopLag()
+    telemetry.metrics.register(lag)
+    looking = asyncio.create_task(lag.run())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.SockSite(runner, listener.listen("METRICS_PORT", settings.host, settings.metrics_port)).start()
         yield
     finally:
+        looking.cancel()
         await runner.cleanup()

@@ -4,20 +4,24 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 
 from chassis import grpc_server, process, self_check
-from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.hashing import fastest
+from hasher_svc.metrics import HasherMetrics
 from hasher_svc.service import SERVICE, HasherService
 from hasher_svc.settings import HasherSettings
 
 
 @asynccontextmanager
-async def hasher(settings: HasherSettings, health: Health) -> AsyncIterator[None]:
+async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """The service, from listening to drained."""
     hashing = fastest()
+    pacing = settings.pacing()
     with closing(DigestThread(hashing)) as thread:
-        servicer = HasherService(settings.instance, settings.pacing(), thread)
-        async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, partial(check_digests, hashing)):
+        servicer = HasherService(settings.instance, pacing, thread)
+        telemetry.metrics.register(HasherMetrics(servicer, pacing))
+        check = partial(check_digests, hashing)
+        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check):
             yield
 
 

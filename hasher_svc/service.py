@@ -12,7 +12,7 @@ from dockercoins.hasher.v1.hasher_service_pb2 import (
 
 from chassis.bad_request import BadRequestError, check_between
 from chassis.grpc_server import name_server
-from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_COUNT
 from chassis.pacing import Pacing
 from chassis.packed_field import PackedField
 from hasher_svc.digests import DigestThread
@@ -57,6 +57,8 @@ class HasherService:
         self._instance = instance
         self._pacing = pacing
         self._thread = thread
+        self.hashes = 0
+        """Messages hashed, ever."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Have a server offer it."""
@@ -75,6 +77,7 @@ class HasherService:
         check_between("data", len(request.data), 1, MAX_BATCH_BYTES, "bytes long")
         async with self._pacing.turn():
             digest = await self._thread.digests(request.data, len(request.data))
+        self.hashes += 1
         return HashResponse(digest=digest, hex_digest=digest.hex(), served_by=self._instance)
 
     async def StreamHashes(
@@ -86,6 +89,7 @@ class HasherService:
             _check(len(batch.data) - batch.start, batch.message_size)
             async with self._pacing.turn():
                 digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
+            self.hashes += len(digests) // DIGEST_SIZE
             yield HashedBatch(batch.batch_id, digests)
 
 

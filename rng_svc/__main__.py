@@ -3,16 +3,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chassis import grpc_server, process, self_check
-from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
+from rng_svc.metrics import RngMetrics
 from rng_svc.service import SERVICE, RngService, check_source
 from rng_svc.settings import RngSettings
 
 
 @asynccontextmanager
-async def rng(settings: RngSettings, health: Health) -> AsyncIterator[None]:
+async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """The service, from listening to drained."""
-    servicer = RngService(settings.instance, settings.pacing())
-    async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, check_source):
+    pacing = settings.pacing()
+    servicer = RngService(settings.instance, pacing)
+    telemetry.metrics.register(RngMetrics(servicer, pacing))
+    async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source):
         yield
 
 

@@ -44,6 +44,8 @@ class RngService:
     def __init__(self, instance: str, pacing: Pacing) -> None:
         self._instance = instance
         self._pacing = pacing
+        self.bytes_served = 0
+        """Random bytes handed out, ever."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Have a server offer it."""
@@ -63,7 +65,9 @@ class RngService:
         """One piece. Raises BadRequestError for a size out of bounds."""
         check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
         async with self._pacing.turn():
-            return GetRandomBytesResponse(data=os.urandom(request.size), served_by=self._instance)
+            data = os.urandom(request.size)
+        self.bytes_served += request.size
+        return GetRandomBytesResponse(data=data, served_by=self._instance)
 
     async def StreamRandomBytes(
         self,
@@ -82,4 +86,5 @@ class RngService:
                 )
             async with self._pacing.turn():
                 batch = RandomBatch(request.batch_id, os.urandom(length))
+            self.bytes_served += length
             yield batch

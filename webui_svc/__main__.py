@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from chassis import listener, log, process
-from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from webui_svc import open_files
 from webui_svc.app import make_app
 from webui_svc.events import MOST_STREAMS
@@ -20,12 +20,12 @@ OPEN_FILES = MOST_STREAMS + 500
 
 
 @asynccontextmanager
-async def webui(settings: WebuiSettings, health: Health) -> AsyncIterator[None]:
+async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """The service, from listening to closed."""
     open_files.allow(OPEN_FILES)
     with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
         host, port = socket.getsockname()[:2]
-        app = make_app(settings.redis_url, health, settings.instance)
+        app = make_app(settings.redis_url, telemetry.health, settings.instance)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)
         await runner.setup()
         try:

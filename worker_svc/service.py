@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from chassis import log
 from chassis.health import Health
 from chassis.process import ServiceFailed
+from chassis.telemetry.telemetry import Telemetry
 from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
@@ -168,12 +169,12 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker(settings: WorkerSettings, health: Health) -> AsyncIterator[None]:
+async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """The service, from the first attempt to reach the others to the last report.
 
     Raises ServiceFailed after stopping when hashes could not be reported.
     """
-    miner = Worker(settings, health)
+    miner = Worker(settings, telemetry.health)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(miner.run())
         reporting = tasks.create_task(miner.send_reports())

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from chassis import grpc_server
 from chassis.grpc_server import GrpcServerSettings
 from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread
 from hasher_svc.hashing import fastest
 from hasher_svc.service import HasherService
@@ -34,7 +35,7 @@ async def served(
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server that is ready."""
     health = Health()
-    async with grpc_server.serve(settings, health, service, add_servicer, check) as port:
+    async with grpc_server.serve(settings, Telemetry(health), service, add_servicer, check) as port:
         health.started()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel

@@ -11,7 +11,7 @@ from chassis import process
 from chassis.settings import ServiceSettings
 
 @contextlib.asynccontextmanager
-async def stuck(settings, health):
+async def stuck(settings, telemetry):
     asyncio.get_running_loop().run_in_executor(None, time.sleep, 30)
     yield
 

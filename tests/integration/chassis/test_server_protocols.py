@@ -18,6 +18,7 @@ from integration.chassis.served import health as health_stub
 
 from chassis import grpc_options, grpc_server
 from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import RngService, check_source
 from rng_svc.settings import RngSettings
 
@@ -30,7 +31,7 @@ async def rng_with(health: Health) -> AsyncIterator[int]:
     """The port of a server with this health."""
     settings = RngSettings(port=0, instance="rng-1")
     add_servicer = RngService("rng-1", settings.pacing()).add_to
-    async with grpc_server.serve(settings, health, RNG, add_servicer, check_source) as port:
+    async with grpc_server.serve(settings, Telemetry(health), RNG, add_servicer, check_source) as port:
         yield port
 
 

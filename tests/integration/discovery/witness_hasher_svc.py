@@ -11,7 +11,7 @@ import grpc
 
 from bench.witness import Witness
 from chassis import grpc_server, process, self_check
-from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
@@ -33,10 +33,10 @@ class WitnessedHasher(HasherService):
 
 
 @asynccontextmanager
-async def hasher(settings: HasherSettings, health: Health) -> AsyncIterator[None]:
+async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     with closing(DigestThread()) as thread, Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedHasher(settings, thread, witness)
-        async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, check_digests):
+        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_digests):
             yield
 
 

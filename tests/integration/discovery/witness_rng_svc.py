@@ -12,7 +12,7 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 
 from bench.witness import Witness
 from chassis import grpc_server, process, self_check
-from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 
@@ -33,10 +33,10 @@ class WitnessedRng(RngService):
 
 
 @asynccontextmanager
-async def rng(settings: RngSettings, health: Health) -> AsyncIterator[None]:
+async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     with Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedRng(settings, witness)
-        async with grpc_server.serve(settings, health, SERVICE, servicer.add_to, check_source):
+        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source):
             yield
 
 

@@ -12,6 +12,7 @@ from dockercoins.rng.v1 import rng_service_pb2
 from chassis import grpc_server
 from chassis.health import Health
 from chassis.settings import Pace
+from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 from worker_svc import step
@@ -64,7 +65,7 @@ async def backend(
     health = Health()
     health.started()
     servicer = kind(values)
-    async with grpc_server.serve(values, health, SERVICE, servicer.add_to, check):
+    async with grpc_server.serve(values, Telemetry(health), SERVICE, servicer.add_to, check):
         yield servicer
 
 

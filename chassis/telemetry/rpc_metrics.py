@@ -1,0 +1,71 @@
+"""What the calls of a gRPC server or client come to, under the names that go-grpc-prometheus gave such metrics.
+
+Methods are known beforehand and codes are seventeen, so there are never more series than that, whoever calls.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from chassis.telemetry.latency_histogram import LatencyHistogram
+
+_LABELS = ("grpc_type", "grpc_service", "grpc_method")
+
+
+class MethodCounts:
+    """The calls of one method, ever. Counting is adding to a number: these are read only when somebody asks."""
+
+    __slots__ = ("handled", "handling", "received", "sent", "started")
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.handled: Counter[str] = Counter(OK=0)
+        """Calls that ended, by the name of their code; a rate of failures needs those that did not from the start."""
+        self.handling = LatencyHistogram()
+        """From a call's start to its end; a stream is one call."""
+        self.received = 0
+        """Messages, whole streams' of them."""
+        self.sent = 0
+
+    def ended(self, code: str, seconds: float) -> None:
+        """Count a call that ended with this code after so many seconds."""
+        self.handled[code] += 1
+        self.handling.observe(seconds)
+
+
+class RpcMetrics(Collector):
+    """All methods of a process's servers, or of its clients."""
+
+    def __init__(self, side: Literal["server", "client"]) -> None:
+        self._side = side
+        self._methods: dict[tuple[str, str, str], MethodCounts] = {}
+
+    def method(self, kind: Literal["unary", "bidi_stream"], path: str) -> MethodCounts:
+        """The counts of a method, given as /SERVICE/METHOD; they are shown from now on."""
+        _, service, name = path.split("/")
+        return self._methods.setdefault((kind, service, name), MethodCounts())
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus is told."""
+        done = "completed on the server" if self._side == "server" else "completed by the client"
+        started = self._counter("started", "RPCs started")
+        received = self._counter("msg_received", "Stream messages and unary requests or answers received")
+        sent = self._counter("msg_sent", "Stream messages and unary requests or answers sent")
+        handled = self._counter("handled", f"RPCs {done}, by code", "grpc_code")
+        handling = HistogramMetricFamily(
+            f"grpc_{self._side}_handling_seconds", f"Seconds from start to end of RPCs {done}", labels=_LABELS
+        )
+        for labels, counts in self._methods.items():
+            started.add_metric(labels, counts.started)
+            received.add_metric(labels, counts.received)
+            sent.add_metric(labels, counts.sent)
+            for code, calls in counts.handled.items():
+                handled.add_metric((*labels, code), calls)
+            handling.add_metric(labels, list(counts.handling.cumulative()), counts.handling.seconds)
+        yield from (started, received, sent, handled, handling)
+
+    def _counter(self, name: str, documentation: str, *more_labels: str) -> CounterMetricFamily:
+        return CounterMetricFamily(f"grpc_{self._side}_{name}", documentation, labels=(*_LABELS, *more_labels))
