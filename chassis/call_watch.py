@@ -1,4 +1,7 @@
-"""What becomes of the calls of a gRPC server: counted for the metrics as they go, and one line each when they end."""
+"""What becomes of the calls of a gRPC server: counted for the metrics as they go, and one line each when they end.
+
+Calls that fail may be many, and short: a line a second stands for those of a method that end with the same code.
+"""
 
 import asyncio
 import logging
@@ -10,8 +13,9 @@ import grpc
 from google.protobuf import descriptor_pool
 
 from chassis import log
-from chassis.metadata import CLIENT_ID, STREAM_ID
+from chassis.caller import caller
 from chassis.request_decoding import Context, Continuation, Handler, StreamBehavior, UnaryBehavior
+from chassis.sparing_log import SparingLog
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
 
 CANCELLATION_LAG = 0.005
@@ -34,6 +38,15 @@ class CallWatch(grpc.aio.ServerInterceptor):
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             path = self._prefix + method.name
             self._counts[path] = metrics.method("bidi_stream" if method.server_streaming else "unary", path)
+        self._lines = _Lines()
+
+    def flush(self) -> None:
+        """Say what is not yet said of failed calls, unless the last line is too recent."""
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Say what is not yet said of failed calls."""
+        self._lines.close()
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -46,18 +59,43 @@ class CallWatch(grpc.aio.ServerInterceptor):
         method = path.removeprefix(self._prefix)
         counts = self._counts[path]
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(method, counts, handler.unary_unary))
-        return grpc.stream_stream_rpc_method_handler(_stream(method, counts, handler.stream_stream))
+            return grpc.unary_unary_rpc_method_handler(_unary(method, counts, self._lines, handler.unary_unary))
+        return grpc.stream_stream_rpc_method_handler(_stream(method, counts, self._lines, handler.stream_stream))
+
+
+class _Lines:
+    """One line for each call that ends well; for the others, one a second for each method and code."""
+
+    def __init__(self) -> None:
+        self._failures: dict[tuple[str, grpc.StatusCode], SparingLog] = {}
+
+    def add(self, method: str, code: grpc.StatusCode, fields: dict[str, object]) -> None:
+        if code is grpc.StatusCode.OK:
+            log.get().info(method, **fields)
+            return
+        alike = self._failures.get((method, code))
+        if alike is None:
+            alike = self._failures[method, code] = SparingLog(method, every=1.0, level="info")
+        alike.note(**fields)
+
+    def flush(self) -> None:
+        for alike in self._failures.values():
+            alike.flush()
+
+    def close(self) -> None:
+        for alike in self._failures.values():
+            alike.close()
 
 
 class _Call:
     """A context that counts the call and logs it when it is left, by whatever way."""
 
-    def __init__(self, method: str, counts: MethodCounts, context: Context) -> None:
+    def __init__(self, method: str, counts: MethodCounts, lines: _Lines, context: Context) -> None:
         self._method = method
         self._counts = counts
+        self._lines = lines
         self._context = context
-        self._caller = _caller(context)
+        self._caller = caller(context)
         self._began = time.monotonic()
         self._batches = 0
         self._bytes_in = 0
@@ -81,18 +119,18 @@ class _Call:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        code = self._code(error).name
+        code = self._code(error)
         seconds = self.seconds
-        self._counts.ended(code, seconds)
-        log.get().info(
-            self._method,
+        self._counts.ended(code.name, seconds)
+        fields = {
             **self._caller,
-            code=code,
-            seconds=round(seconds, 4),
-            batches=self._batches,
-            bytes_in=self._bytes_in,
-            bytes_out=self._bytes_out,
-        )
+            "code": code.name,
+            "seconds": round(seconds, 4),
+            "batches": self._batches,
+            "bytes_in": self._bytes_in,
+            "bytes_out": self._bytes_out,
+        }
+        self._lines.add(self._method, code, fields)
 
     def _code(self, error: BaseException | None) -> grpc.StatusCode:
         if error is None:
@@ -103,18 +141,9 @@ class _Call:
         return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
 
-def _caller(context: Context) -> dict[str, str]:
-    """Whose call it is, as far as it says so: a worker gives its own name, and a number to each of its streams."""
-    metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    caller = {"peer": metadata.get(CLIENT_ID) or context.peer()}
-    if STREAM_ID in metadata:
-        caller["stream"] = metadata[STREAM_ID]
-    return caller
-
-
-def _unary(method: str, counts: MethodCounts, behavior: UnaryBehavior) -> Any:
+def _unary(method: str, counts: MethodCounts, lines: _Lines, behavior: UnaryBehavior) -> Any:
     async def watched(request: bytes, context: Context) -> bytes:
-        with _Call(method, counts, context) as call:
+        with _Call(method, counts, lines, context) as call:
             call.received(request)
             response = await behavior(request, context)
             call.sent(response)
@@ -123,9 +152,9 @@ def _unary(method: str, counts: MethodCounts, behavior: UnaryBehavior) -> Any:
     return watched
 
 
-def _stream(method: str, counts: MethodCounts, behavior: StreamBehavior) -> Any:
+def _stream(method: str, counts: MethodCounts, lines: _Lines, behavior: StreamBehavior) -> Any:
     async def watched(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        with _Call(method, counts, context) as call:
+        with _Call(method, counts, lines, context) as call:
 
             async def received() -> AsyncIterator[bytes]:
                 async for request in requests:

@@ -27,6 +27,9 @@ DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
 may take another 0.8 s until they have answered what they owe."""
 
+FLUSH_INTERVAL = 0.5
+"""Seconds between looks at what there is to say of many calls in one line."""
+
 MAX_DELAY = 10.0
 """Seconds. A worker gives up what is not answered 30 s after its stream's time."""
 
@@ -79,7 +82,9 @@ async def serve(
         port: int = probe.getsockname()[1]
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
-    server = grpc.aio.server(interceptors=_interceptors(settings, service, metrics), options=grpc_options.SERVER)
+    watch, decoding = CallWatch(service, metrics), RequestDecoding()
+    interceptors = (watch, *_faults(settings, service), decoding)
+    server = grpc.aio.server(interceptors=interceptors, options=grpc_options.SERVER)
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -93,6 +98,7 @@ async def serve(
     tasks = [
         asyncio.create_task(_mirror(telemetry.health, statuses, service)),
         asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
+        asyncio.create_task(_flush(watch, decoding)),
     ]
     try:
         yield port
@@ -101,21 +107,27 @@ async def serve(
             task.cancel()
         await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.stop(DRAIN_LIMIT)
+        for each in (watch, decoding):
+            each.close()
 
 
-def _interceptors(
-    settings: GrpcServerSettings, service: str, metrics: RpcMetrics
-) -> tuple[grpc.aio.ServerInterceptor, ...]:
-    watch = CallWatch(service, metrics)
+def _faults(settings: GrpcServerSettings, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:
     if not settings.faulty:
-        return watch, RequestDecoding()
+        return ()
     faults = {
         "error_rate": settings.fault_error_rate,
         "hang_rate": settings.fault_hang_rate,
         "slow": settings.fault_slow,
     }
     log.get().warning("faults on purpose", **faults)
-    return watch, FaultInjection(service, **faults), RequestDecoding()
+    return (FaultInjection(service, **faults),)
+
+
+async def _flush(watch: CallWatch, decoding: RequestDecoding) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_INTERVAL)
+        watch.flush()
+        decoding.flush()
 
 
 async def _mirror(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:

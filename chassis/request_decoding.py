@@ -1,7 +1,8 @@
 """Messages that are not of the method's type: refused as the bad requests they are.
 
 gRPC's own answer to bytes that can't be decoded is UNKNOWN or INTERNAL, which blames the server. So the handlers behind
-this interceptor exchange bytes with gRPC, and the messages are made and unmade here.
+this interceptor exchange bytes with gRPC, and the messages are made and unmade here. A line in the log says what was
+wrong with which batch, for its sender may keep it to itself: one a second, however many there are.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from chassis.bad_request import BadRequestError, abort
+from chassis.caller import caller
+from chassis.sparing_log import SparingLog
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any
@@ -23,6 +26,17 @@ StreamBehavior = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
 class RequestDecoding(grpc.aio.ServerInterceptor):
     """Ends a call with INVALID_ARGUMENT when a message can't be decoded or a handler raises BadRequestError."""
 
+    def __init__(self) -> None:
+        self._refusals = SparingLog("request refused", every=1.0)
+
+    def flush(self) -> None:
+        """Say what is not yet said, unless the last line is too recent."""
+        self._refusals.flush()
+
+    def close(self) -> None:
+        """Say what is not yet said."""
+        self._refusals.close()
+
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler:
@@ -30,11 +44,46 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
+        method = handler_call_details.method.rpartition("/")[2]
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler))
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler))
         if handler.stream_stream:
-            return grpc.stream_stream_rpc_method_handler(_stream(handler))
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, handler))
         return handler
+
+    def _unary(self, method: str, handler: Handler) -> Any:
+        async def behavior(raw: bytes, context: Context) -> bytes:
+            try:
+                response = await handler.unary_unary(_decode(handler, raw), context)
+            except BadRequestError as error:
+                self._refusals.note(method=method, **caller(context), details=str(error))
+                await abort(context, error)
+            serialized: bytes = handler.response_serializer(response)
+            return serialized
+
+        return behavior
+
+    def _stream(self, method: str, handler: Handler) -> Any:
+        async def behavior(raw: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            message: Any = None
+
+            async def decoded() -> AsyncIterator[Any]:
+                nonlocal message
+                async for encoded in raw:
+                    message = None
+                    message = _decode(handler, encoded)
+                    yield message
+
+            try:
+                async for response in handler.stream_stream(decoded(), context):
+                    yield handler.response_serializer(response)
+            except BadRequestError as error:
+                batch_id = getattr(message, "batch_id", None)
+                batch = {} if batch_id is None else {"batch": batch_id}
+                self._refusals.note(method=method, **caller(context), **batch, details=str(error))
+                await abort(context, error)
+
+        return behavior
 
 
 def _decode(handler: Handler, raw: bytes) -> Any:
@@ -42,30 +91,3 @@ def _decode(handler: Handler, raw: bytes) -> Any:
         return handler.request_deserializer(raw)
     except DecodeError:
         raise BadRequestError("(message)", f"{len(raw)} bytes", "a message of this method's request type") from None
-
-
-def _unary(handler: Handler) -> Any:
-    async def behavior(raw: bytes, context: Context) -> bytes:
-        try:
-            response = await handler.unary_unary(_decode(handler, raw), context)
-        except BadRequestError as error:
-            await abort(context, error)
-        serialized: bytes = handler.response_serializer(response)
-        return serialized
-
-    return behavior
-
-
-def _stream(handler: Handler) -> Any:
-    async def decoded(raw: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for message in raw:
-            yield _decode(handler, message)
-
-    async def behavior(raw: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        try:
-            async for response in handler.stream_stream(decoded(raw), context):
-                yield handler.response_serializer(response)
-        except BadRequestError as error:
-            await abort(context, error)
-
-    return behavior

@@ -5,10 +5,13 @@ from chassis import log
 
 
 class SparingLog:
-    """A line about what may happen a thousand times a second: one every few seconds, with how often it did."""
+    """A line about what may happen a thousand times a second: one every few seconds, with how often it did.
+
+    Somebody must flush it about as often, or the last times are not said until it happens again.
+    """
 
     def __init__(
-        self, event: str, every: float = 5.0, level: Literal["warning", "error"] = "warning", **fields: str
+        self, event: str, every: float = 5.0, level: Literal["info", "warning", "error"] = "warning", **fields: str
     ) -> None:
         """Log this event at most once in `every` seconds, with these fields in each line."""
         self.times = 0
@@ -29,7 +32,15 @@ class SparingLog:
     def flush(self) -> None:
         """Say what is not yet said, unless the last line is too recent."""
         now = time.monotonic()
-        if self.times > self._said and now >= self._silent_until:
+        if now >= self._silent_until:
+            self._say(now)
+
+    def close(self) -> None:
+        """Say what is not yet said, for it does not happen any more."""
+        self._say(time.monotonic())
+
+    def _say(self, now: float) -> None:
+        if self.times > self._said:
             self._log(self._event, **self._last, times=self.times - self._said)
             self._said = self.times
             self._silent_until = now + self._every
