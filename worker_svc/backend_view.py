@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chassis.backend_state import BackendState
 from chassis.latency_buckets import bucket
@@ -23,6 +24,16 @@ class Sighting:
     """How many of them took how long, by bucket; without those asked of a second backend, too."""
 
 
+class Record(NamedTuple):
+    """A backend as it was seen since it came."""
+
+    name: str
+    answered: int
+    """Batches it answered before anybody else did."""
+    late: int
+    """Batches it had not answered when they were late, whoever did in the end."""
+
+
 @dataclass(slots=True)
 class _Seen:
     state: BackendState
@@ -30,6 +41,9 @@ class _Seen:
     """When it was last seen to take batches."""
     batches: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    told: int = 0
+    """Batches of earlier reports."""
+    late: int = 0
 
 
 _ORDER = list(BackendState)
@@ -51,6 +65,11 @@ class BackendView:
             index = bucket(latency)
             seen.latency[index] = seen.latency.get(index, 0) + 1
 
+    def late(self, name: str) -> None:
+        """Count a batch that has no answer yet and should have one."""
+        if name in self._seen:
+            self._seen[name].late += 1
+
     def look(self, names: Collection[str], late: Collection[str], now: float) -> bool:
         """Note who takes batches now, and who of them is late; whether that is another picture than before."""
         changed = False
@@ -69,8 +88,16 @@ class BackendView:
 
     def take(self) -> tuple[Sighting, ...]:
         """What was seen since this was last asked, those that serve first and then by name."""
-        ordered = sorted(self._seen.items(), key=lambda each: (_ORDER.index(each[1].state), each[0]))
-        taken = tuple(Sighting(name, seen.state, seen.batches, seen.latency) for name, seen in ordered[:MAX_BACKENDS])
+        taken = tuple(Sighting(name, seen.state, seen.batches, seen.latency) for name, seen in self._listed())
         for seen in self._seen.values():
+            seen.told += seen.batches
             seen.batches, seen.latency = 0, {}
         return taken
+
+    def records(self) -> tuple[Record, ...]:
+        """The same backends in the same order, with what each did since it came."""
+        return tuple(Record(name, seen.told + seen.batches, seen.late) for name, seen in self._listed())
+
+    def _listed(self) -> list[tuple[str, _Seen]]:
+        ordered = sorted(self._seen.items(), key=lambda each: (_ORDER.index(each[1].state), each[0]))
+        return ordered[:MAX_BACKENDS]

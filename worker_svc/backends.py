@@ -33,6 +33,10 @@ class Backends:
         """Those that take batches now, sorted."""
         return sorted(backend.name for backend in self._backends.values() if backend.streams)
 
+    def owed(self, name: str) -> int:
+        """Batches that this one has not answered."""
+        return self._backends[name].owed if name in self._backends else 0
+
     def add(self, stream: BatchStream) -> None:
         """Let an open stream take batches."""
         name = stream.backend or ""

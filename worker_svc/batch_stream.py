@@ -25,7 +25,9 @@ class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC'
 class BatchStream:
     """Asks for batches on one gRPC stream and matches the answers by batch id."""
 
-    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", step: Step) -> None:
+    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", step: Step, number: int = 0) -> None:
+        """On this call, whose number logs name it by."""
+        self.number = number
         self._call = call
         self._step = step
         self.owed: dict[int, tuple[Batch, float]] = {}

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from chassis import log
 from chassis.sparing_log import SparingLog
+from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backoff import Backoff, sleep_unless
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -54,6 +55,14 @@ class Ledger:
         self._reports: deque[tuple[Report, float, float]] = deque()
         """With the moments they were made, on the monotonic clock and on the wall clock."""
         self._acknowledged = 0
+        self._attempted = 0
+        """The highest sequence number that was tried, whether or not Redis took it."""
+        self.sent = 0
+        """Reports that Redis has taken, each counted once."""
+        self.resent = 0
+        """Attempts to send a report that was tried before."""
+        self.latency = LatencyHistogram()
+        """Of Redis's answers to reports, in seconds."""
         self._news = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -119,6 +128,9 @@ class Ledger:
         settings = self._settings
         oldest = self._reports[0][0].sequence
         coins = [part for coin in report.wallet for part in coin]
+        self.resent += report.sequence <= self._attempted
+        self._attempted = max(self._attempted, report.sequence)
+        began = time.monotonic()
         held, self._coins_kept = await self._script(
             keys=[
                 *("hashes", "coins", "wallet", "reports", "totals"),
@@ -131,6 +143,8 @@ class Ledger:
                 *coins,
             ],
         )
+        self.latency.observe(time.monotonic() - began)
+        self.sent = max(self.sent, held)  # reports are numbered 1, 2, 3 and so on
         if held < self._acknowledged:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         self._acknowledged = held

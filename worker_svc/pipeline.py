@@ -38,9 +38,11 @@ class Pipeline:
         self._rng.on_answer = self._random_done
         self._hasher = hasher
         self._hasher.on_answer = self._hash_done
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        """Messages in the batches that begin now."""
         self._message_size = message_size
-        self._window = window
+        self.window = window
+        """Batches in flight at most; those above it after it became smaller still go on."""
         self._delay = delay
         self._on_begin = on_begin
         self._on_done = on_done
@@ -55,8 +57,8 @@ class Pipeline:
 
     def resize(self, batch_size: int, window: int) -> None:
         """Have the batches that begin from now on hold so many messages, and so many of them in flight."""
-        self._batch_size = batch_size
-        self._window = window
+        self.batch_size = batch_size
+        self.window = window
         if self._running:
             self.resume()
 
@@ -70,7 +72,7 @@ class Pipeline:
         if self._draining:
             return
         self._running = True
-        while len(self._in_flight) < self._window:
+        while len(self._in_flight) < self.window:
             self.begin(self._loop.time())
 
     def pause(self) -> None:
@@ -85,12 +87,12 @@ class Pipeline:
     @property
     def has_room(self) -> bool:
         """Whether another batch fits into the window."""
-        return len(self._in_flight) < self._window and not self._draining
+        return len(self._in_flight) < self.window and not self._draining
 
     def begin(self, begun: float) -> None:
         """Begin a batch; its time counts from this moment on the event loop's clock, which may have passed."""
         self._last_id += 1
-        batch = Batch(self._last_id, self._batch_size, self._message_size, begun)
+        batch = Batch(self._last_id, self.batch_size, self._message_size, begun)
         self._in_flight[batch.id] = batch
         self._empty.clear()
         self._on_begin(begun)
@@ -115,7 +117,7 @@ class Pipeline:
         now = self._loop.time()
         self._on_done(batch, now)
         if self._running:
-            if len(self._in_flight) < self._window:
+            if len(self._in_flight) < self.window:
                 self.begin(now)
         elif not self._in_flight:
             self._empty.set()

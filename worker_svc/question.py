@@ -8,10 +8,16 @@ class Question:
     """One step of a batch, for as long as nobody has answered it."""
 
     batch: Batch
+    submitted: float
+    """When it was first to be asked, on the event loop's clock."""
     asked_at: float = 0.0
     """When it was asked last, on the event loop's clock."""
     asked_of: str | None = None
     """The backend asked last, which is the worst choice for the next time."""
+    stream: int = 0
+    """The number of the stream that it was asked on last."""
+    late: bool = False
+    """Whether its answer was found to be late since it was asked last."""
     pending: int = 0
     """Streams that owe the answer: none while it waits, two once it is hedged."""
     hedged: bool = False

@@ -6,14 +6,15 @@ import secrets
 from collections.abc import AsyncIterator
 
 from chassis import log
-from chassis.health import Health
 from chassis.process import ServiceFailed
+from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.compass_search import Point, compass_search
 from worker_svc.ledger import Ledger
+from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
 from worker_svc.settings import WorkerSettings
 from worker_svc.stream_pool import StreamPool
@@ -36,14 +37,15 @@ CLOSE_LIMIT = 0.3
 class Worker:
     """One worker: two pools, the pipeline through them, the tally and the ledger."""
 
-    def __init__(self, settings: WorkerSettings, health: Health) -> None:
+    def __init__(self, settings: WorkerSettings, telemetry: Telemetry) -> None:
         self._settings = settings
-        self._health = health
+        self._health = telemetry.health
         self._id = f"{settings.instance}-{secrets.token_hex(4)}"
         self._log = log.get()
         self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id)
+        streams = RpcMetrics("client")
         self._pools = {
             pool_step.name: StreamPool(
                 pool_step,
@@ -52,6 +54,7 @@ class Worker:
                 streams=settings.streams,
                 window=self._point.window,
                 generation=settings.generation,
+                metrics=streams,
                 on_backends=self._look_at_backends,
             )
             for pool_step, target in ((step.RANDOM, settings.rng_target), (step.HASH, settings.hasher_target))
@@ -66,6 +69,8 @@ class Worker:
             on_begin=self._tally.begin,
             on_done=self._done,
         )
+        for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self._ledger)):
+            telemetry.metrics.register(metrics)
         self._tuner: Tuner | None = None
         if settings.tuned:
             search = compass_search(self._point, settings.allows, settings.target_latency)
@@ -174,7 +179,7 @@ async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterato
 
     Raises ServiceFailed after stopping when hashes could not be reported.
     """
-    miner = Worker(settings, telemetry.health)
+    miner = Worker(settings, telemetry)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(miner.run())
         reporting = tasks.create_task(miner.send_reports())

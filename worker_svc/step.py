@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import grpc
 from dockercoins.hasher.v1 import hasher_service_pb2
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
 from dockercoins.rng.v1 import rng_service_pb2
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 
 from chassis.limits import DIGEST_SIZE
-from chassis.metadata import CLIENT_ID
 from chassis.packed_field import PackedField
 from worker_svc.batch import Batch
 
@@ -37,10 +35,6 @@ class Step:
     def path(self) -> str:
         """What gRPC calls the method."""
         return f"/{self.service}/{self.method}"
-
-    def open(self, channel: grpc.aio.Channel, client_id: str) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
-        """A stream of encoded messages, which opens once there is a server for it."""
-        return channel.stream_stream(self.path)(metadata=((CLIENT_ID, client_id),), wait_for_ready=True)
 
 
 _RANDOM_BYTES = PackedField(StreamRandomBytesResponse, "data")

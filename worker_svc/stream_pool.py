@@ -10,14 +10,18 @@ from collections.abc import Callable
 
 import grpc
 
-from chassis import grpc_options, log
-from chassis.sparing_log import SparingLog
-from worker_svc.backend_view import BackendView, Sighting
+from chassis import grpc_options
+from chassis.metadata import CLIENT_ID, STREAM_ID
+from chassis.stream_watch import StreamWatch
+from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.rpc_metrics import RpcMetrics
+from worker_svc.backend_view import BackendView, Record, Sighting
 from worker_svc.backends import Backends
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.generation import HOPELESS, Generation
 from worker_svc.hedging import LEAST_LATE, Hedging
+from worker_svc.pool_log import PoolLog
 from worker_svc.question import Question
 from worker_svc.rotation import Rotation
 from worker_svc.step import Step
@@ -39,23 +43,29 @@ class StreamPool:
         streams: int,
         window: int,
         generation: float,
+        metrics: RpcMetrics,
         on_backends: Callable[[], None],
     ) -> None:
         """A pool for at most `window` batches on at most `streams` streams, each of them open `generation` seconds.
 
-        It tells `on_backends` when a backend has come or gone, and when one is late or no longer so.
+        It counts its streams in `metrics`, and tells `on_backends` when a backend has come or gone, and when one is
+        late or no longer so.
         """
         self._step = step
         self._target = target
         self._client_id = client_id
+        self._watch = StreamWatch(step.path, metrics)
+        self._streams_opened = 0
         self._options = grpc_options.client(step.service)
         self._max_streams = streams
         self.on_answer: Callable[[Batch], None] = _unwanted
         """Whom to give the answered batches."""
         self.errors: Counter[str] = Counter()
         """Streams that broke, by gRPC code."""
-        self.asked_again = 0
-        """Batches asked once more, since a stream broke or since they were late."""
+        self.again: Counter[str] = Counter(broken=0, late=0)
+        """Batches asked once more, by why: the stream they were asked on is over, or they were late."""
+        self.latency = LatencyHistogram()
+        """Of all answers, in seconds, the wait for a stream with room and other attempts included."""
         self._on_backends = on_backends
         self._backends = Backends(window)
         self._view = BackendView()
@@ -67,10 +77,7 @@ class StreamPool:
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
         self._rotation = Rotation(self._new_generation, length=generation, target=target, name=step.name)
-        self._log = log.get(to=step.name)
-        self._breaks = SparingLog("stream broken", every=1.0, to=step.name)
-        self._refusals = SparingLog("stream refused, trying again seldom", level="error", to=step.name)
-        self._late = SparingLog("late, asked of a second backend", every=1.0, to=step.name)
+        self._log = PoolLog(step.name)
 
     def resize(self, window: int) -> None:
         """Have the streams share so many batches from now on."""
@@ -86,45 +93,63 @@ class StreamPool:
         """What the backends did since this was last asked."""
         return self._view.take()
 
+    def records(self) -> tuple[Record, ...]:
+        """What the backends did since they came, of those that are listed; those gone for long are not."""
+        return self._view.records()
+
+    def owed_by(self, backend: str) -> int:
+        """Batches that this backend has not answered."""
+        return self._backends.owed(backend)
+
+    @property
+    def asked_again(self) -> int:
+        """Batches asked once more, for whatever reason."""
+        return self.again.total()
+
     def submit(self, batch: Batch) -> None:
         """Have a batch answered, however many attempts it takes; it waits here while no stream has room."""
-        question = self._unanswered[batch.id] = Question(batch)
+        now = self._loop.time()
+        question = self._unanswered[batch.id] = Question(batch, now)
         self._hedging.asked()
         self._waiting.append(question)
-        self._dispatch()
+        self._dispatch(now)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, now: float) -> None:
         while self._waiting and (stream := self._backends.next_stream(self._waiting[0].asked_of)) is not None:
-            self._ask(stream, self._waiting.popleft())
+            self._ask(stream, self._waiting.popleft(), now)
 
-    def _ask(self, stream: BatchStream, question: Question) -> None:
+    def _ask(self, stream: BatchStream, question: Question, now: float) -> None:
         self._backends.asked(stream)
-        question.asked_at = self._loop.time()
+        question.asked_at = now
         question.asked_of = stream.backend
+        question.stream = stream.number
+        question.late = False
         question.pending += 1
-        stream.ask(question.batch, question.asked_at)
+        stream.ask(question.batch, now)
 
     def opened(self, *streams: BatchStream) -> None:
         """Give these streams their share of the batches."""
         for stream in streams:
             self._backends.add(stream)
-        self._dispatch()
+        self._dispatch(self._loop.time())
         self._say_backends()
 
     def answered(self, stream: BatchStream, batch: Batch, answer: memoryview) -> None:
         """Pass the batch on, unless another stream was faster, and ask for one that waits."""
+        now = self._loop.time()
         self._backends.settled(stream, 1)
         question = self._unanswered.pop(batch.id, None)
         if question is not None:
+            self.latency.observe(now - question.submitted)
             latency = None
             if not question.hedged:
-                latency = self._loop.time() - question.asked_at
+                latency = now - question.asked_at
                 self._hedging.answered(latency)
             self._view.answered(stream.backend or "", latency)
             self._step.keep(batch, answer)
             self.on_answer(batch)
         if self._waiting:
-            self._dispatch()
+            self._dispatch(self._loop.time())
 
     def ended(self, stream: BatchStream, broken: StreamBroken | None) -> None:
         """Ask others for what the stream still owes and nobody else does, before anything newer."""
@@ -132,24 +157,20 @@ class StreamPool:
         if broken is not None:
             self._rotation.hopeless = broken.code in HOPELESS
             self.errors[broken.code.name] += 1
-            self._say_broken(stream, broken)
+            self._log.broken(stream, broken)
         for batch_id in reversed(stream.owed):
             question = self._unanswered.get(batch_id)
             if question is not None:
                 question.pending -= 1
                 if not question.pending:
-                    self.asked_again += 1
+                    self.again["broken"] += 1
                     self._waiting.appendleft(question)
-        self._dispatch()
+        self._dispatch(self._loop.time())
         self._say_backends()
 
     def retired(self, stream: BatchStream) -> None:
         """Ask nothing more of this stream."""
         self._backends.withdraw(stream)
-
-    def _say_broken(self, stream: BatchStream, broken: StreamBroken) -> None:
-        kind = self._refusals if broken.code in HOPELESS else self._breaks
-        kind.note(backend=stream.backend, code=broken.code.name, details=broken.details, unanswered=len(stream.owed))
 
     async def run(self) -> None:
         """Keep streams open and batches answered until cancelled.
@@ -173,14 +194,21 @@ class StreamPool:
             due = self._loop.time() + min(max(self._hedging.late_after - age, LATE_CHECK), LEAST_LATE)
             await asyncio.sleep(due - self._loop.time())
             if self._loop.time() - due < LATE_CHECK:
+                self._count_late()
                 self._hedge_late()
                 self._late_backends = self._backends.late(self._loop.time() - self._hedging.late_after)
             self._say_backends()
-            for each in (self._breaks, self._refusals, self._late):
-                each.flush()
+            self._log.flush()
 
     def _candidates(self) -> list[Question]:
         return [question for question in self._unanswered.values() if question.pending and not question.hedged]
+
+    def _count_late(self) -> None:
+        asked_before = self._loop.time() - self._hedging.late_after
+        for question in self._unanswered.values():
+            if question.pending and not question.late and question.asked_at <= asked_before:
+                question.late = True
+                self._view.late(question.asked_of or "")
 
     def _hedge_late(self) -> None:
         asked_before = self._loop.time() - self._hedging.late_after
@@ -189,31 +217,33 @@ class StreamPool:
                 return
             if question.asked_at > asked_before:
                 continue
-            first = question.asked_of
-            stream = self._backends.next_stream(first)
-            if stream is None or stream.backend == first:
+            stream = self._backends.next_stream(question.asked_of)
+            if stream is None or stream.backend == question.asked_of:
                 continue
+            self._log.late(question, stream.backend)
             self._hedging.spend()
             question.hedged = True
-            self.asked_again += 1
-            self._ask(stream, question)
-            self._late.note(backend=first, second=stream.backend)
+            self.again["late"] += 1
+            self._ask(stream, question, self._loop.time())
 
     def _new_generation(self) -> Generation:
         channel = grpc.aio.insecure_channel(self._target, options=self._options)
         return Generation(channel, self._open_stream, self, max_streams=self._max_streams, expected=len(self.backends))
 
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:
-        return BatchStream(self._step.open(channel, self._client_id), self._step)
+        self._streams_opened += 1
+        metadata = ((CLIENT_ID, self._client_id), (STREAM_ID, str(self._streams_opened)))
+        return BatchStream(self._watch.open(channel, metadata), self._step, self._streams_opened)
 
     async def close(self, limit: float) -> None:
         """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""
         await self._rotation.close(limit)
+        self._log.close()
 
     def _say_backends(self) -> None:
         known, self._known = self._known, self.backends
         if self._known != known:
-            self._log.info("backends", count=len(self._known), names=" ".join(self._known))
+            self._log.backends(self._known)
         if self._view.look(self._known, self._late_backends, self._loop.time()):
             self._on_backends()
 

@@ -6,8 +6,10 @@ over time is the true speed, whatever the moment at which a report is made.
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
+from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backend_view import Sighting
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
@@ -22,6 +24,14 @@ MAX_WALLET_COINS = 1_000
 
 MAX_WALLET_BYTES = MAX_BATCH_BYTES
 """Hashed bytes a report carries to the wallet, for messages can be long: the longest one fits."""
+
+
+class Totals(NamedTuple):
+    """What a worker has counted, ever."""
+
+    batches: int
+    hashes: int
+    coins: int
 
 
 class Tally:
@@ -39,10 +49,19 @@ class Tally:
         self._batches = 0
         self._hashes = 0
         self._coins = 0
+        self._reported = Totals(0, 0, 0)
+        self.latency = LatencyHistogram()
+        """Of all batches: seconds from a batch's beginning to its being counted."""
         self._wallet: list[tuple[str, bytes]] = []
         self._wallet_bytes = 0
         self.wallet_open = True
         """Whether coins are still collected for the wallet; they are counted either way."""
+
+    @property
+    def totals(self) -> Totals:
+        """All that was counted, reported or not."""
+        batches, hashes, coins = self._reported
+        return Totals(batches + self._batches, hashes + self._hashes, coins + self._coins)
 
     def begin(self, now: float) -> None:
         """The first batch begins: the first interval runs from here."""
@@ -52,6 +71,7 @@ class Tally:
     def count(self, batch: Batch, now: float) -> None:
         """A batch with its digests, counted once."""
         self._end = now
+        self.latency.observe(now - batch.begun)
         self._batches += 1
         self._hashes += batch.count
         if coins := self._finder.count(batch.digests):
@@ -99,6 +119,7 @@ class Tally:
         )
         self._previous_report = now
         self._previous_end = end
+        self._reported = self.totals
         self._batches = self._hashes = self._coins = self._wallet_bytes = 0
         self._wallet = []
         return report

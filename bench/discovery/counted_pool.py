@@ -1,3 +1,4 @@
+from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.step import RANDOM
 from worker_svc.stream_pool import StreamPool
@@ -20,6 +21,7 @@ class CountedPool(StreamPool):
             streams=STREAMS,
             window=window,
             generation=GENERATION,
+            metrics=RpcMetrics("client"),
             on_backends=lambda: None,
         )
         self.broken_streams = 0

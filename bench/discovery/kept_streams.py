@@ -7,6 +7,9 @@ from collections.abc import Callable
 import grpc
 
 from chassis.grpc_options import Options
+from chassis.metadata import CLIENT_ID
+from chassis.stream_watch import StreamWatch
+from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.step import RANDOM
@@ -24,7 +27,8 @@ class KeptStreams:
     def __init__(self, target: str, options: Options, *, client_id: str, reopen_every: float | None) -> None:
         """Streams are reopened on the same channel every so many seconds, or only when they break."""
         self._channel = grpc.aio.insecure_channel(target, options=options)
-        self._client_id = client_id
+        self._metadata = ((CLIENT_ID, client_id),)
+        self._watch = StreamWatch(RANDOM.path, RpcMetrics("client"))
         self._reopen_every = reopen_every
         self.on_answer: Callable[[Batch], None]
         self.broken_streams = 0
@@ -53,7 +57,7 @@ class KeptStreams:
 
     async def _keep(self) -> None:
         while True:
-            stream = BatchStream(RANDOM.open(self._channel, self._client_id), RANDOM)
+            stream = BatchStream(self._watch.open(self._channel, self._metadata), RANDOM)
             serving = asyncio.create_task(self._serve(stream))
             self._serving.add(serving)
             serving.add_done_callback(self._serving.discard)

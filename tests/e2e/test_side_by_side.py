@@ -21,7 +21,7 @@ def test_each_finds_its_own_services_and_all_of_them(blue_and_green: tuple[Compo
         for service in ("rng", "hasher"):
             replicas = {container["Id"][:12] for container in project.containers(service)}
             for worker in project.containers("worker"):
-                found = re.findall(rf"backends to={service} count=\d+ names=(.*)", docker("logs", worker["Id"]))
+                found = re.findall(rf"backends to={service} count=\d+ names=(.*) times=", docker("logs", worker["Id"]))
                 assert set(found[-1].replace("'", "").split()) == replicas
 
 

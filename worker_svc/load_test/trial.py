@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.load_test import cpu_time, in_process_loop
@@ -46,7 +47,10 @@ class Client(Asker, Protocol):
     """What connects to one service: a pool of streams, or calls."""
 
     errors: Counter[str]
-    asked_again: int
+
+    @property
+    def asked_again(self) -> int:
+        """Batches asked once more."""
 
     @property
     def backends(self) -> list[str]:
@@ -112,6 +116,7 @@ class Trial:
             streams=self._point.streams,
             window=self._point.window,
             generation=self._conditions.generation,
+            metrics=RpcMetrics("client"),
             on_backends=lambda: None,
         )
 

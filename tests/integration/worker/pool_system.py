@@ -12,6 +12,7 @@ from dockercoins.rng.v1 import rng_service_pb2
 from chassis import grpc_server
 from chassis.health import Health
 from chassis.settings import Pace
+from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
@@ -74,6 +75,7 @@ class Client:
 
     def __init__(self, ports: list[int], *, window: int = 4, generation: float = 0.6, streams: int = 64) -> None:
         target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        self.metrics = RpcMetrics("client")
         self.pool = StreamPool(
             step.RANDOM,
             target,
@@ -81,6 +83,7 @@ class Client:
             streams=streams,
             window=window,
             generation=generation,
+            metrics=self.metrics,
             on_backends=lambda: self.known.append(self.pool.backends),
         )
         self.pool.on_answer = self._answered
