@@ -45,3 +45,13 @@ def test_the_level_is_that_of_the_trouble(clock: Clock) -> None:
     with capture_logs() as lines:
         SparingLog("trouble", level="error").note()
     assert lines[0]["log_level"] == "error"
+
+
+def test_what_is_left_at_the_end_is_said_then(clock: Clock) -> None:
+    with capture_logs() as lines:
+        trouble = SparingLog("trouble", every=10)
+        for number in range(3):
+            trouble.note(cause=number)
+        trouble.close()
+        trouble.close()
+    assert [(line["cause"], line["times"]) for line in lines] == [(0, 1), (2, 2)]

@@ -89,3 +89,25 @@ def test_those_that_serve_are_listed_first_where_not_all_can_be(view: BackendVie
     view.look([f"old-{number:02}" for number in range(10)], [], 0.0)
     view.look([f"rng-{number:02}" for number in range(MAX_BACKENDS)], [], 1.0)
     assert [each.name for each in view.take()] == [f"rng-{number:02}" for number in range(MAX_BACKENDS)]
+
+
+def test_what_each_did_since_it_came_grows_from_report_to_report(view: BackendView) -> None:
+    view.look(["a", "b"], [], 0.0)
+    for _ in range(2):
+        view.answered("a", 0.001)
+        view.answered("b", None)
+        view.late("b")
+        view.take()
+    view.answered("a", 0.001)
+    assert view.records() == (("a", 3, 0), ("b", 2, 2))
+
+
+def test_one_that_was_forgotten_and_is_back_begins_at_nothing(view: BackendView) -> None:
+    view.look(["a"], [], 0.0)
+    view.answered("a", 0.001)
+    view.late("a")
+    view.look([], [], GONE_SECONDS + 1)
+    view.late("a")
+    assert view.records() == ()
+    view.look(["a"], [], GONE_SECONDS + 2)
+    assert view.records() == (("a", 0, 0),)

@@ -150,3 +150,21 @@ def test_what_was_seen_of_backends_is_told_with_the_time_it_took(tally: Tally) -
     assert second is not None
     assert (first.seconds, first.backends) == (0.25, seen)
     assert (second.seconds, second.backends) == (1.0, {})
+
+
+def test_totals_grow_over_all_reports(tally: Tally) -> None:
+    tally.begin(0.0)
+    assert tally.totals == (0, 0, 0)
+    for moment in (1.0, 2.0):
+        tally.count(batch(count=3), moment)
+        report_at(tally, moment)
+    tally.count(batch(count=1), 3.0)
+    assert tally.totals == (3, 7, 7)
+
+
+def test_each_batch_s_time_is_from_its_beginning_to_its_count(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.count(batch(begun=0.5), 1.0)
+    report_at(tally, 1.0)
+    tally.count(batch(begun=1.0), 3.0)
+    assert (sum(tally.latency.counts), tally.latency.seconds) == (2, 2.5)

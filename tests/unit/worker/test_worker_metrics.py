@@ -1,0 +1,75 @@
+"""How many series a worker has, whoever comes and goes."""
+
+import asyncio
+from typing import cast
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from chassis.health import Health
+from chassis.stored import MAX_BACKENDS
+from chassis.telemetry.telemetry import Telemetry
+from worker_svc import step
+from worker_svc.backend_view import GONE_SECONDS
+from worker_svc.batch_stream import BatchStream
+from worker_svc.service import Worker
+from worker_svc.settings import WorkerSettings
+
+BY_BACKEND = (
+    "dockercoins_worker_owed_batches",
+    "dockercoins_worker_answered_batches_total",
+    "dockercoins_worker_late_batches_total",
+)
+
+
+class Mine:
+    """A worker whose streams are opened and ended by the test, at moments of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        telemetry = Telemetry(Health("rng", "hasher"))
+        self._registry: CollectorRegistry = telemetry.metrics
+        self._pool = Worker(WorkerSettings(instance="w", redis_url="redis://127.0.0.1:1"), telemetry)._pools["rng"]
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+
+    def visit(self, backend: str) -> None:
+        """A backend comes and goes."""
+        stream = BatchStream(cast("grpc.aio.StreamStreamCall[bytes, bytes]", None), step.RANDOM, 1)
+        stream.backend = backend
+        self._pool.opened(stream)
+        self._pool.ended(stream, None)
+
+    def shown(self) -> dict[str, set[str]]:
+        """The backends of each metric that has them."""
+        found: dict[str, set[str]] = {name: set() for name in BY_BACKEND}
+        for family in self._registry.collect():
+            for sample in family.samples:
+                if "backend" in sample.labels:
+                    found[sample.name].add(sample.labels["backend"])
+        return found
+
+    def series(self) -> int:
+        return sum(len(family.samples) for family in self._registry.collect())
+
+
+@pytest.fixture
+async def mine(monkeypatch: pytest.MonkeyPatch) -> Mine:
+    return Mine(monkeypatch)
+
+
+async def test_there_are_series_for_64_backends_at_most(mine: Mine) -> None:
+    """Though more are there at once, or have been a moment ago."""
+    without = mine.series()
+    for number in range(500):
+        mine.visit(f"rng-{number}")
+    assert [len(backends) for backends in mine.shown().values()] == [MAX_BACKENDS] * 3
+    assert mine.series() == without + 3 * MAX_BACKENDS
+
+
+async def test_a_backend_has_series_for_ten_seconds_after_it_went(mine: Mine) -> None:
+    for number in range(500):
+        mine.now += 1.0
+        mine.visit(f"rng-{number}")
+    listed = {f"rng-{number}" for number in range(500 - int(GONE_SECONDS) - 1, 500)}
+    assert list(mine.shown().values()) == [listed] * 3
