@@ -49,13 +49,22 @@ def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":
         return {**event, **fields}
 
     if log_format is LogFormat.CONSOLE:
-        return [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)]
+        return [
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _in_one_line,
+        ]
     return [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_fields,
         structlog.processors.format_exc_info,
     ]
+
+
+def _in_one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What asyncio says of a failure has several; JSON has them in one as it is."""
+    return {**event, "event": " ".join(str(event["event"]).splitlines())}
 
 
 def _renderer(log_format: LogFormat, stream: TextIO) -> "Processor":

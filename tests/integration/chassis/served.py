@@ -31,22 +31,26 @@ Check = Callable[[], Awaitable[bool]]
 
 @asynccontextmanager
 async def served(
-    settings: GrpcServerSettings, service: str, add_servicer: AddServicer, check: Check = check_source
+    settings: GrpcServerSettings,
+    service: str,
+    add_servicer: AddServicer,
+    check: Check = check_source,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server that is ready."""
-    health = Health()
-    async with grpc_server.serve(settings, Telemetry(health), service, add_servicer, check) as port:
-        health.started()
+    telemetry = telemetry or Telemetry(Health())
+    async with grpc_server.serve(settings, telemetry, service, add_servicer, check) as port:
+        telemetry.health.started()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel
 
 
 @asynccontextmanager
-async def rng(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+async def rng(telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to rng, at full pace unless told otherwise."""
     made = RngSettings(**{"port": 0, "pace": "full", "instance": "rng-1", **settings})
     servicer = RngService(made.instance, made.pacing())
-    async with served(made, RNG, servicer.add_to) as channel:
+    async with served(made, RNG, servicer.add_to, telemetry=telemetry) as channel:
         yield channel
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -167,3 +168,47 @@ async def test_what_nobody_watches_leaves_no_line() -> None:
             with pytest.raises(grpc.aio.AioRpcError):
                 await raw_call(channel, f"/{RNG}/GetNothing", b"")
     assert [line["event"] for line in lines] == ["listening"]
+
+
+async def test_calls_that_fail_alike_are_a_line_a_second_with_their_count() -> None:
+    """The last ones are said when the server stops, at the latest."""
+    calls = 200
+    began = time.monotonic()
+    with capture_logs() as lines:
+        async with rng() as channel:
+            stub = RngServiceStub(channel)
+            for _ in range(calls):
+                await stub.GetRandomBytes(GetRandomBytesRequest(size=0)).code()
+            await stub.GetRandomBytes(GetRandomBytesRequest(size=1))
+    seconds = time.monotonic() - began
+    for event in ("GetRandomBytes", "request refused"):
+        failed = [line for line in lines if line["event"] == event and line.get("code") != "OK"]
+        assert sum(line["times"] for line in failed) == calls
+        assert len(failed) <= seconds + 2
+    assert sum(line.get("code") == "OK" for line in lines) == 1
+
+
+async def test_a_refused_batch_is_named_with_its_stream() -> None:
+    bad = StreamRandomBytesRequest(batch_id=17, count=0, size=32)
+    with capture_logs() as lines:
+        async with rng() as channel:
+            metadata = (("client-id", "worker-1"), ("stream-id", "5"))
+            stream = RngServiceStub(channel).StreamRandomBytes(iter([bad]), metadata=metadata)
+            _, error = await until_failure(stream)
+            line = await only_line(lines)
+    assert (line["peer"], line["stream"]) == ("worker-1", "5")
+    [refused] = [line for line in lines if line["event"] == "request refused"]
+    assert refused == {
+        "event": "request refused", "log_level": "warning", "method": "StreamRandomBytes", "peer": "worker-1",
+        "stream": "5", "batch": 17, "details": error.details(), "times": 1,
+    }  # fmt: skip
+
+
+async def test_what_is_no_message_is_refused_without_a_batch() -> None:
+    good = StreamRandomBytesRequest(batch_id=3, count=1, size=32).SerializeToString()
+    with capture_logs() as lines:
+        async with rng() as channel:
+            await until_failure(raw_stream(channel, f"/{RNG}/StreamRandomBytes", good, b"\xff"))
+    [refused] = [line for line in lines if line["event"] == "request refused"]
+    assert "batch" not in refused
+    assert "1 bytes" in refused["details"]

@@ -120,6 +120,37 @@ async def test_a_report_sent_twice_is_counted_once(redis: RedisServer) -> None:
     assert redis.client().xlen("reports") == 2
 
 
+async def test_a_report_is_sent_once_however_often_it_is_tried(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        made.add(report(1))
+        await made.settle(2)
+        assert (made.sent, made.resent) == (1, 0)
+        redis.stop()
+        made.add(report(2))
+        made.add(report(3))
+        assert not await made.settle(0.3)
+        assert made.sent == 1
+        tried_again = made.resent
+        assert tried_again > 0
+        redis.start()
+        assert await made.settle(4)
+        assert made.sent == 3
+        assert made.resent > tried_again
+        assert sum(made.latency.counts) >= 3
+
+
+async def test_what_a_restored_redis_gets_again_is_no_report_more(redis: RedisServer) -> None:
+    async with ledger(redis) as made:
+        for sequence in (1, 2, 3):
+            made.add(report(sequence))
+        await made.settle(2)
+        redis.client().flushall()
+        made.add(report(4))
+        assert await made.settle(2)
+        # 1 to 3 once more, and 4, which was refused while they were missing.
+        assert (made.sent, made.resent) == (4, 4)
+
+
 async def test_workers_count_side_by_side(redis: RedisServer) -> None:
     async with ledger(redis, "w-1") as one, ledger(redis, "w-2") as two:
         one.add(report(1))

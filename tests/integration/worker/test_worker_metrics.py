@@ -206,9 +206,12 @@ def test_a_process_that_stood_still_shows_it(mine: Mine) -> None:
         shorter = samples("dockercoins_event_loop_lag_seconds_bucket", le="0.524288")
         return samples("dockercoins_event_loop_lag_seconds_count") - shorter
 
+    def idle_reports() -> int:
+        return mine.worker.process.text.count(" 0 units of work done")
+
     before = lags()
     mine.rng.process.send(signal.SIGSTOP)
-    # Five reports of nothing are a second.
-    until(lambda: mine.worker.process.text.count(" 0 units of work done") >= 5)
+    enough = idle_reports() + 6  # one every 0.2 s
+    until(lambda: idle_reports() >= enough)
     mine.rng.process.send(signal.SIGCONT)
     until(lambda: lags() > before)

@@ -160,3 +160,10 @@ def test_json_is_never_coloured(capsys: pytest.CaptureFixture[str], monkeypatch:
     configure(LogFormat.JSON)
     log.get().info("listening")
     assert "\x1b[" not in capsys.readouterr().out
+
+
+def test_an_event_of_several_lines_is_one_on_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LogFormat.CONSOLE)
+    logging.getLogger("asyncio").error("Task was destroyed\ntask: %s", "x")
+    [line] = output_lines(capsys)
+    assert "Task was destroyed task: x" in line
