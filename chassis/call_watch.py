@@ -6,7 +6,7 @@ Calls that fail may be many, and short: a line a second stands for those of a me
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import grpc
@@ -69,7 +69,7 @@ class _Lines:
     def __init__(self) -> None:
         self._failures: dict[tuple[str, grpc.StatusCode], SparingLog] = {}
 
-    def add(self, method: str, code: grpc.StatusCode, fields: dict[str, object]) -> None:
+    def add(self, method: str, code: grpc.StatusCode, fields: Mapping[str, object]) -> None:
         if code is grpc.StatusCode.OK:
             log.get().info(method, **fields)
             return

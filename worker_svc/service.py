@@ -157,7 +157,13 @@ class Worker:
             async with asyncio.timeout(DRAIN_LIMIT):
                 await self._pipeline.drain()
         except TimeoutError:
-            self._log.warning("batches unanswered, not counted", seconds=DRAIN_LIMIT)
+            if unanswered := [batch.id for batch in self._pipeline.in_flight]:
+                self._log.warning(
+                    "batches unanswered, not counted",
+                    batches=len(unanswered),
+                    oldest=unanswered[0],
+                    seconds=DRAIN_LIMIT,
+                )
 
     async def report_last(self) -> bool:
         """Report what is left; False, said in the log, when Redis did not take it."""

@@ -196,12 +196,24 @@ async def test_a_refused_batch_is_named_with_its_stream() -> None:
             stream = RngServiceStub(channel).StreamRandomBytes(iter([bad]), metadata=metadata)
             _, error = await until_failure(stream)
             line = await only_line(lines)
-    assert (line["peer"], line["stream"]) == ("worker-1", "5")
+    assert (line["peer"], line["stream"]) == ("worker-1", 5)
     [refused] = [line for line in lines if line["event"] == "request refused"]
     assert refused == {
         "event": "request refused", "log_level": "warning", "method": "StreamRandomBytes", "peer": "worker-1",
-        "stream": "5", "batch": 17, "details": error.details(), "times": 1,
+        "stream": 5, "batch": 17, "details": error.details(), "times": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["", "five", "9" * 5_000])
+async def test_a_stream_whose_number_is_none_has_none(number: str) -> None:
+    with capture_logs() as lines:
+        async with rng() as channel:
+            metadata = (("client-id", "worker-1"), ("stream-id", number))
+            async for _ in RngServiceStub(channel).StreamRandomBytes(iter([]), metadata=metadata):
+                pass
+            line = await only_line(lines)
+    assert (line["peer"], line["code"]) == ("worker-1", "OK")
+    assert "stream" not in line
 
 
 async def test_what_is_no_message_is_refused_without_a_batch() -> None:
