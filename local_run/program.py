@@ -11,7 +11,7 @@ from enum import IntEnum
 from chassis.settings import ServiceSettings, SettingsError
 from hasher_svc.settings import HasherSettings
 from local_run import embedded_redis
-from local_run.settings import LocalRunSettings
+from local_run.settings import METRICS_STEP, LocalRunSettings
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings
@@ -128,14 +128,14 @@ class _Plan:
         metrics_port: int,
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[Program]:
-        """Numbered instances on consecutive ports; only the first has the metrics port that was asked for."""
+        """Numbered instances on consecutive ports, and with metrics on every tenth; a metrics port of 0 is any."""
         for index in range(count):
             yield self.service(
                 service,
                 f"{service}-{index + 1}",
                 environment or {},
                 None if port is None else port + index,
-                metrics_port if index == 0 else 0,
+                metrics_port and metrics_port + index * METRICS_STEP,
             )
 
     def service(

@@ -6,6 +6,9 @@ from chassis.settings import ServiceSettings, redis_url, text, whole
 
 LAST_PORT = 65_535
 
+METRICS_STEP = 10
+"""From one replica's port for metrics to the next one's: those of the other services lie between."""
+
 
 class LocalRunSettings(ServiceSettings):
     """What a local run can be told, beyond what every service can be told."""
@@ -33,12 +36,14 @@ class LocalRunSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _check_last_ports(self) -> Self:
-        for name, first, count in (
-            ("RNG_PORT", self.rng_port, self.rngs),
-            ("HASHER_PORT", self.hasher_port, self.hashers),
+        for name, first, count, step in (
+            ("RNG_PORT", self.rng_port, self.rngs, 1),
+            ("HASHER_PORT", self.hasher_port, self.hashers, 1),
+            ("RNG_METRICS_PORT", self.rng_metrics_port, self.rngs, METRICS_STEP),
+            ("HASHER_METRICS_PORT", self.hasher_metrics_port, self.hashers, METRICS_STEP),
+            ("WORKER_METRICS_PORT", self.worker_metrics_port, self.workers, METRICS_STEP),
         ):
-            if first + count - 1 > LAST_PORT:
-                raise ValueError(
-                    f"{name}={first} is not allowed: it must be at most {LAST_PORT - count + 1} with {count} processes"
-                )
+            most = LAST_PORT - (count - 1) * step
+            if first > most:
+                raise ValueError(f"{name}={first} is not allowed: it must be at most {most} with {count} processes")
         return self

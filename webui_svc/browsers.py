@@ -69,6 +69,10 @@ class Browsers:
         self._update = update
         self._past = Past()
         self._joined: set[Browser] = set()
+        self.dropped = 0
+        """Those that were let go because they took nothing any more; one that went by itself is none of them."""
+        self.refused = 0
+        """Those that were too many."""
         self._ended = False
         self._snapshot = b""
         self._snapshot_of = -1

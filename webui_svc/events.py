@@ -40,6 +40,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         return web.Response(headers=_HEADERS)
     browsers = request.app[BROWSERS]
     if len(browsers) >= MOST_STREAMS:
+        browsers.refused += 1
         return web.Response(
             status=503,
             headers={"Retry-After": str(COME_AGAIN)},
@@ -56,7 +57,8 @@ async def events(request: web.Request) -> web.StreamResponse:
                     await writer.write(event)
                     await writer.drain()
                 event = await browser.next()
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError) as error:
+            browsers.dropped += isinstance(error, TimeoutError)
             if request.transport:
                 request.transport.abort()  # it takes nothing any more, not even the end
     return response

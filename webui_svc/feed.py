@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from chassis import log
 from chassis.health import Health
 from chassis.sparing_log import SparingLog
+from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.keys import Keys
@@ -74,6 +75,11 @@ class Feed:
 
     def __init__(self, redis: Redis, board: Board, browsers: Browsers, health: Health) -> None:
         self.malformed = SparingLog("skipped malformed entries of Redis")
+        self.lag = LatencyHistogram()
+        """Seconds from a report's being written, by Redis' clock, to browsers' being told, by this machine's: a Redis
+        whose clock is behind adds to it, and what one ahead makes less than nothing counts as 0. What was written
+        before this process followed Redis is not counted."""
+        self._untold: list[int] = []  # when each report since the last time was written, in milliseconds
         self._away = SparingLog("redis is away")
         self._redis = redis
         self._board = board
@@ -123,12 +129,14 @@ class Feed:
         self._tell()
 
     async def _round(self) -> None:
-        position = _text(self._position or _NOTHING)
-        answer = await _answer(self._redis.xread({STREAM: position}, count=PAGE, block=BLOCK_MS))
+        after = _text(self._position or _NOTHING)
+        answer = await _answer(self._redis.xread({STREAM: after}, count=PAGE, block=BLOCK_MS))
         entries = answer[0][1] if answer else []
         clock = time.monotonic()
         for entry_id, fields in entries:
-            self._take(_id(entry_id), fields, clock)
+            position = _id(entry_id)
+            if self._take(position, fields, clock):
+                self._untold.append(position[0])
         if not entries and not await self._in_place():
             await self._load()
             self._browsers.start_afresh()
@@ -147,6 +155,11 @@ class Feed:
     def _tell(self) -> None:
         self._board.system.browsers = len(self._browsers)
         self._browsers.tell_changes()
+        if self._board.redis:  # else what was read last is not settled, and so not told
+            now = time.time()
+            for written_ms in self._untold:
+                self.lag.observe(max(0.0, now - written_ms / 1_000))
+            self._untold.clear()
 
     async def _in_place(self) -> bool:
         """Whether the stream goes on from where we are."""
@@ -174,17 +187,19 @@ class Feed:
         newest = await _answer(self._redis.xrevrange(STREAM, count=1))
         return _id(newest[0][0]) if newest else _NOTHING
 
-    def _take(self, position: Id, fields: Mapping[bytes, bytes] | None, heard: float) -> None:
+    def _take(self, position: Id, fields: Mapping[bytes, bytes] | None, heard: float) -> bool:
+        """Have the board take an entry of the stream; whether it was a report."""
         self._position = position
         now = time.time()
         try:
             report = parse(fields or {}, now)
         except MalformedReportError as error:
             self.malformed.note(cause=f"report {_text(position)}: {error}")
-        else:
-            self._board.take(report, now, heard)
-            if time.monotonic() - heard < SILENCE:
-                self._reporters.add(report.worker)
+            return False
+        self._board.take(report, now, heard)
+        if time.monotonic() - heard < SILENCE:
+            self._reporters.add(report.worker)
+        return True
 
 
 def _id(raw: bytes) -> Id:

@@ -54,6 +54,14 @@ def test_a_service_can_be_scaled_and_stopped(name: str) -> None:
         assert port.get("host_ip") == "127.0.0.1" or name == "webui"
 
 
+def test_prometheus_is_only_there_when_it_is_asked_for() -> None:
+    assert "prometheus" not in config()
+    prometheus = config(COMPOSE_PROFILES="observability", PROMETHEUS_PORT=9191, PROMETHEUS_IMAGE="other")["prometheus"]
+    assert "container_name" not in prometheus
+    assert (prometheus["image"], prometheus["ports"][0]["published"]) == ("other", "9191")
+    assert prometheus["ports"][0]["host_ip"] == "127.0.0.1"
+
+
 def test_everything_watched_is_there() -> None:
     watched = [
         rule["path"]

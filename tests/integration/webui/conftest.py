@@ -8,6 +8,7 @@ from integration.webui.reports import Reports
 from support.redis_server import RedisServer
 
 from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from webui_svc.app import make_app
 
 
@@ -16,6 +17,11 @@ def health() -> Health:
     health = Health("redis")
     health.started()
     return health
+
+
+@pytest.fixture
+def telemetry(health: Health) -> Telemetry:
+    return Telemetry(health)
 
 
 @pytest.fixture
@@ -29,8 +35,8 @@ def now() -> int:
 
 
 @pytest.fixture
-async def page(redis: RedisServer, health: Health) -> AsyncIterator[Page]:
-    async with TestClient(TestServer(make_app(redis.url, health, "webui-1"))) as client:
+async def page(redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
+    async with TestClient(TestServer(make_app(redis.url, telemetry, "webui-1"))) as client:
         yield client
 
 

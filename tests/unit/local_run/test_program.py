@@ -36,10 +36,24 @@ def test_replicas_are_numbered_instances_on_consecutive_ports() -> None:
     assert run["rng-2"].environment["INSTANCE"] == "rng-2"
 
 
-def test_only_the_first_replica_has_the_metrics_port() -> None:
-    run = plan(rngs=2, workers=2)
-    assert [run[name].environment["METRICS_PORT"] for name in ("rng-1", "rng-2")] == ["9101", "0"]
-    assert [run[name].environment["METRICS_PORT"] for name in ("worker-1", "worker-2")] == ["9103", "0"]
+def test_replicas_have_their_metrics_on_every_tenth_port() -> None:
+    run = plan(rngs=3, hashers=2, workers=2)
+    ports = {name: each.environment.get("METRICS_PORT") for name, each in run.items() if name != "redis"}
+    assert ports == {
+        "rng-1": "9101",
+        "rng-2": "9111",
+        "rng-3": "9121",
+        "hasher-1": "9102",
+        "hasher-2": "9112",
+        "worker-1": "9103",
+        "worker-2": "9113",
+        "webui": "9104",
+    }
+
+
+def test_metrics_on_any_port_are_so_for_all_replicas() -> None:
+    run = plan(rngs=2, rng_metrics_port=0)
+    assert [run[name].environment["METRICS_PORT"] for name in ("rng-1", "rng-2")] == ["0", "0"]
 
 
 def test_the_worker_is_given_every_replica_as_one_target() -> None:

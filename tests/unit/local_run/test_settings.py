@@ -48,14 +48,26 @@ def test_bad_value_is_one_line_with_the_variable_and_the_value(
     assert "\n" not in str(caught.value)
 
 
-def test_replicas_must_fit_below_the_last_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RNG_PORT", "65535")
+@pytest.mark.parametrize(
+    ("name", "count", "most"),
+    [
+        ("RNG_PORT", "RNGS", 65_534),
+        ("HASHER_METRICS_PORT", "HASHERS", 65_525),
+        ("WORKER_METRICS_PORT", "WORKERS", 65_525),
+    ],
+)
+def test_replicas_must_fit_below_the_last_port(
+    monkeypatch: pytest.MonkeyPatch, name: str, count: str, most: int
+) -> None:
+    monkeypatch.setenv(name, "65535")
     LocalRunSettings.load()
-    monkeypatch.setenv("RNGS", "2")
+    monkeypatch.setenv(count, "2")
     with pytest.raises(
-        SettingsError, match=r"^RNG_PORT=65535 is not allowed: it must be at most 65534 with 2 processes$"
+        SettingsError, match=rf"^{name}=65535 is not allowed: it must be at most {most} with 2 processes$"
     ):
         LocalRunSettings.load()
+    monkeypatch.setenv(name, str(most))
+    LocalRunSettings.load()
 
 
 def test_a_given_redis_is_used_even_if_it_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
