@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from integration.prometheus.prometheus_server import prometheus_server, window
-from support.free_port import free_port
 from support.prometheus_api import PrometheusApi
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, local_target, service_processes
@@ -29,7 +28,7 @@ SPEED = {"PACE": "classic", "DELAY": "0.02", "BATCH_SIZE": "16"}
 
 
 class Mine:
-    """One hasher, a worker and a page, and two rngs, each with a known port for its metrics."""
+    """One hasher, a worker and a page, and two rngs, and the ports of their metrics."""
 
     def __init__(self, processes: ServiceProcesses, redis: RedisServer) -> None:
         self.redis = redis
@@ -42,9 +41,9 @@ class Mine:
         self.worker = self._start("worker", REDIS_URL=redis.url, **targets, **SPEED)
 
     def _start(self, name: str, **environment: str) -> ServiceProcess:
-        port = free_port()
-        self.ports[name].append(port)
-        return self._processes.start(name, METRICS_PORT=port, **environment)
+        process = self._processes.start(name, **environment)
+        self.ports[name].append(process.metrics_port)
+        return process
 
     def instances(self, name: str) -> set[str]:
         """As Prometheus calls them."""
@@ -85,8 +84,6 @@ def seen(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder / "redis"))
         mine = Mine(stack.enter_context(service_processes(folder)), redis)
-        for process in (*mine.rngs, mine.hasher, mine.webui, mine.worker):
-            process.wait_until_started()
         asked = stack.enter_context(prometheus_server(prometheus, folder, mine.ports))
         seen = Seen(mine)
         look_while_all_is_well(mine, asked, seen)
