@@ -27,6 +27,10 @@ SPEED = {"PACE": "classic", "DELAY": "0.02", "BATCH_SIZE": "16"}
 """Enough hashes that one more or less is no difference, at little CPU."""
 
 
+NOT_OURS = 'cause!="late"'
+"""On a machine that is busy with other things, processes are held up, and that is rightly told."""
+
+
 class Mine:
     """One hasher, a worker and a page, and two rngs, and the ports of their metrics."""
 
@@ -67,7 +71,7 @@ class Seen:
     """The speed on the page over the same time."""
     recorded: float = 0
     raw: float = 0
-    """What the recorded rule should be."""
+    """What the recorded rule should have been when it was recorded."""
     rngs: list[Any] = field(default_factory=list)
     shares: list[Any] = field(default_factory=list)
     quantiles: list[Any] = field(default_factory=list)
@@ -75,7 +79,7 @@ class Seen:
     """Of the buckets that an alert looks at."""
     firing_at_first: list[Any] = field(default_factory=list)
     without_redis: list[Any] = field(default_factory=list)
-    without_hasher: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    without_hasher: set[tuple[str, str, str]] = field(default_factory=set)
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +105,14 @@ def look_while_all_is_well(mine: Mine, asked: PrometheusApi, seen: Seen) -> None
     history = mine.history(60)
     seen.shown = sum(history[second] for second in range(begin, end)) / WINDOW
     seen.recorded = asked.value("dockercoins:hashes:rate1m", end)
-    seen.raw = asked.value(f"sum(rate(dockercoins_worker_hashes_total[{window('1m')}]))", end)
+    recorded_at = asked.value("timestamp(dockercoins:hashes:rate1m)", end)
+    seen.raw = asked.value(f"sum(rate(dockercoins_worker_hashes_total[{window('1m')}]))", recorded_at)
     seen.rngs = asked.query('dockercoins_ready{service="rng"}', end)
     seen.shares = asked.query("dockercoins:answered_batches:share1m", end)
     seen.quantiles = asked.query("dockercoins:batch_seconds:quantile1m", end)
     lags = asked.query("dockercoins_event_loop_lag_seconds_bucket", end)
     seen.bounds = {series["metric"]["le"] for series in lags}
-    seen.firing_at_first = asked.query(f'ALERTS{{alertstate="firing"}}[{WINDOW}s]', end)
+    seen.firing_at_first = asked.query(f'ALERTS{{alertstate="firing", {NOT_OURS}}}[{WINDOW}s]', end)
 
 
 def look_while_something_is_wrong(mine: Mine, asked: PrometheusApi, seen: Seen) -> None:
@@ -119,7 +124,11 @@ def look_while_something_is_wrong(mine: Mine, asked: PrometheusApi, seen: Seen) 
     asked.until(lambda asked: "DockerCoinsLedgerBehind" not in {name for name, *_ in asked.alerts()}, SOON)
     mine.hasher.kill()
     asked.until(lambda asked: asked.alerts().get(("DockerCoinsNoHashes", "", "")) == "firing", SOON)
-    seen.without_hasher = asked.alerts()
+    firing = asked.query(f'ALERTS{{alertstate="firing", {NOT_OURS}}}')
+    seen.without_hasher = {
+        (each["alertname"], each.get("cause", ""), each.get("instance", ""))
+        for each in (series["metric"] for series in firing)
+    }
 
 
 def test_everybody_is_asked_and_answers(seen: Seen) -> None:
@@ -179,8 +188,7 @@ def test_a_lost_redis_is_told_by_those_who_need_it(seen: Seen) -> None:
 
 def test_a_lost_hasher_is_told_as_what_it_is(seen: Seen) -> None:
     (hasher,), (worker,) = seen.mine.instances("hasher"), seen.mine.instances("worker")
-    firing = {name for name, state in seen.without_hasher.items() if state == "firing"}
-    assert firing == {
+    assert seen.without_hasher == {
         ("DockerCoinsNoHashes", "", ""),
         ("DockerCoinsBackendMissing", "silent", hasher),
         ("DockerCoinsBackendMissing", "unseen", worker),
