@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 START_LIMIT = 30.0
 
 
@@ -49,6 +51,17 @@ class ServiceProcess:
     def port(self) -> int:
         """The port a gRPC server says it listens on."""
         return int(self.wait_for(r"listening.*address=\S+:(\d+)")[1])
+
+    @property
+    def metrics_port(self) -> int:
+        """The port that metrics are on: the other one that it listens on."""
+        self.wait_until_started()
+        open_here = psutil.Process(self.popen.pid).net_connections("tcp")
+        listening = {each.laddr.port for each in open_here if each.status == psutil.CONN_LISTEN}
+        if "listening" in self.text:
+            listening.remove(self.port)
+        (port,) = listening
+        return int(port)
 
     def wait_until_started(self) -> None:
         self.wait_for(r"\bstarted\b")

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import yaml
 from support.compose_project import ROOT
-from support.free_port import free_port
 from support.prometheus_api import PrometheusApi
 
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -61,21 +61,27 @@ def write_configuration(folder: Path, ports: Mapping[str, Sequence[int]]) -> Pat
 @contextmanager
 def prometheus_server(program: str, folder: Path, ports: Mapping[str, Sequence[int]]) -> Iterator[PrometheusApi]:
     """One that asks these ports."""
-    port = free_port()
     command = [
         program,
         f"--config.file={write_configuration(folder, ports)}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.listen-address=127.0.0.1:0",
     ]
     output = folder / "output.log"
     with output.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
         try:
-            api = PrometheusApi(port)
-            try:
-                api.until(PrometheusApi.is_ready, START_LIMIT)
-            except OSError as error:
-                raise AssertionError(output.read_text()) from error
+            api = PrometheusApi(_port(running, output))
+            api.until(PrometheusApi.is_ready, START_LIMIT)
             yield api
         finally:
             running.kill()
+
+
+def _port(running: "subprocess.Popen[bytes]", output: Path) -> int:
+    """Where it says that it listens."""
+    deadline = time.monotonic() + START_LIMIT
+    while not (said := re.search(r'"Listening on" .*address=127\.0\.0\.1:([0-9]+)', output.read_text())):
+        assert running.poll() is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.05)
+    return int(said[1])

@@ -10,7 +10,6 @@ from integration.chassis.probe import ask
 from integration.webui.page import Events, Page, is_ready, until
 from integration.webui.reports import Reports
 from integration.webui.test_resume import flood, open_without_reading
-from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses
 
@@ -123,10 +122,8 @@ async def test_malformed_entries_are_counted(ready_page: Page, metric: Metric, r
 async def test_they_are_on_the_port_for_metrics_and_not_on_the_pages(
     redis: RedisServer, processes: ServiceProcesses
 ) -> None:
-    port = free_port()
-    webui = processes.start("webui", REDIS_URL=redis.url, METRICS_PORT=port)
-    webui.wait_until_started()
-    status, text = await asyncio.to_thread(ask, port, "/metrics")
+    webui = processes.start("webui", REDIS_URL=redis.url)
+    status, text = await asyncio.to_thread(ask, webui.metrics_port, "/metrics")
     assert status == 200
     names = set(re.findall(r"^(dockercoins_webui_\w+)", text, re.MULTILINE))
     assert {
