@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -54,6 +55,10 @@ class Ledger:
         self._reports: deque[tuple[Report, float, float]] = deque()
         """With the moments they were made, on the monotonic clock and on the wall clock."""
         self._acknowledged = 0
+        self._reached = False
+        """Whether Redis has ever answered."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Whom to tell when it may have changed whether reports are taken."""
         self._news = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -73,6 +78,11 @@ class Ledger:
         return sum(report.sequence > self._acknowledged for report, _, _ in self._reports) >= MAX_UNACKNOWLEDGED
 
     @property
+    def taking(self) -> bool:
+        """Whether there is a Redis, and room for what can't be sent to it now."""
+        return self._reached and not self.full
+
+    @property
     def wallet_open(self) -> bool:
         """Whether the wallet, as last seen, has room."""
         return self._coins_kept < self._settings.wallet_limit
@@ -82,22 +92,25 @@ class Ledger:
         self._reports.append((report, time.monotonic(), time.time()))
         self._settled.clear()
         self._news.set()
+        self.on_change()
 
     async def run(self) -> None:
-        """Send reports as they come, until cancelled."""
+        """Find Redis, then send reports as they come, until cancelled."""
         backoff = Backoff()
         while True:
             self._forget()
             report = self._next()
-            if report is None:
+            if report is None and self._reached:
                 self._settled.set()
                 self._news.clear()
                 await self._news.wait()
                 continue
             try:
                 async with asyncio.timeout(ANSWER_LIMIT):
-                    await self._send(report)
+                    await (self._redis.ping() if report is None else self._send(report))
                 backoff.reset()
+                self._reached = True
+                self.on_change()
             except (RedisError, OSError, TimeoutError) as error:
                 self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
                 await self._pause(backoff.pause())

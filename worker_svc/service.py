@@ -44,6 +44,7 @@ class Worker:
         self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id)
+        self._ledger.on_change = self._look_at_redis
         self._pools = {
             pool_step.name: StreamPool(
                 pool_step,
@@ -91,6 +92,10 @@ class Worker:
         if all(pool.backends for pool in self._pools.values()):
             self._connected.set()
         self._changed.set()
+
+    def _look_at_redis(self) -> None:
+        # Away is no reason by itself: a worker that goes on mining for a minute has nothing to complain of.
+        self._health.set("redis", met=self._ledger.taking)
 
     async def run(self) -> None:
         """Mine and report until cancelled or, which is a defect, until one of the parts fails."""
