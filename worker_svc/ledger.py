@@ -55,10 +55,6 @@ class Ledger:
         self._reports: deque[tuple[Report, float, float]] = deque()
         """With the moments they were made, on the monotonic clock and on the wall clock."""
         self._acknowledged = 0
-        self._reached = False
-        """Whether Redis has ever answered."""
-        self.on_change: Callable[[], None] = lambda: None
-        """Whom to tell when it may have changed whether reports are taken."""
         self._news = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -66,6 +62,10 @@ class Ledger:
         self._coins_kept = 0
         self._away = SparingLog("redis is away, reports wait", to="redis")
         self._log = log.get(to="redis")
+        self._reached = False
+        """Whether Redis has ever answered."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Whom to tell when it may have changed whether reports are taken."""
 
     @property
     def unreported_hashes(self) -> int:

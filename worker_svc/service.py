@@ -44,7 +44,6 @@ class Worker:
         self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id)
-        self._ledger.on_change = self._look_at_redis
         self._pools = {
             pool_step.name: StreamPool(
                 pool_step,
@@ -75,6 +74,7 @@ class Worker:
         self._changed = asyncio.Event()
         """There is something about the backends that no report says."""
         self._stopping = False
+        self._ledger.on_change = self._look_at_redis
 
     def _done(self, batch: Batch, now: float) -> None:
         self._tally.count(batch, now)
