@@ -96,24 +96,35 @@ class Ledger:
 
     async def run(self) -> None:
         """Find Redis, then send reports as they come, until cancelled."""
+        await self._find()
         backoff = Backoff()
         while True:
             self._forget()
             report = self._next()
-            if report is None and self._reached:
+            if report is None:
                 self._settled.set()
                 self._news.clear()
                 await self._news.wait()
                 continue
             try:
                 async with asyncio.timeout(ANSWER_LIMIT):
-                    await (self._redis.ping() if report is None else self._send(report))
+                    await self._send(report)
                 backoff.reset()
-                self._reached = True
-                self.on_change()
             except (RedisError, OSError, TimeoutError) as error:
                 self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
                 await self._pause(backoff.pause())
+
+    async def _find(self) -> None:
+        backoff = Backoff()
+        while not self._reached:
+            try:
+                async with asyncio.timeout(ANSWER_LIMIT):
+                    await self._redis.ping()
+                self._reached = True
+            except (RedisError, OSError, TimeoutError) as error:
+                self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
+                await self._pause(backoff.pause())
+        self.on_change()
 
     def _next(self) -> Report | None:
         return next((report for report, _, _ in self._reports if report.sequence > self._acknowledged), None)
@@ -147,6 +158,7 @@ class Ledger:
         if held < self._acknowledged:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         self._acknowledged = held
+        self.on_change()
 
     async def _pause(self, seconds: float) -> None:
         if self._hurry.is_set():
