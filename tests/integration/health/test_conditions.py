@@ -33,6 +33,16 @@ def test_a_worker_with_nobody_to_ask_is_alive_and_not_ready(system: System, away
     until(lambda: worker.ready == READY)
 
 
+def test_a_worker_whose_servers_are_only_late_is_ready(system: System) -> None:
+    """As when many share one: what is late to all of them is no reason for anybody to leave."""
+    system.start("rng")
+    system.start("hasher", FAULT_HANG_RATE=1)
+    worker = system.start("worker")
+    worker.process.wait_for(r"(?s)(\b0 units of work done.*){3}")
+    assert worker.process.units_logged == 0
+    assert worker.ready == READY
+
+
 def test_a_worker_without_redis_is_ready_until_its_queue_is_full_and_mining_waits(
     system: System, redis: RedisServer
 ) -> None:

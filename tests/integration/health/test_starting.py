@@ -1,4 +1,4 @@
-"""Rows of docs/operations.md: can't start, starting, Redis never reached."""
+"""Rows of docs/operations.md: can't start (settings: chassis/test_server_process.py), starting, Redis never reached."""
 
 import signal
 import socket
@@ -40,6 +40,17 @@ def test_without_its_metrics_port_it_ends_and_says_why(system: System, name: str
         service = system.start(name, METRICS_PORT=port)
         assert service.process.popen.wait(20) == 1
     assert f"METRICS_PORT={port}: port {port} of 127.0.0.1 is already in use" in service.process.text
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_when_a_part_fails_it_ends_and_says_why(system: System, name: str) -> None:
+    """Without the others, since a defect may show at any time."""
+    service = system.start(name, "failing")
+    service.process.wait_until_started()
+    service.process.send(signal.SIGUSR1)
+    assert service.process.popen.wait(20) == 1
+    assert "RuntimeError: a defect" in service.process.text
+    assert service.alive is None
 
 
 @pytest.mark.parametrize("name", ["worker", "webui"])

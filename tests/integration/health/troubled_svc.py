@@ -72,7 +72,22 @@ async def wrong() -> AsyncIterator[None]:
     yield
 
 
-TROUBLES = {"slow-start": slow_start, "slow-stop": slow_stop, "wedged": wedged, "wrong": wrong}
+@asynccontextmanager
+async def failing() -> AsyncIterator[None]:
+    """The signal has one of its parts fail."""
+    told = asyncio.Event()
+    on_usr1(told.set)
+
+    async def part() -> None:
+        await told.wait()
+        raise RuntimeError("a defect")
+
+    async with asyncio.TaskGroup() as parts:
+        parts.create_task(part())
+        yield
+
+
+TROUBLES = {"failing": failing, "slow-start": slow_start, "slow-stop": slow_stop, "wedged": wedged, "wrong": wrong}
 
 
 def main() -> None:
