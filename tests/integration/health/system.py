@@ -29,7 +29,7 @@ def not_ready(*unmet: str) -> tuple[int, str]:
     return 503, f"not ready: {', '.join(unmet)}\n"
 
 
-def until(condition: Callable[[], bool], limit: float = 15.0) -> None:
+def until(condition: Callable[[], bool], limit: float = 30.0) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, "not in time"
