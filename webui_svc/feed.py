@@ -71,7 +71,11 @@ async def _answer(command: Any) -> Any:
 
 
 class Feed:
-    """Keeps a board up to date, the browsers told of it, and the health's condition `redis`."""
+    """Keeps a board up to date and the browsers told of it.
+
+    It meets the health's condition `redis` once Redis was read, and for good: a page that shows what it knows, and that
+    Redis is away, is of more use than none.
+    """
 
     def __init__(self, redis: Redis, board: Board, browsers: Browsers, health: Health) -> None:
         self.malformed = SparingLog("skipped malformed entries of Redis")
@@ -110,7 +114,6 @@ class Feed:
 
     def _lost(self, cause: str) -> None:
         self._away.note(cause=cause)
-        self._health.set("redis", met=False)
         self._board.redis = False
         self._tell()
 

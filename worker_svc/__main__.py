@@ -9,7 +9,7 @@ def main() -> int:
     """Mine, or do what the first word says; the exit code."""
     match sys.argv[1:]:
         case []:
-            return process.run("worker", WorkerSettings, worker, "rng", "hasher")
+            return process.run("worker", WorkerSettings, worker, "rng", "hasher", "redis")
         case ["load-test", *line]:
             from worker_svc.load_test import command  # noqa: PLC0415 - what mines needs none of it
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -70,6 +71,10 @@ class Ledger:
         self._coins_kept = 0
         self._away = SparingLog("redis is away, reports wait", to="redis")
         self._log = log.get(to="redis")
+        self._reached = False
+        """Whether Redis has ever answered."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Whom to tell when it may have changed whether reports are taken."""
 
     @property
     def unreported_hashes(self) -> int:
@@ -82,6 +87,11 @@ class Ledger:
         return sum(report.sequence > self._acknowledged for report, _, _ in self._reports) >= MAX_UNACKNOWLEDGED
 
     @property
+    def taking(self) -> bool:
+        """Whether there is a Redis, and room for what can't be sent to it now."""
+        return self._reached and not self.full
+
+    @property
     def wallet_open(self) -> bool:
         """Whether the wallet, as last seen, has room."""
         return self._coins_kept < self._settings.wallet_limit
@@ -91,9 +101,11 @@ class Ledger:
         self._reports.append((report, time.monotonic(), time.time()))
         self._settled.clear()
         self._news.set()
+        self.on_change()
 
     async def run(self) -> None:
-        """Send reports as they come, until cancelled."""
+        """Find Redis, then send reports as they come, until cancelled."""
+        await self._find()
         backoff = Backoff()
         while True:
             self._forget()
@@ -110,6 +122,18 @@ class Ledger:
             except (RedisError, OSError, TimeoutError) as error:
                 self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
                 await self._pause(backoff.pause())
+
+    async def _find(self) -> None:
+        backoff = Backoff()
+        while not self._reached:
+            try:
+                async with asyncio.timeout(ANSWER_LIMIT):
+                    await self._redis.ping()
+                self._reached = True
+            except (RedisError, OSError, TimeoutError) as error:
+                self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
+                await self._pause(backoff.pause())
+        self.on_change()
 
     def _next(self) -> Report | None:
         return next((report for report, _, _ in self._reports if report.sequence > self._acknowledged), None)
@@ -148,6 +172,7 @@ class Ledger:
         if held < self._acknowledged:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         self._acknowledged = held
+        self.on_change()
 
     async def _pause(self, seconds: float) -> None:
         if self._hurry.is_set():

@@ -79,6 +79,7 @@ class Worker:
         self._changed = asyncio.Event()
         """There is something about the backends that no report says."""
         self._stopping = False
+        self._ledger.on_change = self._look_at_redis
 
     def _done(self, batch: Batch, now: float) -> None:
         self._tally.count(batch, now)
@@ -96,6 +97,10 @@ class Worker:
         if all(pool.backends for pool in self._pools.values()):
             self._connected.set()
         self._changed.set()
+
+    def _look_at_redis(self) -> None:
+        # Away is no reason by itself: a worker that goes on mining for a minute has nothing to complain of.
+        self._health.set("redis", met=self._ledger.taking)
 
     async def run(self) -> None:
         """Mine and report until cancelled or, which is a defect, until one of the parts fails."""

@@ -59,3 +59,9 @@ async def is_ready(page: Page) -> bool:
     """Whether it says so."""
     async with page.get("/readyz") as response:
         return response.status == 200
+
+
+async def follows_redis(page: Page) -> bool:
+    """Whether Redis answers it."""
+    async with page.get("/json") as response:
+        return response.status == 200

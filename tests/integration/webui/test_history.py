@@ -1,6 +1,6 @@
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from integration.webui.page import Page, is_ready, points, until
+from integration.webui.page import Page, follows_redis, points, until
 from integration.webui.reports import Reports
 from support.redis_server import RedisServer
 
@@ -111,4 +111,4 @@ async def test_malformed_entries_are_skipped(ready_page: Page, reports: Reports,
 
     await until(shown)
     assert (await points(ready_page))[now - 3] == 10
-    assert await is_ready(ready_page)
+    assert await follows_redis(ready_page)

@@ -2,7 +2,7 @@
 
 import signal
 
-from integration.webui.page import Page, is_ready, points, until
+from integration.webui.page import Page, follows_redis, points, until
 from integration.webui.reports import Reports
 from support.redis_server import RedisServer
 
@@ -15,17 +15,17 @@ async def known(page: Page, second: int, hashes: float) -> None:
 
 
 async def restart(page: Page, redis: RedisServer, *, empty: bool) -> None:
-    async def unready() -> bool:
-        return not await is_ready(page)
+    async def away() -> bool:
+        return not await follows_redis(page)
 
     redis.stop()
-    await until(unready)
+    await until(away)
     if empty:
         for file in redis.folder.rglob("*aof*"):
             if file.is_file():
                 file.unlink()
     redis.start()
-    await until(lambda: is_ready(page))
+    await until(lambda: follows_redis(page))
 
 
 async def test_with_its_state(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
@@ -75,23 +75,23 @@ async def test_with_a_stream_that_was_deleted(ready_page: Page, redis: RedisServ
 async def test_with_something_else_in_the_streams_place(
     ready_page: Page, redis: RedisServer, reports: Reports, now: int
 ) -> None:
-    async def unready() -> bool:
-        return not await is_ready(ready_page)
+    async def away() -> bool:
+        return not await follows_redis(ready_page)
 
     redis.client().set("reports", "none")
-    await until(unready)
+    await until(away)
     redis.client().delete("reports")
     reports.add_seconds(now - 3, 3)
     await known(ready_page, now - 1, 10)
 
 
 async def test_after_it_froze(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
-    async def unready() -> bool:
-        return not await is_ready(ready_page)
+    async def away() -> bool:
+        return not await follows_redis(ready_page)
 
     redis.send(signal.SIGSTOP)
-    await until(unready)
+    await until(away)
     redis.send(signal.SIGCONT)
-    await until(lambda: is_ready(ready_page))
+    await until(lambda: follows_redis(ready_page))
     reports.add_seconds(now - 3, 3)
     await known(ready_page, now - 1, 10)

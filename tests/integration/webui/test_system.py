@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from integration.webui.page import Events, Page, is_ready, until
+from integration.webui.page import Events, Page, follows_redis, until
 from integration.webui.reports import Reports, backend
 from support.redis_server import RedisServer
 
@@ -81,7 +81,7 @@ async def test_a_malformed_key_spoils_nothing_else(
         reports.add_seconds(now - 2, 1, 10, "worker-3-00000003")
         system = await has(events, "system", lambda system: len(system["worker"]["replicas"]) == 3)
         assert states(system["rng"]) == {"rng-1": "serving"}
-    assert await is_ready(ready_page)
+    assert await follows_redis(ready_page)
 
 
 async def test_coins_are_shown_beside_what_chance_predicts(ready_page: Page, reports: Reports, now: int) -> None:
@@ -129,16 +129,11 @@ async def test_what_is_there_when_webui_starts_did_not_come(redis: RedisServer, 
     reports.see([backend("rng-1")], [backend("hasher-1")])
     reports.add_seconds(now - 2, 2)
     async with TestClient(TestServer(make_app(redis.url, Telemetry(Health("redis")), "webui-1"))) as page:
-        await until(lambda: is_ready_for_reports(page))
+        await until(lambda: follows_redis(page))
         async with page.get("/events") as response:
             _, data = await Events(response).next()
     assert states(data["system"]["rng"]) == {"rng-1": "serving"}
     assert data["marks"] == []
-
-
-async def is_ready_for_reports(page: Page) -> bool:
-    async with page.get("/json") as response:
-        return response.status == 200
 
 
 async def test_a_time_without_redis_is_a_gap_and_the_system_is_kept(

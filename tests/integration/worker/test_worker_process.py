@@ -229,8 +229,8 @@ def test_it_is_ready_when_both_services_are_there(processes: ServiceProcesses, r
     port = free_port()
     targets = {"RNG_TARGET": local_target(rng), "HASHER_TARGET": f"ipv4:127.0.0.1:{port}"}
     worker = processes.start("worker", REDIS_URL=redis.url, METRICS_PORT=metrics_port, **targets)
-    worker.wait_for("backends")
-    assert ready() == (503, "not ready: hasher\n")
+    worker.wait_until_started()
+    until(lambda: ready() == (503, "not ready: hasher\n"))
     hasher = processes.start("hasher", PORT=port)
     until(lambda: ready()[0] == 200)
     hasher.kill()

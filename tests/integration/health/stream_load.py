@@ -1,4 +1,4 @@
-"""A program that keeps a hasher busy with batches as large as they get, on 4 streams, and prints how many it answered.
+"""A program that keeps a server busy with batches as large as they get, on 4 streams, and prints how many it answered.
 
 A process of its own, so that what it costs its client does not show in what others measure.
 """
@@ -11,15 +11,24 @@ from typing import Any
 
 import grpc
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 
 STREAMS = 4
 WINDOW = 2
 """Batches unanswered on each stream."""
-METHOD = "/dockercoins.hasher.v1.HasherService/StreamHashes"
+COUNT = 65_536
+CALLS = {
+    "hasher": (
+        "/dockercoins.hasher.v1.HasherService/StreamHashes",
+        StreamHashesRequest(data=bytes(COUNT * 32), message_size=32),
+    ),
+    "rng": ("/dockercoins.rng.v1.RngService/StreamRandomBytes", StreamRandomBytesRequest(count=COUNT, size=32)),
+}
 
 
-def load(port: int, seconds: float) -> int:
-    request = StreamHashesRequest(data=bytes(65_536 * 32), message_size=32).SerializeToString()
+def load(service: str, port: int, seconds: float) -> int:
+    method, message = CALLS[service]
+    request = message.SerializeToString()
     until = time.monotonic() + seconds
     answered = [0] * STREAMS
 
@@ -29,7 +38,7 @@ def load(port: int, seconds: float) -> int:
 
     def run(stream: int, channel: Any) -> None:
         window = threading.Semaphore(WINDOW)
-        for _ in channel.stream_stream(METHOD)(requests(window)):
+        for _ in channel.stream_stream(method)(requests(window)):
             answered[stream] += 1
             window.release()
 
@@ -43,4 +52,4 @@ def load(port: int, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    print(load(int(sys.argv[1]), float(sys.argv[2])))  # noqa: T201 - its one result
+    print(load(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))  # noqa: T201 - its one result
