@@ -56,6 +56,7 @@ async def load(port: int, seconds: float) -> int:
 
 def main(port: int, redis_port: int, seconds: float) -> int:
     with contextlib.closing(redis.Redis(port=redis_port)) as client:
+        client.flushall()  # an attempt before this one left its own hour
         simulation = Simulation(client, WORKERS)
         simulation.write_hour()
         with simulation.reporting():

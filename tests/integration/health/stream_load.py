@@ -1,5 +1,5 @@
-"""A program that keeps a server busy with batches as large as they get, on 4 streams. It prints when that has begun, and
-how many were answered.
+"""A program that keeps a server busy with batches as large as they get, on 4 streams. It prints when that has begun
+and how many were answered.
 
 A process of its own, so that what it costs its client does not show in what others measure.
 """
