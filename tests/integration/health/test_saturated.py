@@ -75,9 +75,10 @@ def loaded(program: str, *arguments: object, least: int) -> Iterator[None]:
     """Put a load on, which gets at least so many answers."""
     words = [sys.executable, str(FOLDER / program), *map(str, arguments), str(SECONDS + 1)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as load:
-        time.sleep(0.7)  # until it has started
+        assert load.stdout is not None
+        assert load.stdout.readline() == b"begun\n"
         yield
-        answered, _ = load.communicate(timeout=30)
+        answered, _ = load.communicate(timeout=60)
     assert int(answered) > least, "this was no load"
 
 
