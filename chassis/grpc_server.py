@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 from grpc_channelz.v1 import channelz
@@ -19,9 +19,13 @@ from chassis.health import Health
 from chassis.metadata import SERVED_BY
 from chassis.pacing import Pacing
 from chassis.request_decoding import RequestDecoding
+from chassis.request_trace import RequestTrace
 from chassis.settings import ServiceSettings, number, whole
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from chassis.telemetry.tracing import Tracing
 
 DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
@@ -79,7 +83,9 @@ async def serve(
         port: int = probe.getsockname()[1]
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
-    server = grpc.aio.server(interceptors=_interceptors(settings, service, metrics), options=grpc_options.SERVER)
+    server = grpc.aio.server(
+        interceptors=_interceptors(settings, service, metrics, telemetry.traces), options=grpc_options.SERVER
+    )
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -104,18 +110,20 @@ async def serve(
 
 
 def _interceptors(
-    settings: GrpcServerSettings, service: str, metrics: RpcMetrics
+    settings: GrpcServerSettings, service: str, metrics: RpcMetrics, traces: "Tracing | None"
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
-    watch = CallWatch(service, metrics)
-    if not settings.faulty:
-        return watch, RequestDecoding()
-    faults = {
-        "error_rate": settings.fault_error_rate,
-        "hang_rate": settings.fault_hang_rate,
-        "slow": settings.fault_slow,
-    }
-    log.get().warning("faults on purpose", **faults)
-    return watch, FaultInjection(service, **faults), RequestDecoding()
+    interceptors: list[grpc.aio.ServerInterceptor] = [CallWatch(service, metrics), RequestDecoding()]
+    if traces is not None:
+        interceptors.append(RequestTrace(service, traces))
+    if settings.faulty:
+        faults = {
+            "error_rate": settings.fault_error_rate,
+            "hang_rate": settings.fault_hang_rate,
+            "slow": settings.fault_slow,
+        }
+        log.get().warning("faults on purpose", **faults)
+        interceptors.append(FaultInjection(service, **faults))
+    return tuple(interceptors)
 
 
 async def _mirror(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator
 
 from chassis import log
-from chassis.health import Health
 from chassis.process import ServiceFailed
 from chassis.telemetry.telemetry import Telemetry
 from worker_svc import step
@@ -36,14 +35,14 @@ CLOSE_LIMIT = 0.3
 class Worker:
     """One worker: two pools, the pipeline through them, the tally and the ledger."""
 
-    def __init__(self, settings: WorkerSettings, health: Health) -> None:
+    def __init__(self, settings: WorkerSettings, telemetry: Telemetry) -> None:
         self._settings = settings
-        self._health = health
+        self._health = telemetry.health
         self._id = f"{settings.instance}-{secrets.token_hex(4)}"
         self._log = log.get()
         self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
-        self._ledger = Ledger(settings, self._id)
+        self._ledger = Ledger(settings, self._id, telemetry.traces)
         self._pools = {
             pool_step.name: StreamPool(
                 pool_step,
@@ -65,6 +64,7 @@ class Worker:
             delay=settings.delay,
             on_begin=self._tally.begin,
             on_done=self._done,
+            tracing=telemetry.traces,
         )
         self._tuner: Tuner | None = None
         if settings.tuned:
@@ -174,7 +174,7 @@ async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterato
 
     Raises ServiceFailed after stopping when hashes could not be reported.
     """
-    miner = Worker(settings, telemetry.health)
+    miner = Worker(settings, telemetry)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(miner.run())
         reporting = tasks.create_task(miner.send_reports())

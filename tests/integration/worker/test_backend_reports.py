@@ -13,6 +13,7 @@ from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses
 
 from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
 from worker_svc.service import CHANGE_PAUSE, Worker
 from worker_svc.settings import WorkerSettings
 
@@ -138,7 +139,7 @@ def test_while_redis_is_away_changes_make_no_reports(processes: ServiceProcesses
 
 async def test_backends_that_change_all_the_time_make_four_reports_a_second(redis: RedisServer) -> None:
     settings = WorkerSettings(redis_url=redis.url, instance="w", report_interval=SELDOM)
-    worker = Worker(settings, Health())
+    worker = Worker(settings, Telemetry(Health()))
     worker._tally.begin(asyncio.get_running_loop().time())
     worker._connected.set()
     tasks = [asyncio.create_task(work) for work in (worker._report_changes(), worker.send_reports())]
