@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from chassis.bad_request import BadRequestError
 from chassis.metadata import TRACEPARENT
 from chassis.request_decoding import (
     Context,
@@ -103,6 +104,8 @@ def _end(span: "Span | None", problem: str = "") -> None:
 def _problem(error: BaseException, context: Context) -> str:
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "CANCELLED"
+    if isinstance(error, BadRequestError):
+        return f"INVALID_ARGUMENT: {error}"  # as RequestDecoding will have it
     code: Any = context.code()
     if isinstance(code, grpc.StatusCode):
         return f"{code.name}: {context.details()}"
