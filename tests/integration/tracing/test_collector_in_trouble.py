@@ -3,8 +3,8 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
@@ -47,7 +47,7 @@ def refusing(status: int) -> Iterator[int]:
             serving.join()
 
 
-TROUBLES = {
+TROUBLES: dict[str, Callable[[], AbstractContextManager[int]]] = {
     "away": away,
     "hangs": hanging,
     "refuses": lambda: refusing(400),
