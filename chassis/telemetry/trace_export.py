@@ -31,7 +31,7 @@ class _Troubles(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._log = SparingLog("traces are lost", every=TROUBLE_EVERY, to="collector")
+        self._log = SparingLog("trouble with traces", every=TROUBLE_EVERY, to="collector")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note it; the SDK's thread and the event loop's both come here, one at a time."""

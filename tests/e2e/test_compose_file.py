@@ -54,6 +54,16 @@ def test_a_service_can_be_scaled_and_stopped(name: str) -> None:
         assert port.get("host_ip") == "127.0.0.1" or name == "webui"
 
 
+def test_the_collector_is_on_every_traced_services_network_and_named_to_it() -> None:
+    services = config("compose.yaml", "compose.tracing.yaml")
+    for name in ("rng", "hasher", "worker", "webui"):
+        assert services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4318"
+        assert set(services[name]["networks"]) & set(services["jaeger"]["networks"]) >= {"back"}
+        # The file adds to what a service has.
+        assert "METRICS_PORT" in services[name]["environment"]
+    assert "jaeger" not in config()
+
+
 def test_everything_watched_is_there() -> None:
     watched = [
         rule["path"]

@@ -43,6 +43,7 @@ def test_a_batch_is_a_trace_with_both_steps_on_both_sides(
     assert system.stop() == [0, 0, 0]
     batches = finished(collector)
     assert len(batches) * size == hashes_in(redis)
+    assert {batch.error for batch in collector.roots("batch")} <= {None, UNANSWERED}
     assert collector.paths == {"/v1/traces"}
     assert {span.resource["service.namespace"] for span in collector.spans()} == {"dockercoins"}
     (rng,), (hasher,) = system.rngs, system.hashers
