@@ -113,7 +113,6 @@ def test_about_so_many_batches_are_traced(
         {"OTEL_TRACES_SAMPLER_ARG": 0},
         {"OTEL_TRACES_SAMPLER": "always_off"},
         {"OTEL_TRACES_SAMPLER": "parentbased_always_off"},
-        {"OTEL_SDK_DISABLED": "true"},
     ],
     ids=str,
 )
