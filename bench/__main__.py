@@ -75,10 +75,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tuning-repeats", type=whole(1, 1_000), default=1, help="tuning: workers that look")
     parser.add_argument("--tuning-seconds", type=seconds(15, 3_600), default=40.0, help="tuning: how long each")
     parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
-    parser.add_argument("--pairs", type=whole(1, 1_000), default=6, help="traces: turns with and without")
-    parser.add_argument(
-        "--pair-seconds", type=seconds(1, 3_600), default=4.0, help="traces: what a turn is measured for"
-    )
+    parser.add_argument("--pairs", type=whole(1, 1_000), default=6, help="traces: systems with and without")
+    parser.add_argument("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="traces: how long each")
     parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
     return parser.parse_args()
 

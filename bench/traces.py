@@ -1,14 +1,17 @@
 """What it costs at full pace that one batch in a hundred is traced: CPU a hash, of rng, hasher and worker together.
 
-Workers take turns on two sets of servers, those that are told of a collector and those that are not, so that a machine
-whose speed drifts favours neither; and each pair has servers of its own, since two processes of the same program may
-differ by more than what is measured. The collector's CPU is not counted.
+Two systems mine at the same time, one that is told of a collector and one that is not: in turns, one after the other,
+the machine changes by more than what is measured (on a busy one, ten pairs are wrong by 3 % in turns and by 1 % side by
+side). Each pair has processes of its own, since two of the same program may differ, too. The collector's CPU is not
+counted.
 """
 
 import contextlib
 import statistics
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from bench import progress
@@ -23,21 +26,20 @@ BATCH_SIZE = 256
 MOST_MORE = 1.02
 """Times the CPU a hash."""
 
-TURNS = ((True, False), (False, True))
-"""Whether the worker is traced: who goes first takes turns, too."""
-
 
 def measure(pairs: int, seconds: float, folder: Path) -> list[tuple[Turn, Turn]]:
     """Pairs of turns, traced and not. Raises BenchError when a service does not do its work."""
     results = []
     plain = {"PACE": "full", "BATCH_SIZE": f"{BATCH_SIZE}"}
-    with _collector(folder) as endpoint:
+    with _collector(folder) as endpoint, ThreadPoolExecutor(2) as both:
         traced = {**plain, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
         for number in range(pairs):
             progress.show(f"CPU a hash with and without traces: pair {number + 1} of {pairs}")
-            with servers(folder, traced) as told, servers(folder, plain) as untold:
-                turns = {each: take_turn(told if each else untold, {}, seconds) for each in TURNS[number % 2]}
-            results.append((turns[True], turns[False]))
+            # Who starts first takes turns.
+            kinds = (traced, plain) if number % 2 else (plain, traced)
+            with servers(folder, kinds[0]) as first, servers(folder, kinds[1]) as second:
+                turns = list(both.map(partial(take_turn, settings={}, seconds=seconds), (first, second)))
+            results.append((turns[kinds.index(traced)], turns[kinds.index(plain)]))
     progress.show("")
     return results
 

@@ -3,8 +3,8 @@
 Parents are named, never taken from where the code happens to run: one event loop works on hundreds of batches, and
 OpenTelemetry's context variables would cost each of them something, traced or not.
 
-Spans are recorded here, and handed to the SDK when they end. Its own tracer takes 0.6 ms for the five spans of a batch,
-in processes that do something else between two of them (measured).
+Spans are recorded here, and handed to the SDK when they end. Its own tracer takes 0.64 ms for the five spans of a
+batch, in processes that do something else between two of them; this takes 0.23 (measured).
 """
 
 import random
