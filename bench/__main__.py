@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import calls, classic, echo, hashers, memory, parts, sweep, tuning
+from bench import calls, classic, echo, hashers, memory, parts, sweep, traces, tuning
 from bench.parts import Part, Report
 from chassis.limits import MAX_BATCH_COUNT
 from worker_svc.load_test.argument_types import seconds, setting, whole
@@ -43,6 +43,11 @@ def _memory(arguments: argparse.Namespace, folder: Path) -> Report:
     return list(memory.lines(most)), memory.bounds(most)
 
 
+def _traces(arguments: argparse.Namespace, folder: Path) -> Report:
+    results = traces.measure(arguments.pairs, arguments.pair_seconds, folder)
+    return list(traces.lines(results)), traces.bounds(results)
+
+
 def _classic(arguments: argparse.Namespace, folder: Path) -> Report:
     return list(classic.lines(classic.measure(arguments.classic_reports, folder))), []
 
@@ -54,6 +59,7 @@ PARTS: Mapping[str, Part] = {
     "hashers": _hashers,
     "tuning": _tuning,
     "memory": _memory,
+    "traces": _traces,
     "classic": _classic,
 }
 
@@ -69,6 +75,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tuning-repeats", type=whole(1, 1_000), default=1, help="tuning: workers that look")
     parser.add_argument("--tuning-seconds", type=seconds(15, 3_600), default=40.0, help="tuning: how long each")
     parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
+    parser.add_argument("--pairs", type=whole(1, 1_000), default=6, help="traces: systems with and without")
+    parser.add_argument("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="traces: how long each")
     parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
     return parser.parse_args()
 

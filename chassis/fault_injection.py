@@ -7,11 +7,20 @@ from typing import Any
 
 import grpc
 
-from chassis.request_decoding import Context, Continuation, Handler, StreamBehavior, UnaryBehavior
+from chassis.request_decoding import (
+    Context,
+    Continuation,
+    DecodedStreamBehavior,
+    DecodedUnaryBehavior,
+    Handler,
+)
 
 
 class FaultInjection(grpc.aio.ServerInterceptor):
-    """Spoils requests to one service; those of health, reflection and channelz go through, as they would."""
+    """Spoils requests to one service; those of health, reflection and channelz go through, as they would.
+
+    It stands behind RequestDecoding and RequestTrace: what it spoils is a request like any other, and is traced as one.
+    """
 
     def __init__(self, service: str, *, error_rate: float, hang_rate: float, slow: float) -> None:
         """The rates are parts of all requests, 0 to 1, a batch on a stream being one; slow is in seconds."""
@@ -28,8 +37,12 @@ class FaultInjection(grpc.aio.ServerInterceptor):
         if handler is None or not handler_call_details.method.startswith(self._prefix):
             return handler
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary))
-        return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream))
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+        )
 
     async def _spoil(self, context: Context) -> None:
         if self._slow:
@@ -40,16 +53,16 @@ class FaultInjection(grpc.aio.ServerInterceptor):
         if chance < self._error_rate + self._hang_rate:
             await asyncio.Event().wait()
 
-    def _unary(self, behavior: UnaryBehavior) -> Any:
-        async def spoiled(request: bytes, context: Context) -> bytes:
+    def _unary(self, behavior: DecodedUnaryBehavior) -> Any:
+        async def spoiled(request: object, context: Context) -> object:
             await self._spoil(context)
             return await behavior(request, context)
 
         return spoiled
 
-    def _stream(self, behavior: StreamBehavior) -> Any:
-        async def spoiled(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            async def each() -> AsyncIterator[bytes]:
+    def _stream(self, behavior: DecodedStreamBehavior) -> Any:
+        async def spoiled(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
+            async def each() -> AsyncIterator[object]:
                 async for request in requests:
                     await self._spoil(context)
                     yield request

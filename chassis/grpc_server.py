@@ -19,6 +19,7 @@ from chassis.health import Health
 from chassis.metadata import SERVED_BY
 from chassis.pacing import Pacing
 from chassis.request_decoding import RequestDecoding
+from chassis.request_trace import RequestTrace
 from chassis.settings import ServiceSettings, number, whole
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
@@ -83,7 +84,7 @@ async def serve(
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
     watch, decoding = CallWatch(service, metrics), RequestDecoding()
-    interceptors = (watch, *_faults(settings, service), decoding)
+    interceptors = (watch, decoding, *_traces(telemetry, service), *_faults(settings, service))
     server = grpc.aio.server(interceptors=interceptors, options=grpc_options.SERVER)
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
@@ -109,6 +110,10 @@ async def serve(
         await server.stop(DRAIN_LIMIT)
         for each in (watch, decoding):
             each.close()
+
+
+def _traces(telemetry: Telemetry, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:
+    return () if telemetry.traces is None else (RequestTrace(service, telemetry.traces),)
 
 
 def _faults(settings: GrpcServerSettings, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:

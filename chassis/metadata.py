@@ -8,3 +8,6 @@ CLIENT_ID = "client-id"
 
 STREAM_ID = "stream-id"
 """Metadata of a request by which both sides' logs name a stream: a number, each time another for one client."""
+
+TRACEPARENT = "traceparent"
+"""Metadata of a single call, and a field of a stream's requests, by which a trace goes on in the server."""

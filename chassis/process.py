@@ -4,7 +4,8 @@ The order of stopping, and why:
 
 1. not ready: whoever balances sends no new work here;
 2. no new work, drain, last report, close: the service's own context ends, innermost first;
-3. the endpoint of health and metrics goes last, so that a probe sees "not ready" and not a refused connection.
+3. the endpoint of health and metrics goes last, so that a probe sees "not ready" and not a refused connection;
+4. the last spans are sent, in what is left of the time: whatever was done until here may be in them.
 
 TERM and INT do the same. All of it is bounded by STOP_LIMIT, and a second signal ends the process at once. What even
 cancelling does not end, such as a look-up that no name server answers, ends with the process shortly after.
@@ -18,7 +19,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
@@ -30,8 +31,14 @@ from chassis.telemetry import metrics_http, process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
 from chassis.telemetry.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from chassis.telemetry import tracing
+
 STOP_LIMIT = 3.2
 """Seconds from the signal to the end: every container is to be gone within 3.5."""
+
+MARGIN = 0.1
+"""Seconds of STOP_LIMIT that waiting for somebody else's collector leaves."""
 
 LAST_RESORT = STOP_LIMIT + 0.1
 """Seconds from the signal after which the process ends without any more ceremony."""
@@ -62,7 +69,10 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
     logger = log.get()
     try:
-        asyncio.run(_live(settings, service, Telemetry(Health(*conditions))))
+        asyncio.run(_live(name, settings, service, Health(*conditions)))
+    except SettingsError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return EXIT_SETTINGS
     except ListenError as error:
         logger.error("can't start", cause=str(error))
         return EXIT_FAILURE
@@ -75,20 +85,18 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     return 0
 
 
-async def _live(settings: Settings, service: Service[Settings], telemetry: Telemetry) -> None:
+async def _live(name: str, settings: Settings, service: Service[Settings], health: Health) -> None:
     told = _told_to_stop()
     try:
-        async with (
-            asyncio.timeout(None) as limit,
-            _metrics_endpoint(settings, telemetry),
-            service(settings, telemetry),
-        ):
-            telemetry.health.started()
-            log.get().info("started", pace=settings.pace.value)
-            await told.wait()
-            log.get().info("stopping")
-            telemetry.health.drain()
-            limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
+        async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as traces:
+            telemetry = Telemetry(health, traces=traces)
+            async with _metrics_endpoint(settings, telemetry), service(settings, telemetry):
+                health.started()
+                log.get().info("started", pace=settings.pace.value)
+                await told.wait()
+                log.get().info("stopping")
+                health.drain()
+                limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -111,6 +119,23 @@ def _told_to_stop() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     return told
+
+
+@contextlib.asynccontextmanager
+async def _tracing(
+    name: str, settings: ServiceSettings, limit: asyncio.Timeout
+) -> "AsyncIterator[tracing.Tracing | None]":
+    if not settings.otel_exporter_otlp_endpoint:
+        yield None
+        return
+    from chassis.telemetry import trace_export  # noqa: PLC0415 - OpenTelemetry is not imported for nothing
+
+    def seconds_left() -> float:
+        end = limit.when()
+        return float("inf") if end is None else end - MARGIN - asyncio.get_running_loop().time()
+
+    async with trace_export.exported(name, settings, seconds_left) as traces:
+        yield traces
 
 
 @contextlib.asynccontextmanager

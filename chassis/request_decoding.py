@@ -21,6 +21,9 @@ Handler = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 UnaryBehavior = Callable[[bytes, Context], Awaitable[bytes]]
 StreamBehavior = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
+DecodedUnaryBehavior = Callable[[Any, Context], Awaitable[Any]]
+DecodedStreamBehavior = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
+"""Behind RequestDecoding."""
 
 
 class RequestDecoding(grpc.aio.ServerInterceptor):

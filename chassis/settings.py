@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chassis.telemetry.sampling import Sampler, Sampling
 
 # What stands before an @ or, where that was forgotten, after a colon that no host precedes; and a password option.
 _SECRETS = (
@@ -27,6 +29,8 @@ PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]
 """A TCP port to connect to, 1 to 65535."""
 
 _REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?|unix://[^\s?#]+(?:\?db=[0-9]+)?"
+
+_COLLECTOR_URL = rf"https?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[^\s?#]*)?"
 
 
 class SettingsError(Exception):
@@ -98,6 +102,10 @@ class ServiceSettings(BaseSettings):
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {}
     """Defaults that the pace decides: field name to value."""
 
+    traced: ClassVar[Mapping[Pace, float]] = {Pace.CLASSIC: 1, Pace.FULL: 0.01}
+    """Part of the traces that are recorded where OTEL_TRACES_SAMPLER_ARG does not say: three batches a second can be
+    looked at one by one, thousands can't."""
+
     pace: Pace = one_of(Pace.CLASSIC)
     host: str = text("127.0.0.1", r"\S+", "an address to listen on")
     instance: str = Field(
@@ -108,6 +116,12 @@ class ServiceSettings(BaseSettings):
     log_level: LogLevel = one_of(LogLevel.INFO)
     log_format: LogFormat = one_of(LogFormat.CONSOLE)
     metrics_port: int = tcp_port(0)
+    otel_exporter_otlp_endpoint: str = text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing")
+    otel_exporter_otlp_protocol: str = text("http/protobuf", "http/protobuf", "http/protobuf")
+    otel_traces_sampler: Sampler = one_of(Sampler.PARENT_BASED_TRACE_ID_RATIO)
+    otel_traces_sampler_arg: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (part of the traces)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -115,6 +129,18 @@ class ServiceSettings(BaseSettings):
         # An unknown pace is an error of its own, and of no other field.
         pace = next((pace for pace in Pace if pace == values.get("pace")), Pace.CLASSIC)
         return {**cls.by_pace.get(pace, {}), **values}
+
+    @field_validator("otel_exporter_otlp_protocol", "otel_traces_sampler", "otel_traces_sampler_arg", mode="before")
+    @classmethod
+    def _take_nothing_for_unset(cls, value: object, info: ValidationInfo) -> object:
+        # As OpenTelemetry has it (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+        return cls.model_fields[info.field_name or ""].default if value == "" else value
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which traces are recorded."""
+        part = self.otel_traces_sampler_arg
+        return Sampling(self.otel_traces_sampler, self.traced[self.pace] if part is None else part)
 
     @classmethod
     def load(cls, **given: Any) -> Self:

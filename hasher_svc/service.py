@@ -31,12 +31,13 @@ class MessageBatch(NamedTuple):
     data: bytes
     start: int
     """Where in data the messages begin."""
+    traceparent: str
 
     @classmethod
     def decode(cls, encoded: bytes) -> Self:
         """From a StreamHashesRequest. Raises DecodeError."""
         request, data, start = _MESSAGES.decode(encoded)
-        return cls(request.batch_id, request.message_size, data, start)
+        return cls(request.batch_id, request.message_size, data, start, request.traceparent)
 
 
 class HashedBatch(NamedTuple):
@@ -44,6 +45,8 @@ class HashedBatch(NamedTuple):
 
     batch_id: int
     digests: bytes
+    waited: float = 0.0
+    """Seconds that it waited for its turn."""
 
     def encode(self) -> bytes:
         """As a StreamHashesResponse."""
@@ -87,10 +90,10 @@ class HasherService:
         await name_server(context, self._instance)
         async for batch in request_iterator:
             _check(len(batch.data) - batch.start, batch.message_size)
-            async with self._pacing.turn():
+            async with self._pacing.turn() as turn:
                 digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
             self.hashes += len(digests) // DIGEST_SIZE
-            yield HashedBatch(batch.batch_id, digests)
+            yield HashedBatch(batch.batch_id, digests, turn.waited)
 
 
 def _check(length: int, size: int) -> None:

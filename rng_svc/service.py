@@ -42,6 +42,8 @@ class RandomBatch(NamedTuple):
 
     batch_id: int
     data: bytes
+    waited: float = 0.0
+    """Seconds that it waited for its turn."""
 
     def encode(self) -> bytes:
         """As a StreamRandomBytesResponse."""
@@ -94,7 +96,7 @@ class RngService:
                 raise BadRequestError(
                     "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
                 )
-            async with self._pacing.turn():
-                batch = RandomBatch(request.batch_id, await _draw(length))
+            async with self._pacing.turn() as turn:
+                batch = RandomBatch(request.batch_id, await _draw(length), turn.waited)
             self.bytes_served += length
             yield batch

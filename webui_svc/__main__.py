@@ -7,7 +7,7 @@ from aiohttp import web
 
 from chassis import listener, log, process
 from chassis.telemetry.telemetry import Telemetry
-from webui_svc import open_files
+from webui_svc import open_files, request_trace
 from webui_svc.app import make_app
 from webui_svc.events import MOST_STREAMS
 from webui_svc.settings import WebuiSettings
@@ -26,6 +26,8 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
     with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
         host, port = socket.getsockname()[:2]
         app = make_app(settings.redis_url, telemetry, settings.instance)
+        if telemetry.traces is not None:
+            request_trace.trace(app, telemetry.traces)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)
         await runner.setup()
         try:

@@ -1,8 +1,13 @@
-from chassis.settings import ServiceSettings, redis_url, tcp_port
+from collections.abc import Mapping
+from typing import ClassVar
+
+from chassis.settings import Pace, ServiceSettings, redis_url, tcp_port
 
 
 class WebuiSettings(ServiceSettings):
     """What webui can be told. The pace is no concern of it: it shows the one that the workers report."""
+
+    traced: ClassVar[Mapping[Pace, float]] = dict.fromkeys(Pace, 1.0)
 
     port: int = tcp_port(8_000)
     redis_url: str = redis_url()

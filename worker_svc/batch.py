@@ -1,5 +1,7 @@
 from dataclasses import dataclass
 
+from worker_svc.batch_trace import BatchTrace
+
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -17,3 +19,5 @@ class Batch:
     """count x message_size bytes, once rng has answered."""
     digests: bytes | memoryview = b""
     """count x 32 bytes, once hasher has answered."""
+    trace: BatchTrace | None = None
+    """None unless it is one of those traced."""

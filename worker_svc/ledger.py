@@ -1,6 +1,7 @@
 """Reports to Redis: each is counted once, whatever happens to the connection or to Redis."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import deque
@@ -24,6 +25,8 @@ from worker_svc.settings import WorkerSettings
 if TYPE_CHECKING:
     from redis.commands.core import AsyncScript
 
+    from chassis.telemetry.tracing import Span, Tracing
+
 MAX_UNACKNOWLEDGED = 60
 """Reports that queue up while Redis is away, one a second; then mining waits."""
 
@@ -40,8 +43,9 @@ ANSWER_LIMIT = 2.0
 class Ledger:
     """Sends reports in the order of their sequence numbers, again until they are acknowledged."""
 
-    def __init__(self, settings: WorkerSettings, worker_id: str) -> None:
+    def __init__(self, settings: WorkerSettings, worker_id: str, tracing: "Tracing | None" = None) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._worker_id = worker_id
         self._redis = Redis.from_url(
             settings.redis_url,
@@ -107,6 +111,7 @@ class Ledger:
         """Find Redis, then send reports as they come, until cancelled."""
         await self._find()
         backoff = Backoff()
+        attempt = 0
         while True:
             self._forget()
             report = self._next()
@@ -115,10 +120,13 @@ class Ledger:
                 self._news.clear()
                 await self._news.wait()
                 continue
+            attempt += 1
             try:
-                async with asyncio.timeout(ANSWER_LIMIT):
-                    await self._send(report)
+                with self._span(report, attempt) or contextlib.nullcontext():
+                    async with asyncio.timeout(ANSWER_LIMIT):
+                        await self._send(report)
                 backoff.reset()
+                attempt = 0
             except (RedisError, OSError, TimeoutError) as error:
                 self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
                 await self._pause(backoff.pause())
@@ -137,6 +145,20 @@ class Ledger:
 
     def _next(self) -> Report | None:
         return next((report for report, _, _ in self._reports if report.sequence > self._acknowledged), None)
+
+    def _span(self, report: Report, attempt: int) -> "Span | None":
+        if self._tracing is None:
+            return None
+        return self._tracing.root(
+            "report",
+            "client",
+            {
+                "db.system.name": "redis",
+                "dockercoins.report.sequence": report.sequence,
+                "dockercoins.report.hashes": report.hashes,
+                "dockercoins.report.attempt": attempt,
+            },
+        )
 
     def _forget(self) -> None:
         # Both clocks: after a machine has slept, the monotonic one of some systems does not know of it.

@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from chassis.pacing import WAKING_TIME
+from worker_svc import batch_trace
 from worker_svc.batch import Batch
+
+if TYPE_CHECKING:
+    from chassis.telemetry.tracing import Tracing
 
 
 class Asker(Protocol):
@@ -32,6 +36,7 @@ class Pipeline:
         delay: float,
         on_begin: Callable[[float], None],
         on_done: Callable[[Batch, float], None],
+        tracing: "Tracing | None" = None,
     ) -> None:
         """A pipeline that holds `window` batches; each of them waits `delay` seconds before it asks for anything."""
         self._rng = rng
@@ -46,6 +51,7 @@ class Pipeline:
         self._delay = delay
         self._on_begin = on_begin
         self._on_done = on_done
+        self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._in_flight: dict[int, Batch] = {}
         self._delayed: dict[int, asyncio.TimerHandle] = {}
@@ -93,6 +99,8 @@ class Pipeline:
         """Begin a batch; its time counts from this moment on the event loop's clock, which may have passed."""
         self._last_id += 1
         batch = Batch(self._last_id, self.batch_size, self._message_size, begun)
+        if self._tracing is not None:
+            batch.trace = batch_trace.begin(self._tracing, batch)
         self._in_flight[batch.id] = batch
         self._empty.clear()
         self._on_begin(begun)
@@ -116,6 +124,8 @@ class Pipeline:
             return
         now = self._loop.time()
         self._on_done(batch, now)
+        if batch.trace is not None:
+            batch.trace.counted()
         if self._running:
             if len(self._in_flight) < self.window:
                 self.begin(now)
@@ -128,7 +138,17 @@ class Pipeline:
         self._draining = True
         for batch_id, timer in self._delayed.items():
             timer.cancel()
-            del self._in_flight[batch_id]
+            _drop(self._in_flight.pop(batch_id))
         self._delayed.clear()
-        if self._in_flight:
-            await self._empty.wait()
+        try:
+            if self._in_flight:
+                await self._empty.wait()
+        except asyncio.CancelledError:
+            for batch in self._in_flight.values():
+                _drop(batch)
+            raise
+
+
+def _drop(batch: Batch) -> None:
+    if batch.trace is not None:
+        batch.trace.dropped()

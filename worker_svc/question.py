@@ -22,3 +22,10 @@ class Question:
     """Streams that owe the answer: none while it waits, two once it is hedged."""
     hedged: bool = False
     """Whether a second backend was asked because the first was late."""
+
+    @property
+    def again(self) -> str:
+        """Why it is to be asked once more: for want of an answer from whom it was asked of; empty the first time."""
+        if self.asked_of is None:
+            return ""
+        return "late" if self.pending else "broken"

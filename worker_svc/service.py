@@ -44,7 +44,7 @@ class Worker:
         self._log = log.get()
         self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
-        self._ledger = Ledger(settings, self._id)
+        self._ledger = Ledger(settings, self._id, telemetry.traces)
         streams = RpcMetrics("client")
         self._pools = {
             pool_step.name: StreamPool(
@@ -68,6 +68,7 @@ class Worker:
             delay=settings.delay,
             on_begin=self._tally.begin,
             on_done=self._done,
+            tracing=telemetry.traces,
         )
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self._ledger)):
             telemetry.metrics.register(metrics)

@@ -44,6 +44,8 @@ _DIGESTS = PackedField(StreamHashesResponse, "digests")
 
 def _random_request(batch: Batch) -> bytes:
     request = StreamRandomBytesRequest(batch_id=batch.id, count=batch.count, size=batch.message_size)
+    if batch.trace is not None:
+        request.traceparent = batch.trace.traceparent("rng")
     return request.SerializeToString()
 
 
@@ -57,7 +59,10 @@ def _keep_random(batch: Batch, data: bytes | memoryview) -> None:
 
 
 def _hash_request(batch: Batch) -> bytes:
-    return _MESSAGES.encode(StreamHashesRequest(batch_id=batch.id, message_size=batch.message_size), batch.data)
+    request = StreamHashesRequest(batch_id=batch.id, message_size=batch.message_size)
+    if batch.trace is not None:
+        request.traceparent = batch.trace.traceparent("hasher")
+    return _MESSAGES.encode(request, batch.data)
 
 
 def _hash_answer(encoded: bytes) -> tuple[int, memoryview]:

@@ -110,6 +110,8 @@ class StreamPool:
         """Have a batch answered, however many attempts it takes; it waits here while no stream has room."""
         now = self._loop.time()
         question = self._unanswered[batch.id] = Question(batch, now)
+        if batch.trace is not None:
+            batch.trace.wanted(self._step)
         self._hedging.asked()
         self._waiting.append(question)
         self._dispatch(now)
@@ -120,6 +122,8 @@ class StreamPool:
 
     def _ask(self, stream: BatchStream, question: Question, now: float) -> None:
         self._backends.asked(stream)
+        if question.batch.trace is not None:
+            question.batch.trace.asked(self._step, stream.backend, question.again)
         question.asked_at = now
         question.asked_of = stream.backend
         question.stream = stream.number
@@ -146,6 +150,8 @@ class StreamPool:
                 latency = now - question.asked_at
                 self._hedging.answered(latency)
             self._view.answered(stream.backend or "", latency)
+            if batch.trace is not None:
+                batch.trace.answered(self._step, stream.backend)
             self._step.keep(batch, answer)
             self.on_answer(batch)
         if self._waiting:
@@ -162,6 +168,8 @@ class StreamPool:
             question = self._unanswered.get(batch_id)
             if question is not None:
                 question.pending -= 1
+                if broken is not None and question.batch.trace is not None:
+                    question.batch.trace.broken(self._step, stream.backend, str(broken))
                 if not question.pending:
                     self.again["broken"] += 1
                     self._waiting.appendleft(question)

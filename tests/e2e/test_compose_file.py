@@ -62,6 +62,16 @@ def test_prometheus_is_only_there_when_it_is_asked_for() -> None:
     assert prometheus["ports"][0]["host_ip"] == "127.0.0.1"
 
 
+def test_the_collector_is_on_every_traced_services_network_and_named_to_it() -> None:
+    services = config("compose.yaml", "compose.tracing.yaml")
+    for name in ("rng", "hasher", "worker", "webui"):
+        assert services[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://jaeger:4318"
+        assert set(services[name]["networks"]) & set(services["jaeger"]["networks"]) >= {"back"}
+        # The file adds to what a service has.
+        assert "METRICS_PORT" in services[name]["environment"]
+    assert "jaeger" not in config()
+
+
 def test_everything_watched_is_there() -> None:
     watched = [
         rule["path"]

@@ -89,6 +89,20 @@ async def test_no_more_than_the_concurrency_are_served_at_once(concurrency: int)
     assert most == concurrency
 
 
+async def test_a_turn_says_how_long_it_was_waited_for() -> None:
+    pacing = Pacing(0.1, 1)
+    waited = []
+
+    async def one() -> None:
+        async with pacing.turn() as turn:
+            waited.append(turn.waited)
+
+    await asyncio.gather(one(), one(), one())
+    assert waited[0] < 0.01
+    assert 0.1 - EARLY <= waited[1] <= 0.1 + LATE
+    assert 0.2 - EARLY <= waited[2] <= 0.2 + LATE
+
+
 async def test_two_at_a_time_halve_the_time() -> None:
     pacing = Pacing(DELAY, 2)
     ends = await ends_of(*(turn(pacing) for _ in range(6)))

@@ -14,7 +14,12 @@ from chassis.packed_field import PackedField
 
 FIELD = PackedField(StreamHashesRequest, "data")
 
-messages = st.builds(StreamHashesRequest, batch_id=st.integers(0, 2**64 - 1), message_size=st.integers(0, 2**32 - 1))
+messages = st.builds(
+    StreamHashesRequest,
+    batch_id=st.integers(0, 2**64 - 1),
+    message_size=st.integers(0, 2**32 - 1),
+    traceparent=st.sampled_from(["", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "x" * 5_000]),
+)
 large = st.one_of(st.binary(max_size=300), st.integers(4_096, 2**16).map(bytes))
 
 
@@ -26,20 +31,27 @@ def least_size(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def decoded(encoded: bytes) -> tuple[int, int, bytes]:
+Fields = tuple[int, int, str, bytes]
+
+
+def fields(message: StreamHashesRequest, data: bytes) -> Fields:
+    return message.batch_id, message.message_size, message.traceparent, data
+
+
+def decoded(encoded: bytes) -> Fields:
     message, data, start = FIELD.decode(encoded)
-    return message.batch_id, message.message_size, data[start:]
+    return fields(message, data[start:])
 
 
 @given(messages, large)
 def test_protobuf_reads_what_is_encoded(message: StreamHashesRequest, data: bytes) -> None:
     read = StreamHashesRequest.FromString(FIELD.encode(message, data))
-    assert (read.batch_id, read.message_size, read.data) == (message.batch_id, message.message_size, data)
+    assert fields(read, read.data) == fields(message, data)
 
 
 @given(messages, large)
 def test_what_is_encoded_is_decoded(message: StreamHashesRequest, data: bytes) -> None:
-    assert decoded(FIELD.encode(message, memoryview(data))) == (message.batch_id, message.message_size, data)
+    assert decoded(FIELD.encode(message, memoryview(data))) == fields(message, data)
 
 
 def test_what_is_large_is_decoded_where_it_is() -> None:
@@ -50,7 +62,7 @@ def test_what_is_large_is_decoded_where_it_is() -> None:
 @given(messages, large)
 def test_what_protobuf_encodes_is_decoded(message: StreamHashesRequest, data: bytes) -> None:
     message.data = data
-    assert decoded(message.SerializeToString()) == (message.batch_id, message.message_size, data)
+    assert decoded(message.SerializeToString()) == fields(message, data)
 
 
 @given(st.binary(max_size=40))
@@ -61,12 +73,12 @@ def test_any_bytes_are_what_protobuf_takes_them_for(encoded: bytes) -> None:
         with pytest.raises(DecodeError):
             FIELD.decode(encoded)
     else:
-        assert decoded(encoded) == (expected.batch_id, expected.message_size, expected.data)
+        assert decoded(encoded) == fields(expected, expected.data)
 
 
 @given(messages, st.lists(large.filter(len), min_size=2, max_size=3))
 def test_of_a_field_that_comes_twice_the_last_one_counts(message: StreamHashesRequest, pieces: list[bytes]) -> None:
-    expected = message.batch_id, message.message_size, pieces[-1]
+    expected = fields(message, pieces[-1])
     encoded = b"".join((message.SerializeToString(), *(FIELD.encode(StreamHashesRequest(), each) for each in pieces)))
     assert decoded(encoded) == expected
 

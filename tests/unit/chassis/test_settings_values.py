@@ -31,6 +31,28 @@ def test_the_default_is_the_workshop(settings: type[ServiceSettings]) -> None:
     assert (loaded.log_level, loaded.log_format) == (LogLevel.INFO, LogFormat.CONSOLE)
 
 
+@pytest.mark.parametrize("settings", ALL)
+def test_an_empty_variable_of_opentelemetry_is_one_that_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings]
+) -> None:
+    """As its specification has it."""
+    names = [name for name in settings.model_fields if name.startswith("otel_")]
+    unset = settings.load()
+    for name in names:
+        monkeypatch.setenv(name.upper(), "")
+    assert [getattr(settings.load(), name) for name in names] == [getattr(unset, name) for name in names]
+    assert not unset.otel_exporter_otlp_endpoint
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://localhost:4318", "https://collector/", "http://me:secret@[::1]:4318/under/this", "http://10.0.0.1"],
+)
+def test_a_collector_can_be_anywhere(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
+    assert ServiceSettings.load().otel_exporter_otlp_endpoint == value
+
+
 def test_ports_are_those_of_the_contract() -> None:
     rng, hasher, worker, webui = RngSettings(), HasherSettings(), WorkerSettings(), WebuiSettings()
     assert (rng.port, hasher.port, webui.port) == (50051, 50151, 8000)

@@ -1,0 +1,112 @@
+"""The spans of a gRPC server: one for each request that its client traces."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from chassis.bad_request import BadRequestError
+from chassis.metadata import TRACEPARENT
+from chassis.request_decoding import (
+    Context,
+    Continuation,
+    DecodedStreamBehavior,
+    DecodedUnaryBehavior,
+    Handler,
+)
+
+if TYPE_CHECKING:
+    from chassis.telemetry.tracing import Span, Tracing
+
+WAITED = "dockercoins.waited_seconds"
+"""Seconds that a request waited for its turn, where its answer says so (see chassis.pacing)."""
+
+
+class RequestTrace(grpc.aio.ServerInterceptor):
+    """Traces the requests to one service that name a span of their client's.
+
+    A single call names it in the metadata `traceparent`. Each request of a stream has a field for it: metadata are the
+    stream's, which carries many batches, of which few are traced.
+    """
+
+    def __init__(self, service: str, tracing: "Tracing") -> None:
+        self._service = service
+        self._tracing = tracing
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """The method's handler, traced; None when there is no such method."""
+        handler = await continuation(handler_call_details)
+        _, service, method = handler_call_details.method.split("/")
+        if handler is None or service != self._service:
+            return handler
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(method, handler.stream_stream), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _begin(self, method: str, traceparent: str) -> "Span | None":
+        attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
+        return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
+
+    def _unary(self, method: str, behavior: DecodedUnaryBehavior) -> Any:
+        async def traced(request: object, context: Context) -> object:
+            metadata = dict(context.invocation_metadata() or ())
+            if TRACEPARENT not in metadata:
+                return await behavior(request, context)
+            span = self._begin(method, str(metadata[TRACEPARENT]))
+            try:
+                response = await behavior(request, context)
+            except BaseException as error:
+                _end(span, _problem(error, context))
+                raise
+            _end(span)
+            return response
+
+        return traced
+
+    def _stream(self, method: str, behavior: DecodedStreamBehavior) -> Any:
+        async def traced(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[object]:
+            # Answers come one at a time and in the order of the requests, so no more than one is being worked on.
+            span: Span | None = None
+
+            async def each() -> AsyncIterator[object]:
+                nonlocal span
+                async for request in requests:
+                    if request.traceparent:
+                        span = self._begin(method, request.traceparent)
+                    yield request
+
+            try:
+                async for response in behavior(each(), context):
+                    if span is not None:
+                        span.set({WAITED: response.waited})
+                        span.end()
+                        span = None
+                    yield response
+            except BaseException as error:
+                _end(span, _problem(error, context))
+                raise
+
+        return traced
+
+
+def _end(span: "Span | None", problem: str = "") -> None:
+    if span is not None:
+        span.end(problem)
+
+
+def _problem(error: BaseException, context: Context) -> str:
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"
+    if isinstance(error, BadRequestError):
+        return f"INVALID_ARGUMENT: {error}"  # as RequestDecoding will have it
+    code: Any = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return f"{code.name}: {context.details()}"
+    return f"{type(error).__name__}: {error}"

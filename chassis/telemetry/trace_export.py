@@ -1,0 +1,105 @@
+"""Spans to a collector, over OTLP/HTTP, in a thread of the SDK's. OpenTelemetry is imported with this, and not before.
+
+What is not sent waits in the SDK's bounded queue (OTEL_BSP_MAX_QUEUE_SIZE: 2,048 spans, some 4 MB), and the oldest are
+lost when that is full: a collector that is away costs spans and nothing else.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from typing import cast
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Attributes, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from chassis.settings import ServiceSettings, SettingsError
+from chassis.sparing_log import SparingLog
+from chassis.telemetry.tracing import Tracing
+
+FLUSH_LIMIT = 0.5
+"""Seconds that a stopping process gives the collector to take the last spans."""
+
+TROUBLE_EVERY = 60.0
+"""Seconds between two lines about a collector that takes nothing: the SDK itself has four of them in ten seconds."""
+
+
+class _Troubles(logging.Handler):
+    """Says what troubles the SDK has, as one line now and then."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._log = SparingLog("trouble with traces", every=TROUBLE_EVERY, to="collector")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note it; the SDK's thread and the event loop's both come here, one at a time."""
+        self._log.note(cause=record.getMessage())
+
+
+@contextlib.asynccontextmanager
+async def exported(
+    service: str, settings: ServiceSettings, seconds_left: Callable[[], float]
+) -> AsyncIterator[Tracing]:
+    """Tracing whose spans go where the settings say; leaving it sends the last ones, in the seconds left at most.
+
+    Raises SettingsError when one of the variables that only the SDK reads holds what it does not allow.
+    """
+    _hear_troubles()
+    try:
+        exporter = OTLPSpanExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces")
+        processor = BatchSpanProcessor(exporter)
+        tracing = Tracing(settings.sampling, _resource(service, settings.instance), processor)
+    except ValueError as error:
+        raise SettingsError(f"a variable OTEL_… is not allowed: {error}") from None
+    try:
+        yield tracing
+    finally:
+        await _within(min(FLUSH_LIMIT, seconds_left()), processor.shutdown)
+
+
+def _hear_troubles() -> None:
+    logger = logging.getLogger("opentelemetry")
+    logger.propagate = False
+    logger.addHandler(_Troubles())
+
+
+class _HashedOnce(Resource):
+    """The SDK hashes a span's resource to encode the span, by way of JSON, which is a quarter of all that it does."""
+
+    @cached_property
+    def _hash(self) -> int:
+        return super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+
+def _resource(service: str, instance: str) -> Resource:
+    """Who tells all this; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    ours = {"service.name": service, "service.namespace": "dockercoins", "service.instance.id": instance}
+    told = cast("Attributes", dict(OTELResourceDetector().detect().attributes or {}))
+    return _HashedOnce(Resource.create({**ours, **told}).attributes)
+
+
+async def _within(seconds: float, work: Callable[[], object]) -> None:
+    """Wait so long for work that nothing can cut short; it ends with the process then."""
+    if seconds <= 0:
+        return
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def run() -> None:
+        work()
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await done.wait()

@@ -1,0 +1,155 @@
+"""A collector of traces in the test's own process, over OTLP/HTTP as the real ones."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+Attributes = dict[str, Any]
+
+
+@dataclass
+class Span:
+    """A span as it came, with the resource it is of."""
+
+    name: str
+    kind: str
+    """`INTERNAL`, `CLIENT` or `SERVER`."""
+    trace: str
+    id: str
+    parent: str
+    """Empty for a root."""
+    start: float
+    """Unix seconds."""
+    end: float
+    error: str | None
+    attributes: Attributes
+    events: list[tuple[str, Attributes]]
+    resource: Attributes
+    children: list["Span"] = field(default_factory=list)
+
+    @property
+    def service(self) -> str:
+        return str(self.resource["service.name"])
+
+    @property
+    def instance(self) -> str:
+        return str(self.resource["service.instance.id"])
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    def child(self, name: str) -> "Span":
+        """The one child of that name."""
+        (found,) = [child for child in self.children if child.name == name]
+        return found
+
+
+class OtlpReceiver:
+    """What was received, in order."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.paths: set[str] = set()
+        self._spans: list[Span] = []
+        self._lock = threading.Lock()
+
+    def take(self, path: str, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        spans = [
+            _span(span, _attributes(of_resource.resource.attributes))
+            for of_resource in request.resource_spans
+            for of_scope in of_resource.scope_spans
+            for span in of_scope.spans
+        ]
+        with self._lock:
+            self.paths.add(path)
+            self._spans += spans
+
+    def spans(self, name: str = "") -> list[Span]:
+        """Those received so far, of that name if there is one."""
+        with self._lock:
+            return [span for span in self._spans if name in {"", span.name}]
+
+    def roots(self, name: str) -> list[Span]:
+        """The roots of that name received so far, with all their children in the order they began."""
+        by_parent: dict[tuple[str, str], list[Span]] = defaultdict(list)
+        spans = self.spans()
+        for span in spans:
+            by_parent[span.trace, span.parent].append(span)
+        for span in spans:
+            span.children = sorted(by_parent[span.trace, span.id], key=lambda child: child.start)
+        return [span for span in spans if span.name == name and not span.parent]
+
+    def wait_for(self, condition: Callable[[list[Span]], object], limit: float = 15.0) -> None:
+        """Return once it holds for what was received. Raises AssertionError when it does not in time."""
+        deadline = time.monotonic() + limit
+        while not condition(self.spans()):
+            assert time.monotonic() < deadline, f"not in {limit} s, in: {self.spans()[-20:]}"
+            time.sleep(0.02)
+
+
+@contextmanager
+def otlp_receiver() -> Iterator[OtlpReceiver]:
+    """A receiver on a free port of loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            receiver.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        receiver = OtlpReceiver(f"http://127.0.0.1:{server.server_port}")
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        serving.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def _span(span: trace_pb2.Span, resource: Attributes) -> Span:
+    return Span(
+        name=span.name,
+        kind=trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
+        trace=span.trace_id.hex(),
+        id=span.span_id.hex(),
+        parent=span.parent_span_id.hex(),
+        start=span.start_time_unix_nano / 1e9,
+        end=span.end_time_unix_nano / 1e9,
+        error=span.status.message if span.status.code == trace_pb2.Status.STATUS_CODE_ERROR else None,
+        attributes=_attributes(span.attributes),
+        events=[(event.name, _attributes(event.attributes)) for event in span.events],
+        resource=resource,
+    )
+
+
+def _attributes(pairs: "list[KeyValue] | Any") -> Attributes:
+    return {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in pairs}

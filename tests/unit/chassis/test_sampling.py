@@ -1,0 +1,65 @@
+"""Which traces are recorded."""
+
+import random
+
+import pytest
+
+from chassis.settings import Pace, ServiceSettings
+from chassis.telemetry.sampling import Sampler, Sampling
+from chassis.telemetry.traceparent import TraceParent
+from webui_svc.settings import WebuiSettings
+
+LOWEST, HIGHEST = 1, (1 << 128) - 1
+IN_THE_MIDDLE = (HIGHEST >> 64 << 64) + (1 << 63)
+"""Its upper half decides nothing."""
+
+
+def parent(trace_id: int, flags: int) -> TraceParent:
+    return TraceParent(trace_id, 1, flags)
+
+
+@pytest.mark.parametrize("sampler", [Sampler.TRACE_ID_RATIO, Sampler.PARENT_BASED_TRACE_ID_RATIO])
+def test_about_the_part_that_is_asked_for(sampler: Sampler) -> None:
+    sampling = Sampling(sampler, 0.25)
+    draw = random.Random(7)
+    wanted = sum(sampling.wants(draw.getrandbits(128)) for _ in range(10_000))
+    assert abs(wanted - 2_500) < 5 * (10_000 * 0.25 * 0.75) ** 0.5
+
+
+@pytest.mark.parametrize(("part", "wanted"), [(0, [False] * 3), (0.5, [True, False, False]), (1, [True] * 3)])
+def test_none_half_and_all_by_the_lower_half_of_the_id(part: float, wanted: list[bool]) -> None:
+    sampling = Sampling(Sampler.TRACE_ID_RATIO, part)
+    assert [sampling.wants(trace_id) for trace_id in (LOWEST, IN_THE_MIDDLE, HIGHEST)] == wanted
+
+
+@pytest.mark.parametrize(("sampler", "wanted"), [("always_on", True), ("always_off", False)])
+def test_always_is_whatever_the_part_is(sampler: str, wanted: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    for prefix in ("", "parentbased_"):
+        sampling = Sampling(Sampler(prefix + sampler), 0.5)
+        assert [sampling.wants(LOWEST), sampling.wants(HIGHEST)] == [wanted] * 2
+
+
+@pytest.mark.parametrize("sampler", [sampler for sampler in Sampler if sampler.startswith("parentbased_")])
+def test_the_parent_decides_for_its_children_where_it_is_to(sampler: Sampler) -> None:
+    sampling = Sampling(sampler, 0.5)
+    assert [sampling.wants_more_of(parent(HIGHEST, flags)) for flags in (0, 1, 2, 3)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_elsewhere_its_trace_decides_as_if_it_began_here(flags: int) -> None:
+    sampling = Sampling(Sampler.TRACE_ID_RATIO, 0.5)
+    assert sampling.wants_more_of(parent(LOWEST, flags))
+    assert not sampling.wants_more_of(parent(HIGHEST, flags))
+
+
+@pytest.mark.parametrize(("pace", "part"), [(Pace.CLASSIC, 1), (Pace.FULL, 0.01)])
+def test_the_pace_decides_the_part_where_nothing_else_does(pace: Pace, part: float) -> None:
+    below, above = round(part * (1 << 64)) - 1, round(part * (1 << 64))
+    sampling = ServiceSettings(pace=pace).sampling
+    assert sampling.wants(below)
+    assert part == 1 or not sampling.wants(above)
+    assert not ServiceSettings(pace=pace, otel_traces_sampler_arg=0).sampling.wants(LOWEST)
+
+
+def test_requests_for_the_page_are_all_traced_at_either_pace() -> None:
+    assert all(WebuiSettings(pace=pace).sampling.wants(HIGHEST) for pace in Pace)

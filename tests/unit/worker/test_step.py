@@ -1,0 +1,62 @@
+"""What is asked for a batch that is traced, and for one that is not."""
+
+import pytest
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
+
+from chassis.telemetry.sampling import Sampler, Sampling
+from chassis.telemetry.traceparent import TraceParent
+from chassis.telemetry.tracing import Tracing
+from worker_svc import batch_trace
+from worker_svc.batch import Batch
+from worker_svc.step import HASH, RANDOM
+
+SIZES = pytest.mark.parametrize("count", [1, 256], ids=["small", "large"])
+
+
+def batch(count: int) -> Batch:
+    return Batch(7, count, 32, 0.0, data=bytes(count * 32))
+
+
+def traced(count: int) -> Batch:
+    made = batch(count)
+    tracing = Tracing(Sampling(Sampler.ALWAYS_ON, 1), Resource.get_empty(), SpanProcessor())
+    made.trace = batch_trace.begin(tracing, made)
+    assert made.trace is not None
+    made.trace.wanted(RANDOM)
+    made.trace.wanted(HASH)
+    return made
+
+
+@SIZES
+def test_a_batch_that_is_not_traced_has_not_one_byte_more(count: int) -> None:
+    random = StreamRandomBytesRequest(batch_id=7, count=count, size=32)
+    assert RANDOM.request(batch(count)) == random.SerializeToString()
+    hashes = StreamHashesRequest(batch_id=7, message_size=32, data=bytes(count * 32))
+    assert len(HASH.request(batch(count))) == hashes.ByteSize()
+
+
+@SIZES
+def test_one_that_is_names_the_span_of_the_step(count: int) -> None:
+    asked = traced(count)
+    random = StreamRandomBytesRequest.FromString(RANDOM.request(asked))
+    hashes = StreamHashesRequest.FromString(HASH.request(asked))
+    assert (random.batch_id, random.count, random.size) == (7, count, 32)
+    assert (hashes.batch_id, hashes.message_size, hashes.data) == (7, 32, bytes(count * 32))
+    first, second = TraceParent.parse(random.traceparent), TraceParent.parse(hashes.traceparent)
+    assert first is not None
+    assert second is not None
+    assert first.trace_id == second.trace_id
+    assert first.span_id != second.span_id
+    assert first.sampled
+
+
+def test_a_late_request_for_the_first_step_names_that_step_still() -> None:
+    """A stream may send what was asked of it when another has long answered it."""
+    asked = traced(1)
+    before = RANDOM.request(asked)
+    assert asked.trace is not None
+    asked.trace.answered(RANDOM, "rng-1")
+    assert RANDOM.request(asked) == before
