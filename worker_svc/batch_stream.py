@@ -133,3 +133,6 @@ class BatchStream:
                 self._idle = False
         except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
             pass  # the call has ended, and whoever reads it is told how
+        finally:
+            if self._begun is not None:
+                self._begun.abandon()

@@ -1,9 +1,12 @@
+import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 
 class EagerStart:
     """A coroutine that runs up to its first wait at once; await this, once, for the rest and for what it raised.
+
+    Abandon it where that is not to be, or asyncio logs what nobody asked for.
 
     A task begins only in the event loop's next turn, after a look at all sockets. Python 3.12 has eager tasks; this
     serves 3.11 too, and the rest needs no task of its own.
@@ -28,6 +31,14 @@ class EagerStart:
             self._ended = True
             self._error = error
 
+    def abandon(self) -> None:
+        """Go on no more; how what it waits for ends is of no interest."""
+        if not self._ended:
+            self._ended = True
+            self._coroutine.close()
+            if isinstance(self._awaited, asyncio.Future):
+                self._awaited.add_done_callback(_retrieve)
+
     def __await__(self) -> Generator[Any, Any, None]:
         while not self._ended:
             try:
@@ -38,3 +49,8 @@ class EagerStart:
                 self._go_on(self._coroutine.send, value)
         if self._error is not None:
             raise self._error
+
+
+def _retrieve(ended: "asyncio.Future[Any]") -> None:
+    if not ended.cancelled():
+        ended.exception()

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import pytest
 
@@ -80,3 +81,30 @@ async def test_cancelling_who_awaits_cancels_the_coroutine() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+async def test_nobody_is_told_how_an_abandoned_one_ends(abandoned: bool) -> None:  # noqa: FBT001 - a parameter
+    """One that is only forgotten is told of by asyncio."""
+    told: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    failing: asyncio.Future[None] = loop.create_future()
+    left = []
+
+    async def work(waiting: "asyncio.Future[None]") -> None:
+        try:
+            await waiting
+        finally:
+            left.append("work")
+
+    started = EagerStart(work(failing))
+    if abandoned:
+        started.abandon()
+        assert left == ["work"]
+        await started
+    failing.set_exception(ValueError("broken"))
+    await asyncio.sleep(0)
+    del started, failing
+    gc.collect()
+    assert len(told) == (0 if abandoned else 1)
