@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import calls, classic, echo, hashers, memory, parts, sweep, traces, tuning
+from bench import calls, classic, echo, hashers, memory, metrics, parts, sweep, traces, tuning
 from bench.parts import Part, Report
 from chassis.limits import MAX_BATCH_COUNT
 from worker_svc.load_test.argument_types import seconds, setting, whole
@@ -44,8 +44,13 @@ def _memory(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def _traces(arguments: argparse.Namespace, folder: Path) -> Report:
-    results = traces.measure(arguments.pairs, arguments.pair_seconds, folder)
-    return list(traces.lines(results)), traces.bounds(results)
+    found = traces.measure(arguments.pairs, arguments.pair_seconds, folder)
+    return list(found.lines("with 1 % of the batches traced")), found.at_most(traces.MOST_TIMES)
+
+
+def _metrics(arguments: argparse.Namespace, folder: Path) -> Report:
+    found = metrics.measure(arguments.pairs, arguments.pair_seconds, folder)
+    return list(found.lines("with everything counted for metrics")), found.at_most(metrics.MOST_TIMES)
 
 
 def _classic(arguments: argparse.Namespace, folder: Path) -> Report:
@@ -59,6 +64,7 @@ PARTS: Mapping[str, Part] = {
     "hashers": _hashers,
     "tuning": _tuning,
     "memory": _memory,
+    "metrics": _metrics,
     "traces": _traces,
     "classic": _classic,
 }
@@ -75,8 +81,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tuning-repeats", type=whole(1, 1_000), default=1, help="tuning: workers that look")
     parser.add_argument("--tuning-seconds", type=seconds(15, 3_600), default=40.0, help="tuning: how long each")
     parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
-    parser.add_argument("--pairs", type=whole(1, 1_000), default=6, help="traces: systems with and without")
-    parser.add_argument("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="traces: how long each")
+    parser.add_argument("--pairs", type=whole(1, 1_000), default=6, help="metrics, traces: systems with and without")
+    parser.add_argument("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="metrics, traces: how long each")
     parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
     return parser.parse_args()
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,12 @@ class Servers:
     """By the service's name."""
     processes: dict[str, psutil.Process] = field(default_factory=dict)
     """By the service's name, and for further replicas with their host."""
+    program: Sequence[str] = ("-m",)
+    """What Python is to run, before the name of a service's package."""
+
+    def command(self, service: str) -> list[str]:
+        """What starts a service."""
+        return [sys.executable, *self.program, f"{service}_svc"]
 
     def log(self, name: str) -> Path:
         """What a process says."""
@@ -49,7 +55,7 @@ class Servers:
         """A worker that has reported for the first time. Raises BenchError when it does not."""
         environment = {**self.settings, **self.targets, "REDIS_URL": self.redis_url, "INSTANCE": name, **settings}
         last = self.last_report()
-        with process([sys.executable, "-m", "worker_svc"], environment, self.log(name)) as started:
+        with process(self.command("worker"), environment, self.log(name)) as started:
             self.next_report(last)
             yield psutil.Process(started.pid)
 
@@ -79,7 +85,9 @@ class Servers:
 
 
 @contextlib.contextmanager
-def servers(folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = LOOPBACK) -> Iterator[Servers]:
+def servers(
+    folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = LOOPBACK, program: Sequence[str] = ("-m",)
+) -> Iterator[Servers]:
     """Servers with these settings, which workers share, listening. Raises BenchError when one does not."""
     port = free_port()
     data = folder / str(port)
@@ -89,15 +97,16 @@ def servers(folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = 
         command = list(embedded_redis.command(port, str(data)))
         store = stack.enter_context(process(command, {}, data / "redis-process.log"))
         client = stack.enter_context(contextlib.closing(redis.Redis(port=port, decode_responses=True)))
-        running = Servers(data, hosts, environment, client, embedded_redis.url(port))
+        running = Servers(data, hosts, environment, client, embedded_redis.url(port), program=program)
         awaited = [(store, "127.0.0.1", port)]
         for service in ("rng", "hasher"):
             running.ports[service] = free_port(*hosts)
             for number, host in enumerate(hosts):
                 name = f"{service}-{host}" if number else service
                 own = {"HOST": host, "PORT": str(running.ports[service]), "INSTANCE": name}
-                command = [sys.executable, "-m", f"{service}_svc"]
-                started = stack.enter_context(process(command, {**environment, **own}, running.log(name)))
+                started = stack.enter_context(
+                    process(running.command(service), {**environment, **own}, running.log(name))
+                )
                 running.processes[name] = psutil.Process(started.pid)
                 awaited.append((started, host, running.ports[service]))
         for started, host, listening in awaited:
