@@ -28,7 +28,7 @@ DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
 may take another 0.8 s until they have answered what they owe."""
 
-FLUSH_INTERVAL = 0.5
+FLUSH_INTERVAL = 1.0
 """Seconds between looks at what there is to say of many calls in one line."""
 
 MAX_DELAY = 10.0

