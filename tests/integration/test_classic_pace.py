@@ -23,9 +23,13 @@ from support.service_process import ServiceProcess, ServiceProcesses, local_targ
 WARM_UP = 6.0
 DURATION = 60.0
 
-MOST_CPU = 5.3
-"""Times that of two bare echo servers at the same pace. 3 % of a core is what is wanted; 2.6 % was measured on a day
-when the machine was fast, 2.8 to 3.7 % on slower ones, when it was 4.4 to 4.8 times the echoes': 3 / 2.6 x 4.6."""
+MOST_CPU = 0.03
+"""Of a core, which is what is wanted. 0.025 to 0.028 is measured where two bare echo servers at the same pace take
+0.005 of one."""
+
+MOST_ECHOES = 5.3
+"""Times those echoes, which is what slower machines are held to: they took 0.028 to 0.037, which was 4.4 to 4.8 times
+as much as the echoes there."""
 
 
 @dataclass
@@ -91,9 +95,10 @@ def reported(system: System) -> int:
 
 @dataclass
 class Minute:
-    """What a minute at the classic pace showed."""
+    """What a minute at the classic pace showed; CPU is in cores."""
 
     speeds: dict[tuple[int, int], float]
+    cpu: float
     cpu_of_echoes: float
     resident_bytes: int
     points: list[tuple[float, float]]
@@ -127,7 +132,8 @@ def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minute]:
         page = ask(port, "json")
         yield Minute(
             speeds={(system.workers, system.rngs): system.speed() for system in systems},
-            cpu_of_echoes=(after.cpu_seconds - before.cpu_seconds) / (echoes_after - echoes_before),
+            cpu=(after.cpu_seconds - before.cpu_seconds) / DURATION,
+            cpu_of_echoes=(echoes_after - echoes_before) / DURATION,
             resident_bytes=after.resident_bytes,
             points=history["points"],
             page=page,
@@ -157,7 +163,7 @@ def test_the_page_shows_the_sum_of_the_reports(minute: Minute) -> None:
 
 
 def test_five_processes_take_almost_no_cpu(minute: Minute) -> None:
-    assert minute.cpu_of_echoes < MOST_CPU
+    assert minute.cpu < max(MOST_CPU, MOST_ECHOES * minute.cpu_of_echoes)
 
 
 def test_five_processes_hold_less_than_350_megabytes(minute: Minute) -> None:
