@@ -111,8 +111,8 @@ def test_redis_keeps_every_write(project: ComposeProject) -> None:
 def test_the_logs_are_one_event_a_line_without_colours(project: ComposeProject) -> None:
     event = re.compile(r"\d\d:\d\d:\d\d \[(debug|info|warning|error) *\] \S.*")
     for service, expected in {
-        "rng": r"StreamRandomBytes peer=\S+ code=OK seconds=\S+ batches=\d+ bytes_in=\d+ bytes_out=\d+",
-        "hasher": r"StreamHashes peer=\S+ code=OK seconds=\S+ batches=\d+ bytes_in=\d+ bytes_out=\d+",
+        "rng": r"StreamRandomBytes peer=\S+ stream=\d+ code=OK seconds=\S+ batches=\d+ bytes_in=\d+ bytes_out=\d+",
+        "hasher": r"StreamHashes peer=\S+ stream=\d+ code=OK seconds=\S+ batches=\d+ bytes_in=\d+ bytes_out=\d+",
         "worker": r"\d+ units of work done",
         "webui": r"started",
     }.items():
