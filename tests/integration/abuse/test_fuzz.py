@@ -43,7 +43,7 @@ def fuzzers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "sub
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("atheris is for Linux on x86-64 alone")
     if find_spec("atheris") is None:
-        missing("no atheris: make test installs it for Python 3.11 to 3.14")
+        missing("no atheris: make test installs it for Python 3.11 to 3.13")
     folder = tmp_path_factory.mktemp("fuzzed")
     with ExitStack() as stack:
         started = {}
