@@ -63,8 +63,8 @@ def test_an_image_has_what_make_run_has(service: str) -> None:
 
 def licence(distribution: metadata.Distribution) -> str:
     about = distribution.metadata
-    of_classifiers = [each for each in about.get_all("Classifier") or () if each.startswith("License ::")]
-    return about.get("License-Expression") or " ".join(of_classifiers) or about.get("License") or ""
+    of_classifiers = [each for each in about.get_all("Classifier", []) if each.startswith("License ::")]
+    return " ".join(about.get_all("License-Expression", []) or of_classifiers or about.get_all("License", []))
 
 
 @pytest.mark.parametrize("service", SERVICES)
