@@ -13,6 +13,7 @@ from chassis.sparing_log import SparingLog
 from worker_svc.backoff import LAST
 from worker_svc.expectation import Expectation
 from worker_svc.generation import DRAIN_LIMIT, Generation
+from worker_svc.handshake_budget import HandshakeBudget
 
 JITTER = 0.1
 """Part of a generation by which its length varies, so that workers started together do not rotate together."""
@@ -42,13 +43,15 @@ class Rotation:
         length: float,
         target: str,
         name: str,
+        budget: HandshakeBudget | None,
     ) -> None:
         """A rotation every `length` seconds, or sooner while fewer backends are found than before.
 
-        Target and name are for the log.
+        Later where there is a budget and it is used up. Target and name are for the log.
         """
         self._make_generation = make_generation
         self._length = length
+        self._budget = budget
         self.hopeless = False
         """Whether the last break was one that trying again can't mend."""
         self._current: Generation | None = None
@@ -65,6 +68,8 @@ class Rotation:
         loop = asyncio.get_running_loop()
         present = loop.time()
         while True:
+            if self._budget is not None:
+                await self._budget.wait()
             began = loop.time()
             await self._rotate()
             for each in (self._given_up, self._absences):
@@ -91,6 +96,8 @@ class Rotation:
         except TimeoutError:
             self._retire(generation)
         else:
+            if self._budget is not None:
+                self._budget.spend(len(generation.backends))
             self.hopeless = False
             previous, self._current = self._current, generation
             if previous is not None:

@@ -87,6 +87,18 @@ class WorkerSettings(ServiceSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if self.tls is not None:
+            for name in ("rng_target", "hasher_target"):
+                target = getattr(self, name)
+                if not target.startswith("dns:"):
+                    raise ValueError(
+                        f"{name.upper()}={target!r} is not allowed with TLS_CERT: it must have a name, as "
+                        "dns:///rng:50051 has, for that is what the server's certificate is checked for"
+                    )
+        return self
+
     @property
     def start(self) -> Point:
         """The batch size and window to begin with, as far as the bytes allow."""

@@ -24,7 +24,7 @@ def make_mine(tmp_path: Path) -> Iterator[MakeMine]:
         def make(**delays: float) -> Mine:
             nonlocal made
             made += 1
-            return stack.enter_context(mine(tmp_path / f"mine-{made}", **delays))
+            return stack.enter_context(mine(tmp_path / f"mine-{made}", {}, **delays))
 
         yield make
 
