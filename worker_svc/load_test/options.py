@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chassis.certificate_files import CertificateFiles
+from chassis.redis_access import RedisAccess
 from chassis.settings import LogFormat, LogLevel
 from worker_svc.load_test import destination
 from worker_svc.load_test.point import Mode
@@ -38,8 +39,8 @@ class Options:
     output: Path | None
     """Where the report goes in that format; standard output without one."""
     html: Path | None
-    publish: str | None
-    """The Redis server that is to keep the report, as a URL."""
+    publish: RedisAccess | None
+    """The Redis server that is to keep the report."""
     compare: Path | None
     """An earlier report."""
     fail_below: float | None
