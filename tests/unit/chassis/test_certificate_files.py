@@ -24,14 +24,14 @@ def authority(tmp_path: Path) -> Authority:
 
 def refusal(kind: type[ServiceSettings], **settings: object) -> str:
     with pytest.raises(SettingsError) as error:
-        kind.load(ServiceSettings, **{name.lower(): value for name, value in settings.items()})
+        kind.load(**{name.lower(): value for name, value in settings.items()})
     message = str(error.value)
     assert "\n" not in message
     return message
 
 
 def load(kind: type[ServiceSettings], **settings: object) -> ServiceSettings:
-    return kind.load(ServiceSettings, **{name.lower(): value for name, value in settings.items()})
+    return kind.load(**{name.lower(): value for name, value in settings.items()})
 
 
 def test_without_any_nothing_is_encrypted() -> None:
