@@ -2,14 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 import trustme
 
+from bench import progress
 from bench.dns_server import dns_server
-from bench.side_by_side import Comparison, Pairs
+from bench.side_by_side import Pairs
 from bench.system import LOOPBACK, Servers, servers
+from bench.turn import take_turn
 
 SETTINGS = {"PACE": "full", "BATCH_SIZE": "65536", "WINDOW": "8"}
 
@@ -18,9 +19,20 @@ LEAST_OF_PLAIN = 0.8
 
 
 def measure(pairs: int, seconds: float, folder: Path) -> Pairs:
-    """Pairs of turns, encrypted and not. Raises BenchError when a service does not do its work."""
-    encrypted = partial(_encrypted, certificates=_certificates(folder))
-    return Comparison("TLS", encrypted, partial(servers, settings=SETTINGS)).measure(pairs, seconds, folder)
+    """Pairs of turns, encrypted and not, each with the machine to itself: side by side, who needs more is given more.
+
+    Raises BenchError when a service does not do its work.
+    """
+    turns = []
+    with _encrypted(folder, _certificates(folder)) as encrypted, servers(folder, SETTINGS) as plain:
+        for number in range(pairs):
+            progress.show(f"speed with and without TLS: pair {number + 1} of {pairs}")
+            # Who is first takes turns.
+            kinds = (encrypted, plain) if number % 2 else (plain, encrypted)
+            taken = [take_turn(kind, settings={}, seconds=seconds) for kind in kinds]
+            turns.append((taken[kinds.index(encrypted)], taken[kinds.index(plain)]))
+    progress.show("")
+    return Pairs("TLS", turns)
 
 
 def _certificates(folder: Path) -> Mapping[str, str]:
