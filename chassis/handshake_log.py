@@ -11,9 +11,8 @@ import contextlib
 import os
 import re
 import threading
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from typing import BinaryIO, Literal
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import BinaryIO, Literal, NamedTuple
 
 from chassis.sparing_log import SparingLog
 
@@ -38,18 +37,28 @@ OTHERS = "others"
 
 _LINE = re.compile(
     rb"^[IWE]\d{4} \S+ +\d+ ssl_transport_security\w*\.cc:\d+\] "
-    rb"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<error>.*)"
-    rb"|(?P<name>No match found for server name: .*))$"
+    rb"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+)"
+    rb"|No match found for server name: (?P<name>.+))$"
 )
 
 
-def reason(line: bytes) -> str | None:
-    """Why a handshake failed, if it is that which a line of standard error says."""
+class Remark(NamedTuple):
+    """What a line of gRPC's core says of a handshake."""
+
+    reason: str = ""
+    """Why it failed."""
+    name: str = ""
+    """Or else the server name that a client expects, which is not in this server's certificate."""
+
+
+def remark(line: bytes) -> Remark | None:
+    """What a line of standard error says of a handshake, if it does."""
     match = _LINE.match(line.rstrip())
-    if match is None:
-        return None
-    text = (match["error"] or match["name"]).decode("ascii", errors="replace")
-    return "".join(character if character.isprintable() else "?" for character in text)[:MAX_LENGTH]
+    return Remark(*(_shown(match[each] or b"") for each in Remark._fields)) if match else None
+
+
+def _shown(said: bytes) -> str:
+    return "".join(chr(byte) if chr(byte).isascii() and chr(byte).isprintable() else "?" for byte in said[:MAX_LENGTH])
 
 
 class HandshakeLog:
@@ -59,27 +68,35 @@ class HandshakeLog:
         """Failures are told in their number to `on_failures` as well."""
         self._level: Literal["warning", "error"] = level
         self._on_failures = on_failures
-        self._lines: dict[str, SparingLog] = {}
+        self._names = SparingLog("asked for by a name that is not in the certificate", level=level)
+        self._reasons: dict[str, SparingLog] = {}
 
-    def note(self, reasons: Counter[str]) -> None:
-        """So many handshakes failed for these reasons."""
-        for why, times in reasons.items():
-            key = why if why in self._lines or len(self._lines) < MAX_REASONS else OTHERS
-            line = self._lines.get(key)
-            if line is None:
-                line = self._lines[key] = SparingLog("handshake failed", level=self._level, reason=key)
-            for _ in range(times):
-                line.note()
-        self._on_failures(reasons.total())
+    def note(self, remarks: Sequence[Remark]) -> None:
+        """Say these."""
+        failures = 0
+        for each in remarks:
+            if each.reason:
+                failures += 1
+                self._line(each.reason).note()
+            else:
+                self._names.note(name=each.name)
+        self._on_failures(failures)
+
+    def _line(self, reason: str) -> SparingLog:
+        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
+            reason = OTHERS
+        if reason not in self._reasons:
+            self._reasons[reason] = SparingLog("handshake failed", level=self._level, reason=reason)
+        return self._reasons[reason]
 
     def flush(self) -> None:
         """Say what is not yet said, unless the last line is too recent."""
-        for line in self._lines.values():
+        for line in (self._names, *self._reasons.values()):
             line.flush()
 
     def close(self) -> None:
         """Say what is not yet said."""
-        for line in self._lines.values():
+        for line in (self._names, *self._reasons.values()):
             line.close()
 
 
@@ -91,9 +108,9 @@ async def handshake_log(
     log = HandshakeLog(level, on_failures)
     loop = asyncio.get_running_loop()
 
-    def note(reasons: Counter[str]) -> None:
+    def note(remarks: Sequence[Remark]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(log.note, reasons)
+            loop.call_soon_threadsafe(log.note, remarks)
 
     before = os.dup(STANDARD_ERROR)
     reading, writing = os.pipe()
@@ -118,22 +135,22 @@ async def _flush(log: HandshakeLog) -> None:
         log.flush()
 
 
-def _read(reading: int, writing: int, note: Callable[[Counter[str]], None]) -> None:
+def _read(reading: int, writing: int, note: Callable[[Sequence[Remark]], None]) -> None:
     with open(reading, "rb", buffering=0) as pipe, open(writing, "wb") as output:
         rest = b""
         while chunk := pipe.read(MAX_LINE):
             *lines, rest = (rest + chunk).split(b"\n")
-            reasons: Counter[str] = Counter()
+            remarks = []
             for line in lines:
-                if why := reason(line):
-                    reasons[why] += 1
+                if (said := remark(line)) is not None:
+                    remarks.append(said)
                 else:
                     _pass_on(output, line + b"\n")
             if len(rest) >= MAX_LINE:
                 _pass_on(output, rest)
                 rest = b""
-            if reasons:
-                note(reasons)
+            if remarks:
+                note(remarks)
         _pass_on(output, rest)
 
 

@@ -7,6 +7,7 @@ opened there, while the old ones answer what they owe and end.
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Collection
 
 from chassis.sparing_log import SparingLog
@@ -31,6 +32,13 @@ RETRY_PAUSE = 0.05
 
 ABSENCE_LIMIT = 3.0
 """Seconds without a backend that need no mention: all services start at the same time, or one is started again."""
+
+
+_UNTRUSTED = re.compile("(?i)handshake|verification|certificate")
+"""In what gRPC says of a channel without a backend where servers answer and their certificates are not accepted."""
+
+MAX_DETAILS = 400
+"""Characters of it that are said."""
 
 
 class Rotation:
@@ -61,6 +69,9 @@ class Rotation:
         """Whether backends are missing."""
         self._draining: set[asyncio.Task[None]] = set()
         self._given_up = SparingLog("streams given up, no answer", to=name)
+        self._untrusted = SparingLog(
+            "no certificate to be trusted, trying again seldom", level="error", to=name, target=target
+        )
         self._absences = SparingLog("no backend, still trying", to=name, target=target)
 
     async def run(self) -> None:
@@ -72,7 +83,7 @@ class Rotation:
                 await self._budget.wait()
             began = loop.time()
             await self._rotate()
-            for each in (self._given_up, self._absences):
+            for each in (self._given_up, self._untrusted, self._absences):
                 each.flush()
             if self._current is not None and (found := self._current.backends):
                 present = loop.time()
@@ -94,6 +105,8 @@ class Rotation:
         try:
             await generation.open()
         except TimeoutError:
+            if self._budget is not None:
+                self._say_untrusted(await generation.cause())
             self._retire(generation)
         else:
             if self._budget is not None:
@@ -104,6 +117,11 @@ class Rotation:
                 self._retire(
                     previous, but=set(previous.backends).difference(generation.backends) if self._hurried else ()
                 )
+
+    def _say_untrusted(self, cause: str) -> None:
+        if _UNTRUSTED.search(cause):
+            self.hopeless = True
+            self._untrusted.note(details=cause[:MAX_DETAILS])
 
     def _retire(self, generation: Generation, *, but: Collection[str] = ()) -> None:
         generation.retire(but=but)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import trustme
 
@@ -19,16 +20,28 @@ class Authority:
         self._write("ca.pem", self._ca.cert_pem.bytes())
         self._write("ca-key.pem", self._ca.private_key_pem.bytes())
 
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """The one that has this folder already."""
+        found = cls.__new__(cls)
+        found.folder = folder
+        found._ca = trustme.CA.from_pem((folder / "ca.pem").read_bytes(), (folder / "ca-key.pem").read_bytes())
+        return found
+
     @property
     def file(self) -> Path:
         """Its own certificate."""
         return self.folder / "ca.pem"
 
-    def issue(self, file: str, *names: str, not_after: datetime | None = None) -> dict[str, str]:
-        """A certificate with these names, or else with that of its file, as settings; it replaces an earlier one."""
+    def issue(self, file: str, *names: str, not_after: datetime | None = None, half: bool = False) -> dict[str, str]:
+        """A certificate with these names, or else with that of its file, as settings; it replaces an earlier one.
+
+        By half, only the key does.
+        """
         issued = self._ca.issue_cert(*(names or SERVERS.get(file, (file,))), not_after=not_after)
         self._write(f"{file}-key.pem", issued.private_key_pem.bytes())
-        self._write(f"{file}.pem", b"".join(part.bytes() for part in issued.cert_chain_pems))
+        if not half:
+            self._write(f"{file}.pem", b"".join(part.bytes() for part in issued.cert_chain_pems))
         return self.settings(file)
 
     def settings(self, file: str) -> dict[str, str]:

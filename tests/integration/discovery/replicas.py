@@ -76,7 +76,7 @@ class Replicas:
         """Batches a second."""
         return CONCURRENCY / self._delay
 
-    def start(self, *numbers: int) -> list[str]:
+    def start(self, *numbers: int, **settings: str) -> list[str]:
         """Start those, wait until they listen, and say so in DNS; their instances, new ones each time."""
         instances = []
         for number in numbers:
@@ -91,7 +91,7 @@ class Replicas:
                 WITNESS=self.evidence.path,
                 PYTHONPATH=TESTS,
                 **self._pace,
-                **self._environment,
+                **{**self._environment, **settings},
             )
         for number in numbers:
             self.running[number].wait_until_started()
