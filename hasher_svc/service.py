@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import grpc
@@ -10,6 +11,7 @@ from dockercoins.hasher.v1.hasher_service_pb2 import (
     StreamHashesResponse,
 )
 
+from chassis.allow_list import Callers
 from chassis.bad_request import BadRequestError, check_between
 from chassis.grpc_server import name_server
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_COUNT
@@ -18,6 +20,9 @@ from chassis.packed_field import PackedField
 from hasher_svc.digests import DigestThread
 
 SERVICE = hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name
+
+CALLERS: Callers = MappingProxyType(dict.fromkeys(("Hash", "StreamHashes"), frozenset({"worker"})))
+"""Who may call what, by the names in their certificates."""
 
 _MESSAGES = PackedField(StreamHashesRequest, "data")
 _DIGESTS = PackedField(StreamHashesResponse, "digests")

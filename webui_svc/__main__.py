@@ -25,7 +25,7 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
     open_files.allow(OPEN_FILES)
     with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
         host, port = socket.getsockname()[:2]
-        app = make_app(settings.redis_url, telemetry, settings.instance)
+        app = make_app(settings.redis, telemetry, settings.instance)
         if telemetry.traces is not None:
             request_trace.trace(app, telemetry.traces)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)

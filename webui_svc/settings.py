@@ -1,14 +1,14 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from chassis.settings import Pace, ServiceSettings, redis_url, tcp_port
+from chassis.redis_settings import RedisSettings
+from chassis.settings import Pace, tcp_port
 
 
-class WebuiSettings(ServiceSettings):
+class WebuiSettings(RedisSettings):
     """What webui can be told. The pace is no concern of it: it shows the one that the workers report."""
 
     traced: ClassVar[Mapping[Pace, float]] = dict.fromkeys(Pace, 1.0)
 
     port: int = tcp_port(8_000)
-    redis_url: str = redis_url()
     metrics_port: int = tcp_port(9_104)

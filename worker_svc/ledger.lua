@@ -28,6 +28,20 @@ redis.call('HLEN', KEYS[7])
 redis.call('XLEN', KEYS[4])
 redis.call('INCRBY', KEYS[2], 0)
 
+-- Likewise what this user may not do; Redis 6 can't tell.
+if redis.acl_check_cmd then
+  for _, command in ipairs({
+    {'INCRBY', KEYS[1], 1}, {'INCRBY', KEYS[2], 1}, {'HSET', KEYS[6], 'f', 'v'}, {'EXPIRE', KEYS[6], 1},
+    {'HSET', KEYS[3], 'f', 'v'}, {'TIME'}, {'XADD', KEYS[4], '*', 'f', 'v'},
+    {'HINCRBYFLOAT', KEYS[5], 'f', 1}, {'HKEYS', KEYS[5]}, {'HDEL', KEYS[5], 'f'},
+    {'HINCRBYFLOAT', KEYS[7], 'f', 1}, {'HKEYS', KEYS[7]}, {'HDEL', KEYS[7], 'f'}, {'EXPIRE', KEYS[7], 1},
+  }) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user may not ' .. command[1] .. ' ' .. (command[2] or ''))
+    end
+  end
+end
+
 local sequence, oldest = tonumber(ARGV[3]), tonumber(ARGV[4])
 local seen = sequence <= held
 -- Redis is behind when it holds less than the worker was told: it was restored from an older state. The worker sends

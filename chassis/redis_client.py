@@ -1,0 +1,64 @@
+"""Clients of Redis whose password and certificates may be renewed: both are read whenever one connects."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError
+
+from chassis.certificate_files import CertificateFiles
+from chassis.redis_access import PasswordError, RedisAccess, password
+
+
+def open_client(access: RedisAccess, **options: Any) -> Redis:
+    """A client that tries nothing twice, whoever uses it does. Closing it closes its connections."""
+    arguments: dict[str, Any] = {**parse_url(access.url), **options, "retry": Retry(NoBackoff(), 0)}
+    kind = arguments.pop("connection_class", Connection)
+    if access.password_file is not None:
+        user = arguments.pop("username", None)
+        arguments["credential_provider"] = _PasswordFile(user, access.password_file)
+    if kind is SSLConnection and access.tls is not None:
+        kind = _RenewedConnection
+        arguments["certificates"] = access.tls
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **arguments))
+
+
+class _PasswordFile(CredentialProvider):
+    def __init__(self, user: str | None, path: Path) -> None:
+        self._user = user
+        self._path = path
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            found = password(self._path)
+        except PasswordError as error:
+            raise AuthenticationError(str(error)) from None
+        return (found,) if self._user is None else (self._user, found)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
+class _RenewedConnection(SSLConnection):
+    def __init__(self, *, certificates: CertificateFiles, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._certificates = certificates
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {"host": self.host, "port": self.port, "ssl": _context(self._certificates)}
+
+
+def _context(certificates: CertificateFiles) -> ssl.SSLContext:
+    """Trusts that authority and no other, and checks the server's name. Raises CertificateError."""
+    certificates.read()  # for it says which file is wrong
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(certificates.ca)
+    context.load_cert_chain(certificates.cert, certificates.key, password="")
+    return context

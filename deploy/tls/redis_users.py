@@ -1,0 +1,55 @@
+"""Who may do what in Redis, as its ACL file says it.
+
+It is described at https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/.
+A user may do what one of its selectors, in parentheses, or what stands before them allows whole: the command and all of
+its keys. What a script calls is asked of the user, too.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+WORKER = "worker"
+WEBUI = "webui"
+
+_DEFAULT = "on nopass resetkeys resetchannels -@all +ping"
+"""Who has not said who they are, as the health check: they have shown a certificate, and may ask whether it lives."""
+
+_CONNECTION = "+ping +client|setinfo"
+"""What the client library says when it connects, beside AUTH, which is everybody's."""
+
+_LEDGER_KEYS = "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:*"
+
+_WORKER = " ".join(
+    (
+        # Redis can't tell one script from another by its user; what any may do is bound by what follows.
+        f"{_CONNECTION} +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
+        "(~hashes ~coins +incrby)",
+        "(~wallet +hlen +hset)",
+        "(~reports +xlen +xadd)",
+        "(~totals ~totals:* +hlen +hincrbyfloat +hkeys +hdel +expire)",
+        "(~worker:* +hget +hset +expire)",
+        # A load test's report, with --publish.
+        "(~load_tests +lpush +ltrim)",
+    )
+)
+
+_WEBUI = " ".join(
+    (
+        f"{_CONNECTION} +time +scan",
+        "(%R~hashes %R~coins +mget)",
+        "(%R~reports +xread +xrange +xrevrange)",
+        "(%R~totals %R~totals:* %R~worker:* +hgetall +hmget)",
+        "(%R~load_tests +llen +lindex +lrange)",
+    )
+)
+
+USERS = {WORKER: _WORKER, WEBUI: _WEBUI}
+
+
+def acl_file(passwords: Mapping[str, bytes]) -> bytes:
+    """The file's content; of the passwords it has their SHA-256, which is as good for what is random."""
+    lines = [f"user default {_DEFAULT}"]
+    for name, rules in USERS.items():
+        digest = hashlib.sha256(passwords[name]).hexdigest()
+        lines.append(f"user {name} on #{digest} resetkeys resetchannels -@all {rules}")
+    return "".join(f"{line}\n" for line in lines).encode()
