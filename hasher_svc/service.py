@@ -91,10 +91,11 @@ class HasherService:
         peer = context.peer()
         async for batch in request_iterator:
             _check(len(batch.data) - batch.start, batch.message_size)
-            async with self._pacing.turn(peer) as turn:
-                digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
-            self.hashes += len(digests) // DIGEST_SIZE
-            yield HashedBatch(batch.batch_id, digests, turn.waited)
+            async with self._pacing.answering(peer):
+                async with self._pacing.turn(peer) as turn:
+                    digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
+                self.hashes += len(digests) // DIGEST_SIZE
+                yield HashedBatch(batch.batch_id, digests, turn.waited)
 
 
 def _check(length: int, size: int) -> None:

@@ -97,7 +97,8 @@ class RngService:
                 raise BadRequestError(
                     "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
                 )
-            async with self._pacing.turn(peer) as turn:
-                batch = RandomBatch(request.batch_id, await _draw(length), turn.waited)
-            self.bytes_served += length
-            yield batch
+            async with self._pacing.answering(peer):
+                async with self._pacing.turn(peer) as turn:
+                    batch = RandomBatch(request.batch_id, await _draw(length), turn.waited)
+                self.bytes_served += length
+                yield batch
