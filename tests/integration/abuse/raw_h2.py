@@ -31,7 +31,15 @@ def message(payload: bytes) -> bytes:
 class RawClient:
     """A connection that sends what it is told, and keeps what comes back."""
 
-    def __init__(self, port: int, *, source: str = "127.0.0.1", settings: dict[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        source: str = "127.0.0.1",
+        settings: dict[int, int] | None = None,
+        preface: bytes = PREFACE,
+    ) -> None:
+        """From that address, with these settings; with another preface nothing comes after it."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(source, 0))
         self.closed = False
         self.received: list[Frame] = []
@@ -44,8 +52,9 @@ class RawClient:
         self._window = self._initial_window = 65_535
         self._windows: dict[int, int] = {}
         """What each stream's window is beyond the initial one."""
-        frame = SettingsFrame(0, settings=settings or {})
-        self.send_bytes(PREFACE + frame.serialize())
+        self.send_bytes(preface)
+        if preface == PREFACE:
+            self.send(SettingsFrame(0, settings=settings or {}))
 
     def send_bytes(self, raw: bytes) -> bool:
         """Whether the server took them."""
@@ -176,6 +185,7 @@ class RawClient:
 
 __all__ = [
     "DataFrame",
+    "Frame",
     "GoAwayFrame",
     "PingFrame",
     "RawClient",
