@@ -21,22 +21,20 @@ class FairQueue(Generic[T]):
     def __init__(self) -> None:
         # The next ones are in front.
         self._lines: dict[str, dict[str, deque[T]]] = {}
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0
+        """As an attribute, which is looked at once or twice a request."""
 
     def append(self, peer: str, item: T) -> None:
         """Have an item of this peer wait."""
         self._lines.setdefault(address_of(peer), {}).setdefault(peer, deque()).append(item)
-        self._length += 1
+        self.length += 1
 
     def popleft(self) -> T:
         """What is next. Raises StopIteration when nothing waits."""
         address, lines = next(iter(self._lines.items()))
         peer, line = next(iter(lines.items()))
         item = line.popleft()
-        self._length -= 1
+        self.length -= 1
         self.put_behind(peer)
         self._drop_if_empty(address, peer)
         return item
@@ -47,7 +45,7 @@ class FairQueue(Generic[T]):
         line = self._lines.get(address, {}).get(peer, ())
         if item in line:
             self._lines[address][peer].remove(item)
-            self._length -= 1
+            self.length -= 1
             self._drop_if_empty(address, peer)
 
     def put_behind(self, peer: str) -> None:

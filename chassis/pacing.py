@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import deque
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Self
 
 from chassis.fair_queue import FairQueue
-from chassis.loop_share import LoopShare
+from chassis.loop_share import Attention, LoopShare, Undivided
 
 MAX_CATCH_UP = 0.1
 """Seconds of lateness that the next request makes up for: timers are up to a few milliseconds late, a process that was
@@ -16,9 +15,6 @@ WAKING_TIME = 0.001
 """Seconds from the moment a timer is set for to the moment a client sees that something was done, on average: epoll and
 kqueue are given whole milliseconds, rounded up, and an idle process wakes slowly (measured on Linux: 0.4 ms for the
 timer alone, 1.7 ms as seen by the client of an otherwise idle server). Waits end that much early."""
-
-
-_AT_ONCE = nullcontext()
 
 
 async def sleep_until(deadline: float) -> None:
@@ -46,18 +42,18 @@ class Pacing:
     @property
     def waiting(self) -> int:
         """Requests that wait for their turn."""
-        return len(self._waiting) + self._loop_share.waiting
+        return self._waiting.length + self._loop_share.waiting.length
 
     def turn(self, peer: str) -> "Turn":
         """Hold one of the places for this peer while the work inside is done, for `delay` seconds at least."""
         return Turn(self, peer)
 
-    def answering(self, peer: str) -> AbstractAsyncContextManager[None]:
-        """Hold a share of the event loop while a request of a stream is answered, until the answer is written.
+    def attention(self, peer: str) -> Attention | Undivided:
+        """The share that a stream has of the event loop while it answers a request.
 
         With a delay it is the turns that are short, and waiting for one is no work.
         """
-        return _AT_ONCE if self.delay else self._loop_share.attention(peer)
+        return Undivided() if self.delay else self._loop_share.attention(peer)
 
     async def take(self, peer: str) -> float:
         """Wait for a place; since when it is free. Give it back."""
@@ -80,12 +76,13 @@ class Pacing:
         """Let the next one have the place that this peer had."""
         if self._unlimited:
             return
-        self._waiting.put_behind(peer)
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(free_since)
-                return
+        if self._waiting.length:
+            self._waiting.put_behind(peer)
+            while self._waiting.length:
+                place = self._waiting.popleft()
+                if not place.done():
+                    place.set_result(free_since)
+                    return
         self._free.append(free_since)
 
 

@@ -89,13 +89,18 @@ class HasherService:
         """A batch a request, in order. Raises BadRequestError for data or a message_size out of bounds."""
         await name_server(context, self._instance)
         peer = context.peer()
+        attention = self._pacing.attention(peer)
         async for batch in request_iterator:
             _check(len(batch.data) - batch.start, batch.message_size)
-            async with self._pacing.answering(peer):
+            if not attention.take():
+                await attention.wait()
+            try:
                 async with self._pacing.turn(peer) as turn:
                     digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
                 self.hashes += len(digests) // DIGEST_SIZE
                 yield HashedBatch(batch.batch_id, digests, turn.waited)
+            finally:
+                attention.give()
 
 
 def _check(length: int, size: int) -> None:

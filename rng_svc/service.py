@@ -89,6 +89,7 @@ class RngService:
         """A batch a request, in order. Raises BadRequestError for a count or size out of bounds."""
         await name_server(context, self._instance)
         peer = context.peer()
+        attention = self._pacing.attention(peer)
         async for request in request_iterator:
             check_between("count", request.count, 1, MAX_BATCH_COUNT, "messages")
             check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
@@ -97,8 +98,12 @@ class RngService:
                 raise BadRequestError(
                     "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
                 )
-            async with self._pacing.answering(peer):
+            if not attention.take():
+                await attention.wait()
+            try:
                 async with self._pacing.turn(peer) as turn:
                     batch = RandomBatch(request.batch_id, await _draw(length), turn.waited)
                 self.bytes_served += length
                 yield batch
+            finally:
+                attention.give()
