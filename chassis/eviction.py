@@ -27,8 +27,12 @@ MAX_MEMORY = 1024 * 1024 * 1024
 HIGH_WATER = 0.75
 """Part of the memory from where connections are closed: what comes in between two looks must find room above."""
 
-MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at memory, in which one client can send some 100 MB on loopback. It takes 0.02 ms."""
+MEMORY_INTERVALS = (0.1, 1.0)
+"""Seconds between two looks at memory, at least and at most: ten a second would take a twentieth of what a server does at
+the classic pace."""
+
+INFLOW = 1_000_000_000
+"""Bytes a second that one client can send on loopback."""
 
 CROWD_INTERVAL = 1.0
 """Seconds between two looks at how many there are."""
@@ -65,7 +69,8 @@ class Eviction(Collector):
         loop = asyncio.get_running_loop()
         least, next_return = memory.resident(), 0.0
         while True:
-            await asyncio.sleep(MEMORY_INTERVAL)
+            shortest, longest = MEMORY_INTERVALS
+            await asyncio.sleep(min(max(shortest, (self._most - memory.resident()) / INFLOW), longest))
             resident = memory.resident()
             least = min(least, resident)
             if resident > self._most:
