@@ -28,8 +28,8 @@ HIGH_WATER = 0.75
 """Part of the memory from where connections are closed: what comes in between two looks must find room above."""
 
 MEMORY_INTERVALS = (0.1, 1.0)
-"""Seconds between two looks at memory, at least and at most: ten a second would be a twentieth of all that a server does
-at the classic pace."""
+"""Seconds between two looks at memory, at least and at most: ten a second would be a twentieth of what a server does at
+the classic pace."""
 
 INFLOW = 1_000_000_000
 """Bytes a second that one client can send on loopback."""
