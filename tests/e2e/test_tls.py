@@ -110,12 +110,23 @@ def test_redis_answers_nobody_who_shows_no_certificate(project: ComposeProject, 
     inside(project, "webui", "python", "-c", script)
 
 
-def test_a_certificate_alone_only_lets_one_ping(project: ComposeProject) -> None:
+def test_a_certificate_without_a_password_only_lets_one_ping(project: ComposeProject) -> None:
     with_certificate = ["redis-cli", "--tls", "--cert", "/run/certs/redis.pem", "--key", "/run/certs/redis-key.pem",
                         "--cacert", "/run/certs/ca.pem"]  # fmt: skip
-    assert inside(project, "redis", *with_certificate, "ping").strip() == "PONG"
-    assert inside(project, "redis", *with_certificate, "get", "hashes").startswith("NOPERM")
-    assert inside(project, "redis", *with_certificate, "flushall").startswith("NOPERM")
+    as_health = [*with_certificate, "--user", "health", "--pass", "any", "--no-auth-warning"]
+    assert inside(project, "redis", *with_certificate, "ping").startswith("NOAUTH")
+    assert inside(project, "redis", *as_health, "ping").strip() == "PONG"
+    for refused in (["get", "hashes"], ["flushall"], ["acl", "whoami"]):
+        assert inside(project, "redis", *as_health, *refused).startswith("NOPERM")
+
+
+def test_a_redis_that_is_started_again_has_all_that_was_counted(project: ComposeProject) -> None:
+    before = counted(project)
+    assert before > 0
+    project.ask("kill", "redis")
+    project.up("--no-recreate")
+    wait_until_counted(project, more_than=before)
+    assert "redis is behind" not in project.logs("worker")
 
 
 def test_no_password_is_in_an_environment_a_command_or_a_log(project: ComposeProject) -> None:
