@@ -33,7 +33,7 @@ def runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
-        logger=_logger(),
+        logger=aiohttp_logger("probes"),
         shutdown_timeout=0.1,
         keepalive_timeout=KEEPALIVE,
         lingering_time=LINGERING,
@@ -44,9 +44,9 @@ def runner(app: web.Application) -> web.AppRunner:
     )
 
 
-def _logger() -> logging.Logger:
+def aiohttp_logger(endpoint: str) -> logging.Logger:
     """Of aiohttp's troubles, but not of what clients send that is no request: that would be a traceback each time."""
-    logger = logging.getLogger("aiohttp.server.probes")
+    logger = logging.getLogger(f"aiohttp.server.{endpoint}")
     logger.filters = [_is_ours]
     return logger
 

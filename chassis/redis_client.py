@@ -13,7 +13,8 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError
 
 from chassis.certificate_files import CertificateFiles
-from chassis.redis_access import PasswordError, RedisAccess, password
+from chassis.redis_access import RedisAccess, password
+from chassis.secret_file import SecretFileError
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:
@@ -37,7 +38,7 @@ class _PasswordFile(CredentialProvider):
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
             found = password(self._path)
-        except PasswordError as error:
+        except SecretFileError as error:
             raise AuthenticationError(str(error)) from None
         return (found,) if self._user is None else (self._user, found)
 
