@@ -154,7 +154,7 @@ async def _metrics_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> 
         connections = ProbeConnections(cast("web.Server", runner.server))
         telemetry.metrics.register(connections)
         with listener.listen("METRICS_PORT", settings.host, settings.metrics_port) as listening:
-            async with await asyncio.get_running_loop().create_server(connections, sock=listening):
+            async with listener.accepting(listening, connections):
                 yield
     finally:
         looking.cancel()

@@ -39,7 +39,7 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
             serving = Connections(cast("web.Server", runner.server), most)
             telemetry.metrics.register(serving)
             looking = asyncio.create_task(serving.run())
-            async with await asyncio.get_running_loop().create_server(serving, sock=socket):
+            async with listener.accepting(socket, serving):
                 log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
                 yield
             looking.cancel()
