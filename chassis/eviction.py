@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chassis import memory
-from chassis.admission import MAX_CALLS_OF_AN_ADDRESS, Admission
+from chassis import admission, memory
+from chassis.admission import Admission
 from chassis.connections import Connections, descriptors
 from chassis.fair_queue import address_of
 from chassis.grpc_options import MAX_CONNECTIONS
@@ -20,6 +20,9 @@ from chassis.sparing_log import SparingLog
 
 MAX_CONNECTIONS_OF_AN_ADDRESS = MAX_CONNECTIONS // 2
 """One address may be that of many clients, and still leaves room for others."""
+
+MAX_CALLS_OF_AN_ADDRESS = admission.MAX_CALLS_OF_AN_ADDRESS + 512
+"""Those included whose request never comes. Of the others, none more than without these 512 is let in."""
 
 MAX_MEMORY = 1024 * 1024 * 1024
 """Bytes, where the container may not have less. Ten workers with the largest batches make a hasher 650 MiB large."""
@@ -43,11 +46,16 @@ CROWD = MAX_CALLS_OF_AN_ADDRESS // 2
 RELIEF_INTERVAL = 0.5
 """Seconds that memory is given to come back before another connection is closed."""
 
-GROWTH = 32 * 1024 * 1024
-"""Bytes by which a process grows before it looks what it can give back, a few seconds later."""
+GROWTH = 8 * 1024 * 1024
+"""Bytes beyond the least it ever had from which a process looks what it can give back; less is not worth a look."""
 
-RETURN_INTERVAL = 5.0
-"""Seconds between two such looks, which take some milliseconds each."""
+RETURN_INTERVAL = 2.0
+RETURN_INTERVAL_IN_VAIN = 32.0
+"""Seconds between two such looks, of some milliseconds each: the pause doubles from the one to the other while there is
+nothing to give back. It begins anew when half the calls have ended."""
+
+MANY_ENDED = 16
+"""Calls that count as half of them at least; with a few workers they come and go by twos."""
 
 
 class Eviction(Collector):
@@ -67,20 +75,31 @@ class Eviction(Collector):
 
     async def _look_at_memory(self) -> None:
         loop = asyncio.get_running_loop()
-        least, next_return = memory.resident(), 0.0
+        least = memory.resident()
+        most_calls, pause, due = 0, RETURN_INTERVAL, loop.time()
         while True:
+<<<<<<< HEAD
             shortest, longest = MEMORY_INTERVALS
             await asyncio.sleep(min(max(shortest, (self._most - memory.resident()) / INFLOW), longest))
             resident = memory.resident()
+=======
+            await asyncio.sleep(MEMORY_INTERVAL)
+            resident, now = memory.resident(), loop.time()
+>>>>>>> edd8efe9770749ee6317e179b498e8b213761d2b
             least = min(least, resident)
+            most_calls = max(most_calls, self._admission.open)
+            if most_calls - self._admission.open > max(MANY_ENDED, most_calls // 2):
+                most_calls, pause, due = self._admission.open, RETURN_INTERVAL, min(due, now + RETURN_INTERVAL)
             if resident > self._most:
                 self._return_memory()
-                if memory.resident() > self._most:
-                    await self._relieve(memory.resident())
+                if (resident := memory.resident()) > self._most:
+                    await self._relieve(resident)
                     await asyncio.sleep(RELIEF_INTERVAL)
-            elif resident > least + GROWTH and loop.time() > next_return:
+            elif resident > least + GROWTH and now > due:
                 self._return_memory()
-                least, next_return = memory.resident(), loop.time() + RETURN_INTERVAL
+                in_vain = resident - memory.resident() < GROWTH
+                pause = min(2 * pause, RETURN_INTERVAL_IN_VAIN) if in_vain else RETURN_INTERVAL
+                due = now + pause
 
     async def _relieve(self, resident: int) -> None:
         """Close the connection with the most streams, of the address with the most."""

@@ -19,9 +19,13 @@ def _many_files() -> Iterator[None]:
 
 @pytest.fixture
 def rng(processes: ServiceProcesses) -> Victim:
-    return Victim(processes.start("rng", PACE="full"))
+    victim = Victim(processes.start("rng", PACE="full"))
+    victim.warm_up()
+    return victim
 
 
 @pytest.fixture
 def hasher(processes: ServiceProcesses) -> Victim:
-    return Victim(processes.start("hasher", PACE="full"))
+    victim = Victim(processes.start("hasher", PACE="full"))
+    victim.warm_up()
+    return victim

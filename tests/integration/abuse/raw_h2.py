@@ -52,8 +52,9 @@ class RawClient:
         self._window = self._initial_window = 65_535
         self._windows: dict[int, int] = {}
         """What each stream's window is beyond the initial one."""
+        self._silent = preface != PREFACE
         self.send_bytes(preface)
-        if preface == PREFACE:
+        if not self._silent:
             self.send(SettingsFrame(0, settings=settings or {}))
 
     def send_bytes(self, raw: bytes) -> bool:
@@ -144,7 +145,8 @@ class RawClient:
                     self._window += frame.window_increment
             elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
                 self._initial_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
-                self.send(SettingsFrame(0, flags=["ACK"]))
+                if not self._silent:
+                    self.send(SettingsFrame(0, flags=["ACK"]))
             elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
                 self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
             yield frame

@@ -48,7 +48,7 @@ def tiny_windows(client: RawClient) -> list[Frame]:
 
 @pytest.mark.parametrize("frames", [pings, settings, resets, calls_that_never_say_anything, empty_data, tiny_windows])
 def test_a_flood_of_frames(rng: Victim, frames: Callable[[RawClient], list[Frame]]) -> None:
-    with RawClient(rng.port) as polite, rng.unharmed():
+    with rng.unharmed(), RawClient(rng.port) as polite:
         with RawClient(rng.port) as client:
             client.read(0.1)
             client.open(PATHS["rng"])
@@ -80,7 +80,7 @@ def test_who_pings_too_often_is_cut_off(rng: Victim) -> None:
 
 @pytest.mark.parametrize(("size", "status"), [(7_000, OK), (17_000, RESOURCE_EXHAUSTED), (500_000, RESOURCE_EXHAUSTED)])
 def test_metadata_beyond_the_bound_is_refused_with_what_it_is(rng: Victim, size: int, status: int) -> None:
-    with RawClient(rng.port) as client, rng.unharmed():
+    with rng.unharmed(), RawClient(rng.port) as client:
         client.read(0.1)
         opening = client.opening(CALL, [(f"x-{number}", "v" * 1_000) for number in range(size // 1_000)])
         first, *others = (opening.data[at : at + 16_000] for at in range(0, len(opening.data), 16_000))
@@ -99,7 +99,7 @@ def test_metadata_beyond_the_bound_is_refused_with_what_it_is(rng: Victim, size:
 def test_a_message_beyond_the_bound_is_refused_before_it_is_read(request: pytest.FixtureRequest, name: str) -> None:
     victim: Victim = request.getfixturevalue(name)
     bound = {"rng": 4 * 1_024, "hasher": 2 * 1_024 * 1_024 + 64 * 1_024}[name]
-    with RawClient(victim.port) as client, victim.unharmed():
+    with victim.unharmed(), RawClient(victim.port) as client:
         client.read(0.1)
         stream = client.open(PATHS[name])
         client.say(stream, b"\0" + (bound + 1).to_bytes(4, "big"))
@@ -113,4 +113,4 @@ def test_a_connection_that_does_not_begin_to_speak_is_closed(rng: Victim) -> Non
     with RawClient(rng.port, preface=b"") as client:
         begin = time.monotonic()
         assert client.until_closed(8)
-        assert 4 < time.monotonic() - begin < 7
+        assert 4 < time.monotonic() - begin < 7, client.received

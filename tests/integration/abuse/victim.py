@@ -3,14 +3,17 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 import psutil
+from integration.abuse.raw_h2 import RawClient
 from integration.chassis.probe import ask
 from support.scrape import Samples, scrape
 from support.service_process import ServiceProcess
+
+from chassis.eviction import RETURN_INTERVAL
 
 PATHS = {
     "rng": "/dockercoins.rng.v1.RngService/StreamRandomBytes",
@@ -58,6 +61,17 @@ class Victim:
 
     def samples(self) -> Samples:
         return scrape(self.metrics_port)
+
+    def warm_up(self, connections: int = 1) -> None:
+        """Have it make what it makes once, when so many connections with 250 calls come for the first time."""
+        for path in (*PATHS.values(), CALL):
+            with ExitStack() as stack:
+                for _ in range(connections):
+                    client = stack.enter_context(RawClient(self.port, source="127.0.0.9"))
+                    client.read(0.1)
+                    client.send(*(client.opening(path) for _ in range(250)))
+                    client.read(0.5)
+        time.sleep(RETURN_INTERVAL)
 
     @contextmanager
     def unharmed(self) -> Iterator[None]:
