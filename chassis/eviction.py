@@ -78,14 +78,9 @@ class Eviction(Collector):
         least = memory.resident()
         most_calls, pause, due = 0, RETURN_INTERVAL, loop.time()
         while True:
-<<<<<<< HEAD
             shortest, longest = MEMORY_INTERVALS
             await asyncio.sleep(min(max(shortest, (self._most - memory.resident()) / INFLOW), longest))
-            resident = memory.resident()
-=======
-            await asyncio.sleep(MEMORY_INTERVAL)
             resident, now = memory.resident(), loop.time()
->>>>>>> edd8efe9770749ee6317e179b498e8b213761d2b
             least = min(least, resident)
             most_calls = max(most_calls, self._admission.open)
             if most_calls - self._admission.open > max(MANY_ENDED, most_calls // 2):
