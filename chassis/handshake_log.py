@@ -37,7 +37,8 @@ OTHERS = "others"
 
 _LINE = re.compile(
     rb"^[IWE]\d{4} \S+ +\d+ ssl_transport_security\w*\.cc:\d+\] "
-    rb"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+)"
+    rb"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+?)"
+    rb"(?:: Invalid certificate verification context)?"  # what it adds where there was no certificate to verify
     rb"|No match found for server name: (?P<name>.+))$"
 )
 

@@ -34,8 +34,9 @@ ABSENCE_LIMIT = 3.0
 """Seconds without a backend that need no mention: all services start at the same time, or one is started again."""
 
 
-_UNTRUSTED = re.compile("(?i)handshake|verification|certificate")
-"""In what gRPC says of a channel without a backend where servers answer and their certificates are not accepted."""
+_UNTRUSTED = re.compile("(?i)verif|tls handshake failed")
+"""In what gRPC says of a channel without a backend where servers answer and their certificates are not accepted. Of a
+frozen server, which begins no handshake, it says "Handshake read failed"."""
 
 MAX_DETAILS = 400
 """Characters of it that are said."""
@@ -72,6 +73,8 @@ class Rotation:
         self._untrusted = SparingLog(
             "no certificate to be trusted, trying again seldom", level="error", to=name, target=target
         )
+        self._cause: dict[str, str] = {}
+        """Why there is no backend, in gRPC's words; asked for where there is TLS, with which more can be wrong."""
         self._absences = SparingLog("no backend, still trying", to=name, target=target)
 
     async def run(self) -> None:
@@ -91,7 +94,7 @@ class Rotation:
                 await asyncio.sleep(self._next_length() - (loop.time() - began))
             else:
                 if loop.time() - present > ABSENCE_LIMIT:
-                    self._absences.note()
+                    self._absences.note(**self._cause)
                 await asyncio.sleep(LAST if self.hopeless else RETRY_PAUSE)
 
     def _next_length(self) -> float:
@@ -106,7 +109,7 @@ class Rotation:
             await generation.open()
         except TimeoutError:
             if self._budget is not None:
-                self._say_untrusted(await generation.cause())
+                self._look_at_cause(await generation.cause())
             self._retire(generation)
         else:
             if self._budget is not None:
@@ -118,10 +121,11 @@ class Rotation:
                     previous, but=set(previous.backends).difference(generation.backends) if self._hurried else ()
                 )
 
-    def _say_untrusted(self, cause: str) -> None:
+    def _look_at_cause(self, cause: str) -> None:
+        self._cause = {"details": cause[:MAX_DETAILS]} if cause else {}
         if _UNTRUSTED.search(cause):
             self.hopeless = True
-            self._untrusted.note(details=cause[:MAX_DETAILS])
+            self._untrusted.note(**self._cause)
 
     def _retire(self, generation: Generation, *, but: Collection[str] = ()) -> None:
         generation.retire(but=but)

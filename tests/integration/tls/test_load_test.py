@@ -32,7 +32,7 @@ def test_named_services_are_asked_with_certificates(
             dns.addresses[f"{service}.test"].append("127.0.0.1")
             words += [f"--{service}-target", dns.target(f"{service}.test", server.port)]
         done = load_test(authority.issue("worker"), *words, "--modes", mode)
-        refused = load_test(authority.issue("webui"), *words, "--modes", mode)
+        refused = load_test(authority.issue("webui"), *words)
     assert done.returncode == 0, done.stderr
     assert "is not used" not in done.stderr
     [result] = json.loads(done.stdout)["points"]

@@ -1,10 +1,14 @@
 """Whoever has no certificate of the authority's is refused when shaking hands, and the server's log says why."""
 
+import contextlib
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, GetRandomBytesResponse
 from integration.chassis.served import RNG
@@ -90,6 +94,29 @@ async def test_many_refusals_are_few_lines_with_all_of_them_counted(
     assert sum(int(str(line["times"])) for line in lines) >= 20
     assert len(lines) <= 5
     assert "ssl_transport_security" not in rng.text
+
+
+def knock(server: ServiceProcess, authority: Authority, times: int) -> None:
+    """Shake hands so many times without a certificate."""
+    context = ssl.create_default_context(cafile=authority.file)
+    for _ in range(times):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", server.port), 5) as connection,
+            context.wrap_socket(connection, server_hostname="rng") as encrypted,
+        ):
+            assert not encrypted.recv(1)
+
+
+def test_a_thousand_refusals_leave_nothing_in_memory(rng: ServiceProcess, authority: Authority) -> None:
+    rng.wait_until_started()
+    memory = psutil.Process(rng.popen.pid).memory_info
+    knock(rng, authority, 100)
+    before = memory().rss
+    knock(rng, authority, 900)
+    assert memory().rss <= 1.2 * before
+    assert rng.stop() == 0
+    assert sum(int(str(line["times"])) for line in log_lines(rng, "handshake failed")) == 1_000
 
 
 async def test_whoever_does_not_encrypt_is_refused(rng: ServiceProcess) -> None:

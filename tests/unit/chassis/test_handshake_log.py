@@ -11,6 +11,10 @@ EXPIRED = (
     PLACE + b"Handshake failed with error SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
     b"CERTIFICATE_VERIFY_FAILED: certificate has expired"
 )
+NONE = (
+    PLACE + b"Handshake failed with error SSL_ERROR_SSL: error:100000c0:SSL routines:OPENSSL_internal:"
+    b"PEER_DID_NOT_RETURN_A_CERTIFICATE: Invalid certificate verification context"
+)
 OTHER_NAME = PLACE + b"No match found for server name: rng.test"
 
 
@@ -19,6 +23,7 @@ OTHER_NAME = PLACE + b"No match found for server name: rng.test"
     [
         (EXPIRED, Remark(reason="CERTIFICATE_VERIFY_FAILED: certificate has expired")),
         (PLACE + b"Handshake failed with error SSL_ERROR_SYSCALL", Remark(reason="SSL_ERROR_SYSCALL")),
+        (NONE, Remark(reason="PEER_DID_NOT_RETURN_A_CERTIFICATE")),
         (OTHER_NAME, Remark(name="rng.test")),
         (PLACE + b"No match found for server name: \x1b[2J\xff", Remark(name="?[2J?")),
         (PLACE + b"No match found for server name: " + b"x" * 1_000, Remark(name="x" * MAX_LENGTH)),
