@@ -11,7 +11,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from chassis import redis_trouble
 from chassis.certificate_files import CertificateFiles
 from chassis.redis_access import RedisAccess, password
 from chassis.secret_file import SecretFileError
@@ -19,13 +21,19 @@ from chassis.secret_file import SecretFileError
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:
     """A client that tries nothing twice, whoever uses it does. Closing it closes its connections."""
-    arguments: dict[str, Any] = {**parse_url(access.url), **options, "retry": Retry(NoBackoff(), 0)}
+    arguments: dict[str, Any] = {
+        **parse_url(access.url),
+        **options,
+        "retry": Retry(NoBackoff(), 0),
+        # When it connects it says who it is and nothing else, for which a user would need more rights.
+        "driver_info": None,
+    }
     kind = arguments.pop("connection_class", Connection)
     if access.password_file is not None:
         user = arguments.pop("username", None)
         arguments["credential_provider"] = _PasswordFile(user, access.password_file)
-    if kind is SSLConnection and access.tls is not None:
-        kind = _RenewedConnection
+    if kind is SSLConnection:
+        kind = _EncryptedConnection
         arguments["certificates"] = access.tls
     return Redis.from_pool(ConnectionPool(connection_class=kind, **arguments))
 
@@ -46,13 +54,23 @@ class _PasswordFile(CredentialProvider):
         return self.get_credentials()
 
 
-class _RenewedConnection(SSLConnection):
-    def __init__(self, *, certificates: CertificateFiles, **arguments: Any) -> None:
+class _EncryptedConnection(SSLConnection):
+    def __init__(self, *, certificates: CertificateFiles | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._certificates = certificates
 
     def _connection_arguments(self) -> Mapping[str, Any]:
-        return {"host": self.host, "port": self.port, "ssl": _context(self._certificates)}
+        arguments: Mapping[str, Any] = super()._connection_arguments()
+        return arguments if self._certificates is None else {**arguments, "ssl": _context(self._certificates)}
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's
+        try:
+            await super().on_connect_check_health(check_health)
+        except AuthenticationError:
+            raise
+        except RedisConnectionError as error:
+            # A server looks at our certificate when for us the handshake is over; its alert is mostly lost.
+            raise RedisConnectionError(f"{error}, {redis_trouble.BEFORE_ANY_ANSWER}") from error
 
 
 def _context(certificates: CertificateFiles) -> ssl.SSLContext:

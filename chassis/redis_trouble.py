@@ -4,6 +4,9 @@ import re
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+BEFORE_ANY_ANSWER = "before any answer"
+"""What the client adds when a connection that was encrypted ends so soon."""
+
 MAX_LENGTH = 400
 """Characters of what others said."""
 
@@ -20,6 +23,10 @@ _BY_WORDS = (
     (
         re.compile(r"ALERT_\w*(?:CERTIFICATE|UNKNOWN_CA)"),
         "it must be shown a certificate in TLS_CERT that its authority has issued and that is valid now",
+    ),
+    (
+        re.compile(BEFORE_ANY_ANSWER),
+        "it may want a certificate in TLS_CERT that its authority has issued and that is valid now: its log says",
     ),
     (
         re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG"),

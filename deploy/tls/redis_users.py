@@ -19,36 +19,29 @@ transactions that the user may not do, which is all that scripts have written (m
 _HEALTH = "on nopass resetkeys resetchannels -@all +ping"
 """The health check, which has shown a certificate: it may ask whether Redis lives, with any password."""
 
-_CONNECTION = "+ping +client|setinfo"
-"""What the client library says when it connects, beside AUTH, which is everybody's."""
-
 _LEDGER_KEYS = "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:*"
 
-_WORKER = " ".join(
-    (
-        # Redis can't tell one script from another by its user; what any may do is bound by what follows.
-        f"{_CONNECTION} +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
-        "(~hashes ~coins +incrby)",
-        "(~wallet +hlen +hset)",
-        "(~reports +xlen +xadd)",
-        "(~totals ~totals:* +hlen +hincrbyfloat +hkeys +hdel +expire)",
-        "(~worker:* +hget +hset +expire)",
-        # A load test's report, with --publish.
-        "(~load_tests +lpush +ltrim)",
-    )
+_WORKER = (
+    # Redis can't tell one script from another by its user; what any may do is bound by what follows.
+    f"+ping +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
+    "(~hashes ~coins +incrby)",
+    "(~wallet +hlen +hset)",
+    "(~reports +xlen +xadd)",
+    "(~totals ~totals:* +hlen +hincrbyfloat +hkeys +hdel +expire)",
+    "(~worker:* +hget +hset +expire)",
+    # A load test's report, with --publish.
+    "(~load_tests +lpush +ltrim)",
 )
 
-_WEBUI = " ".join(
-    (
-        f"{_CONNECTION} +time +scan",
-        "(%R~hashes %R~coins +mget)",
-        "(%R~reports +xread +xrange +xrevrange)",
-        "(%R~totals %R~totals:* %R~worker:* +hgetall +hmget)",
-        "(%R~load_tests +llen +lindex +lrange)",
-    )
+_WEBUI = (
+    "+ping +time +scan",
+    "(%R~hashes %R~coins +mget)",
+    "(%R~reports +xread +xrange +xrevrange)",
+    "(%R~totals %R~totals:* %R~worker:* +hgetall +hmget)",
+    "(%R~load_tests +llen +lindex +lrange)",
 )
 
-USERS = {WORKER: _WORKER, WEBUI: _WEBUI}
+USERS = {WORKER: " ".join(_WORKER), WEBUI: " ".join(_WEBUI)}
 
 
 def acl_file(passwords: Mapping[str, bytes]) -> bytes:
