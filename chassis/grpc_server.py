@@ -110,7 +110,8 @@ async def serve(
         asyncio.create_task(_mirror(telemetry.health, statuses, service)),
         asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
         asyncio.create_task(_flush(watch, decoding)),
-        asyncio.create_task(eviction.run()),
+        asyncio.create_task(eviction.look_at_memory()),
+        asyncio.create_task(eviction.look_at_crowd()),
     ]
     try:
         yield port
