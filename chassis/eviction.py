@@ -69,11 +69,8 @@ class Eviction(Collector):
         self._evicted: Counter[str] = Counter(connections=0, calls=0, memory=0)
         self._log = SparingLog("connections closed")
 
-    async def run(self) -> None:
+    async def look_at_memory(self) -> None:
         """Look until cancelled."""
-        await asyncio.gather(self._look_at_memory(), self._look_at_crowd())
-
-    async def _look_at_memory(self) -> None:
         loop = asyncio.get_running_loop()
         least = memory.resident()
         most_calls, pause, due = 0, RETURN_INTERVAL, loop.time()
@@ -104,7 +101,8 @@ class Eviction(Collector):
             largest = max(streams, key=lambda peer: (by_address[address_of(peer)], streams[peer]))
             self._close("memory", [largest], streams=streams[largest], resident=resident, most=self._most)
 
-    async def _look_at_crowd(self) -> None:
+    async def look_at_crowd(self) -> None:
+        """Look until cancelled."""
         while True:
             await asyncio.sleep(CROWD_INTERVAL)
             self._log.flush()

@@ -142,7 +142,8 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
         asyncio.create_task(_mirror(telemetry.health, statuses, service)),
         asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
         asyncio.create_task(_flush(watch, decoding)),
-        asyncio.create_task(eviction.run()),
+        asyncio.create_task(eviction.look_at_memory()),
+        asyncio.create_task(eviction.look_at_crowd()),
     ]
     try:
         yield port
