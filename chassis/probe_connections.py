@@ -1,11 +1,9 @@
 """The connections to the endpoint of health and metrics: few, and never so many that a probe does not get in."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,7 +31,6 @@ def runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
-        logger=aiohttp_logger("probes"),
         shutdown_timeout=0.1,
         keepalive_timeout=KEEPALIVE,
         lingering_time=LINGERING,
@@ -42,17 +39,6 @@ def runner(app: web.Application) -> web.AppRunner:
         max_field_size=MAX_HEADER_SIZE,
         read_bufsize=BUFFER_SIZE,
     )
-
-
-def aiohttp_logger(endpoint: str) -> logging.Logger:
-    """Of aiohttp's troubles, but not of what clients send that is no request: that would be a traceback each time."""
-    logger = logging.getLogger(f"aiohttp.server.{endpoint}")
-    logger.filters = [_is_ours]
-    return logger
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 class ProbeConnections(Collector):

@@ -10,7 +10,6 @@ from aiohttp.web_protocol import RequestHandler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chassis.probe_connections import aiohttp_logger
 from webui_svc.events import MOST_STREAMS, WRITE_LIMIT
 from webui_svc.headers import SECURITY
 
@@ -65,7 +64,6 @@ class Connections(Collector):
             self._server,
             loop=self._loop,
             access_log=None,  # type: ignore[arg-type] # its type has no None, which stands for no log
-            logger=aiohttp_logger("page"),
             keepalive_timeout=KEEPALIVE,
             lingering_time=LINGERING,
             max_headers=MAX_HEADERS,
