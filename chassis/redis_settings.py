@@ -4,7 +4,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from chassis.redis_access import PasswordError, RedisAccess, password
+from chassis.redis_access import RedisAccess, password
+from chassis.secret_file import SecretFileError
 from chassis.settings import ServiceSettings, redis_url
 
 
@@ -31,7 +32,7 @@ class RedisSettings(ServiceSettings):
                 )
             try:
                 password(self.redis_password_file)
-            except PasswordError as error:
+            except SecretFileError as error:
                 raise ValueError(str(error)) from None
         return self
 

@@ -5,6 +5,7 @@ this interceptor exchange bytes with gRPC, and the messages are made and unmade 
 wrong with which batch, for its sender may keep it to itself: one a second, however many there are.
 """
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -50,6 +51,9 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
         method = handler_call_details.method.rpartition("/")[2]
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(self._unary(method, handler))
+        if handler.unary_stream:
+            behavior = self._unary_stream(method, handler)
+            return grpc.unary_stream_rpc_method_handler(behavior, None, handler.response_serializer)
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(self._stream(method, handler))
         return handler
@@ -65,6 +69,23 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
             return serialized
 
         return behavior
+
+    def _unary_stream(self, method: str, handler: Handler) -> Any:
+        async def decoded(raw: bytes, context: Context) -> Any:
+            try:
+                return _decode(handler, raw)
+            except BadRequestError as error:
+                self._refusals.note(method=method, **caller(context), details=str(error))
+                await abort(context, error)
+
+        async def generated(raw: bytes, context: Context) -> AsyncIterator[Any]:
+            async for response in handler.unary_stream(await decoded(raw, context), context):
+                yield response
+
+        async def written(raw: bytes, context: Context) -> None:
+            await handler.unary_stream(await decoded(raw, context), context)
+
+        return generated if inspect.isasyncgenfunction(handler.unary_stream) else written
 
     def _stream(self, method: str, handler: Handler) -> Any:
         async def behavior(raw: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:

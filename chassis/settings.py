@@ -96,6 +96,11 @@ def redis_url() -> Any:
     return text("redis://redis:6379", _REDIS_URL, "redis://HOST:PORT, rediss://… or unix://PATH")
 
 
+def secret(pattern: str, allowed: str) -> Any:
+    """A field for a string that nobody is told, not even by an error; empty where there is none."""
+    return Field(default="", pattern=f"^(?:|{pattern})$", description=allowed, repr=False)
+
+
 def _pem_file(what: str) -> Any:
     return Field(default=None, description=f"the path of a PEM file with the {what}, or nothing")
 
@@ -193,6 +198,8 @@ def _explain(cls: type[BaseSettings], detail: Any) -> str:
     if not detail["loc"]:
         return str(detail["ctx"]["error"])
     name = str(detail["loc"][0])
+    if not cls.model_fields[name].repr:
+        return f"{name.upper()} is not allowed: it must be {cls.model_fields[name].description}"
     value = str(detail["input"])
     for secret, replacement in _SECRETS:
         value = secret.sub(replacement, value)

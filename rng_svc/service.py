@@ -81,7 +81,7 @@ class RngService:
     ) -> GetRandomBytesResponse:
         """One piece. Raises BadRequestError for a size out of bounds."""
         check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
-        async with self._pacing.turn():
+        async with self._pacing.turn(context.peer()):
             data = await _draw(request.size)
         self.bytes_served += request.size
         return GetRandomBytesResponse(data=data, served_by=self._instance)
@@ -93,6 +93,8 @@ class RngService:
     ) -> AsyncIterator[RandomBatch]:
         """A batch a request, in order. Raises BadRequestError for a count or size out of bounds."""
         await name_server(context, self._instance)
+        peer = context.peer()
+        attention = self._pacing.attention(peer)
         async for request in request_iterator:
             check_between("count", request.count, 1, MAX_BATCH_COUNT, "messages")
             check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
@@ -101,7 +103,12 @@ class RngService:
                 raise BadRequestError(
                     "size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}"
                 )
-            async with self._pacing.turn() as turn:
-                batch = RandomBatch(request.batch_id, await _draw(length), turn.waited)
-            self.bytes_served += length
-            yield batch
+            if not attention.take():
+                await attention.wait()
+            try:
+                async with self._pacing.turn(peer) as turn:
+                    batch = RandomBatch(request.batch_id, await _draw(length), turn.waited)
+                self.bytes_served += length
+                yield batch
+            finally:
+                attention.give()

@@ -11,9 +11,10 @@ from chassis import health_http, log
 from chassis.redis_access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import feed
+from webui_svc.access import ANYBODY, Access
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
-from webui_svc.events import BROWSERS, end_events, events
+from webui_svc.events import BROWSERS, MOST_STREAMS, STREAMS_PER_CLIENT, end_events, events
 from webui_svc.headers import add_headers
 from webui_svc.history import BOARD, counts, history, load_tests
 from webui_svc.metrics import WebuiMetrics
@@ -26,9 +27,16 @@ FILES = web.AppKey("files", StaticFiles)
 METRICS = web.AppKey("metrics", CollectorRegistry)
 
 
-def make_app(redis: RedisAccess, telemetry: Telemetry, instance: str) -> web.Application:
+def make_app(
+    redis: RedisAccess,
+    telemetry: Telemetry,
+    instance: str,
+    access: Access = ANYBODY,
+    streams_per_client: int = MOST_STREAMS,
+) -> web.Application:
     """The application, which follows Redis from its start to its cleanup, and what it calls itself."""
-    app = web.Application()
+    app = web.Application(middlewares=[access.check])
+    app[STREAMS_PER_CLIENT] = streams_per_client
     app[REDIS] = redis
     app[FILES] = StaticFiles(STATIC)
     app[METRICS] = telemetry.metrics

@@ -13,7 +13,7 @@ from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from integration.chassis.served import HASHER, RNG, hasher, raw_call, rng
+from integration.chassis.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
 from integration.chassis.served import health as health_stub
 
 from chassis import grpc_options, grpc_server
@@ -94,6 +94,13 @@ async def test_a_health_request_that_is_none_is_refused() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await raw_call(channel, "/grpc.health.v1.Health/Check", b"\xff")
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_watch_of_health_that_is_none_is_refused() -> None:
+    async with rng() as channel:
+        untyped: Any = channel  # which the types of a channel are only with a serializer
+        watch = untyped.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff")
+        assert violation((await until_failure(watch))[1])[0] == "(message)"
 
 
 async def reflected(channel: grpc.aio.Channel, request: ServerReflectionRequest) -> ServerReflectionResponse:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage
 
 from chassis import log
 from chassis.settings import LogFormat, LogLevel
@@ -167,3 +168,15 @@ def test_an_event_of_several_lines_is_one_on_the_console(capsys: pytest.CaptureF
     logging.getLogger("asyncio").error("Task was destroyed\ntask: %s", "x")
     [line] = output_lines(capsys)
     assert "Task was destroyed task: x" in line
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_what_a_client_sent_that_is_no_http_fills_no_log(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(log_format)
+    aiohttp_server = logging.getLogger("aiohttp.server")
+    aiohttp_server.error("Error handling request", exc_info=BadHttpMessage("what was sent"))
+    fail_and_log(aiohttp_server)
+    assert FAILURE in (text := capsys.readouterr().out)
+    assert "what was sent" not in text
