@@ -29,8 +29,7 @@ def fill(victim: Victim, stack: ExitStack, service: str) -> RawClient:
         client = stack.enter_context(RawClient(victim.port, source="127.0.0.2"))
         client.read(0.1)
         for _ in range(200):
-            stream = client.open(PATHS["hasher"])
-            client.say(stream, message(bytes(LARGEST))[:-1])
+            client.say(client.open(PATHS["hasher"]), message(bytes(LARGEST))[:-1])
     else:
         # Not one byte of an answer is let through.
         never = {SettingsFrame.INITIAL_WINDOW_SIZE: 0}
@@ -63,7 +62,7 @@ def test_what_was_kept_for_a_client_is_given_back_when_it_goes(processes: Servic
         client.read(0.1)
         for _ in range(30):
             if service == "hasher":
-                client.open(PATHS["hasher"], bytes(LARGEST - 100))
+                client.say(client.open(PATHS["hasher"]), message(bytes(LARGEST))[:-1])
             else:
                 client.open(PATHS["rng"], StreamRandomBytesRequest(count=65_536, size=32).SerializeToString())
         client.read(0.1)
