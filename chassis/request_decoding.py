@@ -65,6 +65,8 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
             except BadRequestError as error:
                 self._refusals.note(method=method, **caller(context), details=str(error))
                 await abort(context, error)
+            if response is None:  # the code that the handler has set says why, as channelz does of what is not there
+                return b""
             serialized: bytes = handler.response_serializer(response)
             return serialized
 

@@ -53,8 +53,23 @@ if seen or behind then
   return {held, coins_kept}
 end
 
+-- A count may have no room for more, and a stream end with the last id there is. Neither shows beforehand, so what was
+-- written until then is taken back.
 redis.call('INCRBY', KEYS[1], ARGV[5])
-redis.call('INCRBY', KEYS[2], ARGV[6])
+local failed = redis.pcall('INCRBY', KEYS[2], ARGV[6])
+if type(failed) == 'table' and failed.err then
+  redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
+  return failed
+end
+local now = tonumber(redis.call('TIME')[1])
+failed = redis.pcall('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
+  'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
+  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10])
+if type(failed) == 'table' and failed.err then
+  redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
+  redis.call('INCRBY', KEYS[2], string.format('%d', -ARGV[6]))
+  return failed
+end
 redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[12], 'coins', ARGV[13])
 redis.call('EXPIRE', KEYS[6], WORKER_SECONDS)
 
@@ -64,12 +79,8 @@ if last > 14 then
   coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 14, last))
 end
 
-local now = tonumber(redis.call('TIME')[1])
-redis.call('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
-  'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
-  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10])
-
--- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one.
+-- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds no
+-- number begins anew.
 local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]), tonumber(ARGV[8])
 if hashes > 0 then
   local width = BUCKET_SECONDS * 1000000
@@ -83,8 +94,12 @@ if hashes > 0 then
     end
     if share > 0 then
       for _, totals in ipairs({KEYS[5], KEYS[7]}) do
-        redis.call('HINCRBYFLOAT', totals, string.format('%d', bucket * BUCKET_SECONDS),
-          string.format('%.17g', hashes * share))
+        local start, count = string.format('%d', bucket * BUCKET_SECONDS), string.format('%.17g', hashes * share)
+        local added = redis.pcall('HINCRBYFLOAT', totals, start, count)
+        if type(added) == 'table' and added.err then
+          redis.call('HDEL', totals, start)
+          redis.call('HINCRBYFLOAT', totals, start, count)
+        end
       end
     end
   end

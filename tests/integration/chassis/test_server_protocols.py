@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from grpc_channelz.v1.channelz_pb2 import GetServersRequest
+from grpc_channelz.v1.channelz_pb2 import GetServerRequest, GetServersRequest
 from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
@@ -134,3 +134,11 @@ async def test_channelz_counts_the_calls_of_a_server() -> None:
         await status(channel, "")
         after = {each.ref.server_id: each.data.calls_started for each in (await servers(GetServersRequest())).server}
     assert max(count - before.get(server, 0) for server, count in after.items()) >= 1
+
+
+async def test_channelz_says_what_is_not_there() -> None:
+    async with rng() as channel:
+        stub: Any = ChannelzStub(channel)  # type: ignore[arg-type] # typed for synchronous channels alone
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.GetServer(GetServerRequest(server_id=2**62))
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND

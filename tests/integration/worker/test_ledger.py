@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -319,6 +319,44 @@ async def test_a_key_that_holds_something_else_counts_nothing_until_it_is_mended
         redis.client().delete(key)
         assert await made.settle(3)
     assert redis.client().get("hashes") == "10"
+
+
+def fill_coins(client: Any) -> None:
+    client.set("coins", 2**63 - 1)
+
+
+def end_reports(client: Any) -> None:
+    client.xadd("reports", {"nothing": "comes after it"}, id=f"{2**64 - 1}-{2**64 - 1}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key", "coins"), [(fill_coins, "coins", 2), (end_reports, "reports", 2), (end_reports, "reports", 0)]
+)
+async def test_a_key_of_the_right_type_that_takes_nothing_more_counts_nothing_until_it_is_mended(
+    redis: RedisServer, spoil: Callable[[Any], None], key: str, coins: int
+) -> None:
+    client = redis.client()
+    spoil(client)
+    async with ledger(redis) as made:
+        made.add(report(1, coins=coins))
+        assert not await made.settle(0.5)
+        assert made.resent
+        assert client.get("hashes") == "0"
+        client.delete(key)
+        assert await made.settle(3)
+    assert (client.get("hashes"), client.get("coins"), client.xlen("reports")) == ("10", str(coins), 1)
+
+
+@pytest.mark.parametrize("odd", ["many", "", "1 000"])
+async def test_a_bucket_that_is_no_number_is_begun_anew(redis: RedisServer, odd: str) -> None:
+    client = redis.client()
+    for key in ("totals", "totals:w-1"):
+        client.hset(key, "1700000000", odd)
+    async with ledger(redis) as made:
+        made.add(report(1, begin_us=NOW_US - SECOND_US))
+        assert await made.settle(2)
+    assert client.get("hashes") == "10"
+    assert {client.hget(key, "1700000000") for key in ("totals", "totals:w-1")} == {"10"}
 
 
 async def test_a_redis_restored_from_a_much_older_state_gets_what_is_still_kept(
