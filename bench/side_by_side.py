@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import progress
-from bench.bound import AtMost, Bound
+from bench.bound import AtLeast, AtMost, Bound
 from bench.spread import Spread
 from bench.system import Servers
 from bench.turn import Turn, take_turn
@@ -42,6 +42,12 @@ class Pairs:
         for number, ((having, lacking), ratio) in enumerate(zip(self.turns, self._ratios, strict=True), 1):
             speeds = f"{having.speed / 1e6:.2f} {lacking.speed / 1e6:.2f}"
             yield f"{number:>7} {having.cpu_a_million:>14.3f} {lacking.cpu_a_million:>10.3f} {ratio:>7.3f} {speeds:>17}"
+
+    def speed_at_least(self, part: float) -> list[Bound]:
+        """That it leaves so large a part of the speed without it."""
+        ratios = [having.speed / lacking.speed for having, lacking in self.turns]
+        name = f"speed with {self.what}, of that without"
+        return [AtLeast(name, statistics.median(ratios), part, Spread(ratios).noise)]
 
     def at_most(self, times: float) -> list[Bound]:
         """That it costs no more than so many times the CPU a hash without it."""

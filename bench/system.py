@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Servers:
     """By the service's name, and for further replicas with their host."""
     program: Sequence[str] = ("-m",)
     """What Python is to run, before the name of a service's package."""
+    by_name: Callable[[str, int], str] | None = None
+    """The target of a service's name and port, where a worker is not told addresses."""
 
     def command(self, service: str) -> list[str]:
         """What starts a service."""
@@ -45,10 +47,11 @@ class Servers:
     @property
     def targets(self) -> dict[str, str]:
         """Where the services are found, as settings."""
-        return {
-            f"{service.upper()}_TARGET": "ipv4:" + ",".join(f"{host}:{port}" for host in self.hosts)
-            for service, port in self.ports.items()
-        }
+        target = self.by_name or self._addresses
+        return {f"{service.upper()}_TARGET": target(service, port) for service, port in self.ports.items()}
+
+    def _addresses(self, _: str, port: int) -> str:
+        return "ipv4:" + ",".join(f"{host}:{port}" for host in self.hosts)
 
     @contextlib.contextmanager
     def worker(self, settings: Mapping[str, str], name: str = "worker") -> Iterator[psutil.Process]:

@@ -6,7 +6,7 @@ Calls that fail may be many, and short: a line a second stands for those of a me
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Self
 
 import grpc
@@ -17,6 +17,9 @@ from chassis.caller import caller
 from chassis.request_decoding import Context, Continuation, Handler, StreamBehavior, UnaryBehavior
 from chassis.sparing_log import SparingLog
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
+
+Admit = Callable[[Context], Awaitable[None]]
+"""Aborts a call that is one too many."""
 
 CANCELLATION_LAG = 0.005
 """Seconds after the end of a stream's requests within which gRPC says whether the client half-closed or was gone: both
@@ -32,7 +35,9 @@ class CallWatch(grpc.aio.ServerInterceptor):
     It counts the bytes of encoded messages, so it goes in front of RequestDecoding.
     """
 
-    def __init__(self, service: str, metrics: RpcMetrics) -> None:
+    def __init__(self, service: str, metrics: RpcMetrics, admit: Admit) -> None:
+        """Each call is first admitted, or refused and counted as such."""
+        self._admit = admit
         self._prefix = f"/{service}/"
         self._counts: dict[str, MethodCounts] = {}
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
@@ -59,8 +64,12 @@ class CallWatch(grpc.aio.ServerInterceptor):
         method = path.removeprefix(self._prefix)
         counts = self._counts[path]
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(method, counts, self._lines, handler.unary_unary))
-        return grpc.stream_stream_rpc_method_handler(_stream(method, counts, self._lines, handler.stream_stream))
+            return grpc.unary_unary_rpc_method_handler(
+                _unary(method, counts, self._lines, self._admit, handler.unary_unary)
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            _stream(method, counts, self._lines, self._admit, handler.stream_stream)
+        )
 
 
 class _Lines:
@@ -141,9 +150,10 @@ class _Call:
         return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
 
 
-def _unary(method: str, counts: MethodCounts, lines: _Lines, behavior: UnaryBehavior) -> Any:
+def _unary(method: str, counts: MethodCounts, lines: _Lines, admit: Admit, behavior: UnaryBehavior) -> Any:
     async def watched(request: bytes, context: Context) -> bytes:
         with _Call(method, counts, lines, context) as call:
+            await admit(context)
             call.received(request)
             response = await behavior(request, context)
             call.sent(response)
@@ -152,9 +162,10 @@ def _unary(method: str, counts: MethodCounts, lines: _Lines, behavior: UnaryBeha
     return watched
 
 
-def _stream(method: str, counts: MethodCounts, lines: _Lines, behavior: StreamBehavior) -> Any:
+def _stream(method: str, counts: MethodCounts, lines: _Lines, admit: Admit, behavior: StreamBehavior) -> Any:
     async def watched(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         with _Call(method, counts, lines, context) as call:
+            await admit(context)
 
             async def received() -> AsyncIterator[bytes]:
                 async for request in requests:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import grpc
 from grpc_channelz.v1 import channelz
@@ -13,13 +13,18 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import model_validator
 
 from chassis import grpc_options, listener, log, self_check
+from chassis.admission import MAX_CALLS_ACCEPTED, Admission
+from chassis.allow_list import NOBODY, Callers
 from chassis.call_watch import CallWatch
+from chassis.connections import Connections
+from chassis.eviction import Eviction
 from chassis.fault_injection import FaultInjection
 from chassis.health import Health
 from chassis.metadata import SERVED_BY
 from chassis.pacing import Pacing
 from chassis.request_decoding import RequestDecoding
 from chassis.request_trace import RequestTrace
+from chassis.server_tls import ServerTls, server_tls
 from chassis.settings import ServiceSettings, number, whole
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
@@ -37,6 +42,9 @@ MAX_DELAY = 10.0
 
 class GrpcServerSettings(ServiceSettings):
     """What every gRPC server can be told."""
+
+    largest_request: ClassVar[int]
+    """Bytes that a message to it may have; a larger one is refused with RESOURCE_EXHAUSTED before it is read."""
 
     port: int = whole(None, 0, 65_535, "TCP port, 0 for any free one")
     delay: float = number(None, 0, MAX_DELAY, "seconds that a request takes at least")
@@ -66,26 +74,57 @@ class GrpcServerSettings(ServiceSettings):
 
 
 @contextlib.asynccontextmanager
-async def serve(
+async def serve(  # noqa: PLR0913 - what makes a server of a service
     settings: GrpcServerSettings,
     telemetry: Telemetry,
     service: str,
     add_servicer: Callable[[grpc.aio.Server], None],
     check: Callable[[], Awaitable[bool]],
+    *,
+    callers: Callers = NOBODY,
 ) -> AsyncIterator[int]:
     """A server that has started, and its port; leaving it drains.
 
     Health under the empty name says that the process is alive, under the service's full name whether it is ready: as
-    long as its check of itself passes.
+    long as its check of itself passes. Where settings name certificates, callers must show one, and be allowed to call
+    what they call of the service.
     Raises ListenError when the port can't be listened on.
     """
+    async with (
+        server_tls(settings.tls, service, callers) as tls,
+        _serve(settings, telemetry, service, add_servicer, check, tls=tls) as port,
+    ):
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
+    settings: GrpcServerSettings,
+    telemetry: Telemetry,
+    service: str,
+    add_servicer: Callable[[grpc.aio.Server], None],
+    check: Callable[[], Awaitable[bool]],
+    *,
+    tls: ServerTls | None,
+) -> AsyncIterator[int]:
     with listener.listen("PORT", settings.host, settings.port) as probe:
         port: int = probe.getsockname()[1]
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
-    watch, decoding = CallWatch(service, metrics), RequestDecoding()
-    interceptors = (watch, decoding, *_traces(telemetry, service), *_faults(settings, service))
-    server = grpc.aio.server(interceptors=interceptors, options=grpc_options.SERVER)
+    admission = Admission(service)
+    watch, decoding = CallWatch(service, metrics, admission.admit), RequestDecoding()
+    interceptors = (
+        admission,
+        *(() if tls is None else (tls.allow_list,)),
+        watch,
+        decoding,
+        *_traces(telemetry, service),
+        *_faults(settings, service),
+    )
+    options = (*grpc_options.SERVER, ("grpc.max_receive_message_length", settings.largest_request))
+    server = grpc.aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=MAX_CALLS_ACCEPTED)
+    eviction = Eviction(admission, Connections(port))
+    telemetry.metrics.register(eviction)
     add_servicer(server)
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -93,13 +132,18 @@ async def serve(
     reflection.enable_server_reflection((service, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     channelz.add_channelz_servicer(server)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server.add_insecure_port(f"{host}:{port}")
+    if tls is None:
+        server.add_insecure_port(f"{host}:{port}")
+    else:
+        tls.add_port(server, f"{host}:{port}")
     await server.start()
     log.get().info("listening", address=f"{host}:{port}")
     tasks = [
         asyncio.create_task(_mirror(telemetry.health, statuses, service)),
         asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
         asyncio.create_task(_flush(watch, decoding)),
+        asyncio.create_task(eviction.look_at_memory()),
+        asyncio.create_task(eviction.look_at_crowd()),
     ]
     try:
         yield port
@@ -108,7 +152,7 @@ async def serve(
             task.cancel()
         await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.stop(DRAIN_LIMIT)
-        for each in (watch, decoding):
+        for each in (watch, decoding, eviction):
             each.close()
 
 

@@ -1,7 +1,10 @@
 """Sockets to listen on, taken before a library sees them, so that a port in use is one clear line."""
 
+import asyncio
+import contextlib
 import errno
 import socket
+from collections.abc import AsyncIterator, Callable
 
 
 class ListenError(Exception):
@@ -22,3 +25,16 @@ def listen(variable: str, host: str, port: int) -> socket.socket:
         else:
             cause = f"can't be used ({getattr(error, 'strerror', error)})"
         raise ListenError(f"{variable}={port}: port {port} of {host} {cause}") from None
+
+
+@contextlib.asynccontextmanager
+async def accepting(listening: socket.socket, factory: Callable[[], asyncio.Protocol]) -> AsyncIterator[None]:
+    """Each connection gets a protocol of the factory's, as long as the context lasts; those open stay open after it.
+
+    Not the server's own context, which waits until all clients are gone, from Python 3.12 on.
+    """
+    server = await asyncio.get_running_loop().create_server(factory, sock=listening)
+    try:
+        yield
+    finally:
+        server.close()

@@ -3,6 +3,9 @@
 SERVED_BY = "served-by"
 """Initial metadata that names the server."""
 
+MAX_NAME = 63
+"""Characters of an instance's name, as the settings have it; whoever is at the other end may send anything."""
+
 CLIENT_ID = "client-id"
 """Metadata of a request by which a server's log names its client."""
 

@@ -19,13 +19,14 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from aiohttp import web
 
-from chassis import health_http, listener, log
+from chassis import health_http, listener, log, probe_connections
 from chassis.health import Health
 from chassis.listener import ListenError
+from chassis.probe_connections import ProbeConnections
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.telemetry import metrics_http, process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
@@ -147,11 +148,14 @@ async def _metrics_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> 
     lag = EventLoopLag()
     telemetry.metrics.register(lag)
     looking = asyncio.create_task(lag.run())
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = probe_connections.runner(app)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener.listen("METRICS_PORT", settings.host, settings.metrics_port)).start()
-        yield
+        connections = ProbeConnections(cast("web.Server", runner.server))
+        telemetry.metrics.register(connections)
+        with listener.listen("METRICS_PORT", settings.host, settings.metrics_port) as listening:
+            async with listener.accepting(listening, connections):
+                yield
     finally:
         looking.cancel()
         await runner.cleanup()

@@ -8,11 +8,13 @@ import re
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.certificate_files import CertificateError, CertificateFiles
 from chassis.telemetry.sampling import Sampler, Sampling
 
 # What stands before an @ or, where that was forgotten, after a colon that no host precedes; and a password option.
@@ -94,6 +96,15 @@ def redis_url() -> Any:
     return text("redis://redis:6379", _REDIS_URL, "redis://HOST:PORT, rediss://… or unix://PATH")
 
 
+def secret(pattern: str, allowed: str) -> Any:
+    """A field for a string that nobody is told, not even by an error; empty where there is none."""
+    return Field(default="", pattern=f"^(?:|{pattern})$", description=allowed, repr=False)
+
+
+def _pem_file(what: str) -> Any:
+    return Field(default=None, description=f"the path of a PEM file with the {what}, or nothing")
+
+
 class ServiceSettings(BaseSettings):
     """What every service can be told."""
 
@@ -116,6 +127,9 @@ class ServiceSettings(BaseSettings):
     log_level: LogLevel = one_of(LogLevel.INFO)
     log_format: LogFormat = one_of(LogFormat.CONSOLE)
     metrics_port: int = tcp_port(0)
+    tls_cert: Path | None = _pem_file("certificate that this service shows")
+    tls_key: Path | None = _pem_file("key of that certificate")
+    tls_ca: Path | None = _pem_file("certificate of the authority that is trusted")
     otel_exporter_otlp_endpoint: str = text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing")
     otel_exporter_otlp_protocol: str = text("http/protobuf", "http/protobuf", "http/protobuf")
     otel_traces_sampler: Sampler = one_of(Sampler.PARENT_BASED_TRACE_ID_RATIO)
@@ -135,6 +149,32 @@ class ServiceSettings(BaseSettings):
     def _take_nothing_for_unset(cls, value: object, info: ValidationInfo) -> object:
         # As OpenTelemetry has it (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
         return cls.model_fields[info.field_name or ""].default if value == "" else value
+
+    @field_validator("tls_cert", "tls_key", "tls_ca", mode="before")
+    @classmethod
+    def _take_no_path_for_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        paths = {f"TLS_{name.upper()}": getattr(self, f"tls_{name}") for name in ("cert", "key", "ca")}
+        if missing := [name for name, path in paths.items() if path is None]:
+            if len(missing) < len(paths):
+                named = ", ".join(f"{name}={str(path)!r}" for name, path in paths.items() if path is not None)
+                raise ValueError(f"{named} is not allowed without {' and '.join(missing)}: set all three, or none")
+        elif self.tls is not None:
+            try:
+                self.tls.read()
+            except CertificateError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def tls(self) -> CertificateFiles | None:
+        """The files to encrypt with; without them nothing is encrypted."""
+        if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        return CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca)
 
     @property
     def sampling(self) -> Sampling:
@@ -158,6 +198,8 @@ def _explain(cls: type[BaseSettings], detail: Any) -> str:
     if not detail["loc"]:
         return str(detail["ctx"]["error"])
     name = str(detail["loc"][0])
+    if not cls.model_fields[name].repr:
+        return f"{name.upper()} is not allowed: it must be {cls.model_fields[name].description}"
     value = str(detail["input"])
     for secret, replacement in _SECRETS:
         value = secret.sub(replacement, value)

@@ -8,7 +8,7 @@ from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.hashing import fastest
 from hasher_svc.metrics import HasherMetrics
-from hasher_svc.service import SERVICE, HasherService
+from hasher_svc.service import CALLERS, SERVICE, HasherService
 from hasher_svc.settings import HasherSettings
 
 
@@ -21,7 +21,7 @@ async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterato
         servicer = HasherService(settings.instance, pacing, thread)
         telemetry.metrics.register(HasherMetrics(servicer, pacing))
         check = partial(check_digests, hashing)
-        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check):
+        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check, callers=CALLERS):
             yield
 
 

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import grpc
@@ -10,6 +11,7 @@ from dockercoins.hasher.v1.hasher_service_pb2 import (
     StreamHashesResponse,
 )
 
+from chassis.allow_list import Callers
 from chassis.bad_request import BadRequestError, check_between
 from chassis.grpc_server import name_server
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_COUNT
@@ -18,6 +20,9 @@ from chassis.packed_field import PackedField
 from hasher_svc.digests import DigestThread
 
 SERVICE = hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name
+
+CALLERS: Callers = MappingProxyType(dict.fromkeys(("Hash", "StreamHashes"), frozenset({"worker"})))
+"""Who may call what, by the names in their certificates."""
 
 _MESSAGES = PackedField(StreamHashesRequest, "data")
 _DIGESTS = PackedField(StreamHashesResponse, "digests")
@@ -78,7 +83,7 @@ class HasherService:
     async def Hash(self, request: HashRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HashResponse:
         """One digest. Raises BadRequestError for data out of bounds."""
         check_between("data", len(request.data), 1, MAX_BATCH_BYTES, "bytes long")
-        async with self._pacing.turn():
+        async with self._pacing.turn(context.peer()):
             digest = await self._thread.digests(request.data, len(request.data))
         self.hashes += 1
         return HashResponse(digest=digest, hex_digest=digest.hex(), served_by=self._instance)
@@ -88,12 +93,19 @@ class HasherService:
     ) -> AsyncIterator[HashedBatch]:
         """A batch a request, in order. Raises BadRequestError for data or a message_size out of bounds."""
         await name_server(context, self._instance)
+        peer = context.peer()
+        attention = self._pacing.attention(peer)
         async for batch in request_iterator:
             _check(len(batch.data) - batch.start, batch.message_size)
-            async with self._pacing.turn() as turn:
-                digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
-            self.hashes += len(digests) // DIGEST_SIZE
-            yield HashedBatch(batch.batch_id, digests, turn.waited)
+            if not attention.take():
+                await attention.wait()
+            try:
+                async with self._pacing.turn(peer) as turn:
+                    digests = await self._thread.digests(batch.data, batch.message_size, batch.start)
+                self.hashes += len(digests) // DIGEST_SIZE
+                yield HashedBatch(batch.batch_id, digests, turn.waited)
+            finally:
+                attention.give()
 
 
 def _check(length: int, size: int) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from chassis.grpc_server import GrpcServerSettings
+from chassis.limits import MAX_BATCH_BYTES
 from chassis.settings import Pace, tcp_port
 
 
@@ -13,6 +14,9 @@ class HasherSettings(GrpcServerSettings):
         Pace.CLASSIC: {"delay": 0.1, "concurrency": 0},
         Pace.FULL: {"delay": 0, "concurrency": os.cpu_count() or 1},
     }
+
+    # What is a little too large for a batch is read, so that it can be said which field is wrong.
+    largest_request: ClassVar[int] = MAX_BATCH_BYTES + 64 * 1024
 
     port: int = tcp_port(50_151)
     metrics_port: int = tcp_port(9_102)

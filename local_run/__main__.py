@@ -14,14 +14,15 @@ def main() -> int:
     try:
         settings = LocalRunSettings.load()
         programs = program.programs(settings, frozenset(os.environ))
-        for each in programs:
-            each.check_settings()
-    except SettingsError as error:
-        return _refuse(error, EXIT_SETTINGS)
-    try:
         with embedded_redis.data_folder(settings.data_dir) if settings.embeds_redis else nullcontext():
+            if settings.embeds_redis:
+                embedded_redis.renew_password(settings.data_dir)
+            for each in programs:
+                each.check_settings()
             ports.check(programs)
             return _run(settings, programs)
+    except SettingsError as error:
+        return _refuse(error, EXIT_SETTINGS)
     except (embedded_redis.DataFolderError, ports.PortError) as error:
         return _refuse(error, EXIT_FAILURE)
 

@@ -85,18 +85,18 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]:
     """All of a local run, in order of starting; `given` are the variables that the user has set."""
     address = _address_to_ask(settings.host)
-    redis = embedded_redis.url(settings.redis_port) if settings.embeds_redis else settings.redis_url
+    redis = _redis_access(settings)
     targets = {
         "RNG_TARGET": _target(address, settings.rng_port, settings.rngs),
         "HASHER_TARGET": _target(address, settings.hasher_port, settings.hashers),
     }
-    worker = {"REDIS_URL": redis} | {name: value for name, value in targets.items() if name not in given}
+    worker = redis | {name: value for name, value in targets.items() if name not in given}
     plan = _Plan(settings.host)
     return [
         *([_redis(settings)] if settings.embeds_redis else []),
         *plan.replicas("rng", settings.rngs, settings.rng_port, settings.rng_metrics_port),
         *plan.replicas("hasher", settings.hashers, settings.hasher_port, settings.hasher_metrics_port),
-        plan.service("webui", "webui", {"REDIS_URL": redis}, settings.webui_port, settings.webui_metrics_port),
+        plan.service("webui", "webui", redis, settings.webui_port, settings.webui_metrics_port),
         *plan.replicas("worker", settings.workers, None, settings.worker_metrics_port, worker),
     ]
 
@@ -106,11 +106,20 @@ def page_address(settings: LocalRunSettings) -> tuple[str, int]:
     return _address_to_ask(settings.host), settings.webui_port
 
 
+def _redis_access(settings: LocalRunSettings) -> dict[str, str]:
+    if not settings.embeds_redis:
+        return {"REDIS_URL": settings.redis_url}
+    return {
+        "REDIS_URL": embedded_redis.url(settings.redis_port),
+        "REDIS_PASSWORD_FILE": embedded_redis.password_file(settings.data_dir),
+    }
+
+
 def _redis(settings: LocalRunSettings) -> Program:
     return Program(
         name="redis",
         stage=Stage.REDIS,
-        command=embedded_redis.command(settings.redis_port, settings.data_dir),
+        command=embedded_redis.command(settings.redis_port, settings.data_dir, with_password=True),
         ports=(Port(embedded_redis.HOST, settings.redis_port, "REDIS_PORT"),),
         log_file=embedded_redis.log_file(settings.data_dir),
     )

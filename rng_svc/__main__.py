@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from chassis import grpc_server, process, self_check
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.metrics import RngMetrics
-from rng_svc.service import SERVICE, RngService, check_source
+from rng_svc.service import CALLERS, SERVICE, RngService, check_source
 from rng_svc.settings import RngSettings
 
 
@@ -15,7 +15,7 @@ async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None
     pacing = settings.pacing()
     servicer = RngService(settings.instance, pacing)
     telemetry.metrics.register(RngMetrics(servicer, pacing))
-    async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source):
+    async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source, callers=CALLERS):
         yield
 
 

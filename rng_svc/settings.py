@@ -14,5 +14,8 @@ class RngSettings(GrpcServerSettings):
         Pace.FULL: {"delay": 0, "concurrency": os.cpu_count() or 1},
     }
 
+    # Numbers and the name of a trace: fewer than 100.
+    largest_request: ClassVar[int] = 4 * 1024
+
     port: int = tcp_port(50_051)
     metrics_port: int = tcp_port(9_101)

@@ -1,22 +1,25 @@
+import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from aiohttp import web
 
 from chassis import listener, log, process
 from chassis.telemetry.telemetry import Telemetry
-from webui_svc import open_files, request_trace
+from webui_svc import connections, open_files, request_trace
+from webui_svc.access import Access
 from webui_svc.app import make_app
-from webui_svc.events import MOST_STREAMS
+from webui_svc.connections import Connections
 from webui_svc.settings import WebuiSettings
 
 DRAIN_LIMIT = 0.3
 """Seconds that requests have to end; they take milliseconds, and streams of events have been told to."""
 
-OPEN_FILES = MOST_STREAMS + 500
-"""Streams, and room for requests, probes, Redis and the files of the page."""
+OPEN_FILES = connections.MOST + 200
+"""Connections of browsers, and room for probes, Redis and the files of the page."""
 
 
 @asynccontextmanager
@@ -25,15 +28,21 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
     open_files.allow(OPEN_FILES)
     with contextlib.closing(listener.listen("PORT", settings.host, settings.port)) as socket:
         host, port = socket.getsockname()[:2]
-        app = make_app(settings.redis_url, telemetry, settings.instance)
+        access = Access(settings.hosts, settings.token)
+        app = make_app(settings.redis, telemetry, settings.instance, access, settings.streams_per_client)
         if telemetry.traces is not None:
             request_trace.trace(app, telemetry.traces)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)
         await runner.setup()
         try:
-            await web.SockSite(runner, socket).start()
-            log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-            yield
+            most = settings.streams_per_client + connections.BESIDE_STREAMS
+            serving = Connections(cast("web.Server", runner.server), most)
+            telemetry.metrics.register(serving)
+            looking = asyncio.create_task(serving.run())
+            async with listener.accepting(socket, serving):
+                log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+                yield
+            looking.cancel()
         finally:
             await runner.cleanup()
 

@@ -8,11 +8,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from chassis import health_http, log
+from chassis.redis_access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import feed
+from webui_svc.access import ANYBODY, Access
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
-from webui_svc.events import BROWSERS, end_events, events
+from webui_svc.events import BROWSERS, MOST_STREAMS, STREAMS_PER_CLIENT, end_events, events
 from webui_svc.headers import add_headers
 from webui_svc.history import BOARD, counts, history, load_tests
 from webui_svc.metrics import WebuiMetrics
@@ -20,18 +22,25 @@ from webui_svc.static_files import StaticFiles
 
 STATIC = Path(__file__).parent / "static"
 
-REDIS_URL = web.AppKey("redis_url", str)
+REDIS = web.AppKey("redis", RedisAccess)
 FILES = web.AppKey("files", StaticFiles)
 METRICS = web.AppKey("metrics", CollectorRegistry)
 
 
-def make_app(redis_url: str, telemetry: Telemetry, instance: str) -> web.Application:
+def make_app(
+    redis: RedisAccess,
+    telemetry: Telemetry,
+    instance: str,
+    access: Access = ANYBODY,
+    streams_per_client: int = MOST_STREAMS,
+) -> web.Application:
     """The application, which follows Redis from its start to its cleanup, and what it calls itself."""
-    app = web.Application()
-    app[REDIS_URL] = redis_url
+    app = web.Application(middlewares=[access.check])
+    app[STREAMS_PER_CLIENT] = streams_per_client
+    app[REDIS] = redis
     app[FILES] = StaticFiles(STATIC)
     app[METRICS] = telemetry.metrics
-    app[BOARD] = board = Board(urlsplit(redis_url).hostname or "redis", instance)
+    app[BOARD] = board = Board(urlsplit(redis.url).hostname or "redis", instance)
     app[BROWSERS] = Browsers(board.snapshot, board.update)
     health_http.add_routes(app, telemetry.health)
     app.router.add_get("/", page)
@@ -60,7 +69,7 @@ async def follow_redis(app: web.Application) -> AsyncIterator[None]:
     """Keep the board up to date and the browsers told."""
     if not (STATIC / "vendor" / "uplot").is_dir():
         log.get().warning("the chart library was not fetched, the page shows no graph")
-    async with feed.client(app[REDIS_URL]) as redis:
+    async with feed.client(app[REDIS]) as redis:
         reader = feed.Feed(redis, app[BOARD], app[BROWSERS], app[health_http.HEALTH])
         app[METRICS].register(WebuiMetrics(app[BROWSERS], app[BOARD], reader))
         following = asyncio.create_task(reader.run())

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from webui_svc.past import Past
@@ -69,6 +70,7 @@ class Browsers:
         self._update = update
         self._past = Past()
         self._joined: set[Browser] = set()
+        self._of_client: Counter[str] = Counter()
         self.dropped = 0
         """Those that were let go because they took nothing any more; one that went by itself is none of them."""
         self.refused = 0
@@ -81,17 +83,28 @@ class Browsers:
     def __len__(self) -> int:
         return len(self._joined)
 
+    def of_client(self, client: str) -> int:
+        """How many this address has open."""
+        return self._of_client[client]
+
     @contextlib.contextmanager
-    def join(self, last_event_id: str | None = None) -> Iterator[Browser]:
-        """One more, for as long as the context lasts. It gets what came after this event, if that is still known."""
+    def join(self, last_event_id: str | None = None, *, client: str = "") -> Iterator[Browser]:
+        """One more, of this address, for as long as the context lasts.
+
+        It gets what came after this event, if that is still known.
+        """
         browser = Browser(self._past, self._current_snapshot, self._past.number(last_event_id))
         if self._ended:
             browser.end()
         self._joined.add(browser)
+        self._of_client[client] += 1
         try:
             yield browser
         finally:
             self._joined.discard(browser)
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
 
     def tell_changes(self) -> None:
         """Send to all what changed since the last time."""

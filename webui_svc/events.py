@@ -7,6 +7,9 @@ from webui_svc.browsers import Browsers
 
 BROWSERS = web.AppKey("browsers", Browsers)
 
+STREAMS_PER_CLIENT = web.AppKey("streams_per_client", int)
+"""Streams that one address may have open at a time."""
+
 RETRY = b"retry: 1000\n\n"
 """Milliseconds after which a browser whose connection was lost comes again."""
 
@@ -34,20 +37,19 @@ _HEADERS = {
 async def events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: a `snapshot`, then an `update` for each change; they end when the process stops.
 
-    A browser that says which event was its last gets what it missed. 503 while there are too many streams.
+    A browser that says which event was its last gets what it missed. 503 while there are too many streams, 429 while
+    its address has too many.
     """
     if request.method == "HEAD":
         return web.Response(headers=_HEADERS)
     browsers = request.app[BROWSERS]
+    client = request.remote or ""
     if len(browsers) >= MOST_STREAMS:
-        browsers.refused += 1
-        return web.Response(
-            status=503,
-            headers={"Retry-After": str(COME_AGAIN)},
-            text=f"{MOST_STREAMS} pages are open already, and no more are served; try again later.\n",
-        )
+        return _refuse(browsers, 503, f"{MOST_STREAMS} pages are open already, and no more are served")
+    if browsers.of_client(client) >= (most := request.app[STREAMS_PER_CLIENT]):
+        return _refuse(browsers, 429, f"{most} pages are open at your address already (STREAMS_PER_CLIENT)")
     response = web.StreamResponse(headers=_HEADERS)
-    with browsers.join(request.headers.get("Last-Event-ID")) as browser:
+    with browsers.join(request.headers.get("Last-Event-ID"), client=client) as browser:
         try:
             _hold_little(request)
             writer = await response.prepare(request)
@@ -62,6 +64,11 @@ async def events(request: web.Request) -> web.StreamResponse:
             if request.transport:
                 request.transport.abort()  # it takes nothing any more, not even the end
     return response
+
+
+def _refuse(browsers: Browsers, status: int, reason: str) -> web.Response:
+    browsers.refused += 1
+    return web.Response(status=status, headers={"Retry-After": str(COME_AGAIN)}, text=f"{reason}; try again later.\n")
 
 
 def _hold_little(request: web.Request) -> None:

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from chassis import log
+from chassis import log, redis_client, redis_trouble
 from chassis.health import Health
+from chassis.redis_access import RedisAccess
 from chassis.sparing_log import SparingLog
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
@@ -52,16 +51,14 @@ Id = tuple[int, int]
 _NOTHING: Id = (0, 0)
 
 
-def client(url: str) -> Redis:
+def client(access: RedisAccess) -> Redis:
     """A client for the feed: it leaves trying again, and waiting no longer, to the feed.
 
     It has no socket timeout of its own: on Python 3.11 a write under redis-py's timeout can swallow the cancellation
     that is to end the feed (asyncio.wait_for does). Answers stay bytes: an entry that is no UTF-8 must spoil nothing
     but itself.
     """
-    return Redis.from_url(
-        url, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT, retry=Retry(NoBackoff(), 0)
-    )
+    return redis_client.open_client(access, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT)
 
 
 async def _answer(command: Any) -> Any:
@@ -104,7 +101,7 @@ class Feed:
                 while True:
                     await self._round()
             except (RedisError, OSError) as error:
-                self._lost(f"{type(error).__name__}: {error}")
+                self._lost(f"{type(error).__name__}: {redis_trouble.cause(error)}")
             except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; we are past it now
                 log.get().exception("the feed failed")
                 self._lost(f"{type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
 from aiohttp import web
 
-_SECURITY = {
+SECURITY = {
     # Everything comes from here, nothing is inline, and nobody may put the page into a frame.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -17,6 +17,6 @@ _SECURITY = {
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Security for every response; what does not say itself how long it is kept is never kept."""
-    response.headers.update(_SECURITY)
+    response.headers.update(SECURITY)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.popall("Server", None)  # nobody needs to know the versions

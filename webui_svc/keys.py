@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from chassis.sparing_log import SparingLog
 from chassis.stored import LOAD_TESTS, MAX_LOAD_TESTS
@@ -68,7 +68,8 @@ class Keys:
         pipeline.mget("hashes", "coins")
         for worker in workers:
             pipeline.hmget(f"worker:{worker}", "sequence", "backends", "coins")
-        (hashes, found), *answers = await self._answer(pipeline.execute(raise_on_error=False))
+        counts, *answers = await self._answer(pipeline.execute(raise_on_error=False))
+        hashes, found = counts if self._fine("hashes, coins", counts) else (None, None)
         self._board.hashes = self._number("hashes", hashes)
         self._board.coins = self._number("coins", found)
         for worker, fields in zip(workers, answers, strict=True):
@@ -135,7 +136,7 @@ class Keys:
 
     def _fine(self, key: str, answer: object) -> bool:
         """Whether this is an answer and no error, as for a key of another type."""
-        if isinstance(answer, ResponseError):
+        if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
             self._malformed.note(cause=f"{key}: {answer}")
             return False
         if isinstance(answer, Exception):

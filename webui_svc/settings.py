@@ -1,14 +1,57 @@
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
-from chassis.settings import Pace, ServiceSettings, redis_url, tcp_port
+from pydantic import Field, field_validator, model_validator
+
+from chassis import secret_file
+from chassis.redis_settings import RedisSettings
+from chassis.secret_file import SecretFileError
+from chassis.settings import Pace, secret, tcp_port, text, whole
+from webui_svc.events import MOST_STREAMS
+
+_HOST = r"[A-Za-z0-9_.:-]{1,253}"
+
+_TOKEN = r"[A-Za-z0-9_.~+/=-]{16,256}"  # noqa: S105 - what tokens are like
+"""RFC 6750 allows these, and at least 16 of them are not guessed."""
 
 
-class WebuiSettings(ServiceSettings):
+class WebuiSettings(RedisSettings):
     """What webui can be told. The pace is no concern of it: it shows the one that the workers report."""
 
     traced: ClassVar[Mapping[Pace, float]] = dict.fromkeys(Pace, 1.0)
 
     port: int = tcp_port(8_000)
-    redis_url: str = redis_url()
     metrics_port: int = tcp_port(9_104)
+    allowed_hosts: str = text(
+        "", rf"|{_HOST}(?:,{_HOST})*", "names or addresses that the page is asked for under, with commas, or nothing"
+    )
+    # A third of all: two pages each of a large class behind one address.
+    streams_per_client: int = whole(500, 1, MOST_STREAMS, "pages open at one address")
+    token: str = secret(_TOKEN, "16 to 256 of letters, digits and - . _ ~ + / =")
+    token_file: Path | None = Field(
+        default=None, description="the path of a file that has the token in one line, or nothing"
+    )
+
+    @field_validator("token_file", mode="before")
+    @classmethod
+    def _take_no_token_for_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_token(cls, values: dict[str, object]) -> dict[str, object]:
+        path = values.get("token_file")
+        if not path:
+            return values
+        if values.get("token"):
+            raise ValueError(f"TOKEN_FILE={str(path)!r} is not allowed beside TOKEN: one of them must go")
+        try:
+            return {**values, "token": secret_file.read("TOKEN_FILE", Path(str(path)), "token")}
+        except SecretFileError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Those allowed, in lower case; any where there are none."""
+        return frozenset(host.lower() for host in self.allowed_hosts.split(",") if host)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis.metadata import SERVED_BY
+from chassis.metadata import MAX_NAME, SERVED_BY
 from worker_svc.batch import Batch
 from worker_svc.eager_start import EagerStart
 from worker_svc.step import Step
@@ -90,6 +90,8 @@ class BatchStream:
     ) -> None:
         for key, value in await self._call.initial_metadata():
             if key == SERVED_BY:
+                if len(value) > MAX_NAME:
+                    raise StreamBroken(grpc.StatusCode.INTERNAL, f"a name of {len(value)} characters in {SERVED_BY}")
                 self.backend = str(value)
         if self.backend is not None:
             on_open(self)

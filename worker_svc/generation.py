@@ -37,6 +37,11 @@ DRAIN_LIMIT = 30.0
 """Seconds in which an ended generation is to be answered what it is owed. Far longer than the longest honest queue: a
 hundred classic workers on one serial rng wait 10 s each."""
 
+CAUSE_LIMIT = 0.5
+"""Seconds in which gRPC is to say why a channel has no backend; if it knows, it says so at once."""
+
+_ANY_METHOD = "/grpc.health.v1.Health/Check"
+
 HOPELESS = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED}
 )
@@ -113,6 +118,15 @@ class Generation:
                     await self._channel.wait_for_state_change(state)
             if state is not grpc.ChannelConnectivity.READY:
                 raise
+
+    async def cause(self) -> str:
+        """Why the channel has no backend, in gRPC's words; nothing where it has one, or does not know."""
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_ANY_METHOD)
+        try:
+            await call(b"", timeout=CAUSE_LIMIT)
+        except grpc.aio.AioRpcError as error:
+            return (error.details() or "") if error.code() is grpc.StatusCode.UNAVAILABLE else ""
+        return ""
 
     async def _grow(self) -> None:
         """Open streams until each backend that named itself has two, or there are as many as allowed.

@@ -20,7 +20,23 @@ local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
 local WORKER_SECONDS = 86400
 
--- What fails on a key of another type comes before the first write: Redis does not undo a script's writes.
+-- What fails comes before the first write: Redis does not undo a script's writes. First what this user has no right to,
+-- which Redis 6 can't tell beforehand; then what fails on a key of another type.
+if redis.acl_check_cmd then
+  for _, command in ipairs({
+    {'TIME'}, {'INCRBY', KEYS[1], 1}, {'INCRBY', KEYS[2], 1}, {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'},
+    {'XLEN', KEYS[4]}, {'XADD', KEYS[4], '*', 'f', 'v'},
+    {'HLEN', KEYS[5]}, {'HINCRBYFLOAT', KEYS[5], 'f', 1}, {'HKEYS', KEYS[5]}, {'HDEL', KEYS[5], 'f'},
+    {'HGET', KEYS[6], 'f'}, {'HSET', KEYS[6], 'f', 'v'}, {'EXPIRE', KEYS[6], 1},
+    {'HLEN', KEYS[7]}, {'HINCRBYFLOAT', KEYS[7], 'f', 1}, {'HKEYS', KEYS[7]}, {'HDEL', KEYS[7], 'f'},
+    {'EXPIRE', KEYS[7], 1},
+  }) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user has no right to ' .. command[1] .. ' ' .. (command[2] or ''))
+    end
+  end
+end
+
 local held = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0)
 local coins_kept = redis.call('HLEN', KEYS[3])
 redis.call('HLEN', KEYS[5])

@@ -10,12 +10,9 @@ from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from chassis import log
+from chassis import log, redis_client, redis_trouble
 from chassis.sparing_log import SparingLog
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backoff import Backoff, sleep_unless
@@ -47,13 +44,12 @@ class Ledger:
         self._settings = settings
         self._tracing = tracing
         self._worker_id = worker_id
-        self._redis = Redis.from_url(
-            settings.redis_url,
+        self._redis = redis_client.open_client(
+            settings.redis,
             # Bounded by asyncio.timeout below: with its own limits redis-py uses asyncio.wait_for, which before
             # Python 3.12 can swallow a cancellation (measured: 13 of 300), and the worker would not stop.
             socket_timeout=None,
             socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
         )
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
@@ -77,6 +73,8 @@ class Ledger:
         self._log = log.get(to="redis")
         self._reached = False
         """Whether Redis has ever answered."""
+        self._refused = False
+        """Whether Redis answers, and takes nothing from us."""
         self.on_change: Callable[[], None] = lambda: None
         """Whom to tell when it may have changed whether reports are taken."""
 
@@ -92,8 +90,8 @@ class Ledger:
 
     @property
     def taking(self) -> bool:
-        """Whether there is a Redis, and room for what can't be sent to it now."""
-        return self._reached and not self.full
+        """Whether there is a Redis that lets us in, and room for what can't be sent to it now."""
+        return self._reached and not self._refused and not self.full
 
     @property
     def wallet_open(self) -> bool:
@@ -128,7 +126,7 @@ class Ledger:
                 backoff.reset()
                 attempt = 0
             except (RedisError, OSError, TimeoutError) as error:
-                self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
+                self._failed(error)
                 await self._pause(backoff.pause())
 
     async def _find(self) -> None:
@@ -138,9 +136,15 @@ class Ledger:
                 async with asyncio.timeout(ANSWER_LIMIT):
                     await self._redis.ping()
                 self._reached = True
+                self._refused = False
             except (RedisError, OSError, TimeoutError) as error:
-                self._away.note(cause=str(error) or type(error).__name__, hashes=self.unreported_hashes)
+                self._failed(error)
                 await self._pause(backoff.pause())
+        self.on_change()
+
+    def _failed(self, error: Exception) -> None:
+        self._away.note(cause=redis_trouble.cause(error), hashes=self.unreported_hashes)
+        self._refused = redis_trouble.must_be_mended(error)
         self.on_change()
 
     def _next(self) -> Report | None:
@@ -194,6 +198,7 @@ class Ledger:
         if held < self._acknowledged:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         self._acknowledged = held
+        self._refused = False
         self.on_change()
 
     async def _pause(self, seconds: float) -> None:

@@ -7,12 +7,14 @@ opened there, while the old ones answer what they owe and end.
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Collection
 
 from chassis.sparing_log import SparingLog
 from worker_svc.backoff import LAST
 from worker_svc.expectation import Expectation
 from worker_svc.generation import DRAIN_LIMIT, Generation
+from worker_svc.handshake_budget import HandshakeBudget
 
 JITTER = 0.1
 """Part of a generation by which its length varies, so that workers started together do not rotate together."""
@@ -32,6 +34,14 @@ ABSENCE_LIMIT = 3.0
 """Seconds without a backend that need no mention: all services start at the same time, or one is started again."""
 
 
+_UNTRUSTED = re.compile("(?i)verif|tls handshake failed")
+"""In what gRPC says of a channel without a backend where servers answer and their certificates are not accepted. Of a
+frozen server, which begins no handshake, it says "Handshake read failed"."""
+
+MAX_DETAILS = 400
+"""Characters of it that are said."""
+
+
 class Rotation:
     """Keeps a generation of streams open, and replaces it every few seconds."""
 
@@ -42,13 +52,15 @@ class Rotation:
         length: float,
         target: str,
         name: str,
+        budget: HandshakeBudget | None,
     ) -> None:
         """A rotation every `length` seconds, or sooner while fewer backends are found than before.
 
-        Target and name are for the log.
+        Later where there is a budget and it is used up. Target and name are for the log.
         """
         self._make_generation = make_generation
         self._length = length
+        self._budget = budget
         self.hopeless = False
         """Whether the last break was one that trying again can't mend."""
         self._current: Generation | None = None
@@ -58,6 +70,11 @@ class Rotation:
         """Whether backends are missing."""
         self._draining: set[asyncio.Task[None]] = set()
         self._given_up = SparingLog("streams given up, no answer", to=name)
+        self._untrusted = SparingLog(
+            "no certificate to be trusted, trying again seldom", level="error", to=name, target=target
+        )
+        self._cause: dict[str, str] = {}
+        """Why there is no backend, in gRPC's words; asked for where there is TLS, with which more can be wrong."""
         self._absences = SparingLog("no backend, still trying", to=name, target=target)
 
     async def run(self) -> None:
@@ -65,9 +82,11 @@ class Rotation:
         loop = asyncio.get_running_loop()
         present = loop.time()
         while True:
+            if self._budget is not None:
+                await self._budget.wait()
             began = loop.time()
             await self._rotate()
-            for each in (self._given_up, self._absences):
+            for each in (self._given_up, self._untrusted, self._absences):
                 each.flush()
             if self._current is not None and (found := self._current.backends):
                 present = loop.time()
@@ -75,7 +94,7 @@ class Rotation:
                 await asyncio.sleep(self._next_length() - (loop.time() - began))
             else:
                 if loop.time() - present > ABSENCE_LIMIT:
-                    self._absences.note()
+                    self._absences.note(**self._cause)
                 await asyncio.sleep(LAST if self.hopeless else RETRY_PAUSE)
 
     def _next_length(self) -> float:
@@ -89,14 +108,24 @@ class Rotation:
         try:
             await generation.open()
         except TimeoutError:
+            if self._budget is not None:
+                self._look_at_cause(await generation.cause())
             self._retire(generation)
         else:
+            if self._budget is not None:
+                self._budget.spend(len(generation.backends))
             self.hopeless = False
             previous, self._current = self._current, generation
             if previous is not None:
                 self._retire(
                     previous, but=set(previous.backends).difference(generation.backends) if self._hurried else ()
                 )
+
+    def _look_at_cause(self, cause: str) -> None:
+        self._cause = {"details": cause[:MAX_DETAILS]} if cause else {}
+        if _UNTRUSTED.search(cause):
+            self.hopeless = True
+            self._untrusted.note(**self._cause)
 
     def _retire(self, generation: Generation, *, but: Collection[str] = ()) -> None:
         generation.retire(but=but)

@@ -6,13 +6,16 @@ import secrets
 from collections.abc import AsyncIterator
 
 from chassis import log
+from chassis.handshake_log import handshake_log
 from chassis.process import ServiceFailed
+from chassis.renewed_certificates import RenewedCertificates
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.compass_search import Point, compass_search
+from worker_svc.handshake_budget import HandshakeBudget
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
@@ -46,6 +49,9 @@ class Worker:
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id, telemetry.traces)
         streams = RpcMetrics("client")
+        certificates = None if settings.tls is None else RenewedCertificates(settings.tls)
+        self.budget = None if certificates is None else HandshakeBudget()
+        """Of handshakes, where there is TLS."""
         self._pools = {
             pool_step.name: StreamPool(
                 pool_step,
@@ -56,6 +62,8 @@ class Worker:
                 generation=settings.generation,
                 metrics=streams,
                 on_backends=self._look_at_backends,
+                certificates=certificates,
+                budget=self.budget,
             )
             for pool_step, target in ((step.RANDOM, settings.rng_target), (step.HASH, settings.hasher_target))
         }
@@ -192,7 +200,8 @@ async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterato
     Raises ServiceFailed after stopping when hashes could not be reported.
     """
     miner = Worker(settings, telemetry)
-    async with asyncio.TaskGroup() as tasks:
+    failed_handshakes = contextlib.nullcontext() if miner.budget is None else handshake_log("error", miner.budget.spend)
+    async with failed_handshakes, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(miner.run())
         reporting = tasks.create_task(miner.send_reports())
         yield

@@ -4,13 +4,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.redis_settings import RedisSettings
 from chassis.settings import (
     HOST_PATTERN,
     PORT_PATTERN,
     Pace,
-    ServiceSettings,
     number,
-    redis_url,
     tcp_port,
     text,
     whole,
@@ -50,7 +49,7 @@ def _target(default: str) -> Any:
     return text(default, _TARGET, "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052")
 
 
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(RedisSettings):
     """What worker can be told. At the classic pace it has one batch of one hash in flight and waits 0.1 s each time."""
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
@@ -61,7 +60,6 @@ class WorkerSettings(ServiceSettings):
     metrics_port: int = tcp_port(9_103)
     rng_target: str = _target("dns:///rng:50051")
     hasher_target: str = _target("dns:///hasher:50151")
-    redis_url: str = redis_url()
     batch_size: int | None = whole_or_auto(1, MAX_BATCH_COUNT, "messages a batch")
     message_size: int = whole(32, 1, MAX_BATCH_BYTES, "bytes a message")
     window: int | None = whole_or_auto(1, MAX_WINDOW, "batches in flight")
@@ -85,6 +83,18 @@ class WorkerSettings(ServiceSettings):
                 f"BATCH_SIZE={self.batch_size} x MESSAGE_SIZE={self.message_size} is not allowed: "
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if self.tls is not None:
+            for name in ("rng_target", "hasher_target"):
+                target = getattr(self, name)
+                if not target.startswith("dns:"):
+                    raise ValueError(
+                        f"{name.upper()}={target!r} is not allowed with TLS_CERT: it must have a name, as "
+                        "dns:///rng:50051 has, for that is what the server's certificate is checked for"
+                    )
         return self
 
     @property

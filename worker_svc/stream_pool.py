@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import grpc
 
-from chassis import grpc_options
+from chassis.grpc_channel import open_channel
 from chassis.metadata import CLIENT_ID, STREAM_ID
+from chassis.renewed_certificates import RenewedCertificates
 from chassis.stream_watch import StreamWatch
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
@@ -20,6 +21,7 @@ from worker_svc.backends import Backends
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.generation import HOPELESS, Generation
+from worker_svc.handshake_budget import HandshakeBudget
 from worker_svc.hedging import LEAST_LATE, Hedging
 from worker_svc.pool_log import PoolLog
 from worker_svc.question import Question
@@ -45,8 +47,12 @@ class StreamPool:
         generation: float,
         metrics: RpcMetrics,
         on_backends: Callable[[], None],
+        certificates: RenewedCertificates | None = None,
+        budget: HandshakeBudget | None = None,
     ) -> None:
         """A pool for at most `window` batches on at most `streams` streams, each of them open `generation` seconds.
+
+        With certificates its streams are encrypted, and open longer where the budget of handshakes is used up.
 
         It counts its streams in `metrics`, and tells `on_backends` when a backend has come or gone, and when one is
         late or no longer so.
@@ -56,7 +62,7 @@ class StreamPool:
         self._client_id = client_id
         self._watch = StreamWatch(step.path, metrics)
         self._streams_opened = 0
-        self._options = grpc_options.client(step.service)
+        self._certificates = certificates
         self._max_streams = streams
         self.on_answer: Callable[[Batch], None] = _unwanted
         """Whom to give the answered batches."""
@@ -76,7 +82,7 @@ class StreamPool:
         self._known: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
-        self._rotation = Rotation(self._new_generation, length=generation, target=target, name=step.name)
+        self._rotation = Rotation(self._new_generation, length=generation, target=target, name=step.name, budget=budget)
         self._log = PoolLog(step.name)
 
     def resize(self, window: int) -> None:
@@ -235,7 +241,7 @@ class StreamPool:
             self._ask(stream, question, self._loop.time())
 
     def _new_generation(self) -> Generation:
-        channel = grpc.aio.insecure_channel(self._target, options=self._options)
+        channel = open_channel(self._target, self._step.service, self._certificates)
         return Generation(channel, self._open_stream, self, max_streams=self._max_streams, expected=len(self.backends))
 
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:

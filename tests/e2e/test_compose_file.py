@@ -7,9 +7,13 @@ import pytest
 from support.compose_project import ROOT, ComposeProject
 
 
-def config(*files: str, **settings: Any) -> Any:
+def whole(*files: str, **settings: Any) -> Any:
     project = ComposeProject("dev", files=files or ("compose.yaml",), **settings)
-    return json.loads(project.ask("config", "--format", "json"))["services"]
+    return json.loads(project.ask("config", "--format", "json"))
+
+
+def config(*files: str, **settings: Any) -> Any:
+    return whole(*files, **settings)["services"]
 
 
 def test_a_setting_reaches_the_services_that_know_it() -> None:
@@ -52,6 +56,38 @@ def test_a_service_can_be_scaled_and_stopped(name: str) -> None:
     for port in service.get("ports", []):
         assert "-" in port["published"] or name == "webui"
         assert port.get("host_ip") == "127.0.0.1" or name == "webui"
+
+
+def test_redis_is_reached_from_the_internal_network_only() -> None:
+    """It has no password, so nobody else is to get there."""
+    for files in ((), ("compose.yaml", "compose.tls.yaml")):
+        document = whole(*files)
+        redis = document["services"]["redis"]
+        assert not redis.get("ports")
+        assert list(redis["networks"]) == ["back"]
+        assert document["networks"]["back"]["internal"] is True
+
+
+def test_no_secret_is_needed_without_the_overlay() -> None:
+    services = config()
+    assert "certs" not in services
+    named = {name for service in services.values() for name in service.get("environment", {})}
+    assert not {name for name in named if name.startswith("TLS_") or "PASSWORD" in name}
+
+
+def test_every_encrypted_service_waits_for_its_files_and_is_told_where_they_are() -> None:
+    services = config("compose.yaml", "compose.tls.yaml")
+    for name in ("rng", "hasher", "worker", "webui"):
+        service = services[name]
+        assert service["depends_on"]["certs"]["condition"] == "service_completed_successfully"
+        assert [(each["source"], each["target"], each["read_only"]) for each in service["volumes"]] == [
+            (f"certs-{name}", "/run/certs", True)
+        ]
+        assert service["environment"]["TLS_KEY"] == f"/run/certs/{name}-key.pem"
+        # The file adds to what a service has.
+        assert "METRICS_PORT" in service["environment"]
+    # Whoever is needed is stopped later.
+    assert set(services["worker"]["depends_on"]) == {"rng", "hasher", "redis", "certs"}
 
 
 def test_prometheus_is_only_there_when_it_is_asked_for() -> None:

@@ -86,7 +86,7 @@ class ComposeProject:
     def remove_images(self) -> None:
         """Remove what was built for this tag, by this project and others."""
         registry, tag = self.settings.get("REGISTRY", "dockercoins-grpc"), self.settings["TAG"]
-        images = [f"{registry}/{service}:{tag}" for service in ("rng", "hasher", "worker", "webui")]
+        images = [f"{registry}/{service}:{tag}" for service in ("rng", "hasher", "worker", "webui", "certs")]
         subprocess.run(
             ["docker", "image", "rm", "--force", *images], env=environment(), capture_output=True, check=False
         )

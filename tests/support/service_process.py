@@ -50,7 +50,7 @@ class ServiceProcess:
     @property
     def port(self) -> int:
         """The port a gRPC server says it listens on."""
-        return int(self.wait_for(r"listening.*address=\S+:(\d+)")[1])
+        return int(self.wait_for(r'(?:listening.*address=|"address": ")\S+:(\d+)')[1])
 
     @property
     def metrics_port(self) -> int:

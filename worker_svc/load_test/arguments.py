@@ -44,7 +44,8 @@ either side there is no interval, and the ratio itself decides. More runs (--rep
 --publish keeps the report in Redis, where the page of webui shows the last five; without a URL, in that of REDIS_URL.
 
 The variables RNG_TARGET, HASHER_TARGET, WINDOW, STREAMS, MESSAGE_SIZE, GENERATION, INSTANCE and LOG_LEVEL apply as they
-do to a worker. FILE may be - for standard output. Ctrl-C ends the measuring and reports what there is.
+do to a worker, and TLS_CERT, TLS_KEY and TLS_CA where a target is named; with --publish REDIS_PASSWORD_FILE, too. FILE
+may be - for standard output. Ctrl-C ends the measuring and reports what there is.
 
 exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 what
 was asked for is not allowed; 130 interrupted.
@@ -80,12 +81,13 @@ def parse(line: Sequence[str]) -> Options:
         repeat=given.repeat,
         rate=given.rate,
         targets={name: getattr(settings, f"{name}_target") for name in ("rng", "hasher") if f"{name}_target" in named},
+        tls=settings.tls,
         generation=settings.generation,
         client_id=f"{settings.instance}-load-test",
         format=given.format or _ENDINGS.get(given.output.suffix if given.output else "", Format.TABLE),
         output=given.output,
         html=given.html,
-        publish=None if given.publish is None else settings.redis_url,
+        publish=None if given.publish is None else settings.redis,
         compare=given.compare,
         fail_below=given.fail_below,
         # Streams that break are in the report; whoever wants their lines as well asks for them.

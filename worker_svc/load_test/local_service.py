@@ -38,6 +38,8 @@ class LocalService:
         self.port = _free_port()
         # A service that logs each call would make calls look slower than they are.
         settings = {"LOG_LEVEL": "warning", **os.environ, "PACE": Pace.FULL, "HOST": HOST, "PORT": str(self.port)}
+        # The certificates at hand are a worker's, and what is asked here stays on loopback.
+        settings |= dict.fromkeys(("TLS_CERT", "TLS_KEY", "TLS_CA"), "")
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         self._popen = subprocess.Popen(  # noqa: S603 - our own service
             [sys.executable, "-m", f"{name}_svc"],

@@ -2,6 +2,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from chassis.certificate_files import CertificateFiles
+from chassis.redis_access import RedisAccess
 from chassis.settings import LogFormat, LogLevel
 from worker_svc.load_test import destination
 from worker_svc.load_test.point import Mode
@@ -28,6 +30,8 @@ class Options:
     """The rate schedule; as fast as possible without one."""
     targets: Mapping[str, str]
     """Of the services that were named; the others are started here."""
+    tls: CertificateFiles | None
+    """To encrypt with what goes to those that were named."""
     generation: float
     """Seconds a stream lives."""
     client_id: str
@@ -35,8 +39,8 @@ class Options:
     output: Path | None
     """Where the report goes in that format; standard output without one."""
     html: Path | None
-    publish: str | None
-    """The Redis server that is to keep the report, as a URL."""
+    publish: RedisAccess | None
+    """The Redis server that is to keep the report."""
     compare: Path | None
     """An earlier report."""
     fail_below: float | None

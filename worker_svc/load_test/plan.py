@@ -38,6 +38,10 @@ def plan(options: Options) -> Plan:
         streams_used = 0 if mode is Mode.UNARY else streams
         rate = options.rate.text if options.rate else ""
         points[Point(mode, batch_size, bounded, streams_used, message_size, rate)] = None
+    if options.tls is not None:
+        for name in ("rng", "hasher"):
+            if name not in options.targets:
+                remarks[f"TLS_CERT is not used with the {name} that is started here"] = None
     if not points:
         raise UsageError(f"no point is left to measure; {'; '.join(remarks)}")
     return Plan(tuple(points), tuple(remarks))

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Sequence
 
+from chassis.renewed_certificates import RenewedCertificates
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService, local_services
 from worker_svc.load_test.measurement import Measurement
@@ -75,6 +76,7 @@ class Sweep:
                 warm_up=self._options.warm_up,
                 duration=self._options.duration,
                 rate=self._options.rate,
+                certificates=None if self._options.tls is None else RenewedCertificates(self._options.tls),
             )
             for point in rounds(self._points, self._options.repeat):
                 progress.begin(point)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from chassis.renewed_certificates import RenewedCertificates
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc import step
 from worker_svc.batch import Batch
+from worker_svc.handshake_budget import HandshakeBudget
 from worker_svc.load_test import cpu_time, in_process_loop
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService
@@ -80,6 +82,8 @@ class Conditions:
     """Seconds that count."""
     rate: Rate | None
     """The schedule of hashes, or as fast as possible."""
+    certificates: RenewedCertificates | None = None
+    """To encrypt with what goes to others than our own."""
 
 
 class Trial:
@@ -90,6 +94,7 @@ class Trial:
         self._conditions = conditions
         self._loop = asyncio.get_running_loop()
         self._recorder = Recorder()
+        self._budget = None if conditions.certificates is None else HandshakeBudget()
         self._clients = {each.name: self._client(each) for each in (step.RANDOM, step.HASH)}
         rng, hasher = (TimedAsker(client, partial(self._recorder.took, name)) for name, client in self._clients.items())
         self._pipeline = Pipeline(
@@ -107,8 +112,9 @@ class Trial:
 
     def _client(self, each: Step) -> Client:
         target, client_id = self._conditions.targets[each.name], self._conditions.client_id
+        certificates = None if each.name in self._conditions.services else self._conditions.certificates
         if self._point.mode is Mode.UNARY:
-            return UnaryCalls(each, target, client_id=client_id)
+            return UnaryCalls(each, target, client_id=client_id, certificates=certificates)
         return StreamPool(
             each,
             target,
@@ -118,6 +124,8 @@ class Trial:
             generation=self._conditions.generation,
             metrics=RpcMetrics("client"),
             on_backends=lambda: None,
+            certificates=certificates,
+            budget=self._budget,
         )
 
     def _make_open_loop(self) -> OpenLoop | None:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis import grpc_options
+from chassis.grpc_channel import open_channel
 from chassis.metadata import CLIENT_ID
+from chassis.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import Backoff
 from worker_svc.batch import Batch
 from worker_svc.generation import HOPELESS
@@ -22,7 +23,9 @@ from worker_svc.step import Step
 class UnaryCalls:
     """Asks for one step of batches, each in a call; the channel spreads the calls over the backends in turn."""
 
-    def __init__(self, step: Step, target: str, *, client_id: str) -> None:
+    def __init__(
+        self, step: Step, target: str, *, client_id: str, certificates: RenewedCertificates | None = None
+    ) -> None:
         self.on_answer: Callable[[Batch], None]
         self.errors: Counter[str] = Counter()
         """Calls that failed, by gRPC code."""
@@ -30,7 +33,7 @@ class UnaryCalls:
         """Batches asked once more, since a call failed."""
         self._step = step
         self._target = target
-        self._channel = grpc.aio.insecure_channel(target, options=grpc_options.client(step.service))
+        self._channel = open_channel(target, step.service, certificates)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(step.path)
         self._metadata = ((CLIENT_ID, client_id),)
         self._calls: set[asyncio.Task[None]] = set()

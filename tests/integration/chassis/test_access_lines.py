@@ -23,6 +23,7 @@ from integration.chassis.served import RNG, hasher, health, raw_call, raw_stream
 from structlog.testing import capture_logs
 
 from chassis import call_watch
+from chassis.caller import MAX_PEER
 from rng_svc.settings import RngSettings
 
 Line = dict[str, Any]
@@ -65,6 +66,15 @@ async def test_a_stream_says_so_once_for_all_its_batches() -> None:
         "bytes_in": sum(request.ByteSize() for request in requests),
         "bytes_out": sum(response.ByteSize() for response in responses),
     }  # fmt: skip
+
+
+async def test_what_a_client_calls_itself_is_logged_up_to_a_bound() -> None:
+    with capture_logs() as lines:
+        async with hasher() as channel:
+            stream = HasherServiceStub(channel).StreamHashes(iter([]), metadata=(("client-id", "w" * 5_000),))
+            assert [response async for response in stream] == []
+            line = await only_line(lines)
+    assert line["peer"] == "w" * MAX_PEER
 
 
 async def test_a_stream_that_is_not_logged_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,20 @@ from pathlib import Path
 import pytest
 from integration.discovery.mine import DELAY, MakeMine, Mine, mine
 from integration.discovery.replicas import NUMBERS, address
+from support.certificates import Authority
 
 
 @pytest.fixture
-def make_mine(tmp_path: Path) -> Iterator[MakeMine]:
+def environments(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, dict[str, str]]:
+    """What services are told beyond the usual: nothing, or with the parameter `tls` to encrypt."""
+    if getattr(request, "param", "plain") == "plain":
+        return {}
+    authority = Authority(tmp_path / "certificates")
+    return {service: authority.issue(service) for service in ("rng", "hasher", "worker")}
+
+
+@pytest.fixture
+def make_mine(tmp_path: Path, environments: dict[str, dict[str, str]]) -> Iterator[MakeMine]:
     for number in NUMBERS:
         try:
             socket.create_server((address(number), 0)).close()
@@ -24,7 +34,7 @@ def make_mine(tmp_path: Path) -> Iterator[MakeMine]:
         def make(**delays: float) -> Mine:
             nonlocal made
             made += 1
-            return stack.enter_context(mine(tmp_path / f"mine-{made}", **delays))
+            return stack.enter_context(mine(tmp_path / f"mine-{made}", environments, **delays))
 
         yield make
 

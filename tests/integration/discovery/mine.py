@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from integration.discovery.accounts import GIVEN_UP, Accounts
@@ -37,6 +37,8 @@ class Mine:
         dns: DnsServer,
         random: Evidence,
         hashed: Evidence,
+        *,
+        environments: Mapping[str, Mapping[str, str]],
         **delays: float,
     ) -> None:
         self._processes = processes
@@ -44,8 +46,18 @@ class Mine:
         self.dns = dns
         self.random = random
         self.hashed = hashed
-        self.rngs = Replicas("rng", processes, dns, random, delays.get("rng", 0))
-        self.hashers = Replicas("hasher", processes, dns, hashed, delays.get("hasher", 0))
+        self._environments = environments
+        self.rngs, self.hashers = (
+            Replicas(
+                service,
+                processes,
+                dns,
+                evidence,
+                delay=delays.get(service, 0),
+                environment=environments.get(service, {}),
+            )
+            for service, evidence in (("rng", random), ("hasher", hashed))
+        )
         self.limits = [replicas for replicas in (self.rngs, self.hashers) if replicas.service in delays]
         for replicas in (self.rngs, self.hashers):
             if replicas not in self.limits:
@@ -78,6 +90,7 @@ class Mine:
             "HASHER_TARGET": self.hashers.target,
             "INSTANCE": f"worker-{len(self.workers)}",
         }
+        environment |= self._environments.get("worker", {})
         self.workers.append(self._processes.start("worker", **{**environment, **settings}))
         self.worker.wait_until_started()  # before that a signal would end it as any program
         return self.worker
@@ -137,8 +150,11 @@ MakeMine = Callable[..., Mine]
 
 
 @contextlib.contextmanager
-def mine(folder: Path, **delays: float) -> Iterator[Mine]:
-    """A mine with its own name server and Redis; one of each service that has no delay runs, nothing else yet."""
+def mine(folder: Path, environments: Mapping[str, Mapping[str, str]], **delays: float) -> Iterator[Mine]:
+    """A mine with its own name server and Redis; one of each service that has no delay runs, nothing else yet.
+
+    Services have settings beyond the usual ones in `environments`, by name.
+    """
     with contextlib.ExitStack() as stack:
         # What takes how long is the question here, and coverage takes its time.
         processes = stack.enter_context(service_processes(folder, covered=False))
@@ -146,4 +162,4 @@ def mine(folder: Path, **delays: float) -> Iterator[Mine]:
         dns = stack.enter_context(dns_server(name("rng"), name("hasher")))
         random = stack.enter_context(contextlib.closing(Evidence(folder / "random")))
         hashed = stack.enter_context(contextlib.closing(Evidence(folder / "hashed")))
-        yield Mine(processes, redis, dns, random, hashed, **delays)
+        yield Mine(processes, redis, dns, random, hashed, environments=environments, **delays)

@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.service_process import ServiceProcess, ServiceProcesses
@@ -32,14 +33,25 @@ class Replicas:
     """Up to three of one service on 127.0.0.11, .12 and .13 with one port, and what DNS says of them."""
 
     def __init__(
-        self, service: str, processes: ServiceProcesses, dns: DnsServer, evidence: Evidence, delay: float
+        self,
+        service: str,
+        processes: ServiceProcesses,
+        dns: DnsServer,
+        evidence: Evidence,
+        *,
+        delay: float,
+        environment: Mapping[str, str],
     ) -> None:
-        """Of `rng` or `hasher`, each of which takes `delay` seconds for a batch; with 0, no longer than it needs."""
+        """Of `rng` or `hasher`, each of which takes `delay` seconds for a batch; with 0, no longer than it needs.
+
+        They are told what is in `environment`, too.
+        """
         self.service = service
         self._processes = processes
         self._dns = dns
         self.evidence = evidence
         self._delay = delay
+        self._environment = environment
         self._pace = {"DELAY": delay, "CONCURRENCY": CONCURRENCY} if delay else {}
         self._port = free_port()
         self._started = 0
@@ -64,7 +76,7 @@ class Replicas:
         """Batches a second."""
         return CONCURRENCY / self._delay
 
-    def start(self, *numbers: int) -> list[str]:
+    def start(self, *numbers: int, **settings: str) -> list[str]:
         """Start those, wait until they listen, and say so in DNS; their instances, new ones each time."""
         instances = []
         for number in numbers:
@@ -79,6 +91,7 @@ class Replicas:
                 WITNESS=self.evidence.path,
                 PYTHONPATH=TESTS,
                 **self._pace,
+                **{**self._environment, **settings},
             )
         for number in numbers:
             self.running[number].wait_until_started()

@@ -2,13 +2,17 @@
 
 import time
 
+import pytest
 from integration.discovery.mine import Mine
 from integration.discovery.side_by_side import side_by_side
+
+with_tls_too = pytest.mark.parametrize("environments", ["plain", "tls"], indirect=True)
 
 MOMENT = 1.2
 """Seconds: longer than it takes to be late, shorter than it takes gRPC to notice."""
 
 
+@with_tls_too
 def test_when_one_is_killed_the_others_have_taken_over_within_a_second(mines: list[Mine]) -> None:
     def kill_one(mine: Mine) -> None:
         mine.limit.start(1, 2, 3)
@@ -23,6 +27,7 @@ def test_when_one_is_killed_the_others_have_taken_over_within_a_second(mines: li
     side_by_side(kill_one, *mines)
 
 
+@with_tls_too
 def test_when_one_is_frozen_the_others_have_taken_over_within_three_seconds_until_it_is_back(
     mines: list[Mine],
 ) -> None:
@@ -59,6 +64,7 @@ def test_what_one_answers_that_was_frozen_for_a_moment_is_counted_once(mines: li
     side_by_side(freeze_one_for_a_moment, *mines)
 
 
+@with_tls_too
 def test_mining_resumes_within_two_seconds_when_all_were_away_and_are_back(mines: list[Mine]) -> None:
     def take_all_away(mine: Mine) -> None:
         mine.limit.start(1, 2, 3)

@@ -2,8 +2,11 @@
 
 import time
 
+import pytest
 from integration.discovery.mine import Mine
 from integration.discovery.side_by_side import side_by_side
+
+pytestmark = pytest.mark.parametrize("environments", ["plain", "tls"], indirect=True)
 
 STOP_LIMIT = 3.5
 """Seconds after which a replica that was told to stop is gone."""

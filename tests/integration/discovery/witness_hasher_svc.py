@@ -13,7 +13,7 @@ from bench.witness import Witness
 from chassis import grpc_server, process, self_check
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
-from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
+from hasher_svc.service import CALLERS, SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
 
 
@@ -36,7 +36,7 @@ class WitnessedHasher(HasherService):
 async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     with closing(DigestThread()) as thread, Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedHasher(settings, thread, witness)
-        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_digests):
+        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_digests, callers=CALLERS):
             yield
 
 

@@ -8,6 +8,7 @@ from integration.webui.reports import Reports
 from support.redis_server import RedisServer
 
 from chassis.health import Health
+from chassis.redis_access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc.app import make_app
 
@@ -36,7 +37,7 @@ def now() -> int:
 
 @pytest.fixture
 async def page(redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
-    async with TestClient(TestServer(make_app(redis.url, telemetry, "webui-1"))) as client:
+    async with TestClient(TestServer(make_app(RedisAccess(redis.url), telemetry, "webui-1"))) as client:
         yield client
 
 

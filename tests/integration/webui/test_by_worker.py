@@ -5,6 +5,7 @@ from integration.webui.reports import Reports
 from support.redis_server import RedisServer
 
 from chassis.health import Health
+from chassis.redis_access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc.app import make_app
 
@@ -46,7 +47,7 @@ async def test_the_hour_by_ten_seconds(redis: RedisServer, reports: Reports, now
     redis.client().set("totals:worker-3-00000003", "no hash")
     redis.client().hset("totals:\xff worker", "10", "1")
     redis.client().hset("totals", str(first), 50)  # 16.7 of which nobody says are its own
-    async with TestClient(TestServer(make_app(redis.url, Telemetry(Health("redis")), "webui-1"))) as page:
+    async with TestClient(TestServer(make_app(RedisAccess(redis.url), Telemetry(Health("redis")), "webui-1"))) as page:
 
         async def loaded() -> bool:
             return bool((await by_worker(page, 3_600))["second"])

@@ -5,6 +5,7 @@ from integration.webui.reports import Reports
 from support.redis_server import RedisServer
 
 from chassis.health import Health
+from chassis.redis_access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc.app import make_app
 
@@ -22,7 +23,7 @@ async def test_what_was_reported_before_the_start_is_there(reports: Reports, now
 async def test_more_reports_than_a_page_are_read(redis: RedisServer, reports: Reports, now: int) -> None:
     for _ in range(2_500):
         reports.add(now - 40, now - 20, 1)
-    async with TestClient(TestServer(make_app(redis.url, Telemetry(Health("redis")), "webui-1"))) as page:
+    async with TestClient(TestServer(make_app(RedisAccess(redis.url), Telemetry(Health("redis")), "webui-1"))) as page:
 
         async def loaded() -> bool:
             return sum((await points(page)).values()) == pytest.approx(2_500)
@@ -56,7 +57,7 @@ async def test_beyond_fifteen_minutes_it_is_ten_second_buckets(redis: RedisServe
     first = now // 10 * 10 - 3_000
     redis.client().hset("totals", mapping={str(first + 10 * n): "33.3" for n in range(250)})
     redis.client().hset("totals", mapping={"x": "1", "15": "2", str(first): "nan"})
-    async with TestClient(TestServer(make_app(redis.url, Telemetry(Health("redis")), "webui-1"))) as page:
+    async with TestClient(TestServer(make_app(RedisAccess(redis.url), Telemetry(Health("redis")), "webui-1"))) as page:
 
         async def loaded() -> bool:
             return bool(await points(page, 3_600))

@@ -11,6 +11,7 @@ from integration.webui.reports import Reports, backend
 from support.redis_server import RedisServer
 
 from chassis.health import Health
+from chassis.redis_access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc.app import make_app
 
@@ -128,7 +129,7 @@ async def test_what_changed_is_marked(ready_page: Page, reports: Reports, now: i
 async def test_what_is_there_when_webui_starts_did_not_come(redis: RedisServer, reports: Reports, now: int) -> None:
     reports.see([backend("rng-1")], [backend("hasher-1")])
     reports.add_seconds(now - 2, 2)
-    async with TestClient(TestServer(make_app(redis.url, Telemetry(Health("redis")), "webui-1"))) as page:
+    async with TestClient(TestServer(make_app(RedisAccess(redis.url), Telemetry(Health("redis")), "webui-1"))) as page:
         await until(lambda: follows_redis(page))
         async with page.get("/events") as response:
             _, data = await Events(response).next()

@@ -238,6 +238,28 @@ async def test_a_wrong_answer_is_not_taken(kind: type[Backend]) -> None:
         await client.answered_once()
 
 
+class Boasting(Backend):
+    """Its name would be in every line, metric and report."""
+
+    async def serve(self, requests: Requests, context: Context) -> Responses:
+        await grpc_server.name_server(context, "x" * 5_000)
+        async for request in requests:
+            yield RandomBatch(request.batch_id, bytes(request.count * request.size))
+
+
+async def test_a_backend_with_a_name_beyond_the_bound_gets_no_batches() -> None:
+    ports = [free_port(), free_port()]
+    async with (
+        backend("good", ports[0]),
+        backend("boasting", ports[1], Boasting) as boasting,
+        Client(ports, window=8, generation=60).running() as client,
+    ):
+        await client.until(lambda: boasting.streams > 0 and len(client.answers) > 100)
+        assert client.pool.backends == ["good"]
+        assert boasting.batches == []
+        await client.answered_once()
+
+
 class Frozen(Backend):
     async def serve(self, requests: Requests, context: Context) -> Responses:
         await grpc_server.name_server(context, "frozen")

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from integration.worker.test_worker_process import hashes_in, until
@@ -190,13 +191,17 @@ def test_reports_wait_while_redis_is_away_and_all_are_sent_when_it_is_back(mine:
     assert mine.worker.now("dockercoins_worker_redis_seconds_count") >= sent
 
 
+def has_looked(told: Told) -> bool:
+    return told.now("dockercoins_event_loop_lag_seconds_count") > 0
+
+
 @pytest.mark.parametrize("accept", ["", "text/plain", OPENMETRICS])
 def test_all_services_speak_both_formats(mine: Mine, accept: str) -> None:
     for told, name in ((mine.rng, "rng_bytes"), (mine.hashers[0], "hasher_hashes"), (mine.worker, "worker_hashes")):
+        until(partial(has_looked, told))
         samples = scrape(told.metrics_port, accept)
         assert samples(f"dockercoins_{name}_total") > 0
         assert all(family.documentation for family in samples.families)
-        assert samples("dockercoins_event_loop_lag_seconds_count") > 0
 
 
 def test_a_process_that_stood_still_shows_it(mine: Mine) -> None:

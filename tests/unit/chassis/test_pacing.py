@@ -11,13 +11,14 @@ from chassis.pacing import MAX_CATCH_UP, Pacing, sleep_until
 DELAY = 0.08
 LATE = 0.06
 """Seconds that a busy machine may be late."""
+PEER = "ipv4:10.0.0.3:4711"
 EARLY = 0.002
 """Seconds that a turn ends early, because waking takes time too."""
 
 
 async def turn(pacing: Pacing, work: float = 0.0) -> float:
     """Take a turn; the loop's time when it was over."""
-    async with pacing.turn():
+    async with pacing.turn(PEER):
         if work:
             await asyncio.sleep(work)
     return asyncio.get_running_loop().time()
@@ -52,11 +53,54 @@ async def test_requests_are_served_in_the_order_they_came() -> None:
     pacing, served = Pacing(0.001, 1), list[int]()
 
     async def one(number: int) -> None:
-        async with pacing.turn():
+        async with pacing.turn(PEER):
             served.append(number)
 
     await asyncio.gather(*(one(number) for number in range(20)))
     assert served == list(range(20))
+
+
+async def test_who_has_many_requests_waiting_holds_up_nobody_else_for_more_than_one() -> None:
+    pacing, served = Pacing(0.01, 1), list[str]()
+
+    async def one(peer: str) -> None:
+        async with pacing.turn(peer):
+            served.append(peer)
+
+    greedy = [asyncio.create_task(one("ipv4:10.0.0.1:1")) for _ in range(20)]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await one(PEER)
+    # The greedy one's turn that was on, and then ours, each time.
+    assert served == ["ipv4:10.0.0.1:1", PEER] * 3
+    await asyncio.gather(*greedy)
+
+
+async def test_many_connections_of_one_address_get_no_more_turns_than_one() -> None:
+    pacing, served = Pacing(0.01, 1), list[str]()
+
+    async def one(peer: str) -> None:
+        async with pacing.turn(peer):
+            served.append(peer)
+
+    greedy = [asyncio.create_task(one(f"ipv4:10.0.0.1:{port}")) for port in range(20)]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await one(PEER)
+    assert len(served) == 6
+    await asyncio.gather(*greedy)
+
+
+async def test_a_cancelled_waiter_leaves_nothing_behind() -> None:
+    pacing = Pacing(0, 1)
+    async with pacing.turn(PEER):
+        waiters = [asyncio.create_task(turn(pacing)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert pacing.waiting == 3
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.wait(waiters)
+        assert pacing.waiting == 0
 
 
 async def test_one_client_after_another_gets_no_more_than_the_pace() -> None:
@@ -79,7 +123,7 @@ async def test_no_more_than_the_concurrency_are_served_at_once(concurrency: int)
 
     async def one() -> None:
         nonlocal now, most
-        async with pacing.turn():
+        async with pacing.turn(PEER):
             now += 1
             most = max(most, now)
             await asyncio.sleep(0.001)
@@ -94,7 +138,7 @@ async def test_a_turn_says_how_long_it_was_waited_for() -> None:
     waited = []
 
     async def one() -> None:
-        async with pacing.turn() as turn:
+        async with pacing.turn(PEER) as turn:
             waited.append(turn.waited)
 
     await asyncio.gather(one(), one(), one())
@@ -138,7 +182,7 @@ async def test_a_cancelled_waiter_costs_the_others_nothing() -> None:
 
 async def test_a_waiter_cancelled_as_its_place_comes_passes_it_on() -> None:
     pacing = Pacing(0, 1)
-    async with pacing.turn():
+    async with pacing.turn(PEER):
         waiter, last = asyncio.create_task(turn(pacing)), asyncio.create_task(turn(pacing))
         await asyncio.sleep(0)
     waiter.cancel()
@@ -172,7 +216,7 @@ async def test_requests_that_gave_up_leave_no_debt() -> None:
 async def test_work_that_fails_gives_its_place_back() -> None:
     pacing = Pacing(0, 1)
     with pytest.raises(ValueError, match="broken"):
-        async with pacing.turn():
+        async with pacing.turn(PEER):
             raise ValueError("broken")
     await asyncio.wait_for(turn(pacing), 1)
 

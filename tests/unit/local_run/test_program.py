@@ -1,10 +1,12 @@
 import os
 import sys
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
 from chassis.settings import SettingsError
+from local_run import embedded_redis
 from local_run.program import Program, Stage, page_address, programs
 from local_run.settings import LocalRunSettings
 
@@ -96,6 +98,15 @@ def test_redis_is_the_server_itself_and_keeps_everything_on_loopback() -> None:
     assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "always")
 
 
+def test_services_find_the_password_of_redis_in_a_file() -> None:
+    run = plan(data_dir="/somewhere")
+    assert {run[name].environment["REDIS_PASSWORD_FILE"] for name in ("worker-1", "webui")} == {
+        "/somewhere/redis-password"
+    }
+    assert not [name for name in ("rng-1", "hasher-1") if "REDIS_PASSWORD_FILE" in run[name].environment]
+    assert "REDIS_PASSWORD_FILE" not in plan(redis_url="redis://elsewhere:6379")["worker-1"].environment
+
+
 def test_services_run_as_modules_of_this_python() -> None:
     assert plan()["rng-1"].command == (sys.executable, "-m", "rng_svc")
 
@@ -110,16 +121,20 @@ def test_every_port_but_any_free_one_is_to_be_checked() -> None:
     assert ports["webui"] == [(8_000, "WEBUI_PORT"), (9_104, "WEBUI_METRICS_PORT")]
 
 
-def test_a_setting_that_a_service_would_refuse_is_refused_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_a_service_would_refuse_is_refused_in_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    embedded_redis.renew_password(str(tmp_path))
     monkeypatch.setenv("BATCH_SIZE", "abc")
-    run = plan()
+    run = plan(data_dir=str(tmp_path))
     run["rng-1"].check_settings()
     run["redis"].check_settings()
     with pytest.raises(SettingsError, match=r"^worker-1: BATCH_SIZE='abc' is not allowed"):
         run["worker-1"].check_settings()
 
 
-def test_checking_settings_leaves_the_environment_as_it_was() -> None:
+def test_checking_settings_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
+    embedded_redis.renew_password(str(tmp_path))
     before = dict(os.environ)
-    plan()["worker-1"].check_settings()
+    plan(data_dir=str(tmp_path))["worker-1"].check_settings()
     assert dict(os.environ) == before

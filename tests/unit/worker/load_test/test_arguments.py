@@ -39,7 +39,8 @@ def test_a_report_is_published_where_that_is_wanted(
     line: list[str], expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://r:1")
-    assert arguments.parse(line).publish == expected
+    publish = arguments.parse(line).publish
+    assert (publish and publish.url) == expected
 
 
 def test_a_redis_that_is_none_is_refused_and_its_password_not_told() -> None:

@@ -1,0 +1,92 @@
+"""Who may call what, by the names in callers' certificates."""
+
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import grpc
+
+from chassis.request_decoding import Context, Continuation, Handler
+from chassis.sparing_log import SparingLog
+
+Callers = Mapping[str, frozenset[str]]
+"""Names by method; a method that is not among them is for nobody."""
+
+NOBODY: Callers = MappingProxyType({})
+
+MAX_NAMES = 4
+"""Names of a certificate that are said; there may be thousands in one."""
+
+MAX_LENGTH = 64
+"""Characters of a name that are said."""
+
+
+class AllowList(grpc.aio.ServerInterceptor):
+    """Ends calls of one service's methods with PERMISSION_DENIED unless the caller's certificate has a name for them.
+
+    Health, reflection and channelz are for whoever could connect. It stands in front of all others: what is refused
+    here is seen by nobody else.
+    """
+
+    def __init__(self, service: str, callers: Callers) -> None:
+        self._prefix = f"/{service}/"
+        self._callers = callers
+        self._refusals = SparingLog("caller refused", every=1.0)
+
+    def flush(self) -> None:
+        """Say what is not yet said, unless the last line is too recent."""
+        self._refusals.flush()
+
+    def close(self) -> None:
+        """Say what is not yet said."""
+        self._refusals.close()
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """The method's handler, for those who may; None when there is no such method."""
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or not path.startswith(self._prefix):
+            return handler
+        method = path.removeprefix(self._prefix)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(method, handler.stream_stream), handler.request_deserializer, handler.response_serializer
+        )
+
+    def _unary(self, method: str, behavior: Any) -> Any:
+        async def guarded(request: object, context: Context) -> object:
+            await self._check(method, context)
+            return await behavior(request, context)
+
+        return guarded
+
+    def _stream(self, method: str, behavior: Any) -> Any:
+        async def guarded(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
+            await self._check(method, context)
+            async for response in behavior(requests, context):
+                yield response
+
+        return guarded
+
+    async def _check(self, method: str, context: Context) -> None:
+        names = dns_names(context)
+        allowed = self._callers.get(method, frozenset())
+        if allowed.isdisjoint(names):
+            await self._refuse(method, names, allowed, context)
+
+    async def _refuse(self, method: str, names: list[str], allowed: frozenset[str], context: Context) -> NoReturn:
+        who = ", ".join(name[:MAX_LENGTH] for name in names[:MAX_NAMES]) or "nobody"
+        whom = " or ".join(sorted(allowed)) or "nobody"
+        self._refusals.note(method=method, peer=context.peer(), names=who, allowed=whom)
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} is for {whom}; this certificate is of {who}")
+        raise AssertionError  # abort() has raised
+
+
+def dns_names(context: Context) -> list[str]:
+    """Those in the caller's certificate; none where it has no certificate."""
+    return [name.decode(errors="replace") for name in context.auth_context().get("peer_dns", ())]

@@ -1,0 +1,31 @@
+"""Makes a throw-away authority and a certificate for each service: `make certs`, and compose.tls.yaml."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from deploy.tls import folders
+
+
+def main() -> int:
+    """What the command line asks for; the exit code."""
+    parser = argparse.ArgumentParser(prog="deploy.tls", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the files go")
+    parser.add_argument(
+        "--for-containers",
+        action="store_true",
+        help="a folder for each service, with owners, and with passwords for Redis; renew only what is due",
+    )
+    given = parser.parse_args()
+    make = folders.for_containers if given.for_containers else folders.for_this_machine
+    try:
+        made = make(given.folder)
+    except OSError as error:
+        sys.stderr.write(f"{given.folder}: the files can't be written ({error.strerror}: {error.filename})\n")
+        return 1
+    sys.stdout.write(f"{given.folder}: {', '.join(made) or 'nothing is due'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

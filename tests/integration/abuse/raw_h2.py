@@ -1,0 +1,198 @@
+"""HTTP/2 frame by frame, for clients that do what no library lets them."""
+
+import socket
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import hpack
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME_SIZE = 16_384
+"""Bytes of data that a frame may carry, unless told otherwise."""
+
+
+def message(payload: bytes) -> bytes:
+    """As gRPC frames it: not compressed, the length, the bytes."""
+    return b"\0" + len(payload).to_bytes(4, "big") + payload
+
+
+class RawClient:
+    """A connection that sends what it is told, and keeps what comes back."""
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        source: str = "127.0.0.1",
+        settings: dict[int, int] | None = None,
+        preface: bytes = PREFACE,
+    ) -> None:
+        """From that address, with these settings; with another preface nothing comes after it."""
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(source, 0))
+        self.closed = False
+        self.received: list[Frame] = []
+        self.headers: dict[int, dict[str, str]] = {}
+        """What came in headers and trailers, by stream."""
+        self._encoder = hpack.Encoder()
+        self._decoder = hpack.Decoder()
+        self._unread = b""
+        self._next_stream = 1
+        self._window = self._initial_window = 65_535
+        self._windows: dict[int, int] = {}
+        """What each stream's window is beyond the initial one."""
+        self._silent = preface != PREFACE
+        self.send_bytes(preface)
+        if not self._silent:
+            self.send(SettingsFrame(0, settings=settings or {}))
+
+    def send_bytes(self, raw: bytes) -> bool:
+        """Whether the server took them."""
+        try:
+            self.socket.sendall(raw)
+        except OSError:
+            self.closed = True
+        return not self.closed
+
+    def send(self, *frames: Frame) -> bool:
+        return self.send_bytes(b"".join(frame.serialize() for frame in frames))
+
+    def opening(self, path: str, metadata: Iterable[tuple[str, str]] = ()) -> HeadersFrame:
+        """The frame that begins a call."""
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "server"),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            *metadata,
+        ]
+        frame = HeadersFrame(self._next_stream, self._encoder.encode(headers), flags=["END_HEADERS"])
+        self._next_stream += 2
+        return frame
+
+    def open(self, path: str, payload: bytes | None = None, metadata: Iterable[tuple[str, str]] = ()) -> int:
+        """Begin a call, perhaps with a first message; its stream."""
+        opening = self.opening(path, metadata)
+        self.send(opening)
+        if payload is not None:
+            self.say(opening.stream_id, message(payload))
+        return int(opening.stream_id)
+
+    def say(self, stream: int, raw: bytes, *, last: bool = False, patience: float = 0.2) -> int:
+        """Send bytes of a call, as many as the server's windows have room for within so long; how many these were."""
+        sent = 0
+        while sent < len(raw) and not self.closed:
+            room = min(FRAME_SIZE, self._window, self._initial_window + self._windows.get(stream, 0))
+            if room <= 0:
+                if not self.read(patience):
+                    return sent
+                continue
+            part = raw[sent : sent + room]
+            self.send(DataFrame(stream, part))
+            sent += len(part)
+            self._window -= len(part)
+            self._windows[stream] = self._windows.get(stream, 0) - len(part)
+        if last:
+            self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
+        return sent
+
+    def read(self, seconds: float) -> list[Frame]:
+        """The frames that come within so long, or until the server closes."""
+        until = time.monotonic() + seconds
+        frames: list[Frame] = []
+        while not self.closed and (left := until - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                more = self.socket.recv(1 << 20)
+            except TimeoutError:
+                break
+            except OSError:
+                more = b""
+            self.closed = not more
+            self._unread += more
+            frames += self._parse()
+        self.socket.settimeout(5)
+        self.received += frames
+        return frames
+
+    def _parse(self) -> Iterable[Frame]:
+        while len(self._unread) >= 9:
+            frame, length = Frame.parse_frame_header(memoryview(self._unread[:9]))
+            if len(self._unread) < 9 + length:
+                return
+            frame.parse_body(memoryview(self._unread[9 : 9 + length]))
+            self._unread = self._unread[9 + length :]
+            if isinstance(frame, HeadersFrame):
+                decoded = self._decoder.decode(frame.data)
+                self.headers.setdefault(frame.stream_id, {}).update((str(key), str(value)) for key, value in decoded)
+            elif isinstance(frame, WindowUpdateFrame):
+                if frame.stream_id:
+                    self._windows[frame.stream_id] = self._windows.get(frame.stream_id, 0) + frame.window_increment
+                else:
+                    self._window += frame.window_increment
+            elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
+                self._initial_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
+                if not self._silent:
+                    self.send(SettingsFrame(0, flags=["ACK"]))
+            elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
+                self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
+            yield frame
+
+    def until_closed(self, limit: float) -> bool:
+        """Whether the server closes within so many seconds."""
+        self.read(limit)
+        return self.closed
+
+    @property
+    def goaway(self) -> GoAwayFrame | None:
+        return next((frame for frame in self.received if isinstance(frame, GoAwayFrame)), None)
+
+    @property
+    def statuses(self) -> dict[int, tuple[int, str]]:
+        """Calls that ended, by stream: the gRPC status and its message."""
+        return {
+            stream: (int(headers["grpc-status"]), headers.get("grpc-message", ""))
+            for stream, headers in self.headers.items()
+            if "grpc-status" in headers
+        }
+
+    @property
+    def resets(self) -> int:
+        return sum(isinstance(frame, RstStreamFrame) for frame in self.received)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+__all__ = [
+    "DataFrame",
+    "Frame",
+    "GoAwayFrame",
+    "PingFrame",
+    "RawClient",
+    "RstStreamFrame",
+    "SettingsFrame",
+    "WindowUpdateFrame",
+    "message",
+]

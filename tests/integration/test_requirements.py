@@ -1,0 +1,98 @@
+"""What is installed: pinned, to be had for every platform, under licences that allow it, and listed by `make sbom`."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("rng", "hasher", "worker", "webui")
+PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin")
+PIN = re.compile(
+    r"^(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>\S+)(?P<rest>.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)*)",
+    re.MULTILINE,
+)
+
+PERMISSIVE = ("apache", "mit", "bsd", "psf", "python software foundation", "isc", "0bsd")
+EXCEPTIONS = {"certifi"}
+"""A list of authorities under MPL-2.0, which asks of those who pass it on unchanged no more than the others do."""
+
+
+def pins(file: str) -> dict[str, re.Match[str]]:
+    text = (ROOT / "requirements" / f"{file}.txt").read_text()
+    return {match["name"]: match for match in PIN.finditer(text)}
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (ROOT / "requirements").glob("*.txt")))
+def test_every_requirement_is_pinned_by_hash(file: str) -> None:
+    text = (ROOT / "requirements" / f"{file}.txt").read_text()
+    assert pins(file)
+    assert [
+        line for line in text.splitlines() if not re.match(r"[a-z0-9][a-z0-9._-]*==\S|    --hash=sha256:", line)
+    ] == []
+    assert [name for name, pin in pins(file).items() if "--hash" not in pin["rest"]] == []
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_runs_is_to_be_had_without_a_compiler(platform: str, python: str, tmp_path: Path) -> None:
+    """Of `make run`, which is all that the images have, too."""
+    wanted = ("--python-platform", platform, "--python-version", python, "--target", tmp_path)
+    how = ("--quiet", "--dry-run", "--only-binary", ":all:", "--require-hashes", "--no-deps")
+    uv = Path(sys.executable).parent / "uv"
+    done = subprocess.run(
+        [uv, "pip", "install", *how, *wanted, "-r", ROOT / "requirements" / "run.txt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_has_what_make_run_has(service: str) -> None:
+    everywhere = pins("run")
+    assert {name: pin["version"] for name, pin in pins(service).items()}.items() <= {
+        name: pin["version"] for name, pin in everywhere.items()
+    }.items()
+
+
+def licence(distribution: metadata.Distribution) -> str:
+    about = distribution.metadata
+    of_classifiers = [each for each in about.get_all("Classifier", []) if each.startswith("License ::")]
+    return " ".join(about.get_all("License-Expression", []) or of_classifiers or about.get_all("License", []))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_an_image_installs_is_under_permissive_licences(service: str) -> None:
+    other = {}
+    for name, pin in pins(service).items():
+        if ";" in pin["rest"].partition("\n")[0]:
+            continue  # of other versions of Python
+        terms = licence(metadata.distribution(name))
+        if not any(each in terms.lower() for each in PERMISSIVE):
+            other[name] = terms
+    assert {name: terms for name, terms in other.items() if name not in EXCEPTIONS} == {}
+
+
+@pytest.mark.timeout(300)
+def test_the_bill_of_materials_has_all_that_is_pinned(tmp_path: Path) -> None:
+    done = subprocess.run(["make", "-C", ROOT, "sbom", f"SBOM={tmp_path}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for service in SERVICES:
+        bill = json.loads((tmp_path / f"{service}.cdx.json").read_text())
+        assert bill["bomFormat"] == "CycloneDX"
+        listed = {part["name"]: part for part in bill["components"]}
+        assert {name: part["version"] for name, part in listed.items()} == {
+            name: pin["version"] for name, pin in pins(service).items()
+        }
+        for part in listed.values():
+            assert part["purl"].startswith("pkg:pypi/")
+            assert part["externalReferences"][0]["hashes"]
+    (chart,) = json.loads((tmp_path / "page.cdx.json").read_text())["components"]
+    assert chart["name"] == "uplot"
+    assert chart["hashes"]

@@ -1,0 +1,61 @@
+"""Certificates made on the spot, good ones and bad ones, as files that TLS_CERT, TLS_KEY and TLS_CA name."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import trustme
+
+SERVERS = {"rng": ("rng", "rng.test"), "hasher": ("hasher", "hasher.test")}
+"""The names in servers' certificates: those of containers, and those that the tests' name server knows."""
+
+
+class Authority:
+    """Somebody who issues certificates, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._ca = trustme.CA()
+        self._write("ca.pem", self._ca.cert_pem.bytes())
+        self._write("ca-key.pem", self._ca.private_key_pem.bytes())
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """The one that has this folder already."""
+        found = cls.__new__(cls)
+        found.folder = folder
+        found._ca = trustme.CA.from_pem((folder / "ca.pem").read_bytes(), (folder / "ca-key.pem").read_bytes())
+        return found
+
+    @property
+    def file(self) -> Path:
+        """Its own certificate."""
+        return self.folder / "ca.pem"
+
+    def issue(self, file: str, *names: str, not_after: datetime | None = None, half: bool = False) -> dict[str, str]:
+        """A certificate with these names, or else with that of its file, as settings; it replaces an earlier one.
+
+        By half, only the key does.
+        """
+        issued = self._ca.issue_cert(*(names or SERVERS.get(file, (file,))), not_after=not_after)
+        self._write(f"{file}-key.pem", issued.private_key_pem.bytes())
+        if not half:
+            self._write(f"{file}.pem", b"".join(part.bytes() for part in issued.cert_chain_pems))
+        return self.settings(file)
+
+    def settings(self, file: str) -> dict[str, str]:
+        """What a service is told to use a certificate that was issued."""
+        paths = {"TLS_CERT": f"{file}.pem", "TLS_KEY": f"{file}-key.pem", "TLS_CA": "ca.pem"}
+        return {name: str(self.folder / path) for name, path in paths.items()}
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Its own certificate, which nobody but itself has signed, as settings."""
+        return self.settings("ca")
+
+    def _write(self, name: str, content: bytes) -> None:
+        """At once: whoever reads sees the one before, or this one."""
+        new = self.folder / f"{name}.new"
+        new.write_bytes(content)
+        new.replace(self.folder / name)

@@ -1,0 +1,157 @@
+"""Files that TLS_CERT, TLS_KEY and TLS_CA name: what is taken, and how a refusal reads."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.certificates import Authority
+
+from chassis.renewed_certificates import RenewedCertificates
+from chassis.settings import ServiceSettings, SettingsError
+from local_run.settings import LocalRunSettings
+from worker_svc.settings import WorkerSettings
+
+NOBODY = 65_534
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def refusal(kind: type[ServiceSettings], **settings: object) -> str:
+    with pytest.raises(SettingsError) as error:
+        kind.load(**{name.lower(): value for name, value in settings.items()})
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def load(kind: type[ServiceSettings], **settings: object) -> ServiceSettings:
+    return kind.load(**{name.lower(): value for name, value in settings.items()})
+
+
+def test_without_any_nothing_is_encrypted() -> None:
+    assert load(ServiceSettings).tls is None
+    assert load(ServiceSettings, TLS_CERT="", TLS_KEY="", TLS_CA="").tls is None
+
+
+def test_three_files_that_fit_are_taken(authority: Authority) -> None:
+    files = load(ServiceSettings, **authority.issue("worker")).tls
+    assert files is not None
+    assert files.read().key == (authority.folder / "worker-key.pem").read_bytes()
+    assert "PRIVATE KEY" not in repr(files.read())
+
+
+@pytest.mark.parametrize("missing", ["TLS_CERT", "TLS_KEY", "TLS_CA"])
+def test_two_of_three_are_refused(authority: Authority, missing: str) -> None:
+    settings = authority.issue("worker")
+    del settings[missing]
+    message = refusal(ServiceSettings, **settings)
+    assert message.endswith(f"is not allowed without {missing}: set all three, or none")
+    assert all(f"{name}={path!r}" in message for name, path in settings.items())
+
+
+@pytest.mark.parametrize("variable", ["TLS_CERT", "TLS_KEY", "TLS_CA"])
+def test_a_file_that_is_not_there_is_named(authority: Authority, variable: str) -> None:
+    path = str(authority.folder / "nothing.pem")
+    message = refusal(ServiceSettings, **{**authority.issue("worker"), variable: path})
+    assert message == (
+        f"{variable}={path!r} is not allowed: it must be a file that can be read (No such file or directory)"
+    )
+
+
+@pytest.mark.parametrize("variable", ["TLS_CERT", "TLS_CA"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_what_is_no_certificate_is_refused(authority: Authority, variable: str, content: bytes) -> None:
+    path = authority.folder / "bad.pem"
+    path.write_bytes(content)
+    message = refusal(ServiceSettings, **{**authority.issue("worker"), variable: str(path)})
+    assert message == f"{variable}={str(path)!r} is not allowed: it must be a file of certificates in PEM"
+
+
+def test_the_key_of_another_certificate_is_refused(authority: Authority) -> None:
+    key = authority.issue("rng")["TLS_KEY"]
+    settings = {**authority.issue("worker"), "TLS_KEY": key}
+    assert refusal(ServiceSettings, **settings).startswith(
+        f"TLS_KEY={key!r} is not allowed: it must be the private key of the certificate in "
+        f"TLS_CERT={settings['TLS_CERT']!r}, in PEM and without a passphrase"
+    )
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """One that everybody may look into, which pytest's are not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_file_of_another_user_is_refused_with_its_mode_and_owner(shared_folder: Path) -> None:
+    """As a secret that is mounted into a container whose process runs under another uid."""
+    settings = Authority(shared_folder).issue("worker")
+    key = Path(settings["TLS_KEY"])
+    owner = os.geteuid()
+    key.chmod(0o600 if owner == 0 else 0o000)
+    mode = "0600" if owner == 0 else "0000"
+    if owner == 0:  # who may read everything
+        os.seteuid(NOBODY)
+    try:
+        uid = os.geteuid()
+        message = refusal(ServiceSettings, **settings)
+    finally:
+        os.seteuid(owner)
+    assert message == (
+        f"TLS_KEY={str(key)!r} is not allowed: it must be readable for uid {uid} "
+        f"(its mode is {mode} and its owner is uid {owner})"
+    )
+
+
+@pytest.mark.parametrize("target", ["ipv4:127.0.0.1:50051", "ipv6:[::1]:50051", "unix:/run/rng.sock"])
+@pytest.mark.parametrize("variable", ["RNG_TARGET", "HASHER_TARGET"])
+def test_a_worker_needs_names_to_check_certificates_for(authority: Authority, variable: str, target: str) -> None:
+    message = refusal(WorkerSettings, **authority.issue("worker"), **{variable: target})
+    assert message.startswith(f"{variable}={target!r} is not allowed with TLS_CERT: it must have a name, as ")
+    assert load(WorkerSettings, **authority.issue("worker"), **{variable: "dns:///rng:50051"}).tls is not None
+
+
+def test_a_local_run_encrypts_nothing(authority: Authority) -> None:
+    message = refusal(LocalRunSettings, **authority.issue("worker"))
+    assert message.startswith(f"TLS_CERT={str(authority.folder / 'worker.pem')!r} is not allowed: make run encrypts")
+
+
+def test_what_is_renewed_is_taken_once_it_is_whole(authority: Authority, capsys: pytest.CaptureFixture[str]) -> None:
+    files = load(ServiceSettings, **authority.issue("worker")).tls
+    assert files is not None
+    certificates = RenewedCertificates(files)
+    first = certificates.latest
+    certificates.look()
+    assert certificates.latest is first
+    authority.issue("worker", half=True)
+    for _ in range(3):
+        certificates.look()
+        assert certificates.latest is first
+    authority.issue("worker")
+    certificates.look()
+    assert certificates.latest.chain == files.cert.read_bytes()
+    assert certificates.latest.key == files.key.read_bytes()
+    said = capsys.readouterr().out
+    assert said.count("renewed certificate can't be used") == 1
+    assert said.count("certificate renewed") == 1
+    assert "KEY-----" not in said
+
+
+def test_files_that_are_gone_leave_what_was_read(authority: Authority) -> None:
+    files = load(ServiceSettings, **authority.issue("worker")).tls
+    assert files is not None
+    certificates = RenewedCertificates(files)
+    first = certificates.latest
+    files.key.unlink()
+    certificates.look()
+    assert certificates.latest is first
