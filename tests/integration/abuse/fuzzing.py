@@ -15,8 +15,10 @@ import atheris
 
 with atheris.instrument_imports(include=["chassis.packed_field", "webui_svc", "hasher_svc"]):
     from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
+    from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesResponse
     from google.protobuf.message import DecodeError
 
+    from chassis import packed_field as packed_field_module
     from chassis.packed_field import PackedField
     from hasher_svc import kernel
     from webui_svc import backends, coins, report, totals
@@ -24,6 +26,14 @@ with atheris.instrument_imports(include=["chassis.packed_field", "webui_svc", "h
     from webui_svc.stored_json import MalformedJsonError
 
 MAX_BYTES = 4_096
+CARRIERS: list[tuple[Any, str, PackedField[Any]]] = [
+    (message_type, name, PackedField(message_type, name))
+    for message_type, name in (
+        (StreamHashesRequest, "data"),
+        (StreamHashesResponse, "digests"),
+        (StreamRandomBytesResponse, "data"),
+    )
+]
 FIELDS = ("worker", "instance", "sequence", "hashes", "coins", "begin_us", "end_us", "batch_size", "pace")
 
 
@@ -40,14 +50,13 @@ def hash_packed(data: bytes) -> None:
 
 def packed_field(data: bytes) -> None:
     """A request or an answer is what protobuf takes it for."""
-    carriers: tuple[tuple[Any, str], ...] = ((StreamHashesRequest, "data"), (StreamHashesResponse, "digests"))
-    for message_type, name in carriers:
+    for message_type, name, packed in CARRIERS:
         try:
             expected = message_type.FromString(data)
         except DecodeError:
             expected = None
         try:
-            message, content, start = PackedField(message_type, name).decode(data)
+            message, content, start = packed.decode(data)
         except DecodeError:
             assert expected is None
             continue
@@ -96,6 +105,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
             StreamHashesRequest(batch_id=7, message_size=32, data=bytes(64)).SerializeToString(),
             StreamHashesRequest(batch_id=1 << 60, message_size=1, data=bytes(3_000)).SerializeToString(),
             StreamHashesResponse(batch_id=7, digests=bytes(2_048)).SerializeToString(),
+            *(packed.encode(of(batch_id=number), bytes(200)) for of, _, packed in CARRIERS for number in (0, 300)),
         ),
     ),
     "reports": (reports, (b"", bytes(200), b"\x02\x03classic")),
@@ -114,6 +124,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
 def main() -> None:
     name, folder, seconds = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     target, seeds = TARGETS[name]
+    packed_field_module._LEAST_SIZE = 1  # so that messages as short as these go the way of large ones
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(seeds):

@@ -67,14 +67,21 @@ print("done")
 """
 
 
-def test_the_kernel_stays_within_its_memory(tmp_path: Path) -> None:
+RIGHT, WRONG = "while (count--)", "count += 9; while (count--)"
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["as it is", "one that does not"])
+def test_the_kernel_stays_within_its_memory(tmp_path: Path, *, within: bool) -> None:
     """Under AddressSanitizer, with all of Python's memory from malloc() so that each buffer has guarded ends."""
     compiler = shutil.which("gcc")
     if compiler is None:
         unavailable("gcc", "apt-get install gcc")
-    library = tmp_path / "libkernel.so"
+    library, source = tmp_path / "libkernel.so", tmp_path / "kernel.c"
+    text = (ROOT / "hasher_svc" / "kernel.c").read_text()
+    assert RIGHT in text
+    source.write_text(text if within else text.replace(RIGHT, WRONG))
     flags = ["-O1", "-g", "-fPIC", "-shared", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([str(compiler), *flags, "-o", library, ROOT / "hasher_svc" / "kernel.c"], check=True)
+    subprocess.run([str(compiler), *flags, "-o", library, source], check=True)
     runtime = subprocess.run(
         [str(compiler), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -88,4 +95,7 @@ def test_the_kernel_stays_within_its_memory(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
+    if not within:
+        assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+        return
     assert (done.returncode, done.stdout) == (0, "done\n"), f"seed {int.from_bytes(seed)}: {done.stderr[-4_000:]}"
