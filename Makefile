@@ -16,6 +16,8 @@ SOURCES := $(PACKAGES) $(wildcard bench) deploy tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
+# What they install: rng and hasher the same.
+EXTRAS := grpc-server worker webui
 
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
@@ -98,9 +100,9 @@ protos: $(PROJECT) ## Generate the API from protos/, if they changed
 
 sbom: $(DEV) ## Say what each image is made of beside its base, as CycloneDX files in SBOM=sbom
 	@mkdir -p $(SBOM)
-	@for service in $(SERVICES); do \
+	@for extra in $(EXTRAS); do \
 	  $(PY) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
-	    --output-file $(SBOM)/$$service.cdx.json requirements/$$service.txt || exit 1; \
+	    --output-file $(SBOM)/$$extra.cdx.json requirements/$$extra.txt || exit 1; \
 	done
 	@$(NPM); cd webui_svc && run_npm sbom --sbom-format cyclonedx --package-lock-only --omit=dev \
 	  >$(abspath $(SBOM))/page.cdx.json
@@ -112,8 +114,8 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --pytho
 lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer versions
 	@$(LOCK) $(ARGS) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
 	@$(LOCK) pyproject.toml --all-extras --group run --constraints requirements/dev.txt --output-file requirements/run.txt
-	@for service in $(SERVICES); do \
-	  $(LOCK) pyproject.toml --extra $$service --constraints requirements/dev.txt --output-file requirements/$$service.txt || exit 1; \
+	@for extra in $(EXTRAS); do \
+	  $(LOCK) pyproject.toml --extra $$extra --constraints requirements/dev.txt --output-file requirements/$$extra.txt || exit 1; \
 	done
 	@$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	@$(LOCK) --group certs --constraints requirements/dev.txt --output-file requirements/certs.txt

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("rng", "hasher", "worker", "webui")
+EXTRAS = ("grpc-server", "worker", "webui")
+"""What images install: those of rng and hasher the first."""
+
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin")
 PIN = re.compile(
     r"^(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>\S+)(?P<rest>.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)*)",
@@ -53,10 +55,10 @@ def test_what_runs_is_to_be_had_without_a_compiler(platform: str, python: str, t
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_an_image_has_what_make_run_has(service: str) -> None:
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_image_has_what_make_run_has(extra: str) -> None:
     everywhere = pins("run")
-    assert {name: pin["version"] for name, pin in pins(service).items()}.items() <= {
+    assert {name: pin["version"] for name, pin in pins(extra).items()}.items() <= {
         name: pin["version"] for name, pin in everywhere.items()
     }.items()
 
@@ -67,10 +69,10 @@ def licence(distribution: metadata.Distribution) -> str:
     return " ".join(about.get_all("License-Expression", []) or of_classifiers or about.get_all("License", []))
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_what_an_image_installs_is_under_permissive_licences(service: str) -> None:
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_an_image_installs_is_under_permissive_licences(extra: str) -> None:
     other = {}
-    for name, pin in pins(service).items():
+    for name, pin in pins(extra).items():
         if ";" in pin["rest"].partition("\n")[0]:
             continue  # of other versions of Python
         terms = licence(metadata.distribution(name))
@@ -83,12 +85,12 @@ def test_what_an_image_installs_is_under_permissive_licences(service: str) -> No
 def test_the_bill_of_materials_has_all_that_is_pinned(tmp_path: Path) -> None:
     done = subprocess.run(["make", "-C", ROOT, "sbom", f"SBOM={tmp_path}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for service in SERVICES:
-        bill = json.loads((tmp_path / f"{service}.cdx.json").read_text())
+    for extra in EXTRAS:
+        bill = json.loads((tmp_path / f"{extra}.cdx.json").read_text())
         assert bill["bomFormat"] == "CycloneDX"
         listed = {part["name"]: part for part in bill["components"]}
         assert {name: part["version"] for name, part in listed.items()} == {
-            name: pin["version"] for name, pin in pins(service).items()
+            name: pin["version"] for name, pin in pins(extra).items()
         }
         for part in listed.values():
             assert part["purl"].startswith("pkg:pypi/")
