@@ -14,6 +14,7 @@ import redis
 
 from bench.processes import START_LIMIT, BenchError, free_port, log_tails, process, wait_until_listening
 from local_run import embedded_redis
+from webui_svc.events import MOST_STREAMS
 
 
 @dataclass
@@ -57,7 +58,13 @@ def store(folder: Path) -> Iterator[tuple[str, Any]]:
 def page(redis_url: str, folder: Path) -> Iterator[Served]:
     """webui, once it is ready. Raises BenchError when it is not in time."""
     port = free_port()
-    environment = {"REDIS_URL": redis_url, "PORT": str(port), "METRICS_PORT": "0", "LOG_LEVEL": "warning"}
+    environment = {
+        "REDIS_URL": redis_url,
+        "PORT": str(port),
+        "METRICS_PORT": "0",
+        "LOG_LEVEL": "warning",
+        "STREAMS_PER_CLIENT": str(MOST_STREAMS),  # all of them are this machine's
+    }
     with process([sys.executable, "-m", "webui_svc"], environment, folder / "webui.log") as started:
         wait_until_listening(started, "127.0.0.1", port, folder)
         served = Served(port, psutil.Process(started.pid))
