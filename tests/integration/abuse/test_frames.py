@@ -103,7 +103,9 @@ def test_a_message_beyond_the_bound_is_refused_before_it_is_read(request: pytest
         client.read(0.1)
         stream = client.open(PATHS[name])
         client.say(stream, b"\0" + (bound + 1).to_bytes(4, "big"))
-        client.read(0.5)
+        deadline = time.monotonic() + 5
+        while stream not in client.statuses and time.monotonic() < deadline:
+            client.read(0.1)
         code, text = client.statuses[stream]
         assert code == RESOURCE_EXHAUSTED
         assert str(bound) in text
