@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -54,8 +55,14 @@ def counted(project: ComposeProject) -> int:
 
 
 def wait_until_counted(project: ComposeProject, more_than: int) -> None:
+    """The page may have no Redis meanwhile, and says so with a 503."""
     deadline = time.monotonic() + WAIT
-    while counted(project) <= more_than:
+    while True:
+        try:
+            if counted(project) > more_than:
+                return
+        except urllib.error.HTTPError as error:
+            error.close()
         assert time.monotonic() < deadline, project.logs()
         time.sleep(0.1)
 
