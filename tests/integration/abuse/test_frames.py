@@ -104,11 +104,15 @@ def test_a_message_beyond_the_bound_is_refused_before_it_is_read(request: pytest
         stream = client.open(PATHS[name])
         client.say(stream, b"\0" + (bound + 1).to_bytes(4, "big"))
         deadline = time.monotonic() + 5
-        while stream not in client.statuses and time.monotonic() < deadline:
+        while stream not in client.statuses and not client.resets and time.monotonic() < deadline:
             client.read(0.1)
-        code, text = client.statuses[stream]
-        assert code == RESOURCE_EXHAUSTED
-        assert str(bound) in text
+        # Where the refusal comes before the call has begun, gRPC only resets the stream.
+        if stream in client.statuses:
+            code, text = client.statuses[stream]
+            assert code == RESOURCE_EXHAUSTED
+            assert str(bound) in text
+        else:
+            assert client.resets, client.received
 
 
 def test_a_connection_that_does_not_begin_to_speak_is_closed(rng: Victim) -> None:
