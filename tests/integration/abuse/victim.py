@@ -12,6 +12,7 @@ from integration.abuse.raw_h2 import RawClient
 from integration.chassis.probe import ask
 from support.scrape import Samples, scrape
 from support.service_process import ServiceProcess
+from support.unharmed import MEMORY, PATIENCE
 
 from chassis.eviction import RETURN_INTERVAL
 
@@ -22,10 +23,6 @@ PATHS = {
 CALL = "/dockercoins.rng.v1.RngService/GetRandomBytes"
 SIZE_4 = b"\x08\x04"
 """GetRandomBytesRequest(size=4)"""
-
-PATIENCE = 10.0
-MEMORY = 1.2
-"""Times what it kept before."""
 
 
 @dataclass
