@@ -33,6 +33,10 @@ DRAIN_LIMIT = 2.6
 """Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
 may take another 0.8 s until they have answered what they owe."""
 
+LEAVING_TIME = 0.1
+"""Seconds of these in which new streams are still served: a client opens none any more as soon as it has heard, and one
+that it opened just before would end with CANCELLED."""
+
 FLUSH_INTERVAL = 1.0
 """Seconds between looks at what there is to say of many calls in one line."""
 
@@ -151,7 +155,8 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
         for task in tasks:
             task.cancel()
         await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-        await server.stop(DRAIN_LIMIT)
+        await asyncio.sleep(LEAVING_TIME)
+        await server.stop(DRAIN_LIMIT - LEAVING_TIME)
         for each in (watch, decoding, eviction):
             each.close()
 
