@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from functools import partial
 
-from chassis import grpc_server, process, self_check
+from chassis import process
+from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc import kernel
 from hasher_svc.digests import DigestThread
@@ -34,7 +35,7 @@ async def hasher(hashing: Hashing, settings: HasherSettings, telemetry: Telemetr
     """The service, which does not check its digests: it would not be ready with wrong ones."""
     with closing(DigestThread(hashing)) as thread:
         servicer = HasherService(settings.instance, settings.pacing(), thread)
-        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, _well):
+        async with server.serve(settings, telemetry, SERVICE, servicer.add_to, _well):
             yield
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from chassis import call_watch
+from chassis.grpc_server import call_watch
 from chassis.telemetry.event_loop_lag import EventLoopLag
 from chassis.telemetry.latency_histogram import LatencyHistogram
 
@@ -38,7 +38,7 @@ def _uncount() -> None:
         (EventLoopLag, "run", _never),
     ]
     if sys.argv[1] == "worker_svc":
-        from chassis.stream_watch import StreamWatch  # noqa: PLC0415 - servers have none
+        from chassis.grpc_client.stream_watch import StreamWatch  # noqa: PLC0415 - servers have none
 
         replacements.append((StreamWatch, "open", _open))
     for owner, name, replacement in replacements:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chassis import secret_file
-from chassis.certificate_files import CertificateFiles
+from chassis.tls.certificate_files import CertificateFiles
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chassis import redis_trouble
-from chassis.certificate_files import CertificateFiles
 from chassis.redis_access import RedisAccess, password
 from chassis.secret_file import SecretFileError
+from chassis.tls.certificate_files import CertificateFiles
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.certificate_files import CertificateError, CertificateFiles
 from chassis.telemetry.sampling import Sampler, Sampling
+from chassis.tls.certificate_files import CertificateError, CertificateFiles
 
 # What stands before an @ or, where that was forgotten, after a colon that no host precedes; and a password option.
 _SECRETS = (

@@ -3,7 +3,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 
-from chassis import grpc_server, process, self_check
+from chassis import process
+from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.hashing import fastest
@@ -21,7 +22,7 @@ async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterato
         servicer = HasherService(settings.instance, pacing, thread)
         telemetry.metrics.register(HasherMetrics(servicer, pacing))
         check = partial(check_digests, hashing)
-        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check, callers=CALLERS):
+        async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check, callers=CALLERS):
             yield
 
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chassis.pacing import Pacing
+from chassis.grpc_server.pacing import Pacing
 from hasher_svc.service import HasherService
 
 

@@ -11,11 +11,11 @@ from dockercoins.hasher.v1.hasher_service_pb2 import (
     StreamHashesResponse,
 )
 
-from chassis.allow_list import Callers
-from chassis.bad_request import BadRequestError, check_between
-from chassis.grpc_server import name_server
+from chassis.grpc_server.allow_list import Callers
+from chassis.grpc_server.bad_request import BadRequestError, check_between
+from chassis.grpc_server.pacing import Pacing
+from chassis.grpc_server.server import name_server
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_COUNT
-from chassis.pacing import Pacing
 from chassis.packed_field import PackedField
 from hasher_svc.digests import DigestThread
 

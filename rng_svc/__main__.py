@@ -2,7 +2,8 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chassis import grpc_server, process, self_check
+from chassis import process
+from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.metrics import RngMetrics
 from rng_svc.service import CALLERS, SERVICE, RngService, check_source
@@ -15,7 +16,7 @@ async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None
     pacing = settings.pacing()
     servicer = RngService(settings.instance, pacing)
     telemetry.metrics.register(RngMetrics(servicer, pacing))
-    async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source, callers=CALLERS):
+    async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source, callers=CALLERS):
         yield
 
 

@@ -13,11 +13,11 @@ from dockercoins.rng.v1.rng_service_pb2 import (
     StreamRandomBytesResponse,
 )
 
-from chassis.allow_list import Callers
-from chassis.bad_request import BadRequestError, check_between
-from chassis.grpc_server import name_server
+from chassis.grpc_server.allow_list import Callers
+from chassis.grpc_server.bad_request import BadRequestError, check_between
+from chassis.grpc_server.pacing import Pacing
+from chassis.grpc_server.server import name_server
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
-from chassis.pacing import Pacing
 from chassis.packed_field import PackedField
 
 SERVICE = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name

@@ -2,7 +2,7 @@ import os
 from collections.abc import Mapping
 from typing import ClassVar
 
-from chassis.grpc_server import GrpcServerSettings
+from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.settings import Pace, tcp_port
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from chassis.pacing import WAKING_TIME
+from chassis.timer import WAKING_TIME
 from worker_svc import batch_trace
 from worker_svc.batch import Batch
 

@@ -6,11 +6,11 @@ import secrets
 from collections.abc import AsyncIterator
 
 from chassis import log
-from chassis.handshake_log import handshake_log
 from chassis.process import ServiceFailed
-from chassis.renewed_certificates import RenewedCertificates
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
+from chassis.tls.handshake_log import handshake_log
+from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import grpc
 
-from chassis.grpc_channel import open_channel
+from chassis.grpc_client.channel import open_channel
+from chassis.grpc_client.stream_watch import StreamWatch
 from chassis.metadata import CLIENT_ID, STREAM_ID
-from chassis.renewed_certificates import RenewedCertificates
-from chassis.stream_watch import StreamWatch
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backend_view import BackendView, Record, Sighting
 from worker_svc.backends import Backends
 from worker_svc.batch import Batch

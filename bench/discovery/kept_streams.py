@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import grpc
 
+from chassis.grpc_client.stream_watch import StreamWatch
 from chassis.grpc_options import Options
 from chassis.metadata import CLIENT_ID
-from chassis.stream_watch import StreamWatch
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken

@@ -8,7 +8,7 @@ latency runs from the moment it was due, as in his wrk2.
 import asyncio
 import math
 
-from chassis.pacing import WAKING_TIME
+from chassis.timer import WAKING_TIME
 from worker_svc.load_test.schedule import Schedule
 from worker_svc.pipeline import Pipeline
 

@@ -2,9 +2,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.certificate_files import CertificateFiles
 from chassis.redis_access import RedisAccess
 from chassis.settings import LogFormat, LogLevel
+from chassis.tls.certificate_files import CertificateFiles
 from worker_svc.load_test import destination
 from worker_svc.load_test.point import Mode
 from worker_svc.load_test.report_format import Format

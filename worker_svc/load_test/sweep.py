@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from chassis.renewed_certificates import RenewedCertificates
+from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService, local_services
 from worker_svc.load_test.measurement import Measurement

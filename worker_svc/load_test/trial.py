@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from chassis.renewed_certificates import RenewedCertificates
 from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.handshake_budget import HandshakeBudget

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis.grpc_channel import open_channel
+from chassis.grpc_client.channel import open_channel
 from chassis.metadata import CLIENT_ID
-from chassis.renewed_certificates import RenewedCertificates
+from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import Backoff
 from worker_svc.batch import Batch
 from worker_svc.generation import HOPELESS

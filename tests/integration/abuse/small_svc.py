@@ -6,7 +6,7 @@ The real bound would make a test of it as large as a container.
 import os
 import runpy
 
-from chassis import eviction
+from chassis.grpc_server import eviction
 
 if __name__ == "__main__":
     eviction.MAX_MEMORY = 256 * 1024 * 1024

@@ -12,10 +12,10 @@ from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from integration.abuse.raw_h2 import RawClient
 from integration.abuse.victim import CALL, PATHS, SIZE_4, Victim
 
-from chassis import eviction
-from chassis.admission import MAX_CALLS_OF_AN_ADDRESS
-from chassis.eviction import MAX_CONNECTIONS_OF_AN_ADDRESS
 from chassis.grpc_options import MAX_CONNECTIONS, MAX_STREAMS
+from chassis.grpc_server import eviction
+from chassis.grpc_server.admission import MAX_CALLS_OF_AN_ADDRESS
+from chassis.grpc_server.eviction import MAX_CONNECTIONS_OF_AN_ADDRESS
 
 RESOURCE_EXHAUSTED = 8
 OTHER_ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")

@@ -14,7 +14,7 @@ from support.scrape import Samples, scrape
 from support.service_process import ServiceProcess
 from support.unharmed import MEMORY, PATIENCE
 
-from chassis.eviction import RETURN_INTERVAL
+from chassis.grpc_server.eviction import RETURN_INTERVAL
 
 PATHS = {
     "rng": "/dockercoins.rng.v1.RngService/StreamRandomBytes",

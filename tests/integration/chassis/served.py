@@ -10,8 +10,8 @@ from google.rpc import error_details_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
-from chassis import grpc_server
-from chassis.grpc_server import GrpcServerSettings
+from chassis.grpc_server import server
+from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread
@@ -39,7 +39,7 @@ async def served(
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server that is ready."""
     telemetry = telemetry or Telemetry(Health())
-    async with grpc_server.serve(settings, telemetry, service, add_servicer, check) as port:
+    async with server.serve(settings, telemetry, service, add_servicer, check) as port:
         telemetry.health.started()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel

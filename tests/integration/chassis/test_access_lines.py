@@ -22,8 +22,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from integration.chassis.served import RNG, hasher, health, raw_call, raw_stream, rng, served, until_failure
 from structlog.testing import capture_logs
 
-from chassis import call_watch
-from chassis.caller import MAX_PEER
+from chassis.grpc_server import call_watch
+from chassis.grpc_server.caller import MAX_PEER
 from rng_svc.settings import RngSettings
 
 Line = dict[str, Any]

@@ -10,7 +10,7 @@ from integration.chassis.served import RNG, served
 from integration.chassis.served import health as health_stub
 from structlog.testing import capture_logs
 
-from chassis import self_check
+from chassis.grpc_server import self_check
 from hasher_svc import fallback
 from hasher_svc.digests import check_digests
 from rng_svc import service

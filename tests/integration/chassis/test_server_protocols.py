@@ -16,7 +16,8 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from integration.chassis.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
 from integration.chassis.served import health as health_stub
 
-from chassis import grpc_options, grpc_server
+from chassis import grpc_options
+from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import RngService, check_source
@@ -31,7 +32,7 @@ async def rng_with(health: Health) -> AsyncIterator[int]:
     """The port of a server with this health."""
     settings = RngSettings(port=0, instance="rng-1")
     add_servicer = RngService("rng-1", settings.pacing()).add_to
-    async with grpc_server.serve(settings, Telemetry(health), RNG, add_servicer, check_source) as port:
+    async with server.serve(settings, Telemetry(health), RNG, add_servicer, check_source) as port:
         yield port
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 
 from bench.witness import Witness
-from chassis import grpc_server, process, self_check
+from chassis import process
+from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.service import CALLERS, SERVICE, HashedBatch, HasherService, MessageBatch
@@ -36,7 +37,7 @@ class WitnessedHasher(HasherService):
 async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     with closing(DigestThread()) as thread, Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedHasher(settings, thread, witness)
-        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_digests, callers=CALLERS):
+        async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check_digests, callers=CALLERS):
             yield
 
 

@@ -11,7 +11,8 @@ import grpc
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 
 from bench.witness import Witness
-from chassis import grpc_server, process, self_check
+from chassis import process
+from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import CALLERS, SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
@@ -36,7 +37,7 @@ class WitnessedRng(RngService):
 async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     with Witness(Path(os.environ["WITNESS"]), settings.instance) as witness:
         servicer = WitnessedRng(settings, witness)
-        async with grpc_server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source, callers=CALLERS):
+        async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check_source, callers=CALLERS):
             yield
 
 

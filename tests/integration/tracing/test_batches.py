@@ -13,7 +13,7 @@ RNG = "dockercoins.rng.v1.RngService/StreamRandomBytes"
 HASHER = "dockercoins.hasher.v1.HasherService/StreamHashes"
 UNANSWERED = "unanswered when the worker stopped"
 EARLY = 0.004
-"""Seconds: waits end a little before their time (chassis.pacing.WAKING_TIME), and two clocks are compared."""
+"""Seconds: waits end a little before their time (chassis.timer.WAKING_TIME), and two clocks are compared."""
 
 
 def finished(collector: OtlpReceiver) -> list[Span]:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from dockercoins.rng.v1 import rng_service_pb2
 
-from chassis import grpc_server
+from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry.rpc_metrics import RpcMetrics
@@ -66,7 +66,7 @@ async def backend(
     health = Health()
     health.started()
     servicer = kind(values)
-    async with grpc_server.serve(values, Telemetry(health), SERVICE, servicer.add_to, check):
+    async with server.serve(values, Telemetry(health), SERVICE, servicer.add_to, check):
         yield servicer
 
 

@@ -11,7 +11,8 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from integration.worker.pool_system import Backend, Client, Context, Requests, Responses, backend
 from support.free_port import free_port
 
-from chassis import grpc_options, grpc_server, self_check
+from chassis import grpc_options
+from chassis.grpc_server import self_check, server
 from rng_svc.service import SERVICE, RandomBatch
 from worker_svc import rotation
 from worker_svc.batch import Batch
@@ -242,7 +243,7 @@ class Boasting(Backend):
     """Its name would be in every line, metric and report."""
 
     async def serve(self, requests: Requests, context: Context) -> Responses:
-        await grpc_server.name_server(context, "x" * 5_000)
+        await server.name_server(context, "x" * 5_000)
         async for request in requests:
             yield RandomBatch(request.batch_id, bytes(request.count * request.size))
 
@@ -262,7 +263,7 @@ async def test_a_backend_with_a_name_beyond_the_bound_gets_no_batches() -> None:
 
 class Frozen(Backend):
     async def serve(self, requests: Requests, context: Context) -> Responses:
-        await grpc_server.name_server(context, "frozen")
+        await server.name_server(context, "frozen")
         async for _ in requests:
             await asyncio.sleep(3600)
         yield RandomBatch(0, b"")

@@ -7,7 +7,7 @@ import grpc
 from integration.worker.pool_system import Backend, Client, Context, Requests, Responses, backend
 from support.free_port import free_port
 
-from chassis import grpc_server
+from chassis.grpc_server import server
 from chassis.telemetry.rpc_metrics import MethodCounts
 from rng_svc.service import RandomBatch
 from worker_svc import step
@@ -47,7 +47,7 @@ async def test_a_stream_takes_as_long_as_it_is_open() -> None:
 
 class Silent(Backend):
     async def serve(self, requests: Requests, context: Context) -> Responses:
-        await grpc_server.name_server(context, "silent")
+        await server.name_server(context, "silent")
         await asyncio.Event().wait()
         yield RandomBatch(0, b"")
 
@@ -67,7 +67,7 @@ class Ending(Backend):
     code: grpc.StatusCode
 
     async def serve(self, requests: Requests, context: Context) -> Responses:
-        await grpc_server.name_server(context, "ending")
+        await server.name_server(context, "ending")
         async for _ in requests:
             await context.abort(self.code, "ended by the test")
         yield RandomBatch(0, b"")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.certificates import Authority
 
-from chassis.renewed_certificates import RenewedCertificates
 from chassis.settings import ServiceSettings, SettingsError
+from chassis.tls.renewed_certificates import RenewedCertificates
 from local_run.settings import LocalRunSettings
 from worker_svc.settings import WorkerSettings
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from chassis.handshake_log import MAX_LENGTH, MAX_REASONS, HandshakeLog, Remark, handshake_log, remark
+from chassis.tls.handshake_log import MAX_LENGTH, MAX_REASONS, HandshakeLog, Remark, handshake_log, remark
 
 PLACE = b"I1125 06:44:31.950393   13496 ssl_transport_security.cc:2563] "
 EXPIRED = (

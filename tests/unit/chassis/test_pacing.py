@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chassis.pacing import MAX_CATCH_UP, Pacing, sleep_until
+from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
+from chassis.timer import sleep_until
 
 DELAY = 0.08
 LATE = 0.06
@@ -43,7 +44,7 @@ async def test_late_timers_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> Non
     async def late(deadline: float) -> None:
         await sleep_until(deadline + lateness)
 
-    monkeypatch.setattr("chassis.pacing.sleep_until", late)
+    monkeypatch.setattr("chassis.grpc_server.pacing.sleep_until", late)
     pacing = Pacing(0.02, 1)
     [*_, last] = await ends_of(*(turn(pacing) for _ in range(30)))
     assert 30 * 0.02 - EARLY <= last <= 30 * 0.02 + LATE < 30 * (0.02 + lateness)

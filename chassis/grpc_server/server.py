@@ -3,29 +3,27 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import ClassVar, Self
 
 import grpc
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from pydantic import model_validator
 
-from chassis import grpc_options, listener, log, self_check
-from chassis.admission import MAX_CALLS_ACCEPTED, Admission
-from chassis.allow_list import NOBODY, Callers
-from chassis.call_watch import CallWatch
-from chassis.connections import Connections
-from chassis.eviction import Eviction
-from chassis.fault_injection import FaultInjection
+from chassis import grpc_options, listener, log
+from chassis.grpc_server import self_check
+from chassis.grpc_server.admission import MAX_CALLS_ACCEPTED, Admission
+from chassis.grpc_server.allow_list import NOBODY, Callers
+from chassis.grpc_server.call_watch import CallWatch
+from chassis.grpc_server.connections import Connections
+from chassis.grpc_server.eviction import Eviction
+from chassis.grpc_server.fault_injection import FaultInjection
+from chassis.grpc_server.request_decoding import RequestDecoding
+from chassis.grpc_server.request_trace import RequestTrace
+from chassis.grpc_server.server_tls import ServerTls, server_tls
+from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
 from chassis.metadata import SERVED_BY
-from chassis.pacing import Pacing
-from chassis.request_decoding import RequestDecoding
-from chassis.request_trace import RequestTrace
-from chassis.server_tls import ServerTls, server_tls
-from chassis.settings import ServiceSettings, number, whole
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 
@@ -39,42 +37,6 @@ that it opened just before would end with CANCELLED."""
 
 FLUSH_INTERVAL = 1.0
 """Seconds between looks at what there is to say of many calls in one line."""
-
-MAX_DELAY = 10.0
-"""Seconds. A worker gives up what is not answered 30 s after its stream's time."""
-
-
-class GrpcServerSettings(ServiceSettings):
-    """What every gRPC server can be told."""
-
-    largest_request: ClassVar[int]
-    """Bytes that a message to it may have; a larger one is refused with RESOURCE_EXHAUSTED before it is read."""
-
-    port: int = whole(None, 0, 65_535, "TCP port, 0 for any free one")
-    delay: float = number(None, 0, MAX_DELAY, "seconds that a request takes at least")
-    concurrency: int = whole(None, 0, 1_024, "requests served at once, 0 for unlimited")
-
-    fault_error_rate: float = number(0, 0, 1, "part of the requests that fail on purpose")
-    fault_hang_rate: float = number(0, 0, 1, "part of the requests that are never answered, on purpose")
-    fault_slow: float = number(0, 0, MAX_DELAY, "seconds that every request waits on purpose")
-
-    @model_validator(mode="after")
-    def _check_fault_rates(self) -> Self:
-        if self.fault_error_rate + self.fault_hang_rate > 1:
-            raise ValueError(
-                f"FAULT_ERROR_RATE={self.fault_error_rate} + FAULT_HANG_RATE={self.fault_hang_rate} is not allowed: "
-                "together they must be at most 1"
-            )
-        return self
-
-    @property
-    def faulty(self) -> bool:
-        """Whether anything is to go wrong on purpose."""
-        return any((self.fault_error_rate, self.fault_hang_rate, self.fault_slow))
-
-    def pacing(self) -> Pacing:
-        """Turns at this server."""
-        return Pacing(self.delay, self.concurrency)
 
 
 @contextlib.asynccontextmanager

@@ -6,24 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from chassis.bad_request import BadRequestError
+from chassis.grpc_server.bad_request import BadRequestError
+from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
 from chassis.metadata import TRACEPARENT
-from chassis.request_decoding import (
-    Context,
-    Continuation,
-    DecodedStreamBehavior,
-    DecodedUnaryBehavior,
-    Handler,
-)
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Span, Tracing
 
 WAITED = "dockercoins.waited_seconds"
-"""Seconds that a request waited for its turn, where its answer says so (see chassis.pacing)."""
+"""Seconds that a request waited for its turn, where its answer says so (see pacing)."""
 
 
-class RequestTrace(grpc.aio.ServerInterceptor):
+class RequestTrace(MethodInterceptor):
     """Traces the requests to one service that name a span of their client's.
 
     A single call names it in the metadata `traceparent`. Each request of a stream has a field for it: metadata are the
@@ -31,30 +25,17 @@ class RequestTrace(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, service: str, tracing: "Tracing") -> None:
+        super().__init__(service)
         self._service = service
         self._tracing = tracing
-
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """The method's handler, traced; None when there is no such method."""
-        handler = await continuation(handler_call_details)
-        _, service, method = handler_call_details.method.split("/")
-        if handler is None or service != self._service:
-            return handler
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.stream_stream_rpc_method_handler(
-            self._stream(method, handler.stream_stream), handler.request_deserializer, handler.response_serializer
-        )
 
     def _begin(self, method: str, traceparent: str) -> "Span | None":
         attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
         return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
 
-    def _unary(self, method: str, behavior: DecodedUnaryBehavior) -> Any:
+    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
+        """One with a span where its metadata name one."""
+
         async def traced(request: object, context: Context) -> object:
             metadata = dict(context.invocation_metadata() or ())
             if TRACEPARENT not in metadata:
@@ -70,7 +51,9 @@ class RequestTrace(grpc.aio.ServerInterceptor):
 
         return traced
 
-    def _stream(self, method: str, behavior: DecodedStreamBehavior) -> Any:
+    def stream(self, method: str, behavior: StreamBehavior) -> Any:
+        """One with a span for each request that names one."""
+
         async def traced(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[object]:
             # Answers come one at a time and in the order of the requests, so no more than one is being worked on.
             span: Span | None = None

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import grpc
 
-from chassis.fair_queue import address_of
-from chassis.request_decoding import Context, Continuation, Handler
+from chassis.grpc_server.fair_queue import address_of
+from chassis.grpc_server.method_interceptor import Context, Continuation, Handler
 
 MAX_CALLS = 4_096
 """Open at the same time; each keeps some 22 KiB. Two hundred classic workers at one serial rng have a thousand."""

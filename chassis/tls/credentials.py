@@ -6,8 +6,8 @@ when they shake hands, so what is renewed counts for connections from then on; t
 
 import grpc
 
-from chassis.certificate_files import Certificates
-from chassis.renewed_certificates import RenewedCertificates
+from chassis.tls.certificate_files import Certificates
+from chassis.tls.renewed_certificates import RenewedCertificates
 
 
 class ServerCredentials:

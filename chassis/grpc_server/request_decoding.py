@@ -6,25 +6,16 @@ wrong with which batch, for its sender may keep it to itself: one a second, howe
 """
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis.bad_request import BadRequestError, abort
-from chassis.caller import caller
+from chassis.grpc_server.bad_request import BadRequestError, abort
+from chassis.grpc_server.caller import caller
+from chassis.grpc_server.method_interceptor import Context, Continuation, Handler
 from chassis.sparing_log import SparingLog
-
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = Any
-"""A grpc.RpcMethodHandler; types-grpcio knows only those of synchronous servers."""
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
-UnaryBehavior = Callable[[bytes, Context], Awaitable[bytes]]
-StreamBehavior = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
-DecodedUnaryBehavior = Callable[[Any, Context], Awaitable[Any]]
-DecodedStreamBehavior = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
-"""Behind RequestDecoding."""
 
 
 class RequestDecoding(grpc.aio.ServerInterceptor):

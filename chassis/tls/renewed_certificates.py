@@ -1,8 +1,8 @@
 import asyncio
 
 from chassis import log
-from chassis.certificate_files import CertificateError, CertificateFiles
 from chassis.sparing_log import SparingLog
+from chassis.tls.certificate_files import CertificateError, CertificateFiles
 
 LOOK_INTERVAL = 5.0
 """Seconds between looks at whether files have changed, which cost three calls of stat(); renewed certificates are to be

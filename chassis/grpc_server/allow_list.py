@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from chassis.request_decoding import Context, Continuation, Handler
+from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
 from chassis.sparing_log import SparingLog
 
 Callers = Mapping[str, frozenset[str]]
@@ -21,7 +21,7 @@ MAX_LENGTH = 64
 """Characters of a name that are said."""
 
 
-class AllowList(grpc.aio.ServerInterceptor):
+class AllowList(MethodInterceptor):
     """Ends calls of one service's methods with PERMISSION_DENIED unless the caller's certificate has a name for them.
 
     Health, reflection and channelz are for whoever could connect. It stands in front of all others: what is refused
@@ -29,7 +29,7 @@ class AllowList(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, service: str, callers: Callers) -> None:
-        self._prefix = f"/{service}/"
+        super().__init__(service)
         self._callers = callers
         self._refusals = SparingLog("caller refused", every=1.0)
 
@@ -41,31 +41,18 @@ class AllowList(grpc.aio.ServerInterceptor):
         """Say what is not yet said."""
         self._refusals.close()
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """The method's handler, for those who may; None when there is no such method."""
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None or not path.startswith(self._prefix):
-            return handler
-        method = path.removeprefix(self._prefix)
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.stream_stream_rpc_method_handler(
-            self._stream(method, handler.stream_stream), handler.request_deserializer, handler.response_serializer
-        )
+    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
+        """One that the caller must be allowed."""
 
-    def _unary(self, method: str, behavior: Any) -> Any:
         async def guarded(request: object, context: Context) -> object:
             await self._check(method, context)
             return await behavior(request, context)
 
         return guarded
 
-    def _stream(self, method: str, behavior: Any) -> Any:
+    def stream(self, method: str, behavior: StreamBehavior) -> Any:
+        """One that the caller must be allowed."""
+
         async def guarded(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             await self._check(method, context)
             async for response in behavior(requests, context):

@@ -13,8 +13,8 @@ import grpc
 from google.protobuf import descriptor_pool
 
 from chassis import log
-from chassis.caller import caller
-from chassis.request_decoding import Context, Continuation, Handler, StreamBehavior, UnaryBehavior
+from chassis.grpc_server.caller import caller
+from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
 from chassis.sparing_log import SparingLog
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
 
@@ -29,7 +29,7 @@ SHORT = 0.1
 """Seconds: a stream that took less is not kept that much longer only to be counted right."""
 
 
-class CallWatch(grpc.aio.ServerInterceptor):
+class CallWatch(MethodInterceptor):
     """Watches the calls of one service; those of health, reflection and channelz are not what people ask about.
 
     It counts the bytes of encoded messages, so it goes in front of RequestDecoding.
@@ -37,12 +37,12 @@ class CallWatch(grpc.aio.ServerInterceptor):
 
     def __init__(self, service: str, metrics: RpcMetrics, admit: Admit) -> None:
         """Each call is first admitted, or refused and counted as such."""
+        super().__init__(service)
         self._admit = admit
-        self._prefix = f"/{service}/"
         self._counts: dict[str, MethodCounts] = {}
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
-            path = self._prefix + method.name
-            self._counts[path] = metrics.method("bidi_stream" if method.server_streaming else "unary", path)
+            path = f"/{service}/{method.name}"
+            self._counts[method.name] = metrics.method("bidi_stream" if method.server_streaming else "unary", path)
         self._lines = _Lines()
 
     def flush(self) -> None:
@@ -53,23 +53,13 @@ class CallWatch(grpc.aio.ServerInterceptor):
         """Say what is not yet said of failed calls."""
         self._lines.close()
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """The method's handler, watched; None when there is no such method."""
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None or not path.startswith(self._prefix):
-            return handler
-        method = path.removeprefix(self._prefix)
-        counts = self._counts[path]
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _unary(method, counts, self._lines, self._admit, handler.unary_unary)
-            )
-        return grpc.stream_stream_rpc_method_handler(
-            _stream(method, counts, self._lines, self._admit, handler.stream_stream)
-        )
+    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
+        """One that is counted, and gets a line."""
+        return _unary(method, self._counts[method], self._lines, self._admit, behavior)
+
+    def stream(self, method: str, behavior: StreamBehavior) -> Any:
+        """One that is counted with its messages, and gets a line."""
+        return _stream(method, self._counts[method], self._lines, self._admit, behavior)
 
 
 class _Lines:
@@ -155,7 +145,7 @@ def _unary(method: str, counts: MethodCounts, lines: _Lines, admit: Admit, behav
         with _Call(method, counts, lines, context) as call:
             await admit(context)
             call.received(request)
-            response = await behavior(request, context)
+            response: bytes = await behavior(request, context)
             call.sent(response)
             return response
 

@@ -4,29 +4,18 @@ import asyncio
 from collections import deque
 from typing import Self
 
-from chassis.fair_queue import FairQueue
-from chassis.loop_share import Attention, LoopShare, Undivided
+from chassis.grpc_server.fair_queue import FairQueue
+from chassis.grpc_server.loop_share import Attention, LoopShare, Undivided
+from chassis.timer import sleep_until
 
 MAX_CATCH_UP = 0.1
 """Seconds of lateness that the next request makes up for: timers are up to a few milliseconds late, a process that was
 frozen is not to answer all its backlog at once."""
 
-WAKING_TIME = 0.001
-"""Seconds from the moment a timer is set for to the moment a client sees that something was done, on average: epoll and
-kqueue are given whole milliseconds, rounded up, and an idle process wakes slowly (measured on Linux: 0.4 ms for the
-timer alone, 1.7 ms as seen by the client of an otherwise idle server). Waits end that much early."""
-
-
-async def sleep_until(deadline: float) -> None:
-    """Sleep until the event loop's clock shows this, right on average."""
-    delay = deadline - WAKING_TIME - asyncio.get_running_loop().time()
-    if delay > 0:
-        await asyncio.sleep(delay)
-
 
 class Pacing:
     """Turns at the service: each takes `delay` seconds, at most `concurrency` at a time (0: unlimited), and who waits
-    has one after the other (see chassis.fair_queue).
+    has one after the other (see fair_queue).
 
     The wait is what the work has left of the delay. Where requests queue, one begins when the one before it should have
     ended, so that a late timer does not add up: ten requests of 0.1 s take one second. Who gives up makes room at once.

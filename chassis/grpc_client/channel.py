@@ -1,7 +1,8 @@
 import grpc
 
-from chassis import grpc_credentials, grpc_options
-from chassis.renewed_certificates import RenewedCertificates
+from chassis import grpc_options
+from chassis.tls import credentials
+from chassis.tls.renewed_certificates import RenewedCertificates
 
 
 def open_channel(target: str, service: str, certificates: RenewedCertificates | None) -> grpc.aio.Channel:
@@ -9,4 +10,4 @@ def open_channel(target: str, service: str, certificates: RenewedCertificates | 
     options = grpc_options.client(service)
     if certificates is None:
         return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, grpc_credentials.client(certificates), options=options)
+    return grpc.aio.secure_channel(target, credentials.client(certificates), options=options)

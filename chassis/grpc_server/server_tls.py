@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import grpc
 
 from chassis import log
-from chassis.allow_list import AllowList, Callers
-from chassis.certificate_files import CertificateFiles
-from chassis.grpc_credentials import ServerCredentials
-from chassis.handshake_log import FLUSH_INTERVAL, handshake_log
-from chassis.renewed_certificates import RenewedCertificates
+from chassis.grpc_server.allow_list import AllowList, Callers
+from chassis.tls.certificate_files import CertificateFiles
+from chassis.tls.credentials import ServerCredentials
+from chassis.tls.handshake_log import FLUSH_INTERVAL, handshake_log
+from chassis.tls.renewed_certificates import RenewedCertificates
 
 
 class ServerTls:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from chassis.fair_queue import FairQueue
+from chassis.grpc_server.fair_queue import FairQueue
 
 AT_A_TIME = 4
 """Requests. gRPC tells the event loop of one thing that happened each time round, in the order in which they did, and

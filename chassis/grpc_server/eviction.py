@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chassis import admission, memory
-from chassis.admission import Admission
-from chassis.connections import Connections, descriptors
-from chassis.fair_queue import address_of
 from chassis.grpc_options import MAX_CONNECTIONS
+from chassis.grpc_server import admission, memory
+from chassis.grpc_server.admission import Admission
+from chassis.grpc_server.connections import Connections, descriptors
+from chassis.grpc_server.fair_queue import address_of
 from chassis.sparing_log import SparingLog
 
 MAX_CONNECTIONS_OF_AN_ADDRESS = MAX_CONNECTIONS // 2

@@ -1,4 +1,4 @@
-"""What becomes of the streams that a client opens: counted for the metrics, as chassis.call_watch does for servers.
+"""What becomes of the streams that a client opens, counted for the metrics: grpc_server.call_watch does so for servers.
 
 grpc.aio's own interceptors pass each message of a stream through a queue and another task. Serializers are called once
 a message, whatever they do: so what counts the messages are those of gRPC's own.

@@ -1,0 +1,1 @@
+"""A gRPC client as worker runs it."""

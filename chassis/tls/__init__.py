@@ -1,0 +1,1 @@
+"""Certificates, and both ends of mutual TLS that are made of them."""
