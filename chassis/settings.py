@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.redis import deployment
+from chassis.redis.deployment import HOST_PATTERN, PORT_PATTERN
 from chassis.telemetry.sampling import Sampler, Sampling
 from chassis.tls.certificate_files import CertificateError, CertificateFiles
 
@@ -24,13 +26,15 @@ _SECRETS = (
     (re.compile(r"(?<=password=)[^&]*"), "***"),
 )
 
-HOST_PATTERN = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
-"""A host name or address; one of IPv6 stands in brackets."""
+_REDIS_URL = (
+    rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?"
+    rf"|unix://[^\s?#]+(?:\?db=[0-9]+)?|{deployment.PATTERN}"
+)
 
-PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-"""A TCP port to connect to, 1 to 65535."""
-
-_REDIS_URL = rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?|unix://[^\s?#]+(?:\?db=[0-9]+)?"
+_REDIS_URLS = (
+    "redis://HOST:PORT, unix://PATH, redis-sentinel://HOST:PORT,HOST:PORT/NAME or redis-cluster://HOST:PORT,HOST:PORT, "
+    "or one with rediss in place of redis"
+)
 
 _COLLECTOR_URL = rf"https?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[^\s?#]*)?"
 
@@ -76,8 +80,8 @@ def number(default: float | None, minimum: float, maximum: float, unit: str) -> 
     return Field(**bounds) if default is None else Field(default=default, **bounds)
 
 
-def text(default: str, pattern: str, allowed: str) -> Any:
-    """A field for a string that matches all of a pattern."""
+def text(default: str | None, pattern: str, allowed: str) -> Any:
+    """A field for a string that matches all of a pattern, or that is not set."""
     return Field(default=default, pattern=f"^(?:{pattern})$", description=allowed)
 
 
@@ -93,7 +97,7 @@ def one_of(default: StrEnum) -> Any:
 
 def redis_url() -> Any:
     """A field for the Redis server, with the design's name and port as its default."""
-    return text("redis://redis:6379", _REDIS_URL, "redis://HOST:PORT, rediss://… or unix://PATH")
+    return text("redis://redis:6379", _REDIS_URL, _REDIS_URLS)
 
 
 def secret(pattern: str, allowed: str) -> Any:

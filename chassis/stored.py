@@ -6,11 +6,8 @@ MAX_BACKENDS = 64
 MAX_LATEST_COINS = 8
 """Coins that a worker shows with a report."""
 
-LOAD_TESTS = "load_tests"
-"""The key of a list of load tests' reports, newest first."""
-
 MAX_LOAD_TESTS = 5
-"""Reports in it."""
+"""Reports of load tests that are kept."""
 
 MAX_LOAD_TEST_BYTES = 256 * 1024
 """Of a report: all of them are sent to whoever opens the page."""

@@ -2,13 +2,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from chassis import health_http, log
-from chassis.redis_access import RedisAccess
+from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import feed
 from webui_svc.access import ANYBODY, Access
@@ -40,7 +39,7 @@ def make_app(
     app[REDIS] = redis
     app[FILES] = StaticFiles(STATIC)
     app[METRICS] = telemetry.metrics
-    app[BOARD] = board = Board(urlsplit(redis.url).hostname or "redis", instance)
+    app[BOARD] = board = Board(redis.name, instance)
     app[BROWSERS] = Browsers(board.snapshot, board.update)
     health_http.add_routes(app, telemetry.health)
     app.router.add_get("/", page)
@@ -70,7 +69,7 @@ async def follow_redis(app: web.Application) -> AsyncIterator[None]:
     if not (STATIC / "vendor" / "uplot").is_dir():
         log.get().warning("the chart library was not fetched, the page shows no graph")
     async with feed.client(app[REDIS]) as redis:
-        reader = feed.Feed(redis, app[BOARD], app[BROWSERS], app[health_http.HEALTH])
+        reader = feed.Feed(redis, app[REDIS].keys, app[BOARD], app[BROWSERS], app[health_http.HEALTH])
         app[METRICS].register(WebuiMetrics(app[BROWSERS], app[BOARD], reader))
         following = asyncio.create_task(reader.run())
         yield

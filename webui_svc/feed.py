@@ -15,9 +15,12 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from chassis import log, redis_client, redis_trouble
+from chassis import log
 from chassis.health import Health
-from chassis.redis_access import RedisAccess
+from chassis.redis import trouble
+from chassis.redis.access import RedisAccess
+from chassis.redis.client import open_client
+from chassis.redis.key_names import KeyNames
 from chassis.sparing_log import SparingLog
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
@@ -25,8 +28,6 @@ from webui_svc.browsers import Browsers
 from webui_svc.keys import Keys
 from webui_svc.report import KEPT, MalformedReportError, parse
 from webui_svc.workers import SILENCE
-
-STREAM = "reports"
 
 BLOCK_MS = 1_000
 """How long a read waits for a report; then the feed looks around."""
@@ -58,7 +59,7 @@ def client(access: RedisAccess) -> Redis:
     that is to end the feed (asyncio.wait_for does). Answers stay bytes: an entry that is no UTF-8 must spoil nothing
     but itself.
     """
-    return redis_client.open_client(access, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT)
+    return open_client(access, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT)
 
 
 async def _answer(command: Any) -> Any:
@@ -74,7 +75,7 @@ class Feed:
     Redis is away, is of more use than none.
     """
 
-    def __init__(self, redis: Redis, board: Board, browsers: Browsers, health: Health) -> None:
+    def __init__(self, redis: Redis, names: KeyNames, board: Board, browsers: Browsers, health: Health) -> None:
         self.malformed = SparingLog("skipped malformed entries of Redis")
         self.lag = LatencyHistogram()
         """Seconds from a report's being written, by Redis' clock, to browsers' being told, by this machine's: a Redis
@@ -87,7 +88,8 @@ class Feed:
         self._browsers = browsers
         self._health = health
         self._position: Id | None = None
-        self._keys = Keys(redis, board, _answer, self.malformed)
+        self._stream = names.reports
+        self._keys = Keys(redis, names, board, _answer, self.malformed)
         self._reporters: set[str] = set()
         self._answered: float | None = None
 
@@ -101,7 +103,7 @@ class Feed:
                 while True:
                     await self._round()
             except (RedisError, OSError) as error:
-                self._lost(f"{type(error).__name__}: {redis_trouble.cause(error)}")
+                self._lost(f"{type(error).__name__}: {trouble.cause(error)}")
             except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; we are past it now
                 log.get().exception("the feed failed")
                 self._lost(f"{type(error).__name__}: {error}")
@@ -130,7 +132,7 @@ class Feed:
 
     async def _round(self) -> None:
         after = _text(self._position or _NOTHING)
-        answer = await _answer(self._redis.xread({STREAM: after}, count=PAGE, block=BLOCK_MS))
+        answer = await _answer(self._redis.xread({self._stream: after}, count=PAGE, block=BLOCK_MS))
         entries = answer[0][1] if answer else []
         clock = time.monotonic()
         for entry_id, fields in entries:
@@ -172,7 +174,7 @@ class Feed:
         position: Id = (now_ms - KEPT * 1_000, 0)
         self._position = _NOTHING
         while True:
-            answer = await _answer(self._redis.xrange(STREAM, min=f"({_text(position)}", count=PAGE))
+            answer = await _answer(self._redis.xrange(self._stream, min=f"({_text(position)}", count=PAGE))
             for entry_id, fields in answer:
                 position = _id(entry_id)
                 # A report in the stream was heard when it was written, not now.
@@ -184,7 +186,7 @@ class Feed:
         await self._keys.load()
 
     async def _newest(self) -> Id:
-        newest = await _answer(self._redis.xrevrange(STREAM, count=1))
+        newest = await _answer(self._redis.xrevrange(self._stream, count=1))
         return _id(newest[0][0]) if newest else _NOTHING
 
     def _take(self, position: Id, fields: Mapping[bytes, bytes] | None, heard: float) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from chassis.redis.key_names import KeyNames
 from chassis.sparing_log import SparingLog
-from chassis.stored import LOAD_TESTS, MAX_LOAD_TESTS
+from chassis.stored import MAX_LOAD_TESTS
 from webui_svc import backends, coins, totals
 from webui_svc.board import Board
 from webui_svc.report import MAX_AHEAD, NAME
@@ -28,14 +29,15 @@ SCAN_MOST = 100
 PIPELINE = 50
 """Workers whose buckets are read at a time, some 10 ms of work."""
 
-_PREFIX = "totals:"
-
 
 class Keys:
     """Keeps a board's figures up to date. `answer` bounds how long Redis may take."""
 
-    def __init__(self, redis: Redis, board: Board, answer: Callable[[Any], Any], malformed: SparingLog) -> None:
+    def __init__(
+        self, redis: Redis, names: KeyNames, board: Board, answer: Callable[[Any], Any], malformed: SparingLog
+    ) -> None:
         self._redis = redis
+        self._names = names
         self._board = board
         self._answer = answer
         self._malformed = malformed
@@ -54,10 +56,10 @@ class Keys:
             chunk = workers[first : first + PIPELINE]
             pipeline = self._redis.pipeline(transaction=False)
             for worker in chunk:
-                pipeline.hgetall(_PREFIX + worker)
+                pipeline.hgetall(self._names.totals_of(worker))
             answers = await self._answer(pipeline.execute(raise_on_error=False))
             for worker, buckets in zip(chunk, answers, strict=True):
-                if self._fine(_PREFIX + worker, buckets):
+                if self._fine(self._names.totals_of(worker), buckets):
                     self._board.worker_totals.set(worker, totals.parse(buckets))
 
     async def read(self, reporters: Iterable[str]) -> None:
@@ -65,15 +67,15 @@ class Keys:
         workers = list(reporters)
         self._stale.update(workers)
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.mget("hashes", "coins")
+        pipeline.mget(self._names.hashes, self._names.coins)
         for worker in workers:
-            pipeline.hmget(f"worker:{worker}", "sequence", "backends", "coins")
+            pipeline.hmget(self._names.worker(worker), "sequence", "backends", "coins")
         counts, *answers = await self._answer(pipeline.execute(raise_on_error=False))
         hashes, found = counts if self._fine("hashes, coins", counts) else (None, None)
         self._board.hashes = self._number("hashes", hashes)
         self._board.coins = self._number("coins", found)
         for worker, fields in zip(workers, answers, strict=True):
-            if self._fine(f"worker:{worker}", fields):
+            if self._fine(self._names.worker(worker), fields):
                 self._take(worker, *fields)
         if time.monotonic() >= self._totals_due:
             await self._read_totals()
@@ -90,14 +92,15 @@ class Keys:
             if found is not None:
                 self._board.take_found(worker, coins.parse(found))
         except MalformedJsonError as error:
-            self._malformed.note(cause=f"worker:{worker}: {error}")
+            self._malformed.note(cause=f"{self._names.worker(worker)}: {error}")
 
     async def _workers_with_totals(self) -> list[str]:
         workers: set[str] = set()
         cursor = 0
+        prefix = self._names.totals_of_workers
         for _ in range(SCAN_MOST):
-            cursor, names = await self._answer(self._redis.scan(cursor, match=f"{_PREFIX}*", count=SCAN_COUNT))
-            ids = (name[len(_PREFIX) :] for name in names)
+            cursor, names = await self._answer(self._redis.scan(cursor, match=f"{prefix}*", count=SCAN_COUNT))
+            ids = (name[len(prefix) :] for name in names)
             workers.update(each.decode() for each in ids if NAME.fullmatch(each))
             if not cursor or len(workers) >= MOST_WORKERS:
                 break
@@ -108,28 +111,30 @@ class Keys:
         recent = [str(second) for second in range(now - RECENT, now + MAX_AHEAD, totals.RESOLUTION)]
         stale, self._stale = sorted(self._stale), set()
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hgetall("totals")
+        pipeline.hgetall(self._names.totals)
         for worker in stale:
-            pipeline.hmget(_PREFIX + worker, recent)
+            pipeline.hmget(self._names.totals_of(worker), recent)
         buckets, *answers = await self._answer(pipeline.execute(raise_on_error=False))
         for worker, values in zip(stale, answers, strict=True):
-            if self._fine(_PREFIX + worker, values):
+            if self._fine(self._names.totals_of(worker), values):
                 known = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
                 self._board.worker_totals.set(worker, totals.parse(known))
-        if self._fine("totals", buckets):
+        if self._fine(self._names.totals, buckets):
             self._board.set_totals(totals.parse(buckets))
         workers = self._board.speed.workers
         self._sequences = {worker: last for worker, last in self._sequences.items() if worker in workers}
 
     async def _read_load_tests(self) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.llen(LOAD_TESTS)
-        pipeline.lindex(LOAD_TESTS, 0)
+        pipeline.llen(self._names.load_tests)
+        pipeline.lindex(self._names.load_tests, 0)
         count, newest = await self._answer(pipeline.execute(raise_on_error=False))
-        if not self._fine(LOAD_TESTS, count) or not self._fine(LOAD_TESTS, newest):
+        if not self._fine(self._names.load_tests, count) or not self._fine(self._names.load_tests, newest):
             return
         if (count, newest) != (self._count_of_load_tests, self._newest_load_test):
-            stored: Sequence[bytes] = await self._answer(self._redis.lrange(LOAD_TESTS, 0, MAX_LOAD_TESTS - 1))
+            stored: Sequence[bytes] = await self._answer(
+                self._redis.lrange(self._names.load_tests, 0, MAX_LOAD_TESTS - 1)
+            )
             for problem in self._board.load_tests.set(stored):
                 self._malformed.note(cause=problem)
             self._count_of_load_tests, self._newest_load_test = count, newest

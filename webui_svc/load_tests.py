@@ -2,7 +2,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from chassis.stored import LOAD_TESTS, MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from webui_svc import stored_json
 from webui_svc.stored_json import MalformedJsonError
 
@@ -23,7 +23,7 @@ class LoadTests:
                 report = stored_json.parse(raw, MAX_LOAD_TEST_BYTES)
                 stored_json.member(report, "began")
             except MalformedJsonError as error:
-                problems.append(f"{LOAD_TESTS}: {error}")
+                problems.append(f"load test: {error}")
             else:
                 reports.append(report)
         self.body = json.dumps({"reports": reports}, separators=(",", ":"), allow_nan=False).encode()

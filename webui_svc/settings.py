@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from chassis import secret_file
-from chassis.redis_settings import RedisSettings
+from chassis.redis.settings import RedisSettings
 from chassis.secret_file import SecretFileError
 from chassis.settings import Pace, secret, tcp_port, text, whole
 from webui_svc.events import MOST_STREAMS

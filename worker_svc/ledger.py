@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from chassis import log, redis_client, redis_trouble
+from chassis import log
+from chassis.redis import trouble
+from chassis.redis.client import open_client
 from chassis.sparing_log import SparingLog
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backoff import Backoff, sleep_unless
@@ -44,13 +46,18 @@ class Ledger:
         self._settings = settings
         self._tracing = tracing
         self._worker_id = worker_id
-        self._redis = redis_client.open_client(
+        self._redis = open_client(
             settings.redis,
             # Bounded by asyncio.timeout below: with its own limits redis-py uses asyncio.wait_for, which before
             # Python 3.12 can swallow a cancellation (measured: 13 of 300), and the worker would not stop.
             socket_timeout=None,
             socket_connect_timeout=None,
         )
+        names = settings.redis.keys
+        self._keys = [
+            *(names.hashes, names.coins, names.wallet, names.reports, names.totals),
+            *(names.worker(worker_id), names.totals_of(worker_id)),
+        ]
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
         self._reports: deque[tuple[Report, float, float]] = deque()
@@ -143,8 +150,8 @@ class Ledger:
         self.on_change()
 
     def _failed(self, error: Exception) -> None:
-        self._away.note(cause=redis_trouble.cause(error), hashes=self.unreported_hashes)
-        self._refused = redis_trouble.must_be_mended(error)
+        self._away.note(cause=trouble.cause(error), hashes=self.unreported_hashes)
+        self._refused = trouble.must_be_mended(error)
         self.on_change()
 
     def _next(self) -> Report | None:
@@ -182,10 +189,7 @@ class Ledger:
         self._attempted = max(self._attempted, report.sequence)
         began = time.monotonic()
         held, self._coins_kept = await self._script(
-            keys=[
-                *("hashes", "coins", "wallet", "reports", "totals"),
-                *(f"worker:{self._worker_id}", f"totals:{self._worker_id}"),
-            ],
+            keys=self._keys,
             args=[
                 *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
                 *(report.begin_us, report.end_us, report.batch_size, settings.pace.value, settings.wallet_limit),

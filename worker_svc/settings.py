@@ -4,10 +4,9 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
-from chassis.redis_settings import RedisSettings
+from chassis.redis.deployment import HOST_PATTERN, PORT_PATTERN
+from chassis.redis.settings import RedisSettings
 from chassis.settings import (
-    HOST_PATTERN,
-    PORT_PATTERN,
     Pace,
     number,
     tcp_port,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 
 from local_run import embedded_redis
@@ -18,10 +19,12 @@ from support.free_port import free_port
 class RedisServer:
     """One server on a fixed free port, append-only, that keeps its data between a stop and a start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: object) -> None:
+        """With further options of its command line."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
-        self._command = embedded_redis.command(self.port, str(folder))
+        self._command = (*embedded_redis.command(self.port, str(folder)), *map(str, options))
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,7 +38,7 @@ class RedisServer:
 
     def client(self) -> Any:
         """A client whose answers are strings; redis-py's own types admit every kind of client at once."""
-        return redis.Redis(port=self.port, decode_responses=True)
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
 
     def start(self) -> None:
         with (self.folder / "output.log").open("ab") as log:
@@ -54,6 +57,14 @@ class RedisServer:
         if self._popen is not None:
             self._popen.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stop it, and wait until it has stopped."""
+        self.send(signal.SIGSTOP)
+        until = time.monotonic() + 5
+        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._popen is not None:
             self.send(signal.SIGCONT)
@@ -64,7 +75,6 @@ class RedisServer:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[RedisServer]:
-    folder.mkdir(parents=True, exist_ok=True)
     server = RedisServer(folder)
     server.start()
     try:

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.redis_access import RedisAccess
+from chassis.redis.access import RedisAccess
 from chassis.settings import LogFormat, LogLevel
 from chassis.tls.certificate_files import CertificateFiles
 from worker_svc.load_test import destination

@@ -5,9 +5,10 @@ import json
 
 from redis.exceptions import RedisError
 
-from chassis import redis_client, redis_trouble
-from chassis.redis_access import RedisAccess
-from chassis.stored import LOAD_TESTS, MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis import trouble
+from chassis.redis.access import RedisAccess
+from chassis.redis.client import open_client
+from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.report import Report
 
@@ -28,15 +29,15 @@ def publish(report: Report, redis: RedisAccess) -> None:
     except TimeoutError:
         raise LoadTestError(f"--publish: Redis did not take the report (no answer in {ANSWER_LIMIT:g} s)") from None
     except (RedisError, OSError) as error:
-        raise LoadTestError(f"--publish: Redis did not take the report ({redis_trouble.cause(error)})") from None
+        raise LoadTestError(f"--publish: Redis did not take the report ({trouble.cause(error)})") from None
 
 
 async def _put(text: str, redis: RedisAccess) -> None:
     async with (
         asyncio.timeout(ANSWER_LIMIT),
-        redis_client.open_client(redis) as client,
+        open_client(redis) as client,
         client.pipeline(transaction=True) as transaction,
     ):
-        transaction.lpush(LOAD_TESTS, text)
-        transaction.ltrim(LOAD_TESTS, 0, MAX_LOAD_TESTS - 1)
+        transaction.lpush(redis.keys.load_tests, text)
+        transaction.ltrim(redis.keys.load_tests, 0, MAX_LOAD_TESTS - 1)
         await transaction.execute()

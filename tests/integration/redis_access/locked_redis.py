@@ -13,7 +13,7 @@ import yaml
 from support.compose_project import ROOT
 from support.free_port import free_port
 
-from chassis.redis_access import RedisAccess
+from chassis.redis.access import RedisAccess
 from chassis.tls.certificate_files import CertificateFiles
 from deploy.tls import redis_users, secret_file
 from deploy.tls.authority import Authority

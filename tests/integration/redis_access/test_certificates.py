@@ -15,7 +15,7 @@ from integration.worker.test_ledger import report
 from structlog.testing import capture_logs
 from support.certificates import Authority as OtherAuthority
 
-from chassis.redis_client import open_client
+from chassis.redis.client import open_client
 from worker_svc.ledger import Ledger
 from worker_svc.settings import WorkerSettings
 

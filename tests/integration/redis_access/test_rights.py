@@ -19,8 +19,8 @@ from unit.worker.load_test.made import measurement, point
 from unit.worker.load_test.made import report as load_test_report
 
 from chassis.health import Health
-from chassis.redis_access import RedisAccess
-from chassis.redis_client import open_client
+from chassis.redis.access import RedisAccess
+from chassis.redis.client import open_client
 from chassis.telemetry.telemetry import Telemetry
 from deploy.tls import redis_users
 from webui_svc.app import make_app

@@ -19,7 +19,7 @@ from support.redis_server import RedisServer
 from support.service_process import ServiceProcess, ServiceProcesses
 
 from chassis.health import Health
-from chassis.redis_access import RedisAccess
+from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc.access import Access
 from webui_svc.app import make_app

@@ -11,7 +11,7 @@ from integration.webui.reports import Reports, backend
 from support.redis_server import RedisServer
 
 from chassis.health import Health
-from chassis.redis_access import RedisAccess
+from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc.app import make_app
 

@@ -10,8 +10,8 @@ from support.free_port import free_port
 from support.redis_server import RedisServer
 from unit.worker.load_test.made import measurement, point, report
 
-from chassis.redis_access import RedisAccess
-from chassis.stored import LOAD_TESTS, MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis.access import RedisAccess
+from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.publication import publish
 from worker_svc.load_test.report import Report
@@ -22,7 +22,7 @@ def made(began: str = "2026-01-02T03:04:05+00:00", points: int = 2) -> Report:
 
 
 def published(redis: RedisServer) -> list[Any]:
-    return [json.loads(text) for text in redis.client().lrange(LOAD_TESTS, 0, -1)]
+    return [json.loads(text) for text in redis.client().lrange(0, -1)]
 
 
 @contextmanager
@@ -60,10 +60,10 @@ def test_a_redis_that_is_not_there_is_told() -> None:
 
 
 def test_a_key_that_holds_something_else_is_told_and_left(redis: RedisServer) -> None:
-    redis.client().set(LOAD_TESTS, "odd")
+    redis.client().set("odd")
     with refused("WRONGTYPE"):
         publish(made(), RedisAccess(redis.url))
-    assert redis.client().get(LOAD_TESTS) == "odd"
+    assert redis.client().get("load_tests") == "odd"
 
 
 def test_a_password_is_not_told() -> None:

@@ -4,9 +4,9 @@ import pytest
 from redis import exceptions
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from chassis import redis_trouble
-from chassis.redis_access import password
-from chassis.redis_settings import RedisSettings
+from chassis.redis import trouble
+from chassis.redis.access import password
+from chassis.redis.settings import RedisSettings
 from chassis.settings import SettingsError
 from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings
@@ -101,20 +101,20 @@ def test_two_passwords_are_refused_and_neither_is_told(file: Path, monkeypatch: 
     ],
 )
 def test_what_waiting_does_not_mend_says_what_does(error: Exception, remedy: str) -> None:
-    said = redis_trouble.cause(error)
+    said = trouble.cause(error)
     assert said.startswith(f"{error}; ")
     assert remedy in said
-    assert redis_trouble.must_be_mended(error)
+    assert trouble.must_be_mended(error)
 
 
 def test_what_waiting_mends_says_no_more() -> None:
     error = exceptions.ConnectionError("Error 111 connecting to redis:6379.")
-    assert redis_trouble.cause(error) == "Error 111 connecting to redis:6379."
-    assert not redis_trouble.must_be_mended(error)
-    assert redis_trouble.cause(TimeoutError()) == "TimeoutError"
+    assert trouble.cause(error) == "Error 111 connecting to redis:6379."
+    assert not trouble.must_be_mended(error)
+    assert trouble.cause(TimeoutError()) == "TimeoutError"
 
 
 def test_a_line_is_one_line_and_bounded() -> None:
-    said = redis_trouble.cause(exceptions.ConnectionError("a\nb " * 1_000))
+    said = trouble.cause(exceptions.ConnectionError("a\nb " * 1_000))
     assert "\n" not in said
-    assert len(said) <= redis_trouble.MAX_LENGTH
+    assert len(said) <= trouble.MAX_LENGTH

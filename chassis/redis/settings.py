@@ -4,15 +4,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from chassis.redis_access import RedisAccess, password
+from chassis.redis.access import RedisAccess, password
+from chassis.redis.deployment import Deployment, Kind
+from chassis.redis.key_names import CLUSTER_PREFIX, PREFIX_PATTERN, KeyNames
 from chassis.secret_file import SecretFileError
-from chassis.settings import ServiceSettings, redis_url
+from chassis.settings import ServiceSettings, redis_url, text
 
 
 class RedisSettings(ServiceSettings):
     """What a service that talks to Redis can be told of it."""
 
     redis_url: str = redis_url()
+    redis_prefix: str | None = text(None, PREFIX_PATTERN, "at most 64 of letters, digits and - . _ : / { }")
     redis_password_file: Path | None = Field(
         default=None, description="the path of a file that has the password in one line, or nothing"
     )
@@ -36,7 +39,24 @@ class RedisSettings(ServiceSettings):
                 raise ValueError(str(error)) from None
         return self
 
+    @model_validator(mode="after")
+    def _check_slot(self) -> Self:
+        if self.redis_prefix is not None and self._clustered and not KeyNames(self.redis_prefix).have_one_slot:
+            raise ValueError(
+                f"REDIS_PREFIX={self.redis_prefix!r} is not allowed with a cluster, which keeps all keys of a report "
+                f"in one slot only if a part of the prefix stands in braces, as in {CLUSTER_PREFIX}"
+            )
+        return self
+
+    @property
+    def _clustered(self) -> bool:
+        deployment = Deployment.parse(self.redis_url)
+        return deployment is not None and deployment.kind is Kind.CLUSTER
+
     @property
     def redis(self) -> RedisAccess:
         """The Redis to talk to."""
-        return RedisAccess(self.redis_url, self.redis_password_file, self.tls)
+        prefix = self.redis_prefix
+        if prefix is None:
+            prefix = CLUSTER_PREFIX if self._clustered else ""
+        return RedisAccess(self.redis_url, self.redis_password_file, self.tls, prefix)

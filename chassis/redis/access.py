@@ -1,0 +1,40 @@
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from chassis import secret_file
+from chassis.redis.deployment import Deployment
+from chassis.redis.key_names import KeyNames
+from chassis.tls.certificate_files import CertificateFiles
+
+
+@dataclass(frozen=True)
+class RedisAccess:
+    """Where Redis is, and who we are to it."""
+
+    url: str
+    """With the user and, unless a file has it, the password."""
+    password_file: Path | None = None
+    tls: CertificateFiles | None = None
+    """With these what a rediss:// URL names is encrypted; without them it must have a certificate that the system
+    trusts, and gets none."""
+    prefix: str = ""
+    """What the names of all keys begin with."""
+
+    @property
+    def name(self) -> str:
+        """Of the server, or of the deployment, for people."""
+        deployment = Deployment.parse(self.url)
+        if deployment is None:
+            return urlsplit(self.url).hostname or "redis"
+        return deployment.name or deployment.nodes[0][0]
+
+    @property
+    def keys(self) -> KeyNames:
+        """What the keys are called there."""
+        return KeyNames(self.prefix)
+
+
+def password(path: Path) -> str:
+    """The password that a file holds. Raises SecretFileError."""
+    return secret_file.read("REDIS_PASSWORD_FILE", path, "password")
