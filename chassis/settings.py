@@ -21,7 +21,7 @@ from chassis.tls.certificate_files import CertificateError, CertificateFiles
 
 # What stands before an @ or, where that was forgotten, after a colon that no host precedes; and a password option.
 _SECRETS = (
-    (re.compile(r"^(\w+://)?.*@", re.DOTALL), r"\1***@"),
+    (re.compile(r"^([\w-]+://)?.*@", re.DOTALL), r"\1***@"),
     (re.compile(r"(?<=://:).*", re.DOTALL), "***"),
     (re.compile(r"(?<=password=)[^&]*"), "***"),
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, ClusterCrossSlotError, MovedError, NoPermissionError
 
 BEFORE_ANY_ANSWER = "before any answer"
 """What the client adds when a connection that was encrypted ends so soon."""
@@ -13,6 +13,8 @@ MAX_LENGTH = 400
 _BY_KIND: tuple[tuple[type[Exception], str], ...] = (
     (AuthenticationError, "REDIS_URL must name a user, and it or REDIS_PASSWORD_FILE have the password"),
     (NoPermissionError, "the user in REDIS_URL must have the right to it"),
+    (MovedError, "it is a node of a cluster, for which REDIS_URL must begin with redis-cluster://"),
+    (ClusterCrossSlotError, "it is a node of a cluster, for which REDIS_URL must begin with redis-cluster://"),
 )
 
 _BY_WORDS = (

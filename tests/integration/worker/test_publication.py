@@ -22,7 +22,7 @@ def made(began: str = "2026-01-02T03:04:05+00:00", points: int = 2) -> Report:
 
 
 def published(redis: RedisServer) -> list[Any]:
-    return [json.loads(text) for text in redis.client().lrange(0, -1)]
+    return [json.loads(text) for text in redis.client().lrange("load_tests", 0, -1)]
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def test_a_redis_that_is_not_there_is_told() -> None:
 
 
 def test_a_key_that_holds_something_else_is_told_and_left(redis: RedisServer) -> None:
-    redis.client().set("odd")
+    redis.client().set("load_tests", "odd")
     with refused("WRONGTYPE"):
         publish(made(), RedisAccess(redis.url))
     assert redis.client().get("load_tests") == "odd"

@@ -97,6 +97,7 @@ def test_two_passwords_are_refused_and_neither_is_told(file: Path, monkeypatch: 
             exceptions.ConnectionError("Connection reset by peer, before any answer"),
             "it may want a certificate in TLS_CERT",
         ),
+        (exceptions.ClusterCrossSlotError("Keys in request"), "must begin with redis-cluster://"),
         (exceptions.ConnectionError("[SSL: WRONG_VERSION_NUMBER]"), "REDIS_URL must begin with redis://"),
     ],
 )
