@@ -3,12 +3,29 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support import company
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcesses, service_processes
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
 # How long one example takes depends on what else the machine does; a test as a whole has its time.
 settings.register_profile("dockercoins", deadline=None)
 settings.load_profile("dockercoins")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--company", choices=company.KINDS, help="only the tests that run in such company")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if wanted := config.getoption("--company"):
+        config.hook.pytest_deselected(items=[item for item in items if company.kind(item) != wanted])
+        items[:] = [item for item in items if company.kind(item) == wanted]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return company.OneByOne(config, log)
 
 
 @pytest.fixture

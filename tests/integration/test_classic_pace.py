@@ -20,6 +20,8 @@ from support.free_port import free_port
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, local_target, service_processes
 
+pytestmark = pytest.mark.alone(reason="CPU and speeds are measured to a hundredth")
+
 WARM_UP = 6.0
 DURATION = 60.0
 

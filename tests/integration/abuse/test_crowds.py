@@ -17,6 +17,8 @@ from chassis.grpc_server import eviction
 from chassis.grpc_server.admission import MAX_CALLS_OF_AN_ADDRESS
 from chassis.grpc_server.eviction import MAX_CONNECTIONS_OF_AN_ADDRESS
 
+pytestmark = pytest.mark.pair(reason="thousands of connections are made, and others are to wait less than a second")
+
 RESOURCE_EXHAUSTED = 8
 OTHER_ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 """All of loopback's are this machine's on Linux."""

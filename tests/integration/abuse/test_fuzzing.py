@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.pair(reason="how many inputs are tried depends on the CPU there is, and each needs a core")
+
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("fuzzing.py")
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "6"))

@@ -12,6 +12,8 @@ from integration.health.system import until
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 
+pytestmark = pytest.mark.alone(reason="a mine at full speed under every abuse leaves nothing for others")
+
 ABUSER = "127.0.0.2"
 LARGEST = 2 * 1024 * 1024
 

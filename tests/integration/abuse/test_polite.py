@@ -14,6 +14,10 @@ import pytest
 from integration.abuse.greedy import PATHS, encoded
 from support.service_process import ServiceProcess, ServiceProcesses
 
+pytestmark = pytest.mark.alone(
+    reason="a server is saturated, and the 99th percentile of what a client waits is measured"
+)
+
 SECONDS = 3.0
 TIMES = 3.0
 ATTEMPTS = 5

@@ -16,6 +16,8 @@ from integration.chassis.served import HASHER, RNG, health
 from support.free_port import free_port
 from support.service_process import ServiceProcess, ServiceProcesses
 
+pytestmark = pytest.mark.pair(reason="stopping is held to half a second, and to 3.5 where what it waits for takes 3")
+
 STREAMS = {
     "rng": (f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(count=1, size=32).SerializeToString()),
     "hasher": (f"/{HASHER}/StreamHashes", StreamHashesRequest(data=bytes(32), message_size=32).SerializeToString()),

@@ -7,8 +7,11 @@ asked of a second backend, for the budget is a twentieth of them.
 
 import time
 
+import pytest
 from integration.discovery.mine import MakeMine, Mine
 from integration.discovery.side_by_side import side_by_side
+
+pytestmark = pytest.mark.pair(reason="what takes 7 s is held to 8")
 
 NOTICED_WITHIN = 8.0
 """Seconds: up to 5 until the next ping, 2 that it may remain unanswered, and 1 for what follows."""

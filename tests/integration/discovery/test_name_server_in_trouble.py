@@ -1,10 +1,13 @@
 import time
 
+import pytest
 from integration.discovery.mine import MakeMine, Mine
 from integration.discovery.side_by_side import side_by_side
 
 from bench.dns_server import Mood
 from worker_svc.generation import READY_LIMIT
+
+pytestmark = pytest.mark.alone(reason="the speeds of five mines are compared to a twentieth")
 
 SECONDS = 20.0
 

@@ -1,7 +1,10 @@
 import time
 
+import pytest
 from integration.discovery.footprint import Footprint
 from integration.discovery.mine import MakeMine
+
+pytestmark = pytest.mark.pair(reason="a footprint is the least of a moment in which nothing is half done")
 
 GENERATION = 0.5
 """Seconds: the shortest there is, a fourth of the usual."""

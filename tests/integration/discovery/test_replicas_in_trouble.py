@@ -6,6 +6,8 @@ import pytest
 from integration.discovery.mine import Mine
 from integration.discovery.side_by_side import side_by_side
 
+pytestmark = pytest.mark.alone(reason="speeds are measured, of replicas whose delays are all that may limit them")
+
 with_tls_too = pytest.mark.parametrize("environments", ["plain", "tls"], indirect=True)
 
 MOMENT = 1.2

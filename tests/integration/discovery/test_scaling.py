@@ -6,7 +6,10 @@ import pytest
 from integration.discovery.mine import Mine
 from integration.discovery.side_by_side import side_by_side
 
-pytestmark = pytest.mark.parametrize("environments", ["plain", "tls"], indirect=True)
+pytestmark = [
+    pytest.mark.alone(reason="shares and speeds are measured, of replicas whose delays are all that may limit them"),
+    pytest.mark.parametrize("environments", ["plain", "tls"], indirect=True),
+]
 
 STOP_LIMIT = 3.5
 """Seconds after which a replica that was told to stop is gone."""

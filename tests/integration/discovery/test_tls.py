@@ -11,7 +11,10 @@ from integration.discovery.mine import MakeMine, Mine
 from integration.discovery.replicas import address
 from support.certificates import Authority
 
-pytestmark = pytest.mark.parametrize("environments", ["tls"], indirect=True)
+pytestmark = [
+    pytest.mark.pair(reason="speeds and shares are measured, and handshakes are counted by the second"),
+    pytest.mark.parametrize("environments", ["tls"], indirect=True),
+]
 
 DELAY = 0.025
 

@@ -13,6 +13,8 @@ from integration.discovery.footprint import Footprint
 from integration.discovery.mine import MakeMine, Mine
 from integration.discovery.mishaps import Mishaps
 
+pytestmark = pytest.mark.pair(reason="what is healed is at full speed within 10 s")
+
 DELAY = 0.025
 WINDOW = 12
 """Batches in flight of each of two workers."""

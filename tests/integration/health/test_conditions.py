@@ -8,6 +8,8 @@ import pytest
 from integration.health.system import ALIVE, FULL_NAMES, READY, Service, System, not_ready, until
 from support.redis_server import RedisServer
 
+pytestmark = pytest.mark.pair(reason="a worker is only to be late by what it is made to be")
+
 
 @pytest.mark.parametrize("name", FULL_NAMES)
 def test_a_server_that_would_answer_wrongly_is_alive_and_not_ready(system: System, name: str) -> None:

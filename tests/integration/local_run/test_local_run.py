@@ -11,6 +11,10 @@ import psutil
 import pytest
 from integration.local_run.local_run_process import LocalRun
 
+pytestmark = pytest.mark.pair(
+    reason="five processes start at a time, and stopping is held to 3.5 s, of which what it waits for takes up to 3"
+)
+
 STOP_LIMIT = 3.5
 """Seconds from the signal to the last process gone (the design's number)."""
 

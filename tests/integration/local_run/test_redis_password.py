@@ -10,6 +10,8 @@ import pytest
 import redis
 from integration.local_run.local_run_process import LocalRun
 
+pytestmark = pytest.mark.pair(reason="five processes start at a time")
+
 Start = Callable[..., LocalRun]
 
 

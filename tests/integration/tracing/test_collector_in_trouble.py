@@ -15,6 +15,10 @@ from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess, ServiceProcesses
 
+pytestmark = pytest.mark.pair(
+    reason="workers take all the CPU there is, and stopping is held to 3.5 s, of which what it waits for takes up to 3"
+)
+
 
 @contextmanager
 def away() -> Iterator[int]:

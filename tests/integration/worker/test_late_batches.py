@@ -4,12 +4,15 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import grpc
+import pytest
 from integration.worker.pool_system import Backend, Client, Context, Requests, Responses, backend
 from support.free_port import free_port
 
 from rng_svc.service import RandomBatch
 from rng_svc.settings import RngSettings
 from worker_svc.hedging import BUDGET, LEAST_LATE
+
+pytestmark = pytest.mark.pair(reason="what is late is so by tenths of a second")
 
 
 class Stalling(Backend):

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+import pytest
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
 
 from worker_svc.load_test.measurement import Measurement
@@ -10,6 +11,8 @@ from worker_svc.load_test.point import Mode, Point
 from worker_svc.load_test.recorder import TOTAL
 from worker_svc.load_test.schedule import Rate
 from worker_svc.load_test.trial import Conditions, Trial
+
+pytestmark = pytest.mark.alone(reason="batches are counted that take all the CPU there is")
 
 STALL = 0.8
 DURATION = 2.0

@@ -18,6 +18,8 @@ from worker_svc import rotation
 from worker_svc.batch import Batch
 from worker_svc.step import RANDOM
 
+pytestmark = pytest.mark.pair(reason="what is late is so by tenths of a second")
+
 
 async def test_every_batch_is_answered_once_while_streams_come_and_go() -> None:
     port = free_port()

@@ -11,6 +11,8 @@ from support.redis_server import RedisServer
 from support.scrape import OPENMETRICS, Samples, scrape
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
 
+pytestmark = pytest.mark.pair(reason="workers take all the CPU there is")
+
 BATCH_SIZE = 256
 WINDOW = 4
 

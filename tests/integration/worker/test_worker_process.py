@@ -13,6 +13,10 @@ from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
 
+pytestmark = pytest.mark.pair(
+    reason="workers take all the CPU there is, and stopping is held to 3.5 s, of which what it waits for takes up to 3"
+)
+
 PACES = pytest.mark.parametrize("pace", ["classic", "full"])
 
 

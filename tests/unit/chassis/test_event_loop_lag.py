@@ -1,9 +1,12 @@
 import asyncio
 import time
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from chassis.telemetry.event_loop_lag import INTERVAL, EventLoopLag
+
+pytestmark = pytest.mark.alone(reason="times are measured to hundredths of a second")
 
 
 async def test_a_blocked_loop_is_seen() -> None:

@@ -9,6 +9,8 @@ import pytest
 from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
 from chassis.timer import sleep_until
 
+pytestmark = pytest.mark.alone(reason="times are measured to hundredths of a second")
+
 DELAY = 0.08
 LATE = 0.06
 """Seconds that a busy machine may be late."""

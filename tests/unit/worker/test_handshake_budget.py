@@ -1,6 +1,10 @@
 import asyncio
 
+import pytest
+
 from worker_svc.handshake_budget import BURST, RATE, HandshakeBudget
+
+pytestmark = pytest.mark.alone(reason="times are measured to hundredths of a second")
 
 
 async def waited(budget: HandshakeBudget) -> float:

@@ -10,6 +10,8 @@ from worker_svc.load_test.open_loop import OpenLoop
 from worker_svc.load_test.schedule import Rate
 from worker_svc.pipeline import Pipeline
 
+pytestmark = pytest.mark.alone(reason="times are measured to hundredths of a second")
+
 
 class Stand:
     def __init__(self, *, answers: bool) -> None:
