@@ -45,6 +45,15 @@ def test_what_makes_pods_has_the_names_that_people_type() -> None:
     assert rendered.named(rendered.render("full", "rng-daemonset"), "DaemonSet", "rng")
 
 
+@pytest.mark.parametrize("name", ["rng", "hasher", "worker", "webui"])
+def test_replicas_go_to_different_nodes_where_there_are_some(name: str) -> None:
+    """And to one where there is but one."""
+    spec = rendered.named(rendered.render("classic"), "Deployment", name)["spec"]["template"]["spec"]
+    (spread,) = spec["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
 def test_a_daemonset_is_the_deployments_pod() -> None:
     deployment = rendered.named(rendered.render("full"), "Deployment", "rng")["spec"]["template"]
     daemonset = rendered.named(rendered.render("full", "rng-daemonset"), "DaemonSet", "rng")["spec"]["template"]
