@@ -99,7 +99,7 @@ images: ## Build the images; REGISTRY= and TAG= name them
 	@docker compose build
 
 certs: $(CERTS) ## Make a throw-away authority and a certificate for each service, in certs/; again: renew the certificates
-	@$(PY) -m deploy.tls certs
+	@$(PY) -m deploy.tls certs $(ARGS)
 
 protos: $(PROJECT) ## Generate the API from protos/, if they changed
 

@@ -174,3 +174,16 @@ def test_in_containers_an_authority_that_is_lost_is_replaced_with_all_that_it_ma
     assert is_client(tmp_path / "worker" / "ca.pem", tmp_path / "worker" / "worker.pem")
     users = (tmp_path / "redis" / "users.acl").read_text()
     assert hashlib.sha256((tmp_path / "worker" / "redis-password").read_bytes()).hexdigest() in users
+
+
+def test_for_kubernetes_everything_is_ones_own_and_nothing_is_made_again_that_is_good(tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    assert folders.for_kubernetes(folder)[-1] == "kustomization.yaml"
+    before = content(folder)
+    assert folders.for_kubernetes(folder) == []
+    assert content(folder) == before
+    assert is_server(folder / "rng" / "ca.pem", folder / "rng" / "rng.pem", "rng")
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {os.getuid()}
+    # The authority's key, and who may be whom, is in no Secret.
+    assert "authority" not in (folder / "kustomization.yaml").read_text()
+    assert "operator" not in (folder / "kustomization.yaml").read_text()
