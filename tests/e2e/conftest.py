@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -8,6 +9,9 @@ from typing import Any
 
 import pytest
 from support.compose_project import ComposeProject, Start, docker
+
+SWARM_REDIS_NODE = "dockercoins.redis"
+"""The label of the node that has Redis' volume."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,3 +77,24 @@ def classic(tag: str) -> Iterator[ComposeProject]:
         yield project
     finally:
         project.down()
+
+
+@pytest.fixture(scope="module")
+def swarm(engine: None) -> Iterator[None]:
+    """A swarm of this engine, with a node for Redis; both only as long as this takes, if they were not there before."""
+    made = json.loads(docker("info", "--format", "{{json .Swarm}}"))["LocalNodeState"] == "inactive"
+    networks = docker("network", "ls", "--format", "{{.Name}}").split()
+    if made:
+        docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
+    node = docker("node", "ls", "--quiet").split()[0]
+    labelled = SWARM_REDIS_NODE in json.loads(docker("node", "inspect", node))[0]["Spec"]["Labels"]
+    docker("node", "update", "--label-add", f"{SWARM_REDIS_NODE}=true", node)
+    try:
+        yield
+    finally:
+        if made:
+            docker("swarm", "leave", "--force")
+            if "docker_gwbridge" not in networks:
+                docker("network", "rm", "docker_gwbridge")
+        elif not labelled:
+            docker("node", "update", "--label-rm", SWARM_REDIS_NODE, node)

@@ -57,7 +57,7 @@ class WitnessedProject:
         for evidence in self.evidence.values():
             evidence.path.chmod(0o622)
         override = folder / "witnesses.json"
-        override.write_text(json.dumps({"services": {service: _witness(service, folder) for service in self.evidence}}))
+        override.write_text(json.dumps({"services": {service: witness(service, folder) for service in self.evidence}}))
         self.project = make_project(
             files=("compose.yaml", str(override)),
             PACE="full",
@@ -128,7 +128,8 @@ class WitnessedProject:
         return self.evidence["hasher"].distinct_bytes // DIGEST_SIZE
 
 
-def _witness(service: str, folder: Path) -> dict[str, Any]:
+def witness(service: str, folder: Path) -> dict[str, Any]:
+    """What makes a service one that notes what it answers, in that folder."""
     return {
         "command": ["python", "-m", f"integration.discovery.witness_{service}_svc"],
         "environment": {
