@@ -3,6 +3,7 @@
 import contextlib
 import random
 import socketserver
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ TTL = 600
 """Seconds that an answer may be kept. gRPC's resolver keeps none; a long time shows that."""
 
 
+LARGEST_PLAIN = 512
+"""Bytes of an answer over UDP where who asks does not say that it takes more (RFC 1035); the rest is cut off, marked as
+such, and asked for again over TCP."""
+
+
 class Mood(Enum):
     """How the server answers."""
 
@@ -32,18 +38,33 @@ class Mood(Enum):
 
 
 class DnsServer(socketserver.ThreadingUDPServer):
-    """Says which addresses names have, in a new order each time; no others, and no IPv6 ones."""
+    """Says which addresses names have, in a new order each time; no others, and no IPv6 ones.
+
+    Over UDP; its `whole` says over TCP what is too large for that.
+    """
 
     daemon_threads = True
     delay = 0.8
     """Seconds, in the slow mood."""
 
     def __init__(self, *names: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Query)
+        while True:
+            super().__init__(("127.0.0.1", 0), _Query)
+            try:
+                self.whole = _Whole(self)
+                break
+            except OSError:  # somebody listens on that port over TCP
+                self.server_close()
         self.addresses: dict[str, list[str]] = {name: [] for name in names}
         self.mood = Mood.RIGHT
         self.queries = 0
-        """So far."""
+        """So far, over UDP and TCP."""
+
+    def server_close(self) -> None:
+        """Listen no more."""
+        super().server_close()
+        if hasattr(self, "whole"):
+            self.whole.server_close()
 
     def target(self, name: str, port: int) -> str:
         """Where a gRPC client finds that name by asking this server."""
@@ -65,28 +86,64 @@ class DnsServer(socketserver.ThreadingUDPServer):
         return response
 
 
+    def asked(self, data: bytes) -> dns.message.Message | None:
+        """What to say to an encoded query; nothing if nothing is to be said."""
+        self.queries += 1
+        if self.mood is Mood.SILENT:
+            return None
+        if self.mood is Mood.SLOW:
+            time.sleep(self.delay)
+        return self.response(dns.message.from_wire(data))
+
+
 class _Query(socketserver.BaseRequestHandler):
     server: DnsServer
 
     def handle(self) -> None:
         data, answering = self.request
-        self.server.queries += 1
-        if self.server.mood is Mood.SILENT:
-            return
-        if self.server.mood is Mood.SLOW:
-            time.sleep(self.server.delay)
-        with contextlib.suppress(OSError):  # whoever asked is gone, or this server
-            answering.sendto(self.server.response(dns.message.from_wire(data)).to_wire(), self.client_address)
+        response = self.server.asked(data)
+        if response is not None:
+            most = max(response.request_payload, LARGEST_PLAIN)
+            with contextlib.suppress(OSError):  # whoever asked is gone, or this server
+                answering.sendto(response.to_wire(max_size=most, prefer_truncation=True), self.client_address)
+
+
+class _Whole(socketserver.ThreadingTCPServer):
+    """The same answers over TCP, on the same port."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, server: DnsServer) -> None:
+        super().__init__(server.server_address[:2], _LongQuery)
+        self.answering = server
+
+
+class _LongQuery(socketserver.StreamRequestHandler):
+    server: _Whole
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # as above
+            while len(prefix := self.rfile.read(2)) == 2:
+                (length,) = struct.unpack("!H", prefix)
+                response = self.server.answering.asked(self.rfile.read(length))
+                if response is not None:
+                    self.wfile.write(response.to_wire(prepend_length=True))
 
 
 @contextlib.contextmanager
 def dns_server(*names: str) -> Iterator[DnsServer]:
     """A server of these names on a free port of 127.0.0.1."""
     with DnsServer(*names) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+        threads = [
+            threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.05}) for each in (server, server.whole)
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield server
         finally:
-            server.shutdown()
-            thread.join()
+            for each in (server, server.whole):
+                each.shutdown()
+            for thread in threads:
+                thread.join()
