@@ -5,6 +5,7 @@ import contextlib
 from signal import SIGCONT, SIGKILL
 from typing import Any
 
+import pytest
 from integration.redis_takeover.reporting import HASHES, all_the_time, reporting
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
@@ -12,6 +13,9 @@ from support.redis_deployment import Cluster, Deployment, SentinelSet, until
 from support.redis_server import RedisServer
 
 from chassis.redis.connection import LOOK_INTERVAL
+
+# Failing over is a matter of silence, which a busy machine keeps, too.
+pytestmark = pytest.mark.pair
 
 
 async def taken_over(deployment: Deployment, old: RedisServer) -> None:
