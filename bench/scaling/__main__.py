@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import parts
@@ -55,7 +55,8 @@ PARTS: Mapping[str, Part] = {
 }
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command is told, by these words or the command line."""
     parser = argparse.ArgumentParser(prog="make bench-scaling ARGS=…", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument(
@@ -75,8 +76,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=whole(1, 1_000), default=3, help="full: runs of all that is compared")
     parser.add_argument("--paced-rounds", type=whole(1, 1_000), default=1, help="paced: the same")
     parser.add_argument("--turn-seconds", type=seconds(1, 3_600), default=2.0, help="full: what a turn is measured for")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
-    sys.exit(parts.run("bench-scaling", PARTS, _arguments()))
+    sys.exit(parts.run("bench-scaling", PARTS, arguments()))
