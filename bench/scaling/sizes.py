@@ -35,8 +35,9 @@ CONNECTED_CORES = 0.000_07
 RENEWAL_CPU = 0.000_8
 """CPU seconds of a hasher, or rng, for a stream that is renewed: `--parts streams`, with the most clients."""
 
-REPORTS = 9_000
-"""A second that one Redis takes where each lists 64 rngs and 64 hashers: `--parts reports`."""
+REPORTS = 4_000
+"""A second that one Redis was seen to take in time where each lists 64 rngs and 64 hashers, with `appendfsync always`:
+`--parts reports`. Of 9,000 it took 1,500, for want of disk."""
 
 
 def speed(nodes: int, costs: Costs, network: float = inf) -> Prediction:
