@@ -32,8 +32,8 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load-test bench bench-discovery bench-page soak up down images e2e screenshot protos \
-  certs sbom lock clean
+.PHONY: help run test check format load-test bench bench-discovery bench-page bench-scaling soak up down images e2e \
+  screenshot protos certs sbom lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,9 @@ bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and wh
 
 bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)
+
+bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and a model of the speed; ARGS=--help
+	@exec $(PY) -m bench.scaling $(ARGS)
 
 soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
 	@$(PY) -m pytest tests/integration/discovery tests/e2e/page -m soak --capture=no $(ARGS)

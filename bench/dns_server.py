@@ -85,7 +85,6 @@ class DnsServer(socketserver.ThreadingUDPServer):
             response.answer.append(dns.rrset.from_text_list(question.name, TTL, "IN", "A", shuffled))
         return response
 
-
     def asked(self, data: bytes) -> dns.message.Message | None:
         """What to say to an encoded query; nothing if nothing is to be said."""
         self.queries += 1
@@ -136,7 +135,8 @@ def dns_server(*names: str) -> Iterator[DnsServer]:
     """A server of these names on a free port of 127.0.0.1."""
     with DnsServer(*names) as server:
         threads = [
-            threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.05}) for each in (server, server.whole)
+            threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.05})
+            for each in (server, server.whole)
         ]
         for thread in threads:
             thread.start()

@@ -58,8 +58,8 @@ async def measure(target: str, addresses: int) -> Opened:
     cpu, began = time.process_time(), time.monotonic()
     async with open_channel(target, RANDOM.service, None) as first:
         ready = await _ready(first)
-        while own.num_fds() < descriptors + addresses and time.monotonic() - began < CONNECT_LIMIT:
-            await asyncio.sleep(LOOK_EVERY)  # nothing says when the last one is connected
+        while own.num_fds() < descriptors + addresses and time.monotonic() - began < CONNECT_LIMIT:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY)
         connected, spent = time.monotonic() - began, time.process_time() - cpu
         await asyncio.sleep(1)
         cpu = time.process_time()
@@ -72,4 +72,4 @@ async def measure(target: str, addresses: int) -> Opened:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(asyncio.run(measure(sys.argv[1], int(sys.argv[2]))))))
+    sys.stdout.write(json.dumps(asdict(asyncio.run(measure(sys.argv[1], int(sys.argv[2]))))))

@@ -59,7 +59,7 @@ class CrowdHasher(HasherService):
 async def serve(rng_port: int, hasher_port: int) -> None:
     """Serve until the process is ended."""
     with closing(DigestThread(FALLBACK)) as thread:
-        crowds = {
+        crowds: dict[int, tuple[str, RngService | HasherService]] = {
             rng_port: (rng_service.SERVICE, CrowdRng("", Pacing(DELAY, 0))),
             hasher_port: (hasher_service.SERVICE, CrowdHasher("", Pacing(DELAY, 0), thread)),
         }

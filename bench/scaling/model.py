@@ -6,14 +6,23 @@ In batches a second:
 - a step:   replicas x requests served at once / delay                  (where there is a delay)
 - a node:   usable cores / CPU seconds of a batch that are spent on it   (those of each replica by its part of all)
 - a process: 1 core / CPU seconds of a batch / its part of all batches
+- a network: bytes a second that go into or out of a node / those of a batch whose other end is on another node
 
 CPU seconds of a batch are a + b x hashes, for each service (`Cost`), and each process takes some CPU for itself.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 SERVICES = ("rng", "hasher", "worker")
+
+MESSAGE_SIZE = 32
+"""Bytes; a digest has as many."""
+
+SENT = {"rng": 1, "hasher": 1, "worker": 1}
+RECEIVED = {"rng": 0, "hasher": 1, "worker": 2}
+"""Messages or digests of a hash, by service: rng's random bytes, the same to hasher, and its digests back."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ class Node:
     worker: int = 0
     times: int = 1
     """How many such nodes there are."""
+    network: float = inf
+    """Bytes a second that go into it, and as many out."""
 
     def processes(self, service: str) -> int:
         """How many of a service are on it."""
@@ -117,7 +128,7 @@ def predict(system: System, costs: Costs) -> Prediction:
     """What a system does. Raises ValueError for one that lacks a service."""
     if missing := [service for service in SERVICES if not system.replicas(service)]:
         raise ValueError(f"a system needs one of each at least; there is no {' and no '.join(missing)}")
-    limits = {**_paced(system, costs), **_worked(system, costs)}
+    limits = {**_paced(system, costs), **_worked(system, costs), **_carried(system)}
     limit = min(limits, key=lambda name: limits[name])
     return Prediction(limits[limit] * system.batch_size, limit)
 
@@ -154,6 +165,19 @@ def _worked(system: System, costs: Costs) -> dict[str, float]:
         by_themselves = sum(node.processes(service) * costs.process.get(service, 0.0) for service in SERVICES)
         usable = node.cores * (costs.usable if node.cores > 1 else 1.0) - by_themselves
         if spent:
-            name = f"cores of a node ({node.cores:g})"
-            limits[name] = min(limits.get(name, float("inf")), max(usable, 0.0) / spent)
+            name = "a node's cores"
+            limits[name] = min(limits.get(name, inf), max(usable, 0.0) / spent)
     return limits
+
+
+def _carried(system: System) -> dict[str, float]:
+    """Batches a second, by whose network is used up."""
+    # Everybody asks everybody alike, those on the same node too.
+    remote = 1 - 1 / sum(node.times for node in system.nodes)
+    carried = []
+    for node in system.nodes:
+        parts = {service: node.processes(service) / system.replicas(service) for service in SERVICES}
+        most = max(sum(parts[service] * way[service] for service in SERVICES) for way in (SENT, RECEIVED))
+        if most and remote:
+            carried.append(node.network / (most * remote * system.batch_size * MESSAGE_SIZE))
+    return {"a node's network": min(carried, default=inf)}

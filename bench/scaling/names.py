@@ -1,7 +1,7 @@
 """A worker and a name with many addresses: how long the answer takes, and what so many backends cost.
 
-The name server is the tests' own, over UDP and, for what is too large for that, TCP. The addresses are of 127/8, and one
-process answers at all of them (`crowd_server`), so this needs a system on which all of 127/8 is its own: Linux.
+The name server is the tests' own, over UDP and, for what is too large for that, TCP. The addresses are of 127/8, and
+one process answers at all of them (`crowd_server`), so this needs a system on which all of 127/8 is its own: Linux.
 """
 
 import json
@@ -49,7 +49,7 @@ class Known:
     queries_a_renewal: float
     channel: Opened
     first_report: float
-    """Seconds from a worker's start to its first report. A report takes one."""
+    """Seconds from a worker's start to its first report."""
     cores: float
     """Of the worker, at the classic pace, with as many rngs and as many hashers."""
     descriptors: int
@@ -128,7 +128,7 @@ def dns_query(name: str, port: int) -> tuple[dns.message.Message, bool]:
 
 def _channel(target: str, count: int, folder: Path) -> Opened:
     command = [sys.executable, "-m", "bench.scaling.channel", target, str(count)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=CHANNEL_LIMIT, check=False)  # noqa: S603 - ours
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=CHANNEL_LIMIT, check=False)  # noqa: S603
     if ended.returncode:
         raise BenchError(f"no channel to {target}: {ended.stderr[-300:]!r}; {log_tails(folder)}")
     return Opened(**json.loads(ended.stdout))

@@ -26,7 +26,7 @@ HASHES = 2_000_000
 """Of a report: a second at full pace."""
 
 FIRST_ARGUMENT = 3
-"""Of a command's words, behind EVALSHA, the script and the number of keys; keys come first. Then ledger.lua names them."""
+"""Of a command's words, behind EVALSHA, the script and the number of keys: keys, then what ledger.lua lists."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import hiredis
 
@@ -65,6 +66,10 @@ class Reporter(asyncio.Protocol):
             self._transport.abort()
 
 
+def _itself(reporter: Reporter) -> Reporter:
+    return reporter
+
+
 @contextlib.asynccontextmanager
 async def reporters(port: int, count: int, report: RecordedReport, generation: str) -> AsyncIterator[list[Reporter]]:
     """So many, connected, whose names nobody else has. Raises BenchError when one can't connect."""
@@ -74,7 +79,7 @@ async def reporters(port: int, count: int, report: RecordedReport, generation: s
         async with asyncio.timeout(OPEN_LIMIT):
             for first in range(0, count, AT_A_TIME):
                 lot = made[first : first + AT_A_TIME]
-                await asyncio.gather(*(loop.create_connection(lambda it=it: it, "127.0.0.1", port) for it in lot))
+                await asyncio.gather(*(loop.create_connection(partial(_itself, it), "127.0.0.1", port) for it in lot))
         yield made
     except (OSError, TimeoutError) as error:
         raise BenchError(f"{count} workers can't connect to Redis: {error}") from error

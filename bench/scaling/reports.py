@@ -1,4 +1,4 @@
-"""Reports a second that one Redis takes, by how it writes them down: the real script, by many workers with ids of their own.
+"""Reports a second that one Redis takes, by how it writes them down: the real script, by workers with their own ids.
 
 Redis serves the reports that wait in one turn of its event loop and writes them to disk together before it answers any
 of them, so with `appendfsync always` there is one fsync a turn, not one a report.
@@ -114,7 +114,7 @@ async def _measure(
     return loads
 
 
-async def _load(
+async def _load(  # noqa: PLR0913 - what is varied
     port: int, report: RecordedReport, generation: str, count: int, seconds: float, *, once_a_second: bool
 ) -> list[Reporter]:
     async with reporters(port, count, report, generation) as made:

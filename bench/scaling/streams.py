@@ -38,6 +38,9 @@ MOST_LATE = 0.1
 """Seconds in which health is told, 99 times of 100. Only of loads that leave the machine's two cores room: the clients
 are on them as well."""
 
+LEAST_RENEWALS = 10
+"""A second, from which their CPU can be told from that of the rest."""
+
 HELD = 128
 """Clients up to which that is held to."""
 
@@ -51,7 +54,7 @@ class Crowd:
     megabytes: float
     """Of the hasher, with all of them open."""
     idle: float
-    """Cores that it takes while nothing is renewed."""
+    """Cores that it takes while nothing is renewed, and its health is asked for."""
     renewals: float
     """Streams renewed a second; wanted are all of them in a generation."""
     renewing: float
@@ -119,14 +122,15 @@ async def _crowd(target: str, hasher: psutil.Process, count: int, seconds: float
         for first in range(0, count, OPEN_AT_A_TIME):
             await asyncio.gather(*(each.open(STREAMS_A_CLIENT) for each in clients[first : first + OPEN_AT_A_TIME]))
         await asyncio.sleep(1)
-        idle = await _cores(hasher, seconds)
-        megabytes = hasher.memory_info().rss / 1e6
-        async with _probed(target) as health, _renewed(clients) as renewals:
-            await asyncio.sleep(GENERATION)
-            before, began = renewals[0], time.monotonic()
-            health.clear()
-            renewing = await _cores(hasher, seconds)
-            rate = (renewals[0] - before) / (time.monotonic() - began)
+        async with _probed(target) as health:
+            idle = await _cores(hasher, seconds)
+            megabytes = hasher.memory_info().rss / 1e6
+            async with _renewed(clients) as renewals:
+                await asyncio.sleep(GENERATION)
+                before, began = renewals[0], time.monotonic()
+                health.clear()
+                renewing = await _cores(hasher, seconds)
+                rate = (renewals[0] - before) / (time.monotonic() - began)
         return Crowd(count, count * STREAMS_A_CLIENT, megabytes, idle, rate, renewing, health)
 
 
@@ -168,7 +172,7 @@ async def _probed(target: str) -> AsyncIterator[list[float]]:
     """Health is asked for again and again; how long each answer took."""
     took: list[float] = []
     async with grpc.aio.insecure_channel(target, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
 
         async def probe() -> None:
             while True:
@@ -195,12 +199,17 @@ def lines(crowds: Sequence[Crowd]) -> Iterator[str]:
         wanted = each.streams / GENERATION
         yield (
             f"{each.clients:>7,} {each.streams:>8,} {each.megabytes:>5.0f} {each.idle:>11.3f} {each.renewals:>16.0f} "
-            f"{each.renewals / wanted:>9.2f} {each.renewing:>6.2f} {each.renewal_cpu * 1e6:>12.0f} {each.late * 1e3:>16.1f}"
+            f"{each.renewals / wanted:>9.2f} {each.renewing:>6.2f} {_microseconds(each):>12} "
+            f"{each.late * 1e3:>16.1f}"
         )
     if len(crowds) > 1:
         first, last = crowds[0], crowds[-1]
         more = (last.megabytes - first.megabytes) / (last.clients - first.clients) * 1e3
         yield f"memory: {more:.0f} kB a client, with its connection, its watch of health and its streams"
+
+
+def _microseconds(crowd: Crowd) -> str:
+    return f"{crowd.renewal_cpu * 1e6:.0f}" if crowd.renewals >= LEAST_RENEWALS else ""
 
 
 def bounds(crowds: Sequence[Crowd]) -> list[Bound]:

@@ -1,0 +1,107 @@
+"""What many nodes would do, by the model; and how near each part is to its bound."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import inf
+
+from bench.scaling.model import SERVICES, Costs, Node, Prediction, System, predict
+from chassis.grpc_options import MAX_CONNECTIONS
+from chassis.grpc_server.admission import MAX_CALLS
+from worker_svc.generation import STREAMS_A_BACKEND
+from worker_svc.handshake_budget import RATE
+
+SIZES = ((1, 1), (10, 1), (100, 1), (100, 10), (1_000, 1), (1_000, 10), (1_000, 100))
+"""Nodes, and cells that know nothing of each other."""
+
+CORES = 8
+"""Of a node."""
+
+EACH = 3
+"""Rngs, hashers and workers on a node: each of the three takes about a third of a batch's CPU."""
+
+BATCH_SIZE = 65_536
+WINDOW = 8
+
+STREAMS = 64
+GENERATION = 1.8
+"""The worker's defaults."""
+
+NETWORKS = {"any network": inf, "10 Gbit/s": 10e9 / 8, "25 Gbit/s": 25e9 / 8}
+"""Bytes a second each way, of a node."""
+
+CONNECTED_CORES = 0.000_07
+"""Of a worker, for each rng and hasher that it is connected to: `--parts names`."""
+
+RENEWAL_CPU = 0.000_8
+"""CPU seconds of a hasher, or rng, for a stream that is renewed: `--parts streams`, with the most clients."""
+
+REPORTS = 4_000
+"""A second that one Redis was seen to take in time where each lists 64 rngs and 64 hashers, with `appendfsync always`:
+`--parts reports`. Of 9,000 it took 1,500, for want of disk."""
+
+
+def speed(nodes: int, costs: Costs, network: float = inf) -> Prediction:
+    """What so many nodes do that know of each other."""
+    system = System((Node(CORES, EACH, EACH, EACH, nodes, network),), BATCH_SIZE, WINDOW)
+    replicas = EACH * nodes
+    at_a_server = server_calls(replicas)[0] / GENERATION
+    process = {
+        "worker": 2 * replicas * CONNECTED_CORES,
+        "rng": at_a_server * RENEWAL_CPU,
+        "hasher": at_a_server * RENEWAL_CPU,
+    }
+    return predict(system, replace(costs, process=process))
+
+
+def server_calls(replicas: int) -> tuple[float, float]:
+    """Streams of batches that one server has, where there are so many of each service; and all calls, at most.
+
+    Two generations of streams are open for a moment, and each worker watches each server's health.
+    """
+    streams = min(STREAMS, STREAMS_A_BACKEND * replicas)
+    return streams, 2 * streams + replicas
+
+
+def cost_lines(costs: Costs) -> Iterator[str]:
+    """The table of costs."""
+    yield f"CPU microseconds of a batch, by service; {costs.usable:.2f} of two cores is used where they are the limit"
+    yield f"{'':<8} {'a batch':>9} {'a hash more':>12} {'batch of 65,536':>16}"
+    for service in SERVICES:
+        cost = costs.services[service]
+        yield f"{service:<8} {cost.batch * 1e6:>9.0f} {cost.hash * 1e6:>12.4f} {cost.of(BATCH_SIZE) * 1e6:>16,.0f}"
+
+
+def lines(costs: Costs) -> Iterator[str]:
+    """The tables of sizes."""
+    yield (
+        f"By the model, millions of hashes a second: nodes of {CORES} cores with {EACH} rngs, {EACH} hashers and "
+        f"{EACH} workers each,"
+    )
+    yield f"batch {BATCH_SIZE:,}, {WINDOW} in flight, by the network of a node"
+    yield f"{'nodes':>6} {'cells':>6} " + " ".join(f"{name:>12} {'limit':<17}" for name in NETWORKS)
+    for nodes, cells in SIZES:
+        done = [speed(nodes // cells, costs, network) for network in NETWORKS.values()]
+        columns = (f"{each.speed * cells / 1e6:>12,.0f} {each.limit:<17}" for each in done)
+        yield f"{nodes:>6,} {cells:>6,} " + " ".join(columns)
+    yield ""
+    yield "The same sizes: how much of its bounds each part uses; above 100 % it can't be done"
+    yield (
+        f"{'nodes':>6} {'cells':>6} {'workers of a cell':>18} {'connections':>12} {'calls':>6} {'streams':>8} "
+        f"{'reports':>8} {'a worker, cores':>15} {'generation with TLS, s':>22}"
+    )
+    for nodes, cells in SIZES:
+        replicas = EACH * nodes // cells
+        yield (
+            f"{nodes:>6,} {cells:>6,} {replicas:>18,} {replicas / MAX_CONNECTIONS:>12.0%} "
+            f"{server_calls(replicas)[1] / MAX_CALLS:>6.0%} {STREAMS_A_BACKEND * replicas / STREAMS:>8.0%} "
+            f"{replicas / REPORTS:>8.0%} {2 * replicas * CONNECTED_CORES:>15.3f} "
+            f"{max(GENERATION, 2 * replicas / RATE):>22,.1f}"
+        )
+    yield (
+        f"of {MAX_CONNECTIONS:,} connections and {MAX_CALLS:,} calls to a server, of {STREAMS} streams of a worker to "
+        f"a service (above 100 %"
+    )
+    yield (
+        f"it knows a random part of it at a time), of {REPORTS:,} reports/s to a Redis; cores of a worker for its "
+        f"connections alone"
+    )
