@@ -3,30 +3,20 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+from support.free_port import free_ports
 
 START_LIMIT = 30.0
 """Seconds for everything that has to start, on a busy machine."""
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-
-
-def free_ports(count: int) -> int:
-    """The first of so many consecutive TCP ports of loopback that were free a moment ago."""
-    for first in range(20_000 + os.getpid() % 5_000, 32_000, count):
-        with ExitStack() as held, suppress(OSError):
-            for port in range(first, first + count):
-                held.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
-    raise RuntimeError(f"there are no {count} free ports in a row")
 
 
 class LocalRun:
