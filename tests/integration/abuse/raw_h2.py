@@ -151,6 +151,16 @@ class RawClient:
                 self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
             yield frame
 
+    def until_ended(self, stream: int, limit: float = 5) -> bool:
+        """Whether a call's status comes within so many seconds, before a reset of its stream.
+
+        gRPC takes up to a second to refuse metadata that are too large (measured).
+        """
+        until = time.monotonic() + limit
+        while stream not in {*self.statuses, *self.resets} and time.monotonic() < until:
+            self.read(0.05)
+        return stream in self.statuses
+
     def until_closed(self, limit: float) -> bool:
         """Whether the server closes within so many seconds."""
         self.read(limit)
@@ -170,8 +180,9 @@ class RawClient:
         }
 
     @property
-    def resets(self) -> int:
-        return sum(isinstance(frame, RstStreamFrame) for frame in self.received)
+    def resets(self) -> set[int]:
+        """Streams that the server reset."""
+        return {frame.stream_id for frame in self.received if isinstance(frame, RstStreamFrame)}
 
     def close(self) -> None:
         self.socket.close()

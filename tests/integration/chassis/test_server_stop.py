@@ -96,6 +96,31 @@ async def test_a_stream_that_half_closes_after_the_signal_gets_all_it_is_owed(pr
     assert seconds < 0.5
 
 
+@pytest.mark.parametrize(("name", "service"), [("rng", RNG), ("hasher", HASHER)])
+async def test_a_stream_that_is_opened_when_the_server_says_that_it_leaves_is_served(
+    processes: ServiceProcesses, name: str, service: str
+) -> None:
+    """A client hears of it a little later, and may have opened one by then."""
+    method, request = STREAMS[name]
+    process = processes.start(name, PACE="full")
+    process.wait_until_started()
+    async with channel_to(process) as channel:
+        watch: Any = health(channel).Watch(HealthCheckRequest(service=service))
+        while (await watch.read()).status != HealthCheckResponse.SERVING:
+            pass
+        process.send(signal.SIGTERM)
+        assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
+        stream: Any = channel.stream_stream(method)()
+        await stream.write(request)
+        assert await stream.read() is not grpc.aio.EOF
+        await stream.done_writing()
+        assert await stream.code() is grpc.StatusCode.OK
+        watch.cancel()
+        code, seconds = await ended(process)
+    assert code == 0
+    assert seconds < 1
+
+
 @pytest.mark.parametrize("first", SIGNALS)
 @pytest.mark.parametrize("second", SIGNALS)
 async def test_a_second_signal_ends_it_at_once(

@@ -133,15 +133,6 @@ class Mine:
         """Batches answered more than once by rngs or by hashers."""
         return self.random.asked_again + self.hashed.asked_again
 
-    @property
-    def broken_streams(self) -> list[str]:
-        """What the worker said of streams that broke while a replica served them, or owed something.
-
-        A stream may still reach a replica in the moment in which it stops; it ends unserved, and costs nothing.
-        """
-        lines = (line for line in self.worker.text.splitlines() if "stream broken" in line)
-        return [line for line in lines if "backend=None" not in line or "unanswered=0" not in line]
-
     def finish(self) -> None:
         """Stop the workers there are, and settle the accounts, of those that ended before too, to the last hash.
 

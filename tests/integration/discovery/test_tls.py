@@ -66,7 +66,7 @@ def test_eight_backends_take_less_than_five_handshakes_a_second_and_new_ones_the
     mine.until_shared(added, limit=3, since=time.monotonic())
     assert connections(mine, SECONDS) <= MOST_HANDSHAKES * SECONDS
     mine.finish()
-    assert mine.broken_streams == []
+    assert "broken" not in mine.worker.text
 
 
 def test_with_more_backends_streams_live_longer_and_handshakes_stay_as_few(make_mine: MakeMine) -> None:
@@ -116,7 +116,7 @@ def test_certificates_renewed_on_disk_are_used_within_a_minute_and_no_stream_bre
     assert time.monotonic() - began < RENEWAL_LIMIT
     time.sleep(4)  # with streams that were opened with them
     mine.finish()
-    assert mine.broken_streams == []
+    assert "broken" not in mine.worker.text
 
 
 @pytest.mark.parametrize(

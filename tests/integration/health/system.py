@@ -105,7 +105,7 @@ class System:
         """One of them, ready, with those it needs."""
         if name == "worker":
             for other in FULL_NAMES:
-                self.start(other, PACE=env.get("PACE", "classic"))
+                self.start(other, PACE=env.get("PACE", "classic")).process.wait_until_started()
         service = self.start(name, trouble, module, **env)
         until(lambda: service.ready == READY)
         return service
