@@ -79,6 +79,11 @@ def settle(stack: SwarmStack, command: str) -> None:
         stack.wait_for(has_run(stack, **wanted), LIMIT)
 
 
+def wait_until_it_grows(stack: SwarmStack) -> None:
+    before = stack.hashes()
+    stack.wait_for(lambda: stack.hashes() > before, limit=20)
+
+
 def waiting(stack: SwarmStack) -> str:
     """Why rngs wait for a node."""
     return " ".join(task["Status"].get("Err", "") for task in stack.tasks("rng") if state(task) == "pending")
@@ -88,7 +93,6 @@ def test_the_commands_of_the_page_do_what_it_says(stack: SwarmStack) -> None:
     said = commands()
     assert said[: len(NOT_HERE)] == NOT_HERE
     for command in said[len(NOT_HERE) :]:
-        before = stack.hashes() if "WORKER_SECRET" in command else 0
         printed = run(command, stack)
         settle(stack, command)
         if command.startswith("TAG=v2"):
@@ -102,7 +106,7 @@ def test_the_commands_of_the_page_do_what_it_says(stack: SwarmStack) -> None:
         elif "mget" in command:
             assert int(printed) > 0
         elif "WORKER_SECRET" in command:
-            stack.wait_for(lambda before=before: stack.hashes() > before, limit=20)
+            wait_until_it_grows(stack)
         elif "service logs" in command:
             assert "units of work done" in printed
     stack.wait_for(lambda: not stack.left(), limit=30)

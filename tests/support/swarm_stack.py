@@ -16,6 +16,9 @@ STACK = ROOT / "deploy" / "swarm" / "stack.yaml"
 POLL = 0.1
 """Seconds between two looks at what Swarm does by itself."""
 
+DEPLOY = 60.0
+"""Seconds within which Swarm takes a stack; it begins to run it after that."""
+
 START = 90.0
 """Seconds within which all of a stack is healthy; the machine starts some ten containers meanwhile."""
 
@@ -44,7 +47,8 @@ class SwarmStack:
         """Have what the files say, or change to it; images are here and in no registry."""
         self.settings.update(settings)
         files = [word for file in self._files for word in ("--compose-file", str(file))]
-        docker("stack", "deploy", "--resolve-image", "never", *files, self.name, **self.settings)
+        words = ["stack", "deploy", "--resolve-image", "never", *files, self.name]
+        docker(*words, limit=DEPLOY, **self.settings)
 
     def service(self, service: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(docker("service", "inspect", f"{self.name}_{service}"))[0]
