@@ -55,6 +55,9 @@ OWN_ENVIRONMENT = {
 }
 """Redis knows its users by a password. Another Redis takes a file laid over this one."""
 
+ELSEWHERE = {"REDIS_PREFIX"}
+"""Redis' users may only use the names of keys that there are without it; another Redis' file has it, too."""
+
 OWN_HEALTH_CHECKS = {
     "worker": "ready once, then alive: Swarm ends what is unhealthy, and a worker may hold what Redis has not taken",
     "redis": "it asks as the user who may ping",
@@ -86,7 +89,7 @@ def test_everything_said_of_a_service_is_the_same_but_what_is_named(service: str
 @services
 def test_a_variable_has_the_same_name_and_value(service: str) -> None:
     here, there = (document["services"][service].get("environment", {}) for document in (COMPOSE, STACK))
-    assert there == {**here, **OWN_ENVIRONMENT.get(service, {})}
+    assert there == {name: here[name] for name in here if name not in ELSEWHERE} | OWN_ENVIRONMENT.get(service, {})
 
 
 @services
