@@ -17,6 +17,11 @@ from support.service_process import ServiceProcesses
 SERVERS = ["rng", "hasher"]
 A_TARGET = "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052"
 
+A_REDIS = (
+    "redis://HOST:PORT, unix://PATH, redis-sentinel://HOST:PORT,HOST:PORT/NAME or redis-cluster://HOST:PORT,HOST:PORT, "
+    "or one with rediss in place of redis"
+)
+
 
 def refused_start(name: str, **env: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a service that does not start."""
@@ -41,7 +46,7 @@ def refused_start(name: str, **env: str) -> tuple[int, str, str]:
         ("hasher", "CONCURRENCY", "1025", "a whole number from 0 to 1024 (requests served at once, 0 for unlimited)"),
         ("worker", "RNG_TARGET", "rng", A_TARGET),
         ("worker", "BATCH_SIZE", "0", "a whole number from 1 to 65536 (messages a batch), or auto"),
-        ("webui", "REDIS_URL", "", "redis://HOST:PORT, rediss://… or unix://PATH"),
+        ("webui", "REDIS_URL", "", A_REDIS),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_exit_code_2_and_one_line(name: str, variable: str, value: str, allowed: str) -> None:
