@@ -30,7 +30,12 @@ MAX_UNACKNOWLEDGED = 60
 """Reports that queue up while Redis is away, one a second; then mining waits."""
 
 KEPT_SECONDS = 10.0
-"""How long acknowledged reports are kept: what Redis may have lost when it was restored from an older state."""
+"""How long acknowledged reports are kept while Redis answers: what it may have lost when it was restored from an older
+state, or when a replica took over that had not got everything yet."""
+
+KEPT_AWAY_SECONDS = 3_600.0
+"""How long they are kept while it does not: a takeover may take long. What Redis has taken from a worker it knows for a
+day (ledger.lua), and would count again after that."""
 
 HURRIED_PAUSE = 0.05
 """Seconds between attempts while somebody waits for the reports to be acknowledged."""
@@ -118,7 +123,7 @@ class Ledger:
         backoff = Backoff()
         attempt = 0
         while True:
-            self._forget()
+            self._forget(KEPT_AWAY_SECONDS)
             report = self._next()
             if report is None:
                 self._settled.set()
@@ -130,6 +135,7 @@ class Ledger:
                 with self._span(report, attempt) or contextlib.nullcontext():
                     async with asyncio.timeout(ANSWER_LIMIT):
                         await self._send(report)
+                self._forget(KEPT_SECONDS)
                 backoff.reset()
                 attempt = 0
             except (RedisError, OSError, TimeoutError) as error:
@@ -171,13 +177,13 @@ class Ledger:
             },
         )
 
-    def _forget(self) -> None:
+    def _forget(self, kept_seconds: float) -> None:
         # Both clocks: after a machine has slept, the monotonic one of some systems does not know of it.
         monotonic, wall = time.monotonic(), time.time()
         while self._reports:
             report, made, made_wall = self._reports[0]
             age = max(monotonic - made, wall - made_wall)
-            if report.sequence > self._acknowledged or age <= KEPT_SECONDS:
+            if report.sequence > self._acknowledged or age <= kept_seconds:
                 return
             self._reports.popleft()
 
