@@ -2,8 +2,9 @@
 
 It reads 15 minutes of reports, then follows them. Redis may go away at any time, and come back with an older state or
 an empty one: then the stream may end before what was read last, and waiting for what comes after that would be waiting
-for ever. So whenever nothing comes, the feed looks whether the stream still ends where it thinks, and reads all of it
-again if not; reports that it has counted are not counted twice.
+for ever. Or another server takes over without a word, which lacks some entries and has others in their place. So with
+each read the feed looks whether the stream still has what was read last, and reads all of it again if not; reports that
+it has counted are not counted twice.
 """
 
 import asyncio
@@ -134,14 +135,15 @@ class Feed:
         after = _text(self._position or _NOTHING)
         answer = await _answer(self._redis.xread({self._stream: after}, count=PAGE, block=BLOCK_MS))
         entries = answer[0][1] if answer else []
+        if not await self._in_place():
+            await self._load()
+            self._browsers.start_afresh()
+            entries = []
         clock = time.monotonic()
         for entry_id, fields in entries:
             position = _id(entry_id)
             if self._take(position, fields, clock):
                 self._untold.append(position[0])
-        if not entries and not await self._in_place():
-            await self._load()
-            self._browsers.start_afresh()
         await self._settle()
         self.malformed.flush()
         self._tell()
@@ -164,8 +166,14 @@ class Feed:
             self._untold.clear()
 
     async def _in_place(self) -> bool:
-        """Whether the stream goes on from where we are."""
-        return self._position is not None and await self._newest() >= self._position
+        """Whether the stream goes on from where we are: it has the entry that was read last.
+
+        That it ends later is not enough: a server that took over may lack it, and have others in its place.
+        """
+        if self._position is None:
+            return False
+        where = _text(self._position)
+        return self._position == _NOTHING or bool(await _answer(self._redis.xrange(self._stream, where, where)))
 
     async def _load(self) -> None:
         seconds, _ = await _answer(self._redis.time())

@@ -1,5 +1,6 @@
 """Redis away and back, with whatever state: what was known is kept, and what is new shows."""
 
+import asyncio
 import signal
 
 from integration.webui.page import Page, follows_redis, points, until
@@ -70,6 +71,30 @@ async def test_with_a_stream_that_was_deleted(ready_page: Page, redis: RedisServ
     redis.client().flushall()
     reports.add_seconds(now - 3, 3)
     await known(ready_page, now - 1, 10)
+
+
+async def test_with_other_entries_in_place_of_what_was_read_last(
+    ready_page: Page, redis: RedisServer, reports: Reports, now: int
+) -> None:
+    """As a server may have them that took over without that entry, and was written to before the page asked it."""
+    reports.add_seconds(now - 20, 9)
+    await asyncio.sleep(0.01)
+    reports.add_seconds(now - 11, 1)
+    await known(ready_page, now - 11, 10)
+    client = redis.client()
+    *entries, (_, lost) = client.xrange("reports")
+    with client.pipeline() as pipeline:
+        pipeline.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        pipeline.delete("reports")
+        for entry_id, fields in entries:
+            pipeline.xadd("reports", fields, id=entry_id)
+        before_what_was_lost = f"{int(entries[-1][0].partition('-')[0]) + 1}-0"
+        for second, entry_id in ((now - 10, before_what_was_lost), (now - 9, "*")):
+            times = {"begin_us": second * 10**6, "end_us": (second + 1) * 10**6}
+            pipeline.xadd("reports", {**lost, **times, "sequence": 100 + second - now}, id=entry_id)
+        pipeline.execute()
+    await known(ready_page, now - 9, 10)
+    assert (await points(ready_page))[now - 10] == 10
 
 
 async def test_with_something_else_in_the_streams_place(
