@@ -13,12 +13,14 @@ from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chassis.redis import trouble
+from chassis.redis.deployment import Node
 from chassis.redis.master import ANSWER_LIMIT, Master
 from chassis.tls.certificate_files import CertificateFiles
 
@@ -27,6 +29,9 @@ _MOVED_ON = (ReadOnlyError, AskError, ClusterDownError, TryAgainError)
 
 LOOK_INTERVAL = 2.0
 """Seconds after which whoever named the master is asked again."""
+
+LOOK_LIMIT = 2.4 * ANSWER_LIMIT
+"""Seconds that this may take: two Sentinels of three may be frozen, and who sends something has two seconds in all."""
 
 
 class EncryptedConnection(SSLConnection):
@@ -78,7 +83,11 @@ class MasterConnection(Connection):
     async def _connect(self) -> None:
         self._looked = time.monotonic()
         self.host, self.port = await self._master.find()
-        await super()._connect()  # type: ignore[no-untyped-call] # the library's
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call] # the library's
+        except BaseException:  # a limit on the whole attempt, too
+            self._master.distrust()
+            raise
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's
         """Say who we are, and look whom we talk to. Raises redis.exceptions.ConnectionError where it is no master."""
@@ -86,7 +95,8 @@ class MasterConnection(Connection):
         if self._checked:
             await self.send_command("ROLE", check_health=False)
             role, *_ = await self.read_response()
-            if role not in {"master", b"master"}:
+            role = role.decode() if isinstance(role, bytes) else role
+            if role != "master":
                 await self._give_up(f"it is a {role}")
 
     async def check_health(self) -> None:
@@ -94,14 +104,17 @@ class MasterConnection(Connection):
         if not self._checked or time.monotonic() - self._looked < LOOK_INTERVAL:
             return
         self._looked = time.monotonic()
-        # One that knows nothing better leaves it at that.
-        with contextlib.suppress(RedisConnectionError, TimeoutError):
-            async with asyncio.timeout(ANSWER_LIMIT):
-                host, port = await self._master.find()
-            if (host, port) != (self.host, self.port):
-                await self.disconnect()
-        if not self.is_connected:
-            await self._give_up(f"{host}:{port} is")
+        named = await self._named()
+        if named is not None and named != (self.host, self.port):
+            await self._leave(f"{named[0]}:{named[1]} is")
+
+    async def _named(self) -> Node | None:
+        """The master, by the word of whoever says so in time."""
+        # Where nobody does, we know nothing better than to stay.
+        with contextlib.suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(LOOK_LIMIT):
+                return await self._master.find()
+        return None
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         """An answer. Raises redis.exceptions.ConnectionError, too, for one that only the master can give."""
@@ -114,7 +127,11 @@ class MasterConnection(Connection):
             raise
 
     async def _give_up(self, cause: str) -> None:
-        await self.disconnect()
+        self._master.distrust()
+        await self._leave(cause)
+
+    async def _leave(self, cause: str) -> None:
+        await self.disconnect(nowait=True)  # for a frozen server never says goodbye
         raise RedisConnectionError(f"{self.host}:{self.port} is not the Redis to ask any more: {cause}")
 
 

@@ -1,6 +1,7 @@
 """Which server of a deployment takes writes now."""
 
 import asyncio
+import random
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from chassis.redis import trouble
 from chassis.redis.deployment import Node
 
 ANSWER_LIMIT = 0.5
@@ -24,29 +26,45 @@ class OpenNode(Protocol):
 
 
 class Master(ABC):
-    """Finds it by asking nodes: first the one that knew it last, last those that did not answer."""
+    """Finds it by asking nodes: first the one that knew it last, last those that did not answer or were wrong."""
 
     def __init__(self, nodes: tuple[Node, ...]) -> None:
         self._given = nodes
-        self._nodes = list(nodes)
+        # In any order, or all workers would ask the same one.
+        self._nodes = random.sample(nodes, len(nodes))
         self.named: list[Node] = []
         """Further nodes, by the latest answer."""
 
     async def find(self) -> Node:
-        """Its address. Raises redis.exceptions.ConnectionError when nobody says so in time."""
+        """Its address.
+
+        Raises redis.exceptions.ConnectionError when nobody says so in time, or else what is to be mended first, such as
+        AuthenticationError.
+        """
         causes = []
-        for node in list(self._nodes):
-            self._nodes.remove(node)
-            self._nodes.append(node)
+        to_mend: Exception | None = None
+        for node in tuple(self._nodes):
+            self._ask_last(node)
             try:
                 async with asyncio.timeout(ANSWER_LIMIT):
                     found = await self.ask(node)
             except (RedisError, OSError, TimeoutError) as error:
                 causes.append(f"{node[0]}:{node[1]}: {str(error) or type(error).__name__}")
+                if trouble.must_be_mended(error):
+                    to_mend = error
                 continue
-            self._nodes = list(dict.fromkeys((node, *self._given, *self.named)))
+            self._nodes = list(dict.fromkeys((node, *self._nodes, *self._given, *self.named)))
             return found
+        if to_mend is not None:
+            raise to_mend
         raise RedisConnectionError(f"nobody says which Redis is the master ({'; '.join(causes)})")
+
+    def distrust(self) -> None:
+        """What was found last is no master: ask the others first, for who is cut off from them goes on naming it."""
+        self._ask_last(self._nodes[0])
+
+    def _ask_last(self, node: Node) -> None:
+        self._nodes = [*(each for each in self._nodes if each != node), node]
 
     @abstractmethod
     async def ask(self, node: Node) -> Node:

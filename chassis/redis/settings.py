@@ -28,7 +28,7 @@ class RedisSettings(ServiceSettings):
     @model_validator(mode="after")
     def _check_password(self) -> Self:
         if self.redis_password_file is not None:
-            if urlsplit(self.redis_url).password:
+            if self._password_in_url:
                 raise ValueError(
                     f"REDIS_PASSWORD_FILE={str(self.redis_password_file)!r} is not allowed beside a password in "
                     "REDIS_URL: one of them must go"
@@ -47,6 +47,12 @@ class RedisSettings(ServiceSettings):
                 f"in one slot only if a part of the prefix stands in braces, as in {CLUSTER_PREFIX}"
             )
         return self
+
+    @property
+    def _password_in_url(self) -> str | None:
+        # Several hosts are no URL to urlsplit.
+        deployment = Deployment.parse(self.redis_url)
+        return urlsplit(self.redis_url).password if deployment is None else deployment.password
 
     @property
     def _clustered(self) -> bool:

@@ -60,6 +60,8 @@ def _said(error: BaseException) -> str:
 def _remedy(error: BaseException, said: str) -> str:
     if _OUR_FILES.match(said):
         return ""
-    by_kind = [remedy for kind, remedy in _BY_KIND if isinstance(error, kind)]
+    # What goes wrong while a client connects it makes an error of connecting.
+    errors = (error, error.__cause__)
+    by_kind = [remedy for kind, remedy in _BY_KIND if any(isinstance(each, kind) for each in errors)]
     by_words = [remedy for words, remedy in _BY_WORDS if words.search(said)]
     return next(iter(by_kind + by_words), "")

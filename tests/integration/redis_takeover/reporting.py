@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from integration.worker.test_ledger import SECOND_US, report
 from support.redis_deployment import Deployment
@@ -54,8 +55,8 @@ class Reporting:
 
 
 @asynccontextmanager
-async def reporting(deployment: Deployment) -> AsyncIterator[Reporting]:
-    ledger = Ledger(WorkerSettings(redis_url=deployment.url, instance="w"), "w-1")
+async def reporting(deployment: Deployment, **settings: Any) -> AsyncIterator[Reporting]:
+    ledger = Ledger(WorkerSettings(**{"redis_url": deployment.url, "instance": "w", **settings}), "w-1")
     sending = asyncio.create_task(ledger.run())
     try:
         yield Reporting(ledger, deployment)
