@@ -15,7 +15,7 @@ KINDS = ("crowd", "pair", "alone")
 
 
 def kind(item: pytest.Item) -> str:
-    return next((each for each in KINDS if item.get_closest_marker(each)), "crowd")
+    return next((each for each in reversed(KINDS) if item.get_closest_marker(each)), "crowd")
 
 
 class OneByOne(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types

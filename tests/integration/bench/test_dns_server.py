@@ -68,9 +68,11 @@ async def test_a_channel_finds_the_only_server_of_a_thousand_addresses(place: in
 
 
 def test_nothing_listens_once_it_is_closed() -> None:
+    before = threading.enumerate()
     with dns_server(NAME) as server:
         port = server.server_address[1]
-        threads = threading.active_count()
-    assert threading.active_count() == threads - 2
+        serving = {thread for thread in threading.enumerate() if thread not in before}
+    assert len(serving) == 2
+    assert not any(thread.is_alive() for thread in serving)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from support.redis_server import RedisServer
 
 from bench.scaling.recorded_report import HASHES, record
@@ -13,6 +14,7 @@ WORKERS = 20
 BACKENDS = 3
 
 
+@pytest.mark.pair(reason="twenty answers have 0.3 s")
 async def test_reports_of_many_workers_are_each_counted_once(redis: RedisServer) -> None:
     report = await record(redis.port, BACKENDS)
     client = redis.client()
@@ -39,6 +41,7 @@ async def test_a_recorded_report_says_what_a_worker_says(redis: RedisServer) -> 
     assert [len(seen[service]) for service in ("rng", "hasher")] == [BACKENDS, BACKENDS]
 
 
+@pytest.mark.pair(reason="the second of two reports has half a second")
 async def test_who_sends_what_was_taken_already_is_refused(redis: RedisServer) -> None:
     """So the bench can't count reports that Redis did not."""
     report = await record(redis.port, BACKENDS)

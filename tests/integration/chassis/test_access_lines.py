@@ -39,6 +39,7 @@ async def only_line(lines: list[Any]) -> Line:
     return line
 
 
+@pytest.mark.pair(reason="0.1 s is held to 0.4")
 async def test_a_unary_call_says_who_asked_what_and_how_much_went_through() -> None:
     request = HashRequest(data=bytes(100))
     with capture_logs() as lines:

@@ -55,6 +55,7 @@ async def test_about_so_many_requests_are_never_answered() -> None:
     assert 60 < seen["DEADLINE_EXCEEDED"] < 140
 
 
+@pytest.mark.pair(reason="0.2 s are held to 0.45")
 async def test_every_request_waits() -> None:
     async with rng(pace=Pace.FULL, fault_slow=0.2) as channel:
         began = time.monotonic()
@@ -89,6 +90,7 @@ async def test_a_batch_that_hangs_is_not_answered_and_its_stream_stays_open(
         assert await asyncio.wait((reading,), timeout=0.5) == (set(), {reading})
 
 
+@pytest.mark.pair(reason="0.4 s are held to 0.7")
 @each_service
 async def test_each_batch_of_a_stream_waits(served: Any, method: str, batch: Any) -> None:
     async with served(pace=Pace.FULL, fault_slow=0.2) as channel:

@@ -77,6 +77,7 @@ async def test_who_watches_health_is_told_of_every_change() -> None:
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
 
 
+@pytest.mark.pair(reason="stopping is held to 0.5 s")
 async def test_a_client_as_ours_holds_up_no_server_that_stops() -> None:
     """Its channel watches the server's health for as long as it is open."""
     health = Health()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent
 
+import pytest
+
 TINY = """
 import sys
 from local_run.manager import Manager
@@ -55,6 +57,7 @@ def test_a_refused_setting_stops_everything_with_exit_code_2() -> None:
     assert "run | b refused a setting; everything stops\n" in output
 
 
+@pytest.mark.pair(reason="1 s is held to 2")
 def test_a_program_that_ends_soon_is_tried_again_after_a_growing_pause() -> None:
     with tiny("run(python('a', 'raise SystemExit(1)'))") as popen:
         assert popen.stdout is not None

@@ -31,6 +31,7 @@ def assert_inside(outer: Span, inner: Span) -> None:
     assert outer.start <= inner.start <= inner.end <= outer.end
 
 
+@pytest.mark.pair(reason="a tenth of a second is held to two")
 @pytest.mark.parametrize("pace", ["classic", "full"])
 def test_a_batch_is_a_trace_with_both_steps_on_both_sides(
     pace: str, processes: ServiceProcesses, redis: RedisServer, collector: OtlpReceiver
@@ -77,6 +78,7 @@ def test_a_batch_is_a_trace_with_both_steps_on_both_sides(
     assert len({batch.attributes["dockercoins.batch.id"] for batch in batches}) == len(batches)
 
 
+@pytest.mark.pair(reason="no request may wait 10 ms for the machine")
 def test_a_server_says_how_long_a_request_waited_for_its_turn(
     processes: ServiceProcesses, redis: RedisServer, collector: OtlpReceiver
 ) -> None:
@@ -93,6 +95,7 @@ def test_a_server_says_how_long_a_request_waited_for_its_turn(
     assert max(span.attributes["dockercoins.waited_seconds"] for span in collector.spans(HASHER)) < 0.01
 
 
+@pytest.mark.pair(reason="3,000 batches take much CPU")
 def test_about_so_many_batches_are_traced(
     processes: ServiceProcesses, redis: RedisServer, collector: OtlpReceiver
 ) -> None:

@@ -28,6 +28,7 @@ def metadata(traceparent: str) -> Any:
     return (("traceparent", traceparent),)
 
 
+@pytest.mark.pair(reason="0.1 s is held to 0.5")
 async def test_a_call_goes_on_with_the_trace_that_its_metadata_name(
     processes: ServiceProcesses, collector: OtlpReceiver
 ) -> None:

@@ -25,6 +25,7 @@ def open_stream(process: ServiceProcess) -> socket.socket:
     return connection
 
 
+@pytest.mark.pair(reason="stopping is held to 1 s")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_at_once_with_browsers_connected(
     redis: RedisServer, processes: ServiceProcesses, number: signal.Signals
@@ -42,6 +43,7 @@ def test_it_stops_at_once_with_browsers_connected(
         browser.close()
 
 
+@pytest.mark.pair(reason="stopping is held to 1 s")
 def test_it_stops_at_once_without_redis(processes: ServiceProcesses) -> None:
     webui = processes.start("webui", REDIS_URL=f"redis://127.0.0.1:{free_port()}")
     webui.wait_for("redis is away")

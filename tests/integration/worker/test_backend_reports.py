@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+import pytest
 from integration.worker.test_worker_process import System, hashes_in, until
 from support.free_port import free_port
 from support.redis_server import RedisServer
@@ -81,6 +82,7 @@ def test_a_backend_that_comes_or_dies_is_told_within_a_second(processes: Service
     assert hashes_in(redis) == system.worker.units_logged > 0
 
 
+@pytest.mark.pair(reason="what is late is told within 2 s")
 def test_one_that_is_held_up_is_late_and_serves_again(processes: ServiceProcesses, redis: RedisServer) -> None:
     system, _ = start(processes, redis, REPORT_INTERVAL=SELDOM, GENERATION=60)
     until(lambda: states(redis).get("hasher-a") == "serving")
@@ -93,6 +95,7 @@ def test_one_that_is_held_up_is_late_and_serves_again(processes: ServiceProcesse
     assert system.stop() == [0, 0, 0]
 
 
+@pytest.mark.pair(reason="what is gone is told within 1 s, for 10 to 12.5")
 def test_one_that_is_gone_is_told_for_ten_seconds(processes: ServiceProcesses, redis: RedisServer) -> None:
     system, ports = start(processes, redis, rngs=2)
     other = processes.start("rng", PACE="full", PORT=ports[1], INSTANCE="rng-b")
