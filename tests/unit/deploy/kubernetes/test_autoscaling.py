@@ -18,8 +18,17 @@ TOLERANCE = 0.1
 """How far from its target Kubernetes leaves a metric alone, by default."""
 
 
+MOST_CPU = 0.8
+"""Of a core."""
+
+
 def scaler(name: str, *names: str) -> Object:
     return dict(named(rendered.render(*names), "HorizontalPodAutoscaler", name)["spec"])
+
+
+def number(quantity: str) -> float:
+    """A quantity of Kubernetes', such as `700m` or `2`."""
+    return int(quantity.removesuffix("m")) / 1_000 if quantity.endswith("m") else float(quantity)
 
 
 def rule() -> Object:
@@ -41,7 +50,7 @@ def test_the_workers_metric_is_made_of_one_that_workers_have() -> None:
 def test_workers_become_as_many_as_the_rngs_feed_and_stay_so(rngs: int, least: int, most: int, noise: float) -> None:
     """With Kubernetes' formula (https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/)."""
     spec = scaler("worker", "observability", "autoscaling-worker")
-    target = int(spec["metrics"][0]["external"]["target"]["averageValue"].removesuffix("m")) / 1_000
+    target = number(spec["metrics"][0]["external"]["target"]["averageValue"])
     workers, before = spec["minReplicas"], 0
     for _ in range(spec["maxReplicas"]):
         before = workers
@@ -50,6 +59,20 @@ def test_workers_become_as_many_as_the_rngs_feed_and_stay_so(rngs: int, least: i
             workers = min(spec["maxReplicas"], ceil(speed / target))
     assert workers == before
     assert least <= workers <= most
+
+
+def test_no_target_is_more_cpu_than_a_replica_reaches() -> None:
+    """Nearly all that a service does is in one thread, so its replica that is full takes one core and little more.
+
+    What others take of the node lowers even that, and a target that is not reached scales nothing.
+    """
+    targets = [
+        metric["resource"]["target"]["averageValue"]
+        for each in rendered.of_kind(rendered.render("full", "autoscaling"), "HorizontalPodAutoscaler")
+        for metric in each["spec"]["metrics"]
+    ]
+    assert len(targets) == 2
+    assert [target for target in targets if number(target) > MOST_CPU] == []
 
 
 def test_no_autoscaler_flaps() -> None:

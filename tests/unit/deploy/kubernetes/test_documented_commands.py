@@ -1,5 +1,6 @@
 """What docs/kubernetes.md tells people to do."""
 
+import copy
 import os
 import re
 import shlex
@@ -7,10 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from support.compose_project import ROOT
 from unit.deploy.kubernetes import rendered
+from unit.deploy.kubernetes.flows import ANYWHERE, Flow, allowed
 from unit.deploy.kubernetes.pods import pods
 from unit.deploy.kubernetes.policies.references import SECRETS
 from unit.deploy.kubernetes.test_schemas import FIRST, VERSIONS
@@ -20,6 +23,12 @@ from deploy.tls import folders
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
 COMMANDS = re.findall(r"^    (kubectl .*)$", PAGE, re.MULTILINE)
+
+FILES: dict[str, Any] = {
+    said["kind"]: said
+    for said in map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+}
+"""By their kinds, of which there is one each."""
 
 NO_CLUSTER = {
     "apiVersion": "v1",
@@ -71,8 +80,7 @@ def test_every_image_that_is_loaded_is_one_that_pods_have() -> None:
 
 
 def test_the_kustomization_of_ones_own_changes_what_it_says() -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    said: Any = yaml.safe_load(text)
+    said = copy.deepcopy(FILES["Kustomization"])
     # The page's folder is beside deploy/; the test's is elsewhere.
     assert said.pop("resources") == ["../deploy/kubernetes/base"]
     components = [path.removeprefix("../deploy/kubernetes/") for path in said.pop("components")]
@@ -84,6 +92,15 @@ def test_the_kustomization_of_ones_own_changes_what_it_says() -> None:
     assert set(images) == {f"dockercoins-grpc/{name}" for name in ("rng", "hasher", "worker", "webui")}
     (settings,) = (each["data"] for each in objects if each["metadata"]["name"].startswith("settings-"))
     assert settings == {"PACE": "full", "LOG_FORMAT": "json", "BATCH_SIZE": "256", "LOG_LEVEL": "warning"}
+
+
+def test_the_policy_for_a_redis_elsewhere_lets_worker_and_webui_out_and_nobody_else() -> None:
+    policy = FILES["NetworkPolicy"]
+    for version in (VERSIONS[0], VERSIONS[-1]):
+        kubernetes_validate.validate(policy, version, strict=True)
+    objects = rendered.render("classic")
+    more = allowed([*objects, policy]) - allowed(objects)
+    assert more == {Flow(name, ANYWHERE, "6379/TCP") for name in ("worker", "webui")}
 
 
 def test_all_overlays_and_components_are_told_of() -> None:
