@@ -13,7 +13,7 @@ import pytest
 import yaml
 from e2e.witnessed_project import BATCH_SIZE, FAIR_SHARE, FULL, SPEED_OF_ONE, WINDOW, same_clock, witness
 from support.compose_project import docker, environment
-from support.swarm_stack import STACK, SwarmStack, state
+from support.swarm_stack import STACK, SwarmStack, engine_time, state
 
 from bench.witness import Evidence
 from chassis.limits import DIGEST_SIZE
@@ -80,7 +80,9 @@ class Story:
     """All that the engine tells of the stack."""
     passwords: list[str] = field(default_factory=list)
     shares: dict[str, list[float]] = field(default_factory=dict)
+    """Of each replica, by service, when all were first seen to have theirs."""
     speed: float = 0
+    """Batches/s of the slower service at that moment."""
     rolled_to: dict[str, set[str]] = field(default_factory=dict)
     """Tags of what runs after the roll, by service."""
     roll_states: dict[str, str] = field(default_factory=dict)
@@ -149,19 +151,17 @@ def told(stack: SwarmStack) -> str:
 def grow(stack: SwarmStack, evidence: dict[str, Evidence], story: Story) -> None:
     stack.scale(rng=BOTH, hasher=BOTH, worker=BOTH)
     stack.wait_until_running(*MINERS)
-    stack.wait_for(lambda: shared(evidence), limit=SHARED_WITHIN)
-    now = time.monotonic()
-    story.shares = {service: list(evidence[service].shares(now - SPEED_WINDOW, now).values()) for service in WITNESSES}
-    story.speed = min(evidence[service].speed(now - SPEED_WINDOW, now) for service in WITNESSES)
+    stack.wait_for(lambda: shared(evidence, story), limit=SHARED_WITHIN)
     story.found = addresses(stack)
 
 
-def shared(evidence: dict[str, Evidence]) -> bool:
+def shared(evidence: dict[str, Evidence], story: Story) -> bool:
+    """Whether all have their share at this moment; the story keeps what that is judged by."""
     now = time.monotonic()
-    return all(
-        each.speed(now - SPEED_WINDOW, now) >= FULL * BOTH * SPEED_OF_ONE
-        and len(each.shares(now - SPEED_WINDOW, now)) == BOTH
-        for each in evidence.values()
+    story.shares = {service: list(each.shares(now - SPEED_WINDOW, now).values()) for service, each in evidence.items()}
+    story.speed = min(each.speed(now - SPEED_WINDOW, now) for each in evidence.values())
+    return story.speed >= FULL * BOTH * SPEED_OF_ONE and all(
+        len(shares) == BOTH and min(shares) >= FAIR_SHARE for shares in story.shares.values()
     )
 
 
@@ -203,13 +203,10 @@ def slowest(evidence: dict[str, Evidence], since: float) -> dict[str, float]:
 
 def finish(stack: SwarmStack, evidence: dict[str, Evidence], story: Story) -> None:
     """In the order that docs/swarm.md gives: who reports first, Redis with the rest."""
-    # A task that is scaled away takes its container along, so who wants to know how it ended waits for it before.
-    ends = [
-        subprocess.Popen(["docker", "wait", worker], stdout=subprocess.PIPE, text=True)
-        for worker in stack.containers("worker")
-    ]
+    before = engine_time()
     stack.scale(worker=0)
-    story.last_workers = [int(end.communicate(timeout=30)[0]) for end in ends]
+    stack.wait_for(lambda: len(stack.ended("worker", before)) >= BOTH, limit=30)
+    story.last_workers = stack.ended("worker", before)
     story.in_redis = stack.hashes()
     story.hashed = evidence["hasher"].distinct_bytes // DIGEST_SIZE
     stack.remove()

@@ -4,7 +4,7 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ DEPLOY = 60.0
 
 START = 90.0
 """Seconds within which all of a stack is healthy; the machine starts some ten containers meanwhile."""
+
+UPDATED = {"completed", "paused", "rollback_completed", "rollback_paused"}
+"""What a change of a service can come to."""
 
 USERS = ("worker", "webui")
 """Of Redis, each with a password of its own."""
@@ -92,14 +95,30 @@ class SwarmStack:
         """What has become of the last change: `updating`, `completed`, `rollback_completed` and others, or nothing."""
         return str(self.service(service).get("UpdateStatus", {}).get("State", ""))
 
-    def wait_until_updated(self, *services: str, limit: float) -> None:
-        """Wait until Swarm has done with the last change of each, for better or worse."""
-        going_on = {"updating", "rollback_started"}
-        self.wait_for(lambda: not going_on & {self.update_state(service) for service in services}, limit)
+    def wait_until_updated(self, *changed: str, perhaps: Collection[str] = (), limit: float) -> None:
+        """Wait until Swarm has done with the last change of each, for better or worse.
+
+        It says nothing of a change until it begins with it, and never anything where there is nothing to do. Where that
+        may be so, of services `perhaps` changed, nothing counts as done, which may be too early.
+        """
+
+        def all_done() -> bool:
+            return all(self.update_state(service) in UPDATED for service in changed) and all(
+                self.update_state(service) in {*UPDATED, ""} for service in perhaps
+            )
+
+        self.wait_for(all_done, limit)
 
     def scale(self, **replicas: int) -> None:
         numbers = [f"{self.name}_{service}={number}" for service, number in replicas.items()]
         docker("service", "scale", "--detach", *numbers)
+
+    def ended(self, service: str, since: str) -> list[int]:
+        """Exit codes of what ended since then, of containers that are gone, too; the time is by the engine's clock."""
+        label = f"label=com.docker.swarm.service.name={self.name}_{service}"
+        told = docker("events", "--since", since, "--until", engine_time(), "--filter", "event=die", "--filter", label,
+                      "--format", "{{.Actor.Attributes.exitCode}}")  # fmt: skip
+        return [int(code) for code in told.split()]
 
     def redis(self, *words: str) -> Any:
         """Redis's answer to one of its users, as redis-cli gives it in JSON."""
@@ -143,3 +162,8 @@ class SwarmStack:
 def state(task: dict[str, Any]) -> str:
     """What it does: `starting` until it is healthy, then `running`, and at last `shutdown`, `failed` or the like."""
     return str(task["Status"]["State"])
+
+
+def engine_time() -> str:
+    """The time by the engine's clock, as `docker events` takes it."""
+    return docker("info", "--format", "{{.SystemTime}}").strip()

@@ -16,6 +16,7 @@ SWARM = ROOT / "deploy" / "swarm"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 STACK = yaml.safe_load((SWARM / "stack.yaml").read_text())
 PER_NODE = yaml.safe_load((SWARM / "rng-per-node.yaml").read_text())
+ELSEWHERE = yaml.safe_load((SWARM / "redis-elsewhere.yaml").read_text())
 REDIS = (SWARM / "redis.conf").read_text()
 
 MINERS = ["rng", "hasher", "worker"]
@@ -53,10 +54,10 @@ OWN_ENVIRONMENT = {
     "worker": {"REDIS_URL": "redis://worker@redis:6379", "REDIS_PASSWORD_FILE": "/run/secrets/redis-password"},
     "webui": {"REDIS_URL": "redis://webui@redis:6379", "REDIS_PASSWORD_FILE": "/run/secrets/redis-password"},
 }
-"""Redis knows its users by a password. Another Redis takes a file laid over this one."""
+"""Redis knows its users by a password. Another Redis takes redis-elsewhere.yaml."""
 
-ELSEWHERE = {"REDIS_PREFIX"}
-"""Redis' users may only use the names of keys that there are without it; another Redis' file has it, too."""
+OF_ANOTHER_REDIS = {"REDIS_PREFIX"}
+"""Redis' users may only use the names of keys that there are without it; redis-elsewhere.yaml has it."""
 
 OWN_HEALTH_CHECKS = {
     "worker": "ready once, then alive: Swarm ends what is unhealthy, and a worker may hold what Redis has not taken",
@@ -89,7 +90,8 @@ def test_everything_said_of_a_service_is_the_same_but_what_is_named(service: str
 @services
 def test_a_variable_has_the_same_name_and_value(service: str) -> None:
     here, there = (document["services"][service].get("environment", {}) for document in (COMPOSE, STACK))
-    assert there == {name: here[name] for name in here if name not in ELSEWHERE} | OWN_ENVIRONMENT.get(service, {})
+    same = {name: value for name, value in here.items() if name not in OF_ANOTHER_REDIS}
+    assert there == same | OWN_ENVIRONMENT.get(service, {})
 
 
 @services
@@ -209,3 +211,16 @@ def test_one_rng_a_node_changes_nothing_else_than_where_it_runs() -> None:
             }
         }
     }
+
+
+def test_another_redis_is_named_by_the_shell_and_reached_and_there_is_no_own_one() -> None:
+    """A stack that is told of no other would look for the one that does not run, so it is refused."""
+    told = {"REDIS_URL": "${REDIS_URL:?is to name the Redis to use}", "REDIS_PREFIX": None}
+    assert ELSEWHERE["services"] == {
+        "worker": {"environment": told, "networks": ["front"]},
+        "webui": {"environment": told},
+        "redis": {"deploy": {"replicas": 0}},
+    }
+    assert set(ELSEWHERE) == {"services"}
+    assert "internal" not in STACK["networks"]["front"]
+    assert "front" in STACK["services"]["webui"]["networks"]
