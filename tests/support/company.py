@@ -1,7 +1,7 @@
 """Which tests run beside which: most wait rather than work, so that four at a time take a fourth of the time.
 
-What holds a bound that a busy machine would break, or needs a known amount of CPU, is marked `pair` or `alone` at the
-top of its file, with the reason.
+What holds a bound that a busy machine would break, or needs a known amount of CPU, is marked `pair` or `alone`, with
+the reason: a whole file at its top, or the test.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 KINDS = ("crowd", "pair", "alone")
-"""Most tests are `crowd`, which is no marker."""
+"""The strictest last, which wins. Most tests are `crowd`, which is no marker."""
 
 
 def kind(item: pytest.Item) -> str:

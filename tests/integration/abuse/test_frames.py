@@ -110,7 +110,7 @@ def test_a_message_beyond_the_bound_is_refused_before_it_is_read(request: pytest
 
 
 def test_a_connection_that_does_not_begin_to_speak_is_closed(rng: Victim) -> None:
+    begin = time.monotonic()
     with RawClient(rng.port, preface=b"") as client:
-        begin = time.monotonic()
-        assert client.until_closed(8)
-        assert 4 < time.monotonic() - begin < 7, client.received
+        assert client.until_closed(30)
+        assert 4 < time.monotonic() - begin < 15, client.received

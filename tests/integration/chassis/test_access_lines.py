@@ -31,7 +31,7 @@ Line = dict[str, Any]
 
 async def only_line(lines: list[Any]) -> Line:
     """The one access line, once it is there; a call's client may know of its end a little earlier."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while not (found := [line for line in lines if "code" in line]):  # noqa: ASYNC110 - a list tells nobody
             await asyncio.sleep(0.005)
     [line] = found

@@ -72,7 +72,7 @@ async def test_who_watches_health_is_told_of_every_change() -> None:
         seen = [(await anext(watch)).status]
         for change in (health.started, health.drain):
             change()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 seen.append((await anext(watch)).status)
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
 

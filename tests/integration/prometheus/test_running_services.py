@@ -138,7 +138,8 @@ def test_everybody_is_asked_and_answers(seen: Seen) -> None:
 
 
 def test_the_rate_of_hashes_is_what_the_page_shows(seen: Seen) -> None:
-    assert seen.speed == pytest.approx(seen.shown, rel=0.05)
+    # Not the same seconds at both ends, and on a busy machine those differ.
+    assert seen.speed == pytest.approx(seen.shown, rel=0.1)
     assert seen.speed > 0
 
 

@@ -80,8 +80,8 @@ async def test_who_takes_it_slowly_but_steadily_is_not(served: tuple[Connections
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: a"], ids=["silent", "half a head"])
 async def test_who_does_not_finish_asking_is_cut_off(served: tuple[Connections, int], head: bytes) -> None:
     _, port = served
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
 
     async def trickle() -> None:
@@ -91,8 +91,8 @@ async def test_who_does_not_finish_asking_is_cut_off(served: tuple[Connections, 
                 writer.write(b"a")
 
     trickling = asyncio.create_task(trickle())
-    async with asyncio.timeout(5 * LIMIT):
+    async with asyncio.timeout(10 * LIMIT):
         assert await reader.read() == b""
     trickling.cancel()
-    assert LIMIT - 0.1 <= time.monotonic() - began < 3 * LIMIT
+    assert LIMIT - 0.1 <= time.monotonic() - began < 5 * LIMIT
     writer.close()

@@ -67,6 +67,7 @@ def test_each_backends_batches_and_latencies_are_told(processes: ServiceProcesse
     assert system.stop() == [0, 0, 0]
 
 
+@pytest.mark.pair(reason="what changes is told within 1 s")
 def test_a_backend_that_comes_or_dies_is_told_within_a_second(processes: ServiceProcesses, redis: RedisServer) -> None:
     system, ports = start(processes, redis, rngs=2, REPORT_INTERVAL=SELDOM)
     system.worker.wait_for("backends.*count=1 names=rng-a")
