@@ -9,9 +9,9 @@ import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.redis import deployment
@@ -105,6 +105,10 @@ def secret(pattern: str, allowed: str) -> Any:
     return Field(default="", pattern=f"^(?:|{pattern})$", description=allowed, repr=False)
 
 
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""Of a file; none is meant by an empty value, too, as compose passes on what is set to nothing."""
+
+
 def _pem_file(what: str) -> Any:
     return Field(default=None, description=f"the path of a PEM file with the {what}, or nothing")
 
@@ -131,9 +135,9 @@ class ServiceSettings(BaseSettings):
     log_level: LogLevel = one_of(LogLevel.INFO)
     log_format: LogFormat = one_of(LogFormat.CONSOLE)
     metrics_port: int = tcp_port(0)
-    tls_cert: Path | None = _pem_file("certificate that this service shows")
-    tls_key: Path | None = _pem_file("key of that certificate")
-    tls_ca: Path | None = _pem_file("certificate of the authority that is trusted")
+    tls_cert: OptionalPath = _pem_file("certificate that this service shows")
+    tls_key: OptionalPath = _pem_file("key of that certificate")
+    tls_ca: OptionalPath = _pem_file("certificate of the authority that is trusted")
     otel_exporter_otlp_endpoint: str = text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing")
     otel_exporter_otlp_protocol: str = text("http/protobuf", "http/protobuf", "http/protobuf")
     otel_traces_sampler: Sampler = one_of(Sampler.PARENT_BASED_TRACE_ID_RATIO)
@@ -153,11 +157,6 @@ class ServiceSettings(BaseSettings):
     def _take_nothing_for_unset(cls, value: object, info: ValidationInfo) -> object:
         # As OpenTelemetry has it (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
         return cls.model_fields[info.field_name or ""].default if value == "" else value
-
-    @field_validator("tls_cert", "tls_key", "tls_ca", mode="before")
-    @classmethod
-    def _take_no_path_for_unset(cls, value: object) -> object:
-        return None if value == "" else value
 
     @model_validator(mode="after")
     def _check_certificates(self) -> Self:

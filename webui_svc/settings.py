@@ -2,12 +2,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from chassis import secret_file
 from chassis.redis.settings import RedisSettings
 from chassis.secret_file import SecretFileError
-from chassis.settings import Pace, secret, tcp_port, text, whole
+from chassis.settings import OptionalPath, Pace, secret, tcp_port, text, whole
 from webui_svc.events import MOST_STREAMS
 
 _HOST = r"[A-Za-z0-9_.:-]{1,253}"
@@ -29,14 +29,9 @@ class WebuiSettings(RedisSettings):
     # A third of all: two pages each of a large class behind one address.
     streams_per_client: int = whole(500, 1, MOST_STREAMS, "pages open at one address")
     token: str = secret(_TOKEN, "16 to 256 of letters, digits and - . _ ~ + / =")
-    token_file: Path | None = Field(
+    token_file: OptionalPath = Field(
         default=None, description="the path of a file that has the token in one line, or nothing"
     )
-
-    @field_validator("token_file", mode="before")
-    @classmethod
-    def _take_no_token_for_unset(cls, value: object) -> object:
-        return None if value == "" else value
 
     @model_validator(mode="before")
     @classmethod

@@ -1,14 +1,13 @@
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from chassis.redis.access import RedisAccess, password
 from chassis.redis.deployment import Deployment, Kind
 from chassis.redis.key_names import CLUSTER_PREFIX, PREFIX_PATTERN, KeyNames
 from chassis.secret_file import SecretFileError
-from chassis.settings import ServiceSettings, redis_url, text
+from chassis.settings import OptionalPath, ServiceSettings, redis_url, text
 
 
 class RedisSettings(ServiceSettings):
@@ -16,14 +15,9 @@ class RedisSettings(ServiceSettings):
 
     redis_url: str = redis_url()
     redis_prefix: str | None = text(None, PREFIX_PATTERN, "at most 64 of letters, digits and - . _ : / { }")
-    redis_password_file: Path | None = Field(
+    redis_password_file: OptionalPath = Field(
         default=None, description="the path of a file that has the password in one line, or nothing"
     )
-
-    @field_validator("redis_password_file", mode="before")
-    @classmethod
-    def _take_no_file_for_unset(cls, value: object) -> object:
-        return None if value == "" else value
 
     @model_validator(mode="after")
     def _check_password(self) -> Self:
