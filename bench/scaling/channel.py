@@ -58,7 +58,8 @@ async def measure(target: str, addresses: int) -> Opened:
     cpu, began = time.process_time(), time.monotonic()
     async with open_channel(target, RANDOM.service, None) as first:
         ready = await _ready(first)
-        while own.num_fds() < descriptors + addresses and time.monotonic() - began < CONNECT_LIMIT:  # noqa: ASYNC110
+        wanted = descriptors + addresses
+        while own.num_fds() < wanted and time.monotonic() - began < CONNECT_LIMIT:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(LOOK_EVERY)
         connected, spent = time.monotonic() - began, time.process_time() - cpu
         await asyncio.sleep(1)
