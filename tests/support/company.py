@@ -1,7 +1,8 @@
 """Which tests run beside which: most wait rather than work, so that four at a time take a fourth of the time.
 
 What holds a bound that a busy machine would break, or needs a known amount of CPU, is marked `pair` or `alone`, with
-the reason: a whole file at its top, or the test.
+the reason: a whole file at its top, or the test. One that fails beside others is tried once more by itself, and only
+then has failed: what it promises, it promises on a machine of its own.
 """
 
 from pathlib import Path
