@@ -3,6 +3,9 @@
 MAX_BACKENDS = 64
 """Backends of a service that a worker lists, so that what it says stays small."""
 
+MAX_REPORT_INTERVAL = 60
+"""Seconds between two reports of a worker."""
+
 MAX_LATEST_COINS = 8
 """Coins that a worker shows with a report."""
 

@@ -56,7 +56,7 @@ class Board:
 
     def take_view(self, worker: str, view: View, clock: float) -> None:
         """What a worker sees of its backends."""
-        self.system.hear_view(worker, clock, view)
+        self.system.hear_view(worker, clock, view, self.speed.workers.report_interval_of(worker))
 
     def take_found(self, worker: str, found: Found) -> None:
         """What coins a worker found."""

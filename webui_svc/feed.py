@@ -28,7 +28,6 @@ from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.keys import Keys
 from webui_svc.report import KEPT, MalformedReportError, parse
-from webui_svc.workers import SILENCE
 
 BLOCK_MS = 1_000
 """How long a read waits for a report; then the feed looks around."""
@@ -207,7 +206,7 @@ class Feed:
             self.malformed.note(cause=f"report {_text(position)}: {error}")
             return False
         self._board.take(report, now, heard)
-        if time.monotonic() - heard < SILENCE:
+        if self._board.speed.workers.is_live(report.worker, time.monotonic()):
             self._reporters.add(report.worker)
         return True
 

@@ -1,5 +1,6 @@
+import heapq
+import itertools
 import re
-from collections import deque
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from webui_svc.workers import GONE_LISTED
 
 WINDOW = 5.0
 """Seconds of reports that rates and latencies are taken from."""
+
+LASTING_INTERVALS = 1.5
+"""Report intervals for which one counts at least: until the next one has come."""
 
 MOST_LISTED = 16
 """Replicas of a service that are listed, in the order of their names."""
@@ -54,33 +58,50 @@ class _Seen:
     gone_since: float | None = None
 
 
+@dataclass(slots=True, order=True)
+class _Counted:
+    """What a worker saw, for as long as it counts."""
+
+    until: float
+    number: int
+    """Makes each differ, for the order."""
+    worker: str
+    seconds: float
+    backends: Sequence[Backend]
+
+
 class Fleet:
     """One service's replicas, as its live workers see them together. All times are of a clock that never jumps."""
 
     def __init__(self) -> None:
-        self._views: deque[tuple[float, str, float, Sequence[Backend]]] = deque()
+        self._counted: list[_Counted] = []  # a heap
+        self._numbers = itertools.count()
         self._seconds: dict[str, float] = {}  # of each worker's views in the window
         self._traffic: dict[str, _Traffic] = {}
         self._latest: dict[str, Sequence[Backend]] = {}
         self._seen: dict[str, _Seen] = {}
 
-    def hear(self, worker: str, heard: float, seconds: float, backends: Sequence[Backend]) -> None:
-        """What one worker sees, over so many seconds."""
-        self._views.append((heard, worker, seconds, backends))
+    def hear(
+        self, worker: str, heard: float, seconds: float, backends: Sequence[Backend], *, report_interval: float = 1.0
+    ) -> None:
+        """What one worker has seen in so many seconds, and will tell of again after its report interval."""
+        until = heard + max(WINDOW, LASTING_INTERVALS * report_interval)
+        heapq.heappush(self._counted, _Counted(until, next(self._numbers), worker, seconds, backends))
         self._latest[worker] = backends
         self._count(worker, seconds, backends, 1)
 
     def settle(self, live: AbstractSet[str], now: float) -> None:
         """Leave out what is too old, and workers that are gone."""
-        while self._views and now - self._views[0][0] > WINDOW:
-            _, worker, seconds, backends = self._views.popleft()
-            self._count(worker, seconds, backends, -1)
+        while self._counted and now > self._counted[0].until:
+            old = heapq.heappop(self._counted)
+            self._count(old.worker, old.seconds, old.backends, -1)
         gone = self._latest.keys() - live
         if gone:
-            for _, worker, seconds, backends in self._views:
-                if worker in gone:
-                    self._count(worker, seconds, backends, -1)
-            self._views = deque(view for view in self._views if view[1] not in gone)
+            for each in self._counted:
+                if each.worker in gone:
+                    self._count(each.worker, each.seconds, each.backends, -1)
+            self._counted = [each for each in self._counted if each.worker not in gone]
+            heapq.heapify(self._counted)
             for worker in gone:
                 del self._latest[worker]
         self._judge(now)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from chassis.settings import Pace
+from chassis.stored import MAX_REPORT_INTERVAL
 
 KEPT = 900
 """Seconds of reports that the stream holds, and that are shown by the second."""
@@ -41,6 +42,8 @@ class Report:
     end_us: int
     batch_size: int
     pace: Pace
+    report_interval_us: int
+    """The time after which the worker is to report again."""
 
 
 def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
@@ -55,6 +58,9 @@ def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
         raise MalformedReportError(
             f"end_us: {end_us} is not between {MAX_AGE} s ago and {MAX_AHEAD} s ahead of this clock"
         )
+    interval_us = _number(fields, b"report_interval_us")
+    if interval_us > MAX_REPORT_INTERVAL * 1_000_000:
+        raise MalformedReportError(f"report_interval_us: {interval_us} is more than {MAX_REPORT_INTERVAL} s")
     pace = _PACES.get(_field(fields, b"pace"))
     if pace is None:
         raise MalformedReportError(f"pace: {_shown(fields[b'pace'])} is not {' or '.join(Pace)}")
@@ -68,6 +74,7 @@ def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
         end_us=end_us,
         batch_size=_number(fields, b"batch_size"),
         pace=pace,
+        report_interval_us=interval_us,
     )
 
 

@@ -8,7 +8,7 @@ are shown again.
 from webui_svc.buckets import Buckets
 from webui_svc.report import KEPT, MAX_AGE, MAX_AHEAD, Report
 from webui_svc.worker_speeds import WorkerSpeeds, most, with_others
-from webui_svc.workers import SILENCE, Workers
+from webui_svc.workers import LEAST_SILENCE, Workers
 
 CURRENT = 5
 """Seconds whose mean is the current speed: enough that 3.33 stays 3.33, few enough to see a new worker."""
@@ -55,7 +55,7 @@ class Speed:
     def settle(self, now: float, clock: float) -> None:
         """Decide how far the speed is known by now, and forget what is too old to show."""
         reported_us = self.workers.reported_until(clock)
-        until = int(now - SILENCE) if reported_us is None else reported_us // 1_000_000
+        until = int(now - LEAST_SILENCE) if reported_us is None else reported_us // 1_000_000
         if self._until is not None and self._until > now + 2 * MAX_AHEAD:
             self._start_again()  # this machine's clock was set back
         self._until = until if self._until is None else max(self._until, until)

@@ -22,10 +22,10 @@ class System:
         """A report came."""
         self._reports.append(heard)
 
-    def hear_view(self, worker: str, heard: float, view: View) -> None:
-        """A worker says what it sees."""
+    def hear_view(self, worker: str, heard: float, view: View, report_interval: float) -> None:
+        """A worker says what it sees, and will again after so many seconds."""
         for service, fleet in self.fleets.items():
-            fleet.hear(worker, heard, view.seconds, view.backends[service])
+            fleet.hear(worker, heard, view.seconds, view.backends[service], report_interval=report_interval)
 
     def settle(self, speed: Speed, clock: float) -> None:
         """Merge what was heard, and leave out what is too old."""

@@ -3,8 +3,11 @@ from dataclasses import dataclass
 from chassis.settings import Pace
 from webui_svc.report import KEPT, Report
 
-SILENCE = 3.0
-"""Seconds without a report after which a worker is gone: three report intervals."""
+SILENT_INTERVALS = 3
+"""Report intervals without a report after which a worker is gone."""
+
+LEAST_SILENCE = 3.0
+"""Seconds before which no worker is, however often it means to report: a report may have to wait."""
 
 MAX_LAG_US = 120_000_000
 """How far behind the others a worker is still waited for. Twice what a clock may be ahead, so that one worker with a
@@ -26,7 +29,13 @@ class Worker:
     end_us: int
     batch_size: int
     pace: Pace
+    report_interval: float
+    """Seconds."""
     heard: float
+
+    def is_live(self, now: float) -> bool:
+        """Whether it is there."""
+        return now - self.heard < max(LEAST_SILENCE, SILENT_INTERVALS * self.report_interval)
 
 
 class Workers:
@@ -43,6 +52,11 @@ class Workers:
         known = self._known.get(worker)
         return known.end_us / 1e6 if known else otherwise
 
+    def report_interval_of(self, worker: str) -> float:
+        """Seconds between a worker's reports; 0 for one that is not remembered."""
+        known = self._known.get(worker)
+        return known.report_interval if known else 0.0
+
     def hear(self, report: Report, heard: float) -> bool:
         """Note a report; False if it was noted before.
 
@@ -57,7 +71,13 @@ class Workers:
         if known:
             heard = max(known.heard, heard)
         self._known[report.worker] = Worker(
-            report.instance, report.sequence, report.end_us, report.batch_size, report.pace, heard
+            instance=report.instance,
+            sequence=report.sequence,
+            end_us=report.end_us,
+            batch_size=report.batch_size,
+            pace=report.pace,
+            report_interval=report.report_interval_us / 1e6,
+            heard=heard,
         )
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
@@ -73,12 +93,20 @@ class Workers:
 
     def live(self, now: float) -> dict[str, Worker]:
         """Those that are there, by id."""
-        return {name: worker for name, worker in self._known.items() if now - worker.heard < SILENCE}
+        return {name: worker for name, worker in self._known.items() if worker.is_live(now)}
 
     def gone(self, now: float) -> dict[str, Worker]:
         """Those that went a few seconds ago, by id."""
-        until = SILENCE + GONE_LISTED
-        return {name: worker for name, worker in self._known.items() if SILENCE <= now - worker.heard < until}
+        return {
+            name: worker
+            for name, worker in self._known.items()
+            if not worker.is_live(now) and worker.is_live(now - GONE_LISTED)
+        }
+
+    def is_live(self, worker: str, now: float) -> bool:
+        """Whether that one is there."""
+        known = self._known.get(worker)
+        return known is not None and known.is_live(now)
 
     def count(self, now: float) -> int:
         """How many live."""

@@ -3,7 +3,8 @@
 --
 -- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>
 -- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
---       batch_size, pace, wallet limit, backends, latest coins, then digest and message of each coin for the wallet
+--       batch_size, pace, report_interval_us, wallet limit, backends, latest coins, then digest and message of each coin
+--       for the wallet
 --
 -- worker:<id> is a hash that outlives the worker by a day:
 --   sequence   the number of the last report taken
@@ -64,19 +65,19 @@ end
 local now = tonumber(redis.call('TIME')[1])
 failed = redis.pcall('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
   'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
-  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10])
+  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11])
 if type(failed) == 'table' and failed.err then
   redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
   redis.call('INCRBY', KEYS[2], string.format('%d', -ARGV[6]))
   return failed
 end
-redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[12], 'coins', ARGV[13])
+redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[13], 'coins', ARGV[14])
 redis.call('EXPIRE', KEYS[6], WORKER_SECONDS)
 
-local room = tonumber(ARGV[11]) - coins_kept
-local last = math.min(#ARGV, 13 + 2 * room)
-if last > 14 then
-  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 14, last))
+local room = tonumber(ARGV[12]) - coins_kept
+local last = math.min(#ARGV, 14 + 2 * room)
+if last > 15 then
+  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 15, last))
 end
 
 -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds no

@@ -198,7 +198,8 @@ class Ledger:
             keys=self._keys,
             args=[
                 *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
-                *(report.begin_us, report.end_us, report.batch_size, settings.pace.value, settings.wallet_limit),
+                *(report.begin_us, report.end_us, report.batch_size, settings.pace.value),
+                *(round(settings.report_interval * 1e6), settings.wallet_limit),
                 *(_backends_field(report), _coins_field(report, settings.difficulty_bits)),
                 *coins,
             ],

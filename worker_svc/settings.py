@@ -13,6 +13,7 @@ from chassis.settings import (
     text,
     whole,
 )
+from chassis.stored import MAX_REPORT_INTERVAL
 from worker_svc.compass_search import Point
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
@@ -66,7 +67,7 @@ class WorkerSettings(RedisSettings):
     generation: float = number(1.8, 0.5, 3_600, "seconds a stream lives")
     target_latency: float = number(0.1, 0.001, 60, "seconds")
     delay: float = number(None, 0, 60, "seconds of waiting a batch")
-    report_interval: float = number(1, 0.1, 60, "seconds")
+    report_interval: float = number(1, 0.1, MAX_REPORT_INTERVAL, "seconds")
     difficulty_bits: int = whole(4, 1, 256, "leading zero bits of a coin")
     wallet_limit: int = whole(100_000, 0, 10_000_000, "coins kept")
 

@@ -114,6 +114,7 @@ class Simulation:
             "end_us": round(begin * 1e6) + 1_000_000,
             "batch_size": 256,
             "pace": "full",
+            "report_interval_us": 1_000_000,
         }
 
     def _uneven(self, seconds: int) -> float:

@@ -34,7 +34,18 @@ CARRIERS: list[tuple[Any, str, PackedField[Any]]] = [
         (StreamRandomBytesResponse, "data"),
     )
 ]
-FIELDS = ("worker", "instance", "sequence", "hashes", "coins", "begin_us", "end_us", "batch_size", "pace")
+FIELDS = (
+    "worker",
+    "instance",
+    "sequence",
+    "hashes",
+    "coins",
+    "begin_us",
+    "end_us",
+    "batch_size",
+    "pace",
+    "report_interval_us",
+)
 
 
 def hash_packed(data: bytes) -> None:

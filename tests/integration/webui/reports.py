@@ -36,6 +36,7 @@ class Reports:
             "end_us": int(end * 1_000_000),
             "batch_size": 1,
             "pace": "classic",
+            "report_interval_us": 1_000_000,
             **fields,
         }
         self.add_raw({name: str(value) for name, value in report.items()})

@@ -99,7 +99,7 @@ async def test_nonsense_is_a_400_and_a_sentence(ready_page: Page, query: str) ->
 
 async def test_malformed_entries_are_skipped(ready_page: Page, reports: Reports, redis: RedisServer, now: int) -> None:
     reports.add_raw({"nothing": "here"})
-    for field in ("worker", "sequence", "hashes", "begin_us", "end_us", "batch_size", "pace"):
+    for field in ("worker", "sequence", "hashes", "begin_us", "end_us", "batch_size", "pace", "report_interval_us"):
         reports.add(now - 3, now - 2, 1_000, **{field: "x y"})
     reports.add(now - 3, now - 2, 1_000, begin_us=-5)
     reports.add(now - 2, now - 3, 1_000)

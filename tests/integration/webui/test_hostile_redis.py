@@ -48,6 +48,7 @@ def report(second: int, worker: str) -> dict[str, str]:
     return {
         "worker": worker, "instance": worker.rpartition("-")[0], "sequence": "9", "hashes": "10", "coins": "0",
         "begin_us": str(begin), "end_us": str(begin + 1_000_000), "batch_size": "1", "pace": "classic",
+        "report_interval_us": "1000000",
     }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     assert entry == {
         "worker": "w-1", "instance": "w", "sequence": "1", "hashes": "5", "coins": "2", "begin_us": str(NOW_US),
         "end_us": str(NOW_US + SECOND_US), "batch_size": "1", "pace": "classic",
+        "report_interval_us": "1000000",
     }  # fmt: skip
     assert client.hget("worker:w-1", "sequence") == "1"
     assert 0 < int(client.ttl("worker:w-1")) <= 86_400

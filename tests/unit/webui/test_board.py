@@ -33,7 +33,7 @@ class Clocked:
         self._sequence += 1
         end_us = round(self.now * 1e6)
         begin_us = end_us - round(seconds * 1e6)
-        report = Report(WORKER, "worker-1", self._sequence, 10, 0, begin_us, end_us, 1, Pace.FULL)
+        report = Report(WORKER, "worker-1", self._sequence, 10, 0, begin_us, end_us, 1, Pace.FULL, 1_000_000)
         self.board.take(report, self.now, self.clock)
         backend = Backend("rng-1", state, self._sequence, {40: self._sequence})
         self.board.take_view(WORKER, View(seconds, {"rng": (backend,), "hasher": ()}), self.clock)

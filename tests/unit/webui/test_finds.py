@@ -18,7 +18,9 @@ def digest(number: int) -> str:
 def worked(worker: str, hashes: int, coins: int, seconds: int, speed: Speed) -> None:
     """A report of so many seconds from BASE."""
     end = (BASE + seconds) * 1_000_000
-    speed.add(Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL), BASE + seconds, 0)
+    speed.add(
+        Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL, 1_000_000), BASE + seconds, 0
+    )
     speed.settle(BASE + seconds, 0)
 
 

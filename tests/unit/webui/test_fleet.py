@@ -45,6 +45,17 @@ def test_only_the_last_few_seconds_count(fleet: Fleet) -> None:
     assert listed(fleet)["rng-1"]["rate"] == 10
 
 
+def test_what_one_who_reports_rarely_saw_counts_until_its_next_report(fleet: Fleet) -> None:
+    fleet.hear("a", 0, 60.0, [backend("rng-1", 600)], report_interval=60)
+    for second in range(60):
+        fleet.hear("b", second, 1.0, [backend("rng-1", 5)])
+        fleet.settle({"a", "b"}, second)
+        assert listed(fleet)["rng-1"]["rate"] == 15
+    fleet.hear("a", 60, 60.0, [backend("rng-1", 1_200)], report_interval=60)
+    fleet.settle({"a", "b"}, 100)
+    assert listed(fleet)["rng-1"]["rate"] == 20
+
+
 def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1", 0)])
     fleet.settle({"a"}, 0)
@@ -160,5 +171,5 @@ def test_whatever_was_heard_leaves_nothing_behind(views: list[tuple[str, float, 
         assert sum(each["share"] for each in listed(fleet).values()) <= 1.001
     fleet.settle({"a", "b"}, clock + 100)
     assert not fleet._traffic
-    assert not fleet._views
+    assert not fleet._counted
     assert not fleet._seconds

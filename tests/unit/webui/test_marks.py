@@ -39,7 +39,7 @@ def test_whoever_comes_to_an_empty_system_comes(marks: Marks) -> None:
 
 def report(batch_size: int, end: float) -> Report:
     end_us = round((BASE + end) * 1e6)
-    return Report("worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL)
+    return Report("worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL, 1_000_000)
 
 
 def test_a_batch_size_that_changed_is_marked_where_it_began(marks: Marks) -> None:

@@ -17,12 +17,18 @@ GOOD = {
     b"end_us": b"%d" % END,
     b"batch_size": b"1",
     b"pace": b"classic",
+    b"report_interval_us": b"2500000",
 }
 
 
 def test_a_good_entry_is_a_report() -> None:
-    expected = Report("worker-1-0123abcd", "worker-1", 7, 3, 0, END - 900_000, END, 1, Pace.CLASSIC)
+    expected = Report("worker-1-0123abcd", "worker-1", 7, 3, 0, END - 900_000, END, 1, Pace.CLASSIC, 2_500_000)
     assert parse(GOOD, NOW) == expected
+
+
+def test_a_worker_that_would_report_too_rarely_is_refused() -> None:
+    with pytest.raises(MalformedReportError, match=r"^report_interval_us: 60000001 is more than 60 s"):
+        parse({**GOOD, b"report_interval_us": b"60000001"}, NOW)
 
 
 @pytest.mark.parametrize("field", GOOD)
@@ -32,7 +38,9 @@ def test_a_missing_field_is_named(field: bytes) -> None:
         parse(fields, NOW)
 
 
-@pytest.mark.parametrize("field", [b"sequence", b"hashes", b"coins", b"begin_us", b"end_us", b"batch_size"])
+@pytest.mark.parametrize(
+    "field", [b"sequence", b"hashes", b"coins", b"begin_us", b"end_us", b"batch_size", b"report_interval_us"]
+)
 @pytest.mark.parametrize(
     "value",
     [

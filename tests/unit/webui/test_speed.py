@@ -17,12 +17,15 @@ class Clocked:
         self.speed = Speed()
         self._sequences: dict[str, int] = {}
 
-    def report(self, worker: str, hashes: int, begin: float, end: float, *, heard: float, sequence: int = 0) -> None:
+    def report(
+        self, worker: str, hashes: int, begin: float, end: float, *, heard: float, sequence: int = 0, every: float = 1
+    ) -> None:
         number = sequence or self._sequences.get(worker, 0) + 1
         self._sequences[worker] = number
         begin_us, end_us = (int((BASE + moment) * 1_000_000) for moment in (begin, end))
+        every_us = int(every * 1_000_000)
         self.speed.add(
-            Report(worker, worker, number, hashes, 0, begin_us, end_us, 1, Pace.CLASSIC), BASE + heard, heard
+            Report(worker, worker, number, hashes, 0, begin_us, end_us, 1, Pace.CLASSIC, every_us), BASE + heard, heard
         )
 
     def settle(self, now: float) -> None:
@@ -70,6 +73,16 @@ def test_a_worker_silent_for_three_seconds_is_not_waited_for(clocked: Clocked) -
     assert max(clocked.points()) == 1
     clocked.settle(5)
     assert clocked.points() == {0: 20, 1: 20, 2: 10, 3: 10, 4: 10}
+
+
+@pytest.mark.parametrize(("every", "gone"), [(0.1, 3.0), (5.0, 15.0), (60.0, 180.0)])
+def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent(clocked: Clocked, every: float, gone: float) -> None:
+    clocked.report("a", 20, 0, 2, heard=2, every=every)
+    for now, there in [(1.9 + gone, 1), (2 + gone, 0)]:
+        clocked.settle(now)
+        assert (clocked.speed.workers.count(now), clocked.speed.workers.is_live("a", now)) == (there, bool(there))
+    assert clocked.speed.workers.gone(2 + gone).keys() == {"a"}
+    assert clocked.speed.workers.gone(12 + gone).keys() == set()
 
 
 def test_with_nobody_left_the_speed_is_nothing_and_time_goes_on(clocked: Clocked) -> None:
