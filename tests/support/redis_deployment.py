@@ -15,11 +15,17 @@ from redis.exceptions import RedisError
 
 from chassis.redis.key_names import CLUSTER_PREFIX, KeyNames
 from local_run.embedded_redis import HOST
+from support import redis_encryption
 from support.free_port import free_port
+from support.redis_encryption import RedisEncryption
 from support.redis_server import RedisServer
 
 DOWN_AFTER = 0.6
 """Seconds of silence after which a master counts as gone."""
+
+DOWN_AFTER_ENCRYPTED = 2.0
+"""The same where it takes long to connect: Redis 7's Sentinel tries once a second, and takes less for another failure,
+of the master that it has just made (measured: one in six on a busy machine with 0.6)."""
 
 PATIENCE = 20.0
 """Seconds until servers have found one another, or a replica has taken over."""
@@ -44,8 +50,10 @@ class Deployment(ABC):
     keys: KeyNames
     url: str
 
-    def __init__(self) -> None:
+    def __init__(self, encryption: RedisEncryption | None = None) -> None:
+        self.encryption = encryption
         self.servers: list[RedisServer] = []
+        self._host, self._scheme = (HOST, "redis") if encryption is None else (redis_encryption.HOST, "rediss")
 
     @property
     @abstractmethod
@@ -90,32 +98,40 @@ class Deployment(ABC):
 
 class _Sentinel(RedisServer):
     def __init__(self, folder: Path, master: RedisServer, quorum: int) -> None:
-        super().__init__(folder)
-        settings = folder / "sentinel.conf"
-        settings.write_text(
-            f"port {self.port}\n"
-            f"bind {HOST}\n"
-            f"dir {folder}\n"
-            f"logfile {folder / 'redis.log'}\n"
-            f"sentinel monitor coins {HOST} {master.port} {quorum}\n"
-            f"sentinel down-after-milliseconds coins {round(DOWN_AFTER * 1_000)}\n"
-            "sentinel failover-timeout coins 3000\n"
+        super().__init__(folder, encryption=master.encryption)
+        own: dict[str, object] = {"port": self.port, "bind": HOST, "dir": folder, "logfile": folder / "redis.log"}
+        host, down_after = HOST, DOWN_AFTER
+        if self.encryption is not None:
+            own.update(self.encryption.settings(self.port))
+            own.update({"sentinel resolve-hostnames": "yes", "sentinel announce-hostnames": "yes"})
+            host, down_after = redis_encryption.HOST, DOWN_AFTER_ENCRYPTED
+        own.update(
+            {
+                "sentinel monitor": f"coins {host} {master.port} {quorum}",
+                "sentinel down-after-milliseconds": f"coins {round(down_after * 1_000)}",
+                "sentinel failover-timeout": "coins 3000",
+            }
         )
+        settings = folder / "sentinel.conf"
+        settings.write_text("".join(f"{name} {value}\n" for name, value in own.items()))
         self._command = (self._command[0], str(settings), "--sentinel")
 
 
 class SentinelSet(Deployment):
     """A master, two replicas, and three Sentinels of whom two must agree."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, encryption: RedisEncryption | None = None) -> None:
+        super().__init__(encryption)
         self.keys = KeyNames()
-        first = RedisServer(folder / "server-0", *REPLICA)
+        options = (*REPLICA, "--replica-announce-ip", self._host)
+        first = RedisServer(folder / "server-0", *options, encryption=encryption)
         self.servers.append(first)
         for number in (1, 2):
-            self.servers.append(RedisServer(folder / f"server-{number}", *REPLICA, "--replicaof", HOST, first.port))
+            follow = ("--replicaof", self._host, first.port)
+            self.servers.append(RedisServer(folder / f"server-{number}", *options, *follow, encryption=encryption))
         self.sentinels = [_Sentinel(folder / f"sentinel-{number}", first, 2) for number in range(3)]
-        self.url = f"redis-sentinel://{','.join(f'{HOST}:{each.port}' for each in self.sentinels)}/coins"
+        nodes = ",".join(f"{self._host}:{each.port}" for each in self.sentinels)
+        self.url = f"{self._scheme}-sentinel://{nodes}/coins"
 
     def start(self) -> None:
         first, *others = self.servers
@@ -150,16 +166,19 @@ def _knows_of_all(sentinel: Any) -> bool:
 class Cluster(Deployment):
     """Three masters, who decide, and two replicas of the one that has our slot."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, encryption: RedisEncryption | None = None) -> None:
+        super().__init__(encryption)
         self.keys = KeyNames(CLUSTER_PREFIX)
         self.slot = key_slot(self.keys.reports.encode())
         self.buses = [free_port() for _ in range(5)]
         for number, bus in enumerate(self.buses):
             options = ("--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-replica-validity-factor", 0)
             timeout = ("--cluster-node-timeout", round(DOWN_AFTER * 1_000))
-            self.servers.append(RedisServer(folder / f"node-{number}", *REPLICA, *options, *timeout))
-        self.url = f"redis-cluster://{','.join(f'{HOST}:{server.port}' for server in self.servers[:3])}"
+            name = ("--cluster-announce-hostname", self._host, "--cluster-preferred-endpoint-type", "hostname")
+            named = () if encryption is None else name
+            node = RedisServer(folder / f"node-{number}", *REPLICA, *options, *timeout, *named, encryption=encryption)
+            self.servers.append(node)
+        self.url = f"{self._scheme}-cluster://{','.join(f'{self._host}:{each.port}' for each in self.servers[:3])}"
 
     def start(self) -> None:
         for server in self.servers:
@@ -208,9 +227,11 @@ class Cluster(Deployment):
 
 
 @contextmanager
-def deployed(kind: type[SentinelSet] | type[Cluster], folder: Path) -> Iterator[SentinelSet | Cluster]:
+def deployed(
+    kind: type[SentinelSet] | type[Cluster], folder: Path, encryption: RedisEncryption | None = None
+) -> Iterator[SentinelSet | Cluster]:
     """Servers that are ended with the context."""
-    deployment = kind(folder)
+    deployment = kind(folder, encryption)
     try:
         deployment.start()
         yield deployment

@@ -14,17 +14,24 @@ import redis
 
 from local_run import embedded_redis
 from support.free_port import free_port
+from support.redis_encryption import RedisEncryption
 
 
 class RedisServer:
     """One server on a fixed free port, append-only, that keeps its data between a stop and a start."""
 
-    def __init__(self, folder: Path, *options: object) -> None:
+    def __init__(self, folder: Path, *options: object, encryption: RedisEncryption | None = None) -> None:
         """With further options of its command line."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
-        self._command = (*embedded_redis.command(self.port, str(folder)), *map(str, options))
+        self.encryption = encryption
+        program, *plain = embedded_redis.command(self.port, str(folder))
+        if encryption is not None:
+            program = encryption.program
+            for name, value in encryption.settings(self.port).items():
+                plain += (f"--{name}", str(value))  # the last one counts
+        self._command = (program, *plain, *map(str, options))
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,7 +45,8 @@ class RedisServer:
 
     def client(self) -> Any:
         """A client whose answers are strings; redis-py's own types admit every kind of client at once."""
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        encrypted = self.encryption.client_options() if self.encryption else {}
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5, **encrypted)
 
     def start(self) -> None:
         with (self.folder / "output.log").open("ab") as log:

@@ -56,7 +56,9 @@ class Reporting:
 
 @asynccontextmanager
 async def reporting(deployment: Deployment, **settings: Any) -> AsyncIterator[Reporting]:
-    ledger = Ledger(WorkerSettings(**{"redis_url": deployment.url, "instance": "w", **settings}), "w-1")
+    certificate = deployment.encryption.certificate if deployment.encryption else {}
+    files = {name.lower(): value for name, value in certificate.items()}
+    ledger = Ledger(WorkerSettings(**{"redis_url": deployment.url, "instance": "w", **files, **settings}), "w-1")
     sending = asyncio.create_task(ledger.run())
     try:
         yield Reporting(ledger, deployment)

@@ -86,7 +86,7 @@ async def test_one_that_does_not_read_is_dropped_and_holds_up_nobody(
     ready_page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "WRITE_LIMIT", 1.0)
-    browsers = ready_page.server.app[BROWSERS]  # type: ignore[attr-defined]
+    browsers = ready_page.server.app[BROWSERS]  # type: ignore[attr-defined] # it is a TestServer, which has one
     stuck = [open_without_reading(ready_page) for _ in range(10)]
 
     async def joined() -> bool:
@@ -110,7 +110,7 @@ async def test_one_that_does_not_read_is_dropped_and_holds_up_nobody(
 
 async def test_one_that_reads_again_learns_what_is_new(ready_page: Page, reports: Reports, now: int) -> None:
     connection = open_without_reading(ready_page)
-    browsers = ready_page.server.app[BROWSERS]  # type: ignore[attr-defined]
+    browsers = ready_page.server.app[BROWSERS]  # type: ignore[attr-defined] # it is a TestServer, which has one
 
     async def joined() -> bool:
         return len(browsers) == 1
