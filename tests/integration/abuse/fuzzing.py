@@ -81,7 +81,7 @@ def reports(data: bytes) -> None:
     provider = atheris.FuzzedDataProvider(data)
     now = time.time()
     moment = b"%d" % int(now * 1e6)
-    good = (b"a-1", b"a", b"1", b"3", b"0", moment, moment, b"1", b"classic")
+    good = (b"a-1", b"a", b"1", b"3", b"0", moment, moment, b"1", b"classic", b"1000000")
     fields = dict(zip((name.encode() for name in FIELDS), good, strict=True))
     for _ in range(provider.ConsumeIntInRange(0, 3)):
         name = FIELDS[provider.ConsumeIntInRange(0, len(FIELDS) - 1)].encode()
