@@ -16,6 +16,8 @@ pytestmark = pytest.mark.alone(reason="a mine at full speed under every abuse le
 
 ABUSER = "127.0.0.2"
 LARGEST = 2 * 1024 * 1024
+CROWD = 12
+"""Connections full of calls, as `crowds` has them."""
 
 
 def floods(victim: Victim, service: str) -> None:
@@ -71,7 +73,7 @@ def test_hashes_are_what_was_completed(processes: ServiceProcesses, redis: Redis
     until(lambda: worker.units_logged > 0)
     for name, process in servers.items():
         victim = Victim(process)
-        victim.warm_up(4)
+        victim.warm_up(CROWD)
         with victim.unharmed():
             for abuse in (floods, crowds, hoards):
                 before = worker.units_logged

@@ -67,7 +67,7 @@ class Victim:
                     client = stack.enter_context(RawClient(self.port, source="127.0.0.9"))
                     client.read(0.1)
                     client.send(*(client.opening(path) for _ in range(250)))
-                    client.read(0.5)
+                time.sleep(0.5)
         time.sleep(RETURN_INTERVAL)
 
     @contextmanager
