@@ -154,7 +154,7 @@ def test_a_report_that_can_not_be_published_is_written_all_the_same(
 
 def test_what_fails_is_asked_again_and_counted(processes: ServiceProcesses, tmp_path: Path) -> None:
     services = {
-        "rng": processes.start("rng", PACE="full", FAULT_ERROR_RATE=0.05),
+        "rng": processes.start("rng", PACE="full", FAULT_ERROR_RATE=0.2),
         "hasher": processes.start("hasher", PACE="full"),
     }
     words = ("--batch-sizes", 16, "--modes", "stream,unary", "--format", "json", *SHORT)
