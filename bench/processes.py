@@ -1,13 +1,17 @@
 """Processes that a measurement starts and ends, and where they listen."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 START_LIMIT = 60.0
 """Seconds. Eighteen servers start at the same time, and a busy machine imports slowly."""
@@ -18,12 +22,14 @@ class BenchError(Exception):
 
 
 @contextlib.contextmanager
-def process(command: list[str], environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that ends with the context; what it says is kept in the log."""
+def process(
+    command: list[str], environment: dict[str, str], log: Path, folder: Path | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that ends with the context, in this folder or another one; what it says is kept in the log."""
     inherited = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
     with log.open("wb") as output:
         started = subprocess.Popen(  # noqa: S603 - our own services
-            command, env={**inherited, **environment}, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=folder, env={**inherited, **environment}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield started
@@ -34,6 +40,20 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time of a process and all its threads, those that have ended included.
+
+    Linux tells it to the nanosecond, where /proc counts hundredths of a second (man 3 clock_getcpuclockid).
+    """
+    if sys.platform != "linux":
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+    clock = ctypes.c_int()
+    if error := ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise BenchError(f"the CPU time of process {pid} is not known: {os.strerror(error)}")
+    return time.clock_gettime(clock.value)
 
 
 def free_port(*hosts: str) -> int:

@@ -1,24 +1,23 @@
-"""A worker's turn on servers that run: a new process each time, measured by its own reports."""
+"""A worker's turn on servers that run: a new process each time, measured from one of its reports to another."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
 
+from bench.processes import cpu_seconds
 from bench.system import Servers
-
-WARM_UP_REPORTS = 2
-"""Those of starting and of the first streams being opened."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What it did."""
+    """What was done."""
 
     hashes: int
     seconds: float
-    cpu: float
-    """Seconds, of the worker and the servers."""
+    cpu: Mapping[str, float]
+    """Seconds, by process."""
 
     @property
     def speed(self) -> float:
@@ -27,8 +26,8 @@ class Turn:
 
     @property
     def cpu_a_million(self) -> float:
-        """CPU seconds a million hashes."""
-        return self.cpu / self.hashes * 1e6
+        """CPU seconds a million hashes, of all processes."""
+        return sum(self.cpu.values()) / self.hashes * 1e6
 
 
 def take_turn(running: Servers, settings: Mapping[str, str], seconds: float, reports: float = 1.0) -> Turn:
@@ -37,20 +36,26 @@ def take_turn(running: Servers, settings: Mapping[str, str], seconds: float, rep
     Raises BenchError when it does not report.
     """
     with running.worker({"REPORT_INTERVAL": f"{reports}", **settings}) as worker:
-        processes = [*running.processes.values(), worker]
-        last = running.last_report()
-        for _ in range(WARM_UP_REPORTS - 1):
-            last, _ = running.next_report(last)
-        # A report leaves as soon as its last batch is counted, so this is when its interval ends.
-        before = _cpu(processes)
-        hashes = 0
-        taken = 0.0
-        while taken < seconds - reports / 2:
-            last, report = running.next_report(last)
-            hashes += int(report["hashes"])
-            taken += (int(report["end_us"]) - int(report["begin_us"])) / 1e6
-        return Turn(hashes, taken, _cpu(processes) - before)
+        # It has reported once, and the report that counting begins with is the second.
+        return count(running, {**running.processes, "worker": worker}, seconds - reports / 2)
 
 
-def _cpu(processes: list[psutil.Process]) -> float:
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+def count(running: Servers, processes: Mapping[str, psutil.Process], seconds: float) -> Turn:
+    """Count what is mined from the next report to the first one that comes in no less time, and what that costs.
+
+    A report leaves as soon as its last batch is counted. Raises BenchError when none comes.
+    """
+    last, _ = running.next_report(running.last_report())
+    hashes, began, before = running.hashes, time.monotonic(), _cpu(processes)
+    while time.monotonic() < began + seconds:
+        last, _ = running.next_report(last)
+    after, ended = _cpu(processes), time.monotonic()
+    return Turn(
+        running.hashes - hashes,
+        ended - began,
+        {name: seconds - before[name] for name, seconds in after.items()},
+    )
+
+
+def _cpu(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    return {name: cpu_seconds(process.pid) for name, process in processes.items()}
