@@ -20,9 +20,9 @@ class Spread:
         return 2 * statistics.stdev(self.values) / len(self.values) ** 0.5 if len(self.values) > 1 else 0.0
 
     def __str__(self) -> str:
-        return f"{_digits(self.median)} ({_digits(min(self.values))}-{_digits(max(self.values))})"
+        return f"{digits(self.median)} ({digits(min(self.values))}-{digits(max(self.values))})"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three digits that count, or all of a larger number."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,6 +1,7 @@
 """The real system, one process a service, run for as long as a measurement takes."""
 
 import contextlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import psutil
 import redis
 
 from bench.processes import START_LIMIT, BenchError, free_port, log_tails, process, wait_until_listening
+from bench.tree import Tree
 from local_run import embedded_redis
 
 LOOPBACK = ("127.0.0.1",)
@@ -35,10 +37,24 @@ class Servers:
     """What Python is to run, before the name of a service's package."""
     by_name: Callable[[str, int], str] | None = None
     """The target of a service's name and port, where a worker is not told addresses."""
+    tree: Tree | None = None
+    """Whose services they are; without one, this checkout's."""
+    redis_pid: int = 0
+    """Of Redis, where it was started with them."""
 
     def command(self, service: str) -> list[str]:
         """What starts a service."""
-        return [sys.executable, *self.program, f"{service}_svc"]
+        python = sys.executable if self.tree is None else self.tree.python
+        return [python, *self.program, f"{service}_svc"]
+
+    def start(
+        self, service: str, name: str, settings: Mapping[str, str]
+    ) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
+        """A service that ends with the context, with these settings beside those of all."""
+        environment = {**self.settings, "INSTANCE": name, **settings}
+        if self.tree is None:
+            return process(self.command(service), environment, self.log(name))
+        return process(self.command(service), self.tree.named(environment), self.log(name), self.tree.root)
 
     def log(self, name: str) -> Path:
         """What a process says."""
@@ -56,9 +72,8 @@ class Servers:
     @contextlib.contextmanager
     def worker(self, settings: Mapping[str, str], name: str = "worker") -> Iterator[psutil.Process]:
         """A worker that has reported for the first time. Raises BenchError when it does not."""
-        environment = {**self.settings, **self.targets, "REDIS_URL": self.redis_url, "INSTANCE": name, **settings}
         last = self.last_report()
-        with process(self.command("worker"), environment, self.log(name)) as started:
+        with self.start("worker", name, {**self.targets, "REDIS_URL": self.redis_url, **settings}) as started:
             self.next_report(last)
             yield psutil.Process(started.pid)
 
@@ -72,6 +87,11 @@ class Servers:
             wait_until_listening(started, host, port, self.folder)
             self.processes[name] = psutil.Process(started.pid)
             yield f"{host}:{port}"
+
+    @property
+    def hashes(self) -> int:
+        """How many were counted, ever."""
+        return int(self.redis.get("hashes") or 0)
 
     def last_report(self) -> str:
         """The id of the newest report; before the first one, an id that is less than all."""
@@ -89,7 +109,11 @@ class Servers:
 
 @contextlib.contextmanager
 def servers(
-    folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = LOOPBACK, program: Sequence[str] = ("-m",)
+    folder: Path,
+    settings: Mapping[str, str],
+    hosts: tuple[str, ...] = LOOPBACK,
+    program: Sequence[str] = ("-m",),
+    tree: Tree | None = None,
 ) -> Iterator[Servers]:
     """Servers with these settings, which workers share, listening. Raises BenchError when one does not."""
     port = free_port()
@@ -100,16 +124,15 @@ def servers(
         command = list(embedded_redis.command(port, str(data)))
         store = stack.enter_context(process(command, {}, data / "redis-process.log"))
         client = stack.enter_context(contextlib.closing(redis.Redis(port=port, decode_responses=True)))
-        running = Servers(data, hosts, environment, client, embedded_redis.url(port), program=program)
+        running = Servers(data, hosts, environment, client, embedded_redis.url(port), program=program, tree=tree)
+        running.redis_pid = store.pid
         awaited = [(store, "127.0.0.1", port)]
         for service in ("rng", "hasher"):
             running.ports[service] = free_port(*hosts)
             for number, host in enumerate(hosts):
                 name = f"{service}-{host}" if number else service
-                own = {"HOST": host, "PORT": str(running.ports[service]), "INSTANCE": name}
-                started = stack.enter_context(
-                    process(running.command(service), {**environment, **own}, running.log(name))
-                )
+                own = {"HOST": host, "PORT": str(running.ports[service])}
+                started = stack.enter_context(running.start(service, name, own))
                 running.processes[name] = psutil.Process(started.pid)
                 awaited.append((started, host, running.ports[service]))
         for started, host, listening in awaited:
