@@ -80,7 +80,7 @@ format: $(DEV) ## Format, and mend what can be mended
 	@$(VENV)/bin/ruff check --quiet --fix $(SOURCES)
 	@$(VENV)/bin/buf format --write
 
-bench: $(DEV) $(PROJECT) ## Measure the speed beside what it could be; ARGS=--help
+bench: $(DEV) $(PROJECT) ## Measure the speed beside what it could be; ARGS="--against COMMIT" beside what it was
 	@exec $(PY) -m bench $(ARGS)
 
 bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and what that costs; ARGS=--help

@@ -1,11 +1,11 @@
-"""`make bench`: what the pipeline over gRPC does, beside what it could, in one run."""
+"""`make bench`: what the pipeline over gRPC does, beside what it could, or beside an earlier commit, in one run."""
 
 import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import calls, classic, echo, hashers, memory, metrics, parts, sweep, tls, traces, tuning
+from bench import against, calls, echo, hashers, memory, metrics, parts, sweep, tls, traces, tuning
 from bench.parts import Part, Report
 from chassis.limits import MAX_BATCH_COUNT
 from worker_svc.load_test.argument_types import seconds, setting, whole
@@ -58,10 +58,6 @@ def _metrics(arguments: argparse.Namespace, folder: Path) -> Report:
     return list(found.lines("with everything counted for metrics")), found.at_most(metrics.MOST_TIMES)
 
 
-def _classic(arguments: argparse.Namespace, folder: Path) -> Report:
-    return list(classic.lines(classic.measure(arguments.classic_reports, folder))), []
-
-
 PARTS: Mapping[str, Part] = {
     "sweep": _sweep,
     "echo": _echo,
@@ -72,15 +68,23 @@ PARTS: Mapping[str, Part] = {
     "metrics": _metrics,
     "traces": _traces,
     "tls": _tls,
-    "classic": _classic,
 }
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
+    parser.add_argument("--against", metavar="COMMIT", help="compare with this commit, which is built below build/")
     parser.add_argument(
-        "--batch-sizes", type=setting("batch_size", "messages a batch"), default=BATCH_SIZES, help="sweep: 1,16,256 …"
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help=f"what to measure: {', '.join(PARTS)}; with --against, {', '.join(against.PARTS)}",
+    )
+    parser.add_argument(
+        "--batch-sizes",
+        type=setting("batch_size", "messages a batch"),
+        default=BATCH_SIZES,
+        help="sweep, hash: 1,16,256 …",
     )
     parser.add_argument("--repeats", type=whole(1, 1_000), default=3, help="runs of all that is compared")
     parser.add_argument("--seconds", type=seconds(1, 3_600), default=1.5, help="what a run is measured for")
@@ -88,14 +92,30 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tuning-seconds", type=seconds(15, 3_600), default=40.0, help="tuning: how long each")
     parser.add_argument("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: how long to look")
     parser.add_argument(
-        "--pairs", type=whole(1, 1_000), default=6, help="metrics, traces, tls: systems with and without"
+        "--pairs",
+        type=whole(1, 1_000),
+        default=6,
+        help="metrics, traces, tls: systems with and without; --against: one of each tree, six or more for a verdict",
     )
     parser.add_argument(
         "--pair-seconds", type=seconds(1, 3_600), default=10.0, help="metrics, traces, tls: how long each"
     )
-    parser.add_argument("--classic-reports", type=whole(1, 1_000), default=6, help="classic: one a second")
-    return parser.parse_args()
+    parser.add_argument(
+        "--classic-seconds", type=seconds(1, 3_600), default=60.0, help="classic: of all pairs together"
+    )
+    arguments = parser.parse_args()
+    known = _parts(arguments)
+    arguments.parts = arguments.parts or list(known)
+    for part in arguments.parts:
+        if part not in known:
+            parser.error(f"--parts {part!r} is not allowed: it must be one of {', '.join(known)}")
+    return arguments
+
+
+def _parts(arguments: argparse.Namespace) -> Mapping[str, Part]:
+    return against.PARTS if arguments.against else PARTS
 
 
 if __name__ == "__main__":
-    sys.exit(parts.run("bench", PARTS, _arguments()))
+    given = _arguments()
+    sys.exit(parts.run("bench", _parts(given), given))
