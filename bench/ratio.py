@@ -61,13 +61,13 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """What the interval says; a difference of less than SAME is never called one."""
         low, high = self.interval
         less, more = self.kind.value
         if self._rank == 0:
             return "inconclusive"
         if low >= 1 - SAME and high <= 1 + SAME:
             return "no change"
-        if high < 1:
+        if high < 1 and self.median < 1 - SAME:
             return less
-        return more if low > 1 else "inconclusive"
+        return more if low > 1 and self.median > 1 + SAME else "inconclusive"

@@ -34,6 +34,7 @@ def test_fewer_than_six_pairs_say_nothing(pairs: int) -> None:
         (1.05, 1.20, ("slower", "faster", "larger")),
         (0.98, 1.02, ("no change",) * 3),
         (1.01, 1.02, ("no change",) * 3),
+        (1.01, 1.04, ("inconclusive",) * 3),
         (1.01, 1.20, ("slower", "faster", "larger")),
         (0.95, 1.01, ("inconclusive",) * 3),
     ],
