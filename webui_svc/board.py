@@ -7,10 +7,11 @@ from webui_svc.backends import SERVICES, View
 from webui_svc.coins import Found
 from webui_svc.finds import Finds
 from webui_svc.load_tests import LoadTests
-from webui_svc.marks import Attendance, BatchSizes, Mark, Marks
+from webui_svc.marks import Attendance, BatchSizes, Mark, Marks, Waits
 from webui_svc.report import KEPT, Report
 from webui_svc.speed import Point, Speed
 from webui_svc.system import System, shape
+from webui_svc.timeline import Timeline
 from webui_svc.worker_totals import WorkerTotals
 
 SHOWN = 300
@@ -27,9 +28,13 @@ STEADY = 1.0
 
 
 class Board:
-    """Everything there is to show, as of the last time that Redis answered."""
+    """Everything there is to show, as of the last time that Redis answered.
+
+    Inside, times are on the timeline's axis; what is shown has Redis's time.
+    """
 
     def __init__(self, redis_name: str, webui_name: str) -> None:
+        self.timeline = Timeline()
         self.speed = Speed()
         self.redis = False
         """Whether Redis answers."""
@@ -41,6 +46,7 @@ class Board:
         self._marks = Marks()
         self._batch_sizes = BatchSizes(self._marks)
         self._attendance = {service: Attendance(service, self._marks) for service in (*SERVICES, "worker")}
+        self._waits = Waits(self._marks)
         self._finds = Finds()
         self._totals: dict[int, float] = {}
         self._totals_until = 0
@@ -48,9 +54,9 @@ class Board:
         self._steady_told: dict[str, Any] = {}
         self._steady_due = 0.0
 
-    def take(self, report: Report, now: float, heard: float) -> None:
-        """A report, heard at this moment of the clock that never jumps; it may have been heard before."""
-        if self.speed.add(report, now, heard):
+    def take(self, report: Report, heard: float) -> None:
+        """A report on the axis, heard at this moment of the monotonic clock; it may have been heard before."""
+        if self.speed.add(report, self.timeline.now, heard):
             self.system.hear_report(heard)
             self._batch_sizes.hear(report)
 
@@ -60,7 +66,7 @@ class Board:
 
     def take_found(self, worker: str, found: Found) -> None:
         """What coins a worker found."""
-        self._finds.hear(worker, found, time.time())
+        self._finds.hear(worker, found, lambda at: self.timeline.place_worker_time(worker, at))
 
     def excuse(self, seconds: float) -> None:
         """Nobody could be heard for so many seconds up to now, for Redis was away; hold it against none."""
@@ -68,25 +74,26 @@ class Board:
         for fleet in self.system.fleets.values():
             fleet.excuse(seconds)
         if seconds >= LEAST_GAP:
-            now = time.time()
+            now = self.timeline.now
             self._marks.add(Mark(now - seconds, "gap", "redis", until=now))
 
     def set_totals(self, buckets: dict[int, float]) -> None:
         """Take over the hour's ten-second buckets; those are whole that the speed is known for by now."""
         self._totals = buckets
-        self._totals_until = self.speed.until or 0
+        self._totals_until = (self.speed.until or 0) + self.timeline.shift_s
         self.worker_totals.settle(self._totals_until)
 
     def settle(self) -> None:
         """Decide what is known by now."""
-        now, clock = time.time(), time.monotonic()
+        now, clock = self.timeline.now, time.monotonic()
         self.speed.settle(now, clock)
-        self.system.settle(self.speed, clock)
+        self.system.settle(self.speed, self.timeline.now_us, clock)
         workers = self.speed.workers
         live = {worker: known.instance for worker, known in workers.live(clock).items()}
         self._attendance["worker"].settle(
             live, lambda worker: workers.end_of(worker, now), lambda worker: workers.end_of(worker, now)
         )
+        self._waits.settle(workers.waited_for(clock))
         for service, fleet in self.system.fleets.items():
             if (present := fleet.present) is not None:
                 self._attendance[service].settle({name: name for name in present}, lambda _: now, lambda _: now)
@@ -94,34 +101,38 @@ class Board:
     def history(self, seconds: int) -> tuple[int, list[Point]]:
         """The resolution in seconds, and the speed over the last so many seconds: by the second while it is held so."""
         if seconds <= KEPT:
-            return 1, self.speed.points(seconds)
+            return 1, self._shown(self.speed.points(seconds))
         return totals.RESOLUTION, totals.points(self._totals, self._totals_until, seconds)
 
     def history_by_worker(self, seconds: int) -> tuple[int, list[str], list[list[float]]]:
         """The same by worker: the resolution, the workers with most hashes, and their columns and the others'."""
         if seconds <= KEPT:
-            return 1, *self.speed.points_by_worker(seconds)
+            workers, rows = self.speed.points_by_worker(seconds)
+            return 1, workers, [[row[0] + self.timeline.shift_s, *row[1:]] for row in rows]
         return totals.RESOLUTION, *self.worker_totals.history(self._totals, self._totals_until, seconds)
 
-    @staticmethod
-    def now() -> float:
-        """Unix seconds."""
-        return round(time.time(), 3)
+    def now(self) -> float:
+        """Now in Unix seconds, by Redis's clock."""
+        return round(self.timeline.now + self.timeline.shift_s, 3)
+
+    def _shown(self, points: list[Point]) -> list[Point]:
+        shift = self.timeline.shift_s
+        return [(second + shift, hashes) for second, hashes in points]
 
     def snapshot(self) -> bytes:
         """All that a page needs which knows nothing yet, as a server-sent event."""
         now = self.now()
-        points = self.speed.points(SHOWN)
+        points = self._shown(self.speed.points(SHOWN))
         steady = self._steady_told or self._moving()
-        all_there_is = {**self._figures(), **steady, "marks": self._marks.all(now)}
+        all_there_is = {**self._figures(), **steady, "marks": self._marks.all(self.timeline.now, self.timeline.shift_s)}
         return _event("snapshot", {"now": now, **all_there_is, "shown_seconds": SHOWN, "points": points})
 
     def update(self) -> bytes | None:
         """What changed since the last update, as a server-sent event; None if nothing did."""
-        points = self.speed.take_changed()[-SHOWN:]
+        points = self._shown(self.speed.take_changed()[-SHOWN:])
         figures = self._figures()
         changed = self._take_moved()
-        if marks := self._marks.take_new():
+        if marks := self._marks.take_new(self.timeline.shift_s):
             changed["marks"] = marks
         if not points and not changed and figures == self._told:
             return None
@@ -142,7 +153,10 @@ class Board:
         return changed
 
     def _moving(self) -> dict[str, Any]:
-        return {"system": self.system.figures(redis=self.redis), "found": self._finds.figures(self.speed)}
+        return {
+            "system": self.system.figures(redis=self.redis),
+            "found": self._finds.figures(self.speed, self.timeline.shift_s),
+        }
 
     def _figures(self) -> dict[str, Any]:
         clock = time.monotonic()
@@ -154,12 +168,13 @@ class Board:
             "load_tests": self.load_tests.figures,
         }
         if not self.redis:  # then nobody knows who is there
-            return {**counts, "speed": None, "workers": None, "paces": [], "batch_sizes": []}
-        current = self.speed.current(clock)
+            return {**counts, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_sizes": []}
+        current = workers.speed(clock, self.timeline.now_us)
         return {
             **counts,
             "speed": current if current is None else round(current, 4),
             "workers": workers.count(clock),
+            "waits_for": sorted(workers.waited_for(clock)),
             "paces": workers.paces(clock),
             "batch_sizes": workers.batch_sizes(clock)[:MOST_BATCH_SIZES],
         }

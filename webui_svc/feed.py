@@ -10,7 +10,7 @@ it has counted are not counted twice.
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -27,7 +27,8 @@ from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.keys import Keys
-from webui_svc.report import KEPT, MalformedReportError, parse
+from webui_svc.report import KEPT, MalformedReportError, Report, parse
+from webui_svc.timeline import steady_us
 
 BLOCK_MS = 1_000
 """How long a read waits for a report; then the feed looks around."""
@@ -78,10 +79,9 @@ class Feed:
     def __init__(self, redis: Redis, names: KeyNames, board: Board, browsers: Browsers, health: Health) -> None:
         self.malformed = SparingLog("skipped malformed entries of Redis")
         self.lag = LatencyHistogram()
-        """Seconds from a report's being written, by Redis' clock, to browsers' being told, by this machine's: a Redis
-        whose clock is behind adds to it, and what one ahead makes less than nothing counts as 0. What was written
-        before this process followed Redis is not counted."""
-        self._untold: list[int] = []  # when each report since the last time was written, in milliseconds
+        """Seconds from a report's being written to browsers' being told. What was written before this process followed
+        Redis is not counted."""
+        self._untold: list[int] = []  # when each report since the last time was written, on the time axis
         self._away = SparingLog("redis is away")
         self._redis = redis
         self._board = board
@@ -92,6 +92,8 @@ class Feed:
         self._keys = Keys(redis, names, board, _answer, self.malformed)
         self._reporters: set[str] = set()
         self._answered: float | None = None
+        self._afresh = False
+        """Whether browsers are to get all anew."""
 
     async def run(self) -> None:
         """Follow Redis for ever."""
@@ -126,8 +128,6 @@ class Feed:
         await self._settle()
         self._board.redis = True
         self._health.set("redis", met=True)
-        if afresh:
-            self._browsers.start_afresh()
         self._tell()
 
     async def _round(self) -> None:
@@ -136,13 +136,12 @@ class Feed:
         entries = answer[0][1] if answer else []
         if not await self._in_place():
             await self._load()
-            self._browsers.start_afresh()
             entries = []
         clock = time.monotonic()
         for entry_id, fields in entries:
-            position = _id(entry_id)
-            if self._take(position, fields, clock):
-                self._untold.append(position[0])
+            report = self._take(_id(entry_id), fields, lambda _: clock)
+            if report is not None:
+                self._untold.append(report.redis_us)
         await self._settle()
         self.malformed.flush()
         self._tell()
@@ -158,57 +157,87 @@ class Feed:
     def _tell(self) -> None:
         self._board.system.browsers = len(self._browsers)
         self._browsers.tell_changes()
+        if self._afresh:
+            self._afresh = False
+            self._browsers.start_afresh()
         if self._board.redis:  # else what was read last is not settled, and so not told
-            now = time.time()
-            for written_ms in self._untold:
-                self.lag.observe(max(0.0, now - written_ms / 1_000))
+            now_us = self._board.timeline.now_us
+            for written_us in self._untold:
+                self.lag.observe(max(0.0, (now_us - written_us) / 1e6))
             self._untold.clear()
 
     async def _in_place(self) -> bool:
         """Whether the stream goes on from where we are: it has the entry that was read last.
 
-        That it ends later is not enough: a server that took over may lack it, and have others in its place.
+        That it ends later is not enough: a server that took over may lack it, and have others in its place. Reads
+        Redis's clock on the way, for what is placed next.
         """
         if self._position is None:
             return False
         where = _text(self._position)
-        return self._position == _NOTHING or bool(await _answer(self._redis.xrange(self._stream, where, where)))
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.xrange(self._stream, where, where)
+        sent_us = steady_us()
+        time_of_redis, found = await _answer(pipeline.execute())
+        await self._observe(_microseconds(time_of_redis), sent_us)
+        return self._position == _NOTHING or bool(found)
+
+    async def _observe(self, redis_us: int, sent_us: int) -> None:
+        if self._board.timeline.observe(redis_us, sent_us):
+            # The buckets of the hour have moved, and so has all that browsers were told.
+            await self._keys.load()
+            self._afresh = True
 
     async def _load(self) -> None:
-        seconds, _ = await _answer(self._redis.time())
-        now_ms = int(seconds) * 1_000
+        self._afresh = True
+        now_us = _microseconds(await _answer(self._redis.time()))
         clock = time.monotonic()
-        position: Id = (now_ms - KEPT * 1_000, 0)
+
+        def heard(redis_us: int) -> float:
+            """A report in the stream was heard when it was written, not now; long ago if it was before a clock was set."""
+            return clock - ((now_us - redis_us) / 1e6 if redis_us <= now_us else KEPT)
+
+        position: Id = (now_us // 1_000 - KEPT * 1_000, 0)
         self._position = _NOTHING
         while True:
             answer = await _answer(self._redis.xrange(self._stream, min=f"({_text(position)}", count=PAGE))
             for entry_id, fields in answer:
                 position = _id(entry_id)
-                # A report in the stream was heard when it was written, not now.
-                self._take(position, fields, clock - max(0, now_ms - position[0]) / 1_000)
+                self._take(position, fields, heard)
             if len(answer) < PAGE:
                 break
         if self._position == _NOTHING:  # all that the stream holds is too old to show
             self._position = await self._newest()
+        sent_us = steady_us()
+        await self._observe(_microseconds(await _answer(self._redis.time())), sent_us)
         await self._keys.load()
 
     async def _newest(self) -> Id:
         newest = await _answer(self._redis.xrevrange(self._stream, count=1))
         return _id(newest[0][0]) if newest else _NOTHING
 
-    def _take(self, position: Id, fields: Mapping[bytes, bytes] | None, heard: float) -> bool:
-        """Have the board take an entry of the stream; whether it was a report."""
+    def _take(
+        self, position: Id, fields: Mapping[bytes, bytes] | None, heard: Callable[[int], float]
+    ) -> Report | None:
+        """Have the board take an entry of the stream, heard at a moment of the monotonic clock; None if it is no report."""
         self._position = position
-        now = time.time()
         try:
-            report = parse(fields or {}, now)
+            report = parse(fields or {}, position[0])
         except MalformedReportError as error:
             self.malformed.note(cause=f"report {_text(position)}: {error}")
-            return False
-        self._board.take(report, now, heard)
+            return None
+        heard_at = heard(report.redis_us)
+        report = self._board.timeline.place(report)
+        self._board.take(report, heard_at)
         if self._board.speed.workers.is_live(report.worker, time.monotonic()):
             self._reporters.add(report.worker)
-        return True
+        return report
+
+
+def _microseconds(time_of_redis: tuple[int, int]) -> int:
+    seconds, microseconds = time_of_redis
+    return int(seconds) * 1_000_000 + int(microseconds)
 
 
 def _id(raw: bytes) -> Id:

@@ -1,5 +1,6 @@
 import heapq
 import math
+from collections.abc import Callable
 from typing import Any
 
 from webui_svc.coins import Found
@@ -11,10 +12,6 @@ SHOWN = 8
 MINUTE = 60
 """Seconds that finds are counted over."""
 
-MAX_AHEAD = 60
-"""Seconds that a find may lie ahead, for clocks differ; one further off would be the latest for ever."""
-
-
 class Finds:
     """Coins: the latest ones, and how many a minute beside what chance predicts."""
 
@@ -24,27 +21,27 @@ class Finds:
         self._newest_bits: int | None = None
         self._minute: tuple[int, dict[str, Any]] | None = None
 
-    def hear(self, worker: str, found: Found, now: float) -> None:
-        """What a worker found since its report before, as of now (Unix seconds)."""
+    def hear(self, worker: str, found: Found, place: Callable[[float], float]) -> None:
+        """What a worker found since its report before; `place` puts a moment of its clock on the time axis."""
         self._bits[worker] = self._newest_bits = found.bits
         if not found.latest:
             return
         coins: dict[str, dict[str, Any]] = {
-            coin.digest: {"digest": coin.digest, "at": coin.at, "bits": found.bits, "worker": worker}
+            coin.digest: {"digest": coin.digest, "at": place(coin.at), "bits": found.bits, "worker": worker}
             for coin in reversed(found.latest)
-            if coin.at <= now + MAX_AHEAD
         }
         for digest, coin in self._latest.items():
             coins.setdefault(digest, coin)
         newest = heapq.nlargest(SHOWN, coins.values(), key=lambda coin: coin["at"])  # of one batch, as they were told
         self._latest = {coin["digest"]: coin for coin in newest}
 
-    def figures(self, speed: Speed) -> dict[str, Any]:
-        """All of it. A minute is the last 60 seconds known, fewer when it began later."""
+    def figures(self, speed: Speed, shift_s: int) -> dict[str, Any]:
+        """All of it, with Unix times that are `shift_s` ahead of the axis. A minute is the last 60 seconds known, fewer when it began later."""
         until = speed.until or 0
         if self._minute is None or self._minute[0] != until:
             self._minute = (until, self._count(speed, until))
-        return {"latest": list(self._latest.values()), **self._minute[1]}
+        latest = [{**coin, "at": round(coin["at"] + shift_s, 6)} for coin in self._latest.values()]
+        return {"latest": latest, **self._minute[1]}
 
     def _count(self, speed: Speed, until: int) -> dict[str, Any]:
         """Each hash is a coin with the chance of so many zero bits, so finds are binomial, and their variances add up.

@@ -12,7 +12,7 @@ from chassis.sparing_log import SparingLog
 from chassis.stored import MAX_LOAD_TESTS
 from webui_svc import backends, coins, totals
 from webui_svc.board import Board
-from webui_svc.report import MAX_AHEAD, NAME
+from webui_svc.report import NAME
 from webui_svc.stored_json import MalformedJsonError
 from webui_svc.worker_totals import MOST_WORKERS
 
@@ -107,8 +107,8 @@ class Keys:
         return sorted(workers)[:MOST_WORKERS]
 
     async def _read_totals(self) -> None:
-        now = int(time.time()) // totals.RESOLUTION * totals.RESOLUTION
-        recent = [str(second) for second in range(now - RECENT, now + MAX_AHEAD, totals.RESOLUTION)]
+        now = int(self._board.now()) // totals.RESOLUTION * totals.RESOLUTION
+        recent = [str(second) for second in range(now - RECENT, now + 2 * totals.RESOLUTION, totals.RESOLUTION)]
         stale, self._stale = sorted(self._stale), set()
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(self._names.totals)

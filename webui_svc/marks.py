@@ -20,7 +20,7 @@ BATCH_SIZE_EVERY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One change. Times are Unix seconds."""
+    """One change. Times are seconds of the time axis."""
 
     at: float
     kind: str
@@ -28,14 +28,14 @@ class Mark:
     value: float | None = None
     until: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """As browsers get it."""
+    def as_json(self, shift_s: int) -> dict[str, Any]:
+        """As browsers get it, in Unix seconds."""
         return {
-            "at": round(self.at, 3),
+            "at": round(self.at + shift_s, 3),
             "kind": self.kind,
             "name": self.name,
             "value": self.value,
-            "until": None if self.until is None else round(self.until, 3),
+            "until": None if self.until is None else round(self.until + shift_s, 3),
         }
 
 
@@ -51,15 +51,15 @@ class Marks:
         self._all.append(mark)
         self._new.append(mark)
 
-    def take_new(self) -> list[dict[str, Any]]:
+    def take_new(self, shift_s: int) -> list[dict[str, Any]]:
         """Those since the last call, oldest first."""
-        new = [mark.as_json() for mark in self._new]
+        new = [mark.as_json(shift_s) for mark in self._new]
         self._new.clear()
         return new
 
-    def all(self, now: float) -> list[dict[str, Any]]:
+    def all(self, now: float, shift_s: int) -> list[dict[str, Any]]:
         """Those of the last hour, oldest first."""
-        return [mark.as_json() for mark in self._all if now - mark.at <= KEPT]
+        return [mark.as_json(shift_s) for mark in self._all if now - mark.at <= KEPT]
 
 
 class Attendance:
@@ -71,7 +71,7 @@ class Attendance:
         self._present: dict[str, str] | None = None
 
     def settle(self, present: Mapping[str, str], came: Callable[[str], float], went: Callable[[str], float]) -> None:
-        """Mark what changed: who is there, id to name, and when each came or went, in Unix seconds."""
+        """Mark what changed: who is there, id to name, and when each came or went."""
         before, self._present = self._present, dict(present)
         if before is None:
             return
@@ -79,6 +79,20 @@ class Attendance:
             self._marks.add(Mark(went(each), f"{self._service} went", before[each]))
         for each in present.keys() - before.keys():
             self._marks.add(Mark(came(each), f"{self._service} came", present[each]))
+
+
+class Waits:
+    """Marks when workers begin to wait for a service."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
+        self._waited_for: set[str] = set()
+
+    def settle(self, since: Mapping[str, float]) -> None:
+        """Mark the services that no worker waited for before; `since` has the moment at which the first one began to."""
+        for service in sorted(since.keys() - self._waited_for):
+            self._marks.add(Mark(since[service], "waiting", service))
+        self._waited_for = set(since)
 
 
 class BatchSizes:

@@ -31,7 +31,7 @@ class WebuiMetrics(Collector):
         )
         lag = HistogramMetricFamily(
             "dockercoins_webui_lag_seconds",
-            "Seconds from a report's being written to Redis, by the clock there, to its being told to browsers",
+            "Seconds from a report's being written to Redis to its being told to browsers",
         )
         lag.add_metric((), list(self._feed.lag.cumulative()), self._feed.lag.seconds)
         yield lag

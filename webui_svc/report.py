@@ -9,18 +9,14 @@ from chassis.stored import MAX_REPORT_INTERVAL
 KEPT = 900
 """Seconds of reports that the stream holds, and that are shown by the second."""
 
-MAX_AGE = KEPT + 60
-"""Seconds that a report's end may lie back: the worker queues up to 60 reports while Redis is away."""
-
-MAX_AHEAD = 60
-"""Seconds that a report's end may lie ahead, for clocks differ; one that is further off would spoil the time axis."""
-
 _MAX_NUMBER = 2**53
 """The largest number that a browser counts exactly."""
 
 _MAX_DIGITS = 16
 NAME = re.compile(rb"[\x21-\x7e]{1,128}")
 """Of a worker."""
+
+WAITED_FOR = ("", "rng", "hasher")
 
 _PACES = {pace.value.encode(): pace for pace in Pace}
 
@@ -31,7 +27,7 @@ class MalformedReportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one worker did in one interval, in microseconds of Unix time."""
+    """What one worker did in one interval. Times are microseconds, on the worker's clock unless said otherwise."""
 
     worker: str
     instance: str
@@ -44,20 +40,30 @@ class Report:
     pace: Pace
     report_interval_us: int
     """The time after which the worker is to report again."""
+    sent_us: int
+    """When the report was sent, in the attempt that counted."""
+    redis_us: int
+    """When it was counted, on Redis's clock."""
+    stalled_since_us: int = 0
+    """When the last batch was counted, in a report without one; otherwise 0."""
+    waits_for: str = ""
+    """The service that does not answer, in a report without a batch; empty where none stands out."""
 
 
-def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
-    """The report that an entry's fields make, as of now (Unix seconds).
+def parse(fields: Mapping[bytes, bytes], written_ms: int) -> Report:
+    """Return the report in the fields of an entry whose id says that it was written at `written_ms` or before.
 
     Raises MalformedReportError for a field that is missing or holds what is not allowed.
     """
-    begin_us, end_us = _number(fields, b"begin_us"), _number(fields, b"end_us")
-    if end_us < begin_us:
-        raise MalformedReportError(f"end_us: {end_us} is before begin_us, {begin_us}")
-    if not now - MAX_AGE <= end_us / 1e6 <= now + MAX_AHEAD:
-        raise MalformedReportError(
-            f"end_us: {end_us} is not between {MAX_AGE} s ago and {MAX_AHEAD} s ahead of this clock"
-        )
+    begin_us, end_us, sent_us = (_number(fields, name) for name in (b"begin_us", b"end_us", b"sent_us"))
+    if not begin_us <= end_us <= sent_us:
+        raise MalformedReportError(f"end_us: {end_us} is not between begin_us, {begin_us}, and sent_us, {sent_us}")
+    redis_us = _number(fields, b"redis_us")
+    if redis_us // 1_000 > written_ms:
+        raise MalformedReportError(f"redis_us: {redis_us} is later than the entry's id, {written_ms} ms")
+    waits_for = _field(fields, b"waits_for").decode(errors="replace")
+    if waits_for not in WAITED_FOR:
+        raise MalformedReportError(f"waits_for: {_shown(fields[b'waits_for'])} is not rng, hasher or empty")
     interval_us = _number(fields, b"report_interval_us")
     if interval_us > MAX_REPORT_INTERVAL * 1_000_000:
         raise MalformedReportError(f"report_interval_us: {interval_us} is more than {MAX_REPORT_INTERVAL} s")
@@ -75,6 +81,10 @@ def parse(fields: Mapping[bytes, bytes], now: float) -> Report:
         batch_size=_number(fields, b"batch_size"),
         pace=pace,
         report_interval_us=interval_us,
+        sent_us=sent_us,
+        redis_us=redis_us,
+        stalled_since_us=_number(fields, b"stalled_since_us"),
+        waits_for=waits_for,
     )
 
 

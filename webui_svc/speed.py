@@ -1,24 +1,22 @@
 """The speed over time, from the intervals that the workers report.
 
 It is known up to the moment that all live workers have reported, and only whole seconds are shown, so the curve has no
-ragged end. A report that comes late, from a worker that is new or was thought gone, changes seconds already shown; they
-are shown again.
+ragged end. A worker that finishes no batch reports that: time without work is shown as 0 while it passes, and shown again
+when the batch that was in flight is counted after all. So is what a late report changes, from a worker that is new or
+was thought gone. All times are on the timeline's axis.
 """
 
 from webui_svc.buckets import Buckets
-from webui_svc.report import KEPT, MAX_AGE, MAX_AHEAD, Report
+from webui_svc.report import KEPT, Report
 from webui_svc.worker_speeds import WorkerSpeeds, most, with_others
 from webui_svc.workers import LEAST_SILENCE, Workers
 
-CURRENT = 5
-"""Seconds whose mean is the current speed: enough that 3.33 stays 3.33, few enough to see a new worker."""
-
 Point = tuple[int, float]
-"""Unix seconds at which a second begins, and hashes in it."""
+"""The second that begins then, and hashes in it."""
 
 
 class Speed:
-    """Hashes in each of the last 15 minutes' seconds. `now` is Unix time, `clock` one that never jumps."""
+    """Hashes in each of the last 15 minutes' seconds. `now` is on the axis, `clock` is this process's monotonic one."""
 
     def __init__(self) -> None:
         self.workers = Workers()
@@ -40,7 +38,7 @@ class Speed:
         """Count a report, unless it was counted before; whether it was not."""
         if not self.workers.hear(report, heard):
             return False
-        floor = int(now) - MAX_AGE
+        floor = int(now) - KEPT
         if self._until is not None:
             floor = max(floor, self._until - KEPT)
         changed = self._buckets.spread(report.hashes, report.begin_us, report.end_us, floor)
@@ -56,8 +54,6 @@ class Speed:
         """Decide how far the speed is known by now, and forget what is too old to show."""
         reported_us = self.workers.reported_until(clock)
         until = int(now - LEAST_SILENCE) if reported_us is None else reported_us // 1_000_000
-        if self._until is not None and self._until > now + 2 * MAX_AHEAD:
-            self._start_again()  # this machine's clock was set back
         self._until = until if self._until is None else max(self._until, until)
         for buckets in (self._buckets, self.by_worker, self.coins):
             buckets.forget_before(self._until - KEPT)
@@ -91,15 +87,6 @@ class Speed:
         self._told = self._until
         return [*late, *self._between(new_from, self._until)]
 
-    def current(self, clock: float) -> float | None:
-        """Hashes a second now; None when nothing is known."""
-        if not self.workers.count(clock):
-            return 0.0
-        points = self.points(CURRENT + 1)
-        # The second in which everything began is only partly filled.
-        whole = points[-CURRENT:] if len(points) > CURRENT else points[1:]
-        return sum(hashes for _, hashes in whole) / len(whole) if whole else None
-
     def _between(self, begin: int, end: int) -> list[Point]:
         if self._first is None:
             return []
@@ -108,8 +95,3 @@ class Speed:
 
     def _hashes(self, second: int) -> float:
         return round(self._buckets[second], 4)
-
-    def _start_again(self) -> None:
-        self._buckets, self.coins, self.by_worker = Buckets(), Buckets(), WorkerSpeeds()
-        self._first = self._until = self._told = None
-        self._late.clear()

@@ -3,7 +3,7 @@ from typing import Any
 
 from webui_svc.backends import SERVICES, View
 from webui_svc.fleet import MOST_LISTED, WINDOW, Fleet, natural
-from webui_svc.speed import CURRENT, Speed
+from webui_svc.speed import Speed
 
 
 class System:
@@ -27,7 +27,7 @@ class System:
         for service, fleet in self.fleets.items():
             fleet.hear(worker, heard, view.seconds, view.backends[service], report_interval=report_interval)
 
-    def settle(self, speed: Speed, clock: float) -> None:
+    def settle(self, speed: Speed, now_us: int, clock: float) -> None:
         """Merge what was heard, and leave out what is too old."""
         while self._reports and clock - self._reports[0] > WINDOW:
             self._reports.popleft()
@@ -35,7 +35,7 @@ class System:
         for fleet in self.fleets.values():
             fleet.settle(live.keys(), clock)
         self._replicas = {service: fleet.replicas() for service, fleet in self.fleets.items()}
-        self._replicas["worker"] = _workers(speed, clock)
+        self._replicas["worker"] = _workers(speed, now_us, clock)
 
     def figures(self, *, redis: bool) -> dict[str, Any]:
         """All of it. While Redis is away, it is what was known before."""
@@ -54,17 +54,17 @@ def shape(figures: dict[str, Any]) -> list[Any]:
     return [*names, figures["redis"]["state"]]
 
 
-def _workers(speed: Speed, clock: float) -> dict[str, Any]:
+def _workers(speed: Speed, now_us: int, clock: float) -> dict[str, Any]:
     live, gone = speed.workers.live(clock), speed.workers.gone(clock)
     known = {**live, **gone}
     listed = sorted(known, key=lambda name: (natural(known[name].instance), name))
-    until = speed.until or 0
     replicas = [
         {
             "name": known[name].instance,
             "id": name,
-            "state": "serving" if name in live else "gone",
-            "speed": round(speed.by_worker.sum(name, until - CURRENT, until) / CURRENT, 4) if name in live else 0.0,
+            "state": "gone" if name not in live else "waiting" if known[name].waits_for else "serving",
+            "waits_for": known[name].waits_for if name in live else "",
+            "speed": round(known[name].speed(now_us) or 0.0, 4) if name in live else 0.0,
             "batch_size": known[name].batch_size,
         }
         for name in listed[:MOST_LISTED]

@@ -1,4 +1,5 @@
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from chassis.settings import Pace
 from webui_svc.report import KEPT, Report
@@ -20,9 +21,22 @@ MAX_KNOWN = 10_000
 """Workers remembered, those heard longest ago forgotten first."""
 
 
+CURRENT_S = 5
+"""Seconds in which hashes are counted for the current speed: enough that 3.33 stays 3.33, few enough to see a change."""
+
+LEAST_KNOWN_S = 1.0
+"""Seconds that a worker must have worked before it has a current speed."""
+
+CURRENT_INTERVALS = 2
+"""Report intervals after which a worker without a newer report counts as one that finishes nothing."""
+
+LEAST_CURRENT_S = 2.0
+"""Seconds before which none does, however often it means to report: reading takes a moment, too."""
+
+
 @dataclass(slots=True)
 class Worker:
-    """What a worker's last report says, and when it was heard."""
+    """What a worker's last report says, and when it was heard. Moments in microseconds are on the time axis."""
 
     instance: str
     sequence: int
@@ -32,6 +46,40 @@ class Worker:
     report_interval: float
     """Seconds."""
     heard: float
+    since_us: int
+    """When its work began, as far as it is known."""
+    known_us: int
+    """The moment up to which it is known what was counted."""
+    stalled: bool = False
+    """Whether the last report had no batch."""
+    waits_for: str = ""
+    reported_us: int = 0
+    """When Redis took the last report."""
+    counted: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """The hashes counted in the last seconds: from, until, how many."""
+
+    def count(self, hashes: int, begin_us: int, end_us: int) -> None:
+        """Note hashes that were counted in this time."""
+        self.counted.append((min(begin_us, end_us - 1), end_us, hashes))
+        while self.counted[0][1] < end_us - CURRENT_S * 1_000_000:
+            self.counted.popleft()
+
+    def speed(self, now_us: int) -> float | None:
+        """Return the hashes a second that were counted in the last five seconds; None while too little is known.
+
+        They are the last five seconds that are known, at most two report intervals old; once a report had no batch, they
+        are the last five up to now.
+        """
+        longest_us = round(1e6 * max(LEAST_CURRENT_S, CURRENT_INTERVALS * self.report_interval))
+        end_us = now_us if self.stalled else max(self.end_us, now_us - longest_us)
+        begin_us = max(self.since_us, end_us - CURRENT_S * 1_000_000)
+        if end_us - begin_us < LEAST_KNOWN_S * 1e6:
+            return 0.0 if self.stalled else None
+        hashes = 0.0
+        for begin, end, count in self.counted:
+            if end > begin_us:
+                hashes += count * (end - max(begin, begin_us)) / (end - begin)
+        return hashes * 1e6 / (end_us - begin_us)
 
     def is_live(self, now: float) -> bool:
         """Whether it is there."""
@@ -68,24 +116,40 @@ class Workers:
             known.heard = max(known.heard, heard)
             self._known[report.worker] = known
             return False
-        if known:
-            heard = max(known.heard, heard)
-        self._known[report.worker] = Worker(
+        interval_us = report.report_interval_us
+        worker = Worker(
             instance=report.instance,
             sequence=report.sequence,
             end_us=report.end_us,
             batch_size=report.batch_size,
             pace=report.pace,
-            report_interval=report.report_interval_us / 1e6,
+            report_interval=interval_us / 1e6,
             heard=heard,
+            since_us=report.begin_us,
+            known_us=report.end_us,
+            stalled=bool(report.stalled_since_us),
+            waits_for=report.waits_for,
+            reported_us=report.redis_us,
         )
+        if worker.stalled:
+            # A batch may be in flight that is counted in a moment, so the last interval stays open.
+            worker.known_us = max(report.end_us, report.redis_us - interval_us)
+        begin_us = report.begin_us
+        if known:
+            worker.heard = max(known.heard, heard)
+            worker.since_us, worker.counted = known.since_us, known.counted
+            worker.known_us = max(worker.known_us, known.known_us)
+            if known.stalled:  # what is counted now was not counted before that report
+                begin_us = max(begin_us, known.reported_us)
+        worker.count(report.hashes, begin_us, report.end_us)
+        self._known[report.worker] = worker
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
         return True
 
     def reported_until(self, now: float) -> int | None:
         """The moment up to which every live worker has reported, in microseconds; None when nobody lives."""
-        ends = [worker.end_us for worker in self._live(now)]
+        ends = [worker.known_us for worker in self._live(now)]
         if not ends:
             return None
         newest = max(ends)
@@ -115,6 +179,20 @@ class Workers:
     def paces(self, now: float) -> list[str]:
         """Their paces; more than one when they differ."""
         return sorted({worker.pace.value for worker in self._live(now)})
+
+    def speed(self, now: float, now_us: int) -> float | None:
+        """Return what they count together in a second; 0 when there are none, None while it is known of none."""
+        speeds = [worker.speed(now_us) for worker in self._live(now)]
+        known = [speed for speed in speeds if speed is not None]
+        return sum(known) if known or not speeds else None
+
+    def waited_for(self, now: float) -> dict[str, float]:
+        """Return the services that workers wait for, and since when the first of them does, in seconds of the time axis."""
+        since: dict[str, float] = {}
+        for worker in self._live(now):
+            if worker.waits_for:
+                since[worker.waits_for] = min(worker.end_us / 1e6, since.get(worker.waits_for, float("inf")))
+        return since
 
     def batch_sizes(self, now: float) -> list[int]:
         """Their batch sizes; more than one when they differ."""

@@ -3,8 +3,12 @@
 --
 -- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>
 -- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
---       batch_size, pace, report_interval_us, wallet limit, backends, latest coins, then digest and message of each coin
---       for the wallet
+--       batch_size, pace, report_interval_us, sent_us, stalled_since_us, waits_for, wallet limit, backends, latest coins,
+--       then digest and message of each coin for the wallet
+--
+-- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time of Redis's
+-- clock at which it was taken; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead. The totals
+-- have the time of their last report beside the buckets, so that they can move when Redis's clock is set back.
 --
 -- worker:<id> is a hash that outlives the worker by a day:
 --   sequence   the number of the last report taken
@@ -62,27 +66,31 @@ if type(failed) == 'table' and failed.err then
   redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
   return failed
 end
-local now = tonumber(redis.call('TIME')[1])
+local time = redis.call('TIME')
+local now = tonumber(time[1])
+local now_us = now * 1000000 + tonumber(time[2])
 failed = redis.pcall('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
   'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
-  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11])
+  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11],
+  'sent_us', ARGV[12], 'stalled_since_us', ARGV[13], 'waits_for', ARGV[14], 'redis_us', string.format('%d', now_us))
 if type(failed) == 'table' and failed.err then
   redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
   redis.call('INCRBY', KEYS[2], string.format('%d', -ARGV[6]))
   return failed
 end
-redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[13], 'coins', ARGV[14])
+redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[16], 'coins', ARGV[17])
 redis.call('EXPIRE', KEYS[6], WORKER_SECONDS)
 
-local room = tonumber(ARGV[12]) - coins_kept
-local last = math.min(#ARGV, 14 + 2 * room)
-if last > 15 then
-  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 15, last))
+local room = tonumber(ARGV[15]) - coins_kept
+local last = math.min(#ARGV, 17 + 2 * room)
+if last > 18 then
+  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 18, last))
 end
 
 -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds no
 -- number begins anew.
-local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local ahead_us = now_us - tonumber(ARGV[12])
+local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]) + ahead_us, tonumber(ARGV[8]) + ahead_us
 if hashes > 0 then
   local width = BUCKET_SECONDS * 1000000
   local final = math.floor(end_us / width)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from chassis import log
+from chassis.clock import steady
 from chassis.redis import trouble
 from chassis.redis.client import open_client
 from chassis.sparing_log import SparingLog
@@ -65,8 +66,8 @@ class Ledger:
         ]
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
-        self._reports: deque[tuple[Report, float, float]] = deque()
-        """With the moments they were made, on the monotonic clock and on the wall clock."""
+        self._reports: deque[tuple[Report, float]] = deque()
+        """With the moments they were made, on the steady clock."""
         self._acknowledged = 0
         self._attempted = 0
         """The highest sequence number that was tried, whether or not Redis took it."""
@@ -93,17 +94,22 @@ class Ledger:
     @property
     def unreported_hashes(self) -> int:
         """Hashes in reports that Redis has not acknowledged."""
-        return sum(report.hashes for report, _, _ in self._reports if report.sequence > self._acknowledged)
+        return sum(report.hashes for report, _ in self._reports if report.sequence > self._acknowledged)
 
     @property
     def full(self) -> bool:
         """Whether no more reports should be made until Redis has taken some."""
-        return sum(report.sequence > self._acknowledged for report, _, _ in self._reports) >= MAX_UNACKNOWLEDGED
+        return sum(report.sequence > self._acknowledged for report, _ in self._reports) >= MAX_UNACKNOWLEDGED
 
     @property
     def taking(self) -> bool:
         """Whether there is a Redis that lets us in, and room for what can't be sent to it now."""
         return self._reached and not self._refused and not self.full
+
+    @property
+    def idle(self) -> bool:
+        """Whether Redis has taken all reports."""
+        return self._settled.is_set()
 
     @property
     def wallet_open(self) -> bool:
@@ -112,7 +118,7 @@ class Ledger:
 
     def add(self, report: Report) -> None:
         """Have a report sent."""
-        self._reports.append((report, time.monotonic(), time.time()))
+        self._reports.append((report, steady()))
         self._settled.clear()
         self._news.set()
         self.on_change()
@@ -161,7 +167,7 @@ class Ledger:
         self.on_change()
 
     def _next(self) -> Report | None:
-        return next((report for report, _, _ in self._reports if report.sequence > self._acknowledged), None)
+        return next((report for report, _ in self._reports if report.sequence > self._acknowledged), None)
 
     def _span(self, report: Report, attempt: int) -> "Span | None":
         if self._tracing is None:
@@ -178,12 +184,10 @@ class Ledger:
         )
 
     def _forget(self, kept_seconds: float) -> None:
-        # Both clocks: after a machine has slept, the monotonic one of some systems does not know of it.
-        monotonic, wall = time.monotonic(), time.time()
+        now = steady()
         while self._reports:
-            report, made, made_wall = self._reports[0]
-            age = max(monotonic - made, wall - made_wall)
-            if report.sequence > self._acknowledged or age <= kept_seconds:
+            report, made = self._reports[0]
+            if report.sequence > self._acknowledged or now - made <= kept_seconds:
                 return
             self._reports.popleft()
 
@@ -194,12 +198,14 @@ class Ledger:
         self.resent += report.sequence <= self._attempted
         self._attempted = max(self._attempted, report.sequence)
         began = time.monotonic()
+        sent_us = report.end_us + round((began - report.end) * 1e6)
         held, self._coins_kept = await self._script(
             keys=self._keys,
             args=[
                 *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
                 *(report.begin_us, report.end_us, report.batch_size, settings.pace.value),
-                *(round(settings.report_interval * 1e6), settings.wallet_limit),
+                *(round(settings.report_interval * 1e6), sent_us, report.stalled_since_us, report.waits_for),
+                settings.wallet_limit,
                 *(_backends_field(report), _coins_field(report, settings.difficulty_bits)),
                 *coins,
             ],

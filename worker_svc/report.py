@@ -19,7 +19,13 @@ class Report:
     begin_us: int
     """Wall-clock microseconds: the end of the report before, or when work began."""
     end_us: int
-    """When the last batch in it was counted; equal to begin_us when the report claims no time."""
+    """When the last batch in it was counted; without a batch, the moment up to which there was nothing to count."""
+    end: float
+    """The same moment on the event loop's clock, which tells how old the report is when it is sent."""
+    stalled_since_us: int
+    """When the last batch was counted, or the worker began, in a report without a batch; otherwise 0."""
+    waits_for: str
+    """The service that does not answer, in a report without a batch; empty where none stands out."""
     seconds: float
     """Since the report before was made, or since work began."""
     backends: Mapping[str, Sequence[Sighting]]

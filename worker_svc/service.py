@@ -126,17 +126,17 @@ class Worker:
         await self._ledger.run()
 
     async def _mine(self) -> None:
-        await self._connected.wait()
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
             if self._ledger.full:
                 self._pipeline.pause()
-            else:
+            elif self._connected.is_set():
                 self._pipeline.resume()
             due = max(due + self._settings.report_interval, loop.time())
             await asyncio.sleep(due - loop.time())
-            if not self._ledger.full:
+            # What says only that nothing was counted is no use later: the room is for what was.
+            if self._ledger.idle if self._tally.stalled else not self._ledger.full:
                 self._report()
 
     async def _report_changes(self) -> None:
@@ -159,10 +159,11 @@ class Worker:
         self._tally.wallet_open = self._ledger.wallet_open
         batch_size = (self._tuner.best if self._tuner else self._point).batch_size
         seen = {name: pool.take_view() for name, pool in self._pools.items()}
-        report = self._tally.report(asyncio.get_running_loop().time(), self._pipeline.oldest, batch_size, seen)
-        if report is not None:
-            self._log.info(f"{report.hashes} units of work done", coins=report.coins)
-            self._ledger.add(report)
+        waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
+        now, oldest = asyncio.get_running_loop().time(), self._pipeline.oldest
+        report = self._tally.report(now, oldest, batch_size, seen, waits_for)
+        self._log.info(f"{report.hashes} units of work done", coins=report.coins)
+        self._ledger.add(report)
 
     async def drain(self) -> None:
         """Count what is in flight; what is not answered in time is dropped, uncounted."""

@@ -5,7 +5,7 @@ over time is the true speed, whatever the moment at which a report is made.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
@@ -16,14 +16,19 @@ from worker_svc.coins import CoinFinder
 from worker_svc.latest_coins import LatestCoins
 from worker_svc.report import Report
 
-QUIET_LIMIT = 3.0
-"""Seconds without a batch that a report leaves unclaimed, for a batch may still be under way that took them all."""
+CLOCK_STEP_S = 0.5
+"""The wall clock was set when it moved by more than this against the monotonic one; by less, it was only corrected."""
 
 MAX_WALLET_COINS = 1_000
 """Coins a report carries to the wallet; at full pace hundreds of thousands a second are found."""
 
 MAX_WALLET_BYTES = MAX_BATCH_BYTES
 """Hashed bytes a report carries to the wallet, for messages can be long: the longest one fits."""
+
+
+def wall_offset() -> float:
+    """Return the seconds that the wall clock is ahead of the monotonic one."""
+    return time.time() - time.monotonic()
 
 
 class Totals(NamedTuple):
@@ -37,14 +42,14 @@ class Totals(NamedTuple):
 class Tally:
     """Counts batches between two reports. Times are of the event loop's clock, in seconds."""
 
-    def __init__(self, finder: CoinFinder, clock_offset: float | None = None) -> None:
-        """Take the offset of the wall clock to the monotonic one, once, unless it is given."""
+    def __init__(self, finder: CoinFinder, clock_offset: Callable[[], float] = wall_offset) -> None:
         self._finder = finder
         self._latest = LatestCoins(finder)
-        self._clock_offset = time.time() - time.monotonic() if clock_offset is None else clock_offset
+        self._read_clock_offset = clock_offset
+        self._clock_offset = clock_offset()
         self._previous_end: float | None = None
         self._previous_report = 0.0
-        self._end = 0.0
+        self._end: float | None = None
         self._sequence = 0
         self._batches = 0
         self._hashes = 0
@@ -90,20 +95,32 @@ class Tally:
             self._wallet.append((digest.hex(), bytes(message)))
             self._wallet_bytes += len(message)
 
-    def report(
-        self, now: float, oldest: float | None, batch_size: int, backends: Mapping[str, Sequence[Sighting]]
-    ) -> Report | None:
-        """Everything since the last report, with the batch size and backends to be said; None before work has begun.
+    @property
+    def stalled(self) -> bool:
+        """Whether no batch was counted since the last report."""
+        return not self._batches
 
-        The oldest is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
+    def report(
+        self,
+        now: float,
+        oldest: float | None,
+        batch_size: int,
+        backends: Mapping[str, Sequence[Sighting]],
+        waits_for: str = "",
+    ) -> Report:
+        """Return everything since the last report, with the batch size, the backends and the service waited for.
+
+        `oldest` is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
         """
-        if self._previous_end is None:
-            return None
-        begin, end = self._previous_end, self._previous_end
-        if self._batches:
-            end = self._end
-        elif now - begin >= QUIET_LIMIT:
-            end = max(begin, now if oldest is None else oldest)
+        offset = self._read_clock_offset()
+        if abs(offset - self._clock_offset) > CLOCK_STEP_S:
+            self._clock_offset = offset
+        if self._previous_end is None:  # work has not begun
+            self._previous_end = self._previous_report = now
+        if self._end is None:
+            self._end = self._previous_end
+        begin = self._previous_end
+        end = max(begin, now if oldest is None else oldest) if self.stalled else self._end
         self._sequence += 1
         report = Report(
             sequence=self._sequence,
@@ -113,6 +130,9 @@ class Tally:
             wallet=tuple(self._wallet),
             begin_us=self._wall_us(begin),
             end_us=self._wall_us(end),
+            end=end,
+            stalled_since_us=self._wall_us(self._end) if self.stalled else 0,
+            waits_for=waits_for if self.stalled else "",
             seconds=now - self._previous_report,
             backends=backends,
             latest=tuple((digest, found + self._clock_offset) for digest, found in self._latest.take()),

@@ -2,7 +2,7 @@
 
 import { glyph, isGap, text } from "./marks.js";
 
-const signColour = (mark, colours) => (mark.kind.endsWith("came") ? colours.good : mark.kind.endsWith("went") ? colours.bad : colours.ink);
+const signColour = (mark, colours) => (mark.kind.endsWith("came") ? colours.good : mark.kind.endsWith("went") || mark.kind === "waiting" ? colours.bad : colours.ink);
 
 // Beneath the curve: the time in which nobody could be heard.
 export function drawShades(plot, shades, colours) {

@@ -51,7 +51,7 @@ export class Graph {
   arrived(data) {
     this.#ahead = data.now - Date.now() / 1000;
     this.#series.keep(data.points);
-    this.marks.keep(data.marks ?? []);
+    this.marks.keep(data.marks ?? [], data.now);
     this.draw();
   }
 

@@ -11,10 +11,11 @@ export const isGap = (mark) => mark.kind === "gap";
 export function text(mark) {
   if (isGap(mark)) return mark.until ? `no reports until ${clock(mark.until)}` : "no reports";
   if (mark.kind === "batch size") return `${mark.name} batch size ${mark.value === null ? "changed" : count(mark.value)}`;
+  if (mark.kind === "waiting") return `workers wait for ${mark.name}`;
   return `${mark.name} ${mark.kind.split(" ").at(-1)}`;
 }
 
-export const glyph = (mark) => (isGap(mark) ? "▨" : mark.kind.endsWith("came") ? "▲" : mark.kind.endsWith("went") ? "▼" : "◆");
+export const glyph = (mark) => (isGap(mark) ? "▨" : mark.kind === "waiting" ? "◷" : mark.kind.endsWith("came") ? "▲" : mark.kind.endsWith("went") ? "▼" : "◆");
 
 const key = (mark) => `${mark.at} ${mark.kind} ${mark.name}`;
 
@@ -26,9 +27,9 @@ export class Marks {
     this.#marks.clear();
   }
 
-  keep(marks) {
+  keep(marks, now) {
     for (const mark of marks) this.#marks.set(key(mark), mark);
-    const begin = Date.now() / 1000 - KEPT;
+    const begin = now - KEPT;
     const kept = [...this.#marks.values()].filter((mark) => (mark.until ?? mark.at) >= begin);
     this.#marks = new Map(kept.sort((a, b) => a.at - b.at).slice(-MOST).map((mark) => [key(mark), mark]));
   }

@@ -11,7 +11,9 @@ export function showStatus(connected, figures) {
         ? ["lost", "Redis is away, showing what was last known"]
         : figures.workers === 0
           ? ["waiting", "No worker reports"]
-          : ["live", "Live"];
+          : figures.speed === 0 && figures.waits_for.length
+            ? ["stalled", `Workers wait for ${figures.waits_for.join(" and ")}`]
+            : ["live", "Live"];
   const node = element("status");
   if (node.dataset.state !== state) node.dataset.state = state;
   show("status", text);

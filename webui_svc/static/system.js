@@ -82,7 +82,7 @@ export class System {
     if (box.dataset.state !== replica.state) box.dataset.state = replica.state;
     head.firstChild.title = replica.name;
     setText(head.firstChild, replica.name);
-    setText(head.lastChild, replica.state);
+    setText(head.lastChild, replica.state === "waiting" ? `waits for ${replica.waits_for}` : replica.state);
     box.style.setProperty("--share", (replica.state !== "gone" && replica.share) || 0);
     const wanted = replica.state === "gone" ? [] : lines(replica);
     const rows = arrange(body, wanted.map((_, index) => `${index}`), () => make("p"));

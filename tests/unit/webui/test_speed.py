@@ -11,7 +11,7 @@ BASE = 1_700_000_000
 
 
 class Clocked:
-    """A Speed under a clock that the test sets; times are seconds after BASE."""
+    """A Speed under a clock that the test sets; times are seconds after BASE, on the time axis."""
 
     def __init__(self) -> None:
         self.speed = Speed()
@@ -20,13 +20,21 @@ class Clocked:
     def report(
         self, worker: str, hashes: int, begin: float, end: float, *, heard: float, sequence: int = 0, every: float = 1
     ) -> None:
+        """One without a hash and without a length is one that says that its worker is stalled."""
         number = sequence or self._sequences.get(worker, 0) + 1
         self._sequences[worker] = number
         begin_us, end_us = (int((BASE + moment) * 1_000_000) for moment in (begin, end))
-        every_us = int(every * 1_000_000)
-        self.speed.add(
-            Report(worker, worker, number, hashes, 0, begin_us, end_us, 1, Pace.CLASSIC, every_us), BASE + heard, heard
+        at_us = int((BASE + heard) * 1_000_000)
+        report = Report(
+            *(worker, worker, number, hashes, 0, begin_us, end_us, 1, Pace.CLASSIC, int(every * 1_000_000)),
+            sent_us=at_us,
+            redis_us=at_us,
+            stalled_since_us=end_us if not hashes and begin == end else 0,
         )
+        self.speed.add(report, BASE + heard, heard)
+
+    def current(self, now: float) -> float | None:
+        return self.speed.workers.speed(now, int((BASE + now) * 1_000_000))
 
     def settle(self, now: float) -> None:
         self.speed.settle(BASE + now, now)
@@ -56,13 +64,70 @@ def test_the_slowest_live_worker_decides_how_far_it_is_known(clocked: Clocked) -
     assert clocked.points() == {0: 20, 1: 20}
 
 
-def test_a_worker_that_reports_without_claiming_time_is_waited_for(clocked: Clocked) -> None:
-    clocked.report("b", 20, 0, 2, heard=2)
-    for second in range(3, 20):
+def stall(clocked: Clocked, end: int, begin: int = 0) -> None:
+    """Two workers, of which one counts nothing from 2 on, until then 10 a second."""
+    for second in range(begin + 1, end + 1):
         clocked.report("a", 10, second - 1, second, heard=second)
-        clocked.report("b", 0, 2, 2, heard=second)
+        if second <= 2:
+            clocked.report("b", 10, second - 1, second, heard=second)
+        else:
+            clocked.report("b", 0, 2, 2, heard=second)
         clocked.settle(second)
-    assert max(clocked.points()) == 1
+
+
+def test_time_without_work_is_shown_as_it_passes_but_for_the_last_report_interval(clocked: Clocked) -> None:
+    stall(clocked, 20)
+    assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 19), 10)
+
+
+def test_the_batch_that_was_in_flight_replaces_what_was_shown_of_a_time_without_work(clocked: Clocked) -> None:
+    stall(clocked, 20)
+    clocked.changed()
+    clocked.report("b", 38, 2, 21, heard=21)
+    clocked.report("a", 10, 20, 21, heard=21)
+    clocked.settle(21)
+    assert clocked.changed() == dict.fromkeys(range(2, 21), 12)
+    assert sum(clocked.points().values()) == pytest.approx(210 + 20 + 38)
+
+
+def test_the_current_speed_is_nothing_five_seconds_after_the_last_batch(clocked: Clocked) -> None:
+    stall(clocked, 3)
+    assert clocked.current(3) == pytest.approx(10 + 20 / 3)
+    stall(clocked, 7, 3)
+    assert clocked.current(7) == pytest.approx(10)
+    clocked.report("a", 0, 7, 7, heard=8)
+    assert clocked.current(8) == pytest.approx(8)
+    assert clocked.current(10) == pytest.approx(4)
+    assert clocked.current(12) == 0
+
+
+def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: Clocked) -> None:
+    """Ten workers whose batches take ten seconds each: one of them is counted in each second."""
+    for second in range(1, 60):
+        for worker in range(10):
+            name, last = f"w{worker}", (second - worker) // 10 * 10 + worker
+            if last == second:
+                clocked.report(name, 1, max(0, second - 10), second, heard=second)
+            elif last >= 0:
+                clocked.report(name, 0, last, last, heard=second)
+    assert clocked.current(59) == pytest.approx(1)
+
+
+def test_a_speed_older_than_two_report_intervals_is_not_shown(clocked: Clocked) -> None:
+    for second in range(1, 6):
+        clocked.report("a", 10, second - 1, second, heard=second, every=1)
+    assert clocked.current(7) == pytest.approx(10)
+    assert clocked.current(7.9) == pytest.approx(10 * 4.1 / 5)
+
+
+def test_what_is_waited_for_is_known_with_the_moment_since_when(clocked: Clocked) -> None:
+    clocked.report("a", 10, 0, 2, heard=2)
+    assert clocked.speed.workers.waited_for(2) == {}
+    end_us = (BASE + 2) * 1_000_000
+    waiting = Report("a", "a", 2, 0, 0, end_us, end_us, 1, Pace.CLASSIC, 1_000_000, end_us, end_us, end_us, "hasher")
+    clocked.speed.add(waiting, BASE + 3, 3)
+    assert clocked.speed.workers.waited_for(3) == {"hasher": BASE + 2}
+    assert clocked.speed.workers.waited_for(6.1) == {}
 
 
 def test_a_worker_silent_for_three_seconds_is_not_waited_for(clocked: Clocked) -> None:
@@ -89,7 +154,7 @@ def test_with_nobody_left_the_speed_is_nothing_and_time_goes_on(clocked: Clocked
     clocked.report("a", 20, 0, 2, heard=2)
     clocked.settle(10)
     assert clocked.points() == {0: 10, 1: 10, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0}
-    assert clocked.speed.current(10) == 0
+    assert clocked.current(10) == 0
 
 
 def test_a_new_worker_concerns_only_time_from_its_own_begin(clocked: Clocked) -> None:
@@ -152,14 +217,11 @@ def test_a_time_in_which_redis_was_away_is_no_silence(clocked: Clocked) -> None:
     assert clocked.speed.workers.count(61.5) == 2
 
 
-def test_the_current_speed_leaves_out_the_second_in_which_it_began(clocked: Clocked) -> None:
-    clocked.report("a", 1, 0.7, 1, heard=1)
-    clocked.settle(1)
-    assert clocked.speed.current(1) is None
-    for second in range(1, 4):
-        clocked.report("a", 10, second, second + 1, heard=second + 1)
-    clocked.settle(4)
-    assert clocked.speed.current(4) == 10
+def test_the_current_speed_is_unknown_until_a_worker_has_worked_for_a_second(clocked: Clocked) -> None:
+    clocked.report("a", 3, 0.1, 1, heard=1)
+    assert clocked.current(1) is None
+    clocked.report("a", 10, 1, 4, heard=4)
+    assert clocked.current(4) == pytest.approx(13 / 3.9)
 
 
 def test_there_is_no_more_than_fifteen_minutes_of_it(clocked: Clocked) -> None:
@@ -176,16 +238,6 @@ def test_workers_that_came_and_went_are_forgotten(clocked: Clocked) -> None:
         clocked.report(f"worker-{second}", 10, second - 1, second, heard=second)
         clocked.settle(second)
     assert len(clocked.speed.workers._known) <= 901
-
-
-def test_a_clock_that_was_set_back_does_not_stop_the_curve(clocked: Clocked) -> None:
-    clocked.report("a", 10, 0, 1, heard=1)
-    clocked.speed.settle(BASE + 1_000_000, 10)
-    clocked.report("a", 10, 10, 11, heard=11)
-    clocked.settle(11)
-    clocked.report("a", 10, 11, 12, heard=12)
-    clocked.settle(12)
-    assert clocked.points()[11] == 10
 
 
 REPORTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.floats(0.0, 2.5)), min_size=1, max_size=40)

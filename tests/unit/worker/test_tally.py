@@ -9,7 +9,7 @@ from worker_svc.backend_view import Sighting
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.report import Report
-from worker_svc.tally import MAX_WALLET_BYTES, MAX_WALLET_COINS, QUIET_LIMIT, Tally
+from worker_svc.tally import MAX_WALLET_BYTES, MAX_WALLET_COINS, Tally
 
 
 def batch(count: int = 1, begun: float = 0.0, size: int = 32) -> Batch:
@@ -19,21 +19,21 @@ def batch(count: int = 1, begun: float = 0.0, size: int = 32) -> Batch:
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(CoinFinder(4), clock_offset=0.0)
+    return Tally(CoinFinder(4), clock_offset=lambda: 0.0)
 
 
 def report_at(tally: Tally, now: float, oldest: float | None = None) -> Report:
-    report = tally.report(now, oldest, 64, {})
-    assert report is not None
-    return report
+    return tally.report(now, oldest, 64, {})
 
 
 def seconds(report: Report) -> tuple[float, float]:
     return report.begin_us / 1e6, report.end_us / 1e6
 
 
-def test_nothing_is_reported_before_work_has_begun(tally: Tally) -> None:
-    assert tally.report(5.0, None, 64, {}) is None
+def test_before_work_has_begun_reports_say_that_nothing_was_counted(tally: Tally) -> None:
+    reports = [report_at(tally, 5.0), tally.report(6.0, None, 64, {}, "hasher")]
+    assert [seconds(report) for report in reports] == [(5.0, 5.0), (5.0, 6.0)]
+    assert [(report.stalled_since_us, report.waits_for) for report in reports] == [(5_000_000, ""), (5_000_000, "hasher")]
 
 
 def test_the_first_interval_runs_from_the_beginning_of_work_to_the_last_batch(tally: Tally) -> None:
@@ -55,25 +55,25 @@ def test_later_intervals_run_from_last_batch_to_last_batch(tally: Tally) -> None
     assert report.hashes / (seconds(report)[1] - seconds(report)[0]) == pytest.approx(1 / 0.3)
 
 
-def test_a_report_without_a_batch_claims_no_time_at_first(tally: Tally) -> None:
+def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(tally: Tally) -> None:
     tally.begin(0.0)
     tally.count(batch(), 1.0)
-    report_at(tally, 1.0)
-    quiet = report_at(tally, 1.0 + QUIET_LIMIT - 0.1, 1.0)
-    assert (quiet.hashes, seconds(quiet)) == (0, (1.0, 1.0))
+    working = tally.report(1.0, 1.0, 64, {}, "hasher")
+    assert (working.stalled_since_us, working.waits_for) == (0, "")
+    for now in (2.0, 90.0):
+        stalled = tally.report(now, 1.0, 64, {}, "hasher")
+        assert (stalled.hashes, seconds(stalled)) == (0, (1.0, 1.0))
+        assert (stalled.stalled_since_us, stalled.waits_for) == (1_000_000, "hasher")
 
 
-def test_after_a_quiet_time_it_claims_the_time_before_the_oldest_unanswered_batch_as_zero(tally: Tally) -> None:
+def test_time_before_the_oldest_unanswered_batch_is_time_without_work(tally: Tally) -> None:
     tally.begin(0.0)
-    report_at(tally, 1.0)
-    quiet = report_at(tally, 5.0, oldest=2.0)
-    assert (quiet.hashes, seconds(quiet)) == (0, (0.0, 2.0))
+    assert seconds(report_at(tally, 5.0, oldest=2.0)) == (0.0, 2.0)
 
 
-def test_after_a_quiet_time_with_nothing_in_flight_it_claims_all_of_it(tally: Tally) -> None:
+def test_time_with_nothing_in_flight_is_time_without_work(tally: Tally) -> None:
     tally.begin(0.0)
-    quiet = report_at(tally, 5.0)
-    assert seconds(quiet) == (0.0, 5.0)
+    assert seconds(report_at(tally, 5.0)) == (0.0, 5.0)
 
 
 def test_a_batch_that_took_long_gets_the_time_it_took(tally: Tally) -> None:
@@ -124,15 +124,22 @@ def test_the_wallet_holds_each_digest_with_the_bytes_that_were_hashed(tally: Tal
         assert digest.startswith("0")
 
 
-def test_times_are_wall_clock_with_one_offset() -> None:
-    tally = Tally(CoinFinder(4), clock_offset=1_000_000.0)
+@pytest.mark.parametrize(("moved", "shown"), [(0.4, 0.0), (-0.4, 0.0), (7_200.0, 7_200.0), (-90.0, -90.0)])
+def test_times_are_wall_clock_with_an_offset_that_follows_steps_of_the_clock(moved: float, shown: float) -> None:
+    offset = 1_000_000.0
+    tally = Tally(CoinFinder(4), clock_offset=lambda: offset)
     tally.begin(1.0)
     tally.count(batch(), 2.5)
     assert seconds(report_at(tally, 3.0)) == (1_000_001.0, 1_000_002.5)
+    offset += moved
+    tally.count(batch(), 3.5)
+    report = report_at(tally, 4.0)
+    assert seconds(report) == (1_000_002.5 + shown, 1_000_003.5 + shown)
+    assert report.end == 3.5
 
 
 def test_the_latest_coins_are_told_though_the_wallet_is_full() -> None:
-    tally = Tally(CoinFinder(4), clock_offset=1_000_000.0)
+    tally = Tally(CoinFinder(4), clock_offset=lambda: 1_000_000.0)
     tally.begin(0.0)
     tally.wallet_open = False
     tally.count(batch(3), 1.0)
@@ -146,8 +153,6 @@ def test_what_was_seen_of_backends_is_told_with_the_time_it_took(tally: Tally) -
     seen = {"rng": (Sighting("rng-1", BackendState.SERVING, 3, {40: 3}),), "hasher": ()}
     tally.begin(10.0)
     first, second = tally.report(10.25, None, 64, seen), tally.report(11.25, None, 64, {})
-    assert first is not None
-    assert second is not None
     assert (first.seconds, first.backends) == (0.25, seen)
     assert (second.seconds, second.backends) == (1.0, {})
 

@@ -1,0 +1,216 @@
+"""What the page shows while clocks step, with the worker's own tally and no real clock."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chassis.settings import Pace
+from webui_svc import timeline
+from webui_svc.report import Report
+from webui_svc.speed import Speed
+from webui_svc.timeline import Timeline
+from worker_svc.batch import Batch
+from worker_svc.coins import CoinFinder
+from worker_svc.tally import Tally
+
+BASE = 1_700_000_000.0
+BATCH_S = 0.3
+WORKERS = ("a", "b", "c")
+"""At the classic pace with one rng three workers count 10 hashes/s together."""
+
+
+class Clock:
+    """The seconds that really pass, and what the wall clocks of worker "a", other workers and Redis are ahead of BASE."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.ahead = dict.fromkeys(("a", "others", "redis"), 0.0)
+
+    def of(self, worker: str) -> float:
+        return BASE + self.now + self.ahead["a" if worker == "a" else "others"]
+
+    @property
+    def redis_us(self) -> int:
+        return round((BASE + self.now + self.ahead["redis"]) * 1e6)
+
+
+class Mine:
+    """Three workers at the classic pace, Redis and the page's reader, a tenth of a second at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.timeline = Timeline()
+        self.speed = Speed()
+        self.hashes = 0
+        self.delays: dict[str, float] = {}
+        self._tallies = {
+            name: Tally(CoinFinder(4), lambda name=name: self.clock.of(name) - self.clock.now) for name in WORKERS
+        }
+        self._entries: list[Report] = []
+        self._shown: dict[int, float] = {}
+        self._ticks = 0
+        for tally in self._tallies.values():
+            tally.begin(0.0)
+        self.timeline.observe(clock.redis_us, timeline.steady_us())
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            self._ticks += 1
+            self.clock.now = self._ticks / 10
+            for number, (name, tally) in enumerate(self._tallies.items()):
+                if self._ticks % 3 == number:
+                    tally.count(Batch(1, 1, 32, self.clock.now - BATCH_S, bytes(32), bytes(32)), self.clock.now)
+                if self._ticks % 10 == 2 * number:
+                    self._report(name, tally)
+            if self._ticks % 3 == 0:
+                self.read()
+
+    def _report(self, name: str, tally: Tally) -> None:
+        made = tally.report(self.clock.now, self.clock.now - 0.1, 1, {})
+        self.hashes += made.hashes
+        sent_us = made.end_us + round((self.clock.now - made.end) * 1e6)
+        self._entries.append(
+            Report(
+                *(name, name, made.sequence, made.hashes, 0, made.begin_us, made.end_us, 1, Pace.CLASSIC, 1_000_000),
+                sent_us=sent_us,
+                redis_us=self.clock.redis_us + round(self.delays.pop(name, 0.0) * 1e6),
+                stalled_since_us=made.stalled_since_us,
+            )
+        )
+
+    def read(self) -> None:
+        entries, self._entries = self._entries, []
+        self.timeline.observe(self.clock.redis_us, timeline.steady_us())
+        for entry in entries:
+            self.speed.add(self.timeline.place(entry), self.timeline.now, self.clock.now)
+        self.speed.settle(self.timeline.now, self.clock.now)
+        self._shown.update(self.speed.take_changed())
+
+    @property
+    def current(self) -> float:
+        return self.speed.workers.speed(self.clock.now, self.timeline.now_us) or 0.0
+
+    @property
+    def shown(self) -> dict[float, float]:
+        """What browsers were told, by the seconds that had really passed."""
+        return {second - BASE: hashes for second, hashes in self._shown.items()}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timeline, "steady", lambda: clock.now)
+    return clock
+
+
+STEPS = [7_200.0, 300.0, -90.0, -3_600.0]
+CLOCKS = [("a", "others", "redis"), ("a",), ("redis",), ("a", "others")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("set_clocks", CLOCKS, ids=" ".join)
+def test_when_a_clock_is_set_the_speed_stays_right(clock: Clock, set_clocks: tuple[str, ...], step: float) -> None:
+    mine = Mine(clock)
+    mine.run(20)
+    for name in set_clocks:
+        clock.ahead[name] += step
+    for _ in range(100):
+        mine.run(0.3)
+        assert mine.current == pytest.approx(10, rel=0.08)
+    whole = [mine.shown[second] for second in range(2, 45)]
+    assert whole == pytest.approx([10.0] * len(whole), abs=0.1)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_people_are_shown_the_time_of_redis_after_its_clock_was_set(clock: Clock, step: float) -> None:
+    mine = Mine(clock)
+    mine.run(10)
+    assert mine.timeline.shift_s == 0
+    clock.ahead["redis"] += step
+    assert mine.timeline.observe(clock.redis_us, timeline.steady_us())
+    assert mine.timeline.shift_s == step
+    assert not mine.timeline.observe(clock.redis_us, timeline.steady_us())
+
+
+@pytest.mark.parametrize("ahead", [-50.0, 0.0, 86_400.0])
+def test_a_worker_whose_clock_is_wrong_is_drawn_at_the_right_place(clock: Clock, ahead: float) -> None:
+    clock.ahead["a"] = ahead
+    mine = Mine(clock)
+    mine.run(20)
+    assert mine.current == pytest.approx(10, rel=0.08)
+    assert [mine.shown[second] for second in range(2, 16)] == pytest.approx([10.0] * 14, abs=0.1)
+
+
+def test_a_report_that_redis_took_late_is_drawn_when_it_was_worked(clock: Clock) -> None:
+    mine = Mine(clock)
+    mine.run(20)
+    mine.delays["b"] = 20.0
+    mine.run(20)
+    whole = [mine.shown[second] for second in range(2, 36)]
+    assert whole == pytest.approx([10.0] * len(whole), abs=0.1)
+
+
+def test_an_answer_that_took_long_says_nothing_about_the_clock_of_redis(clock: Clock) -> None:
+    mine = Mine(clock)
+    mine.run(5)
+    asked_us, redis_us = timeline.steady_us(), clock.redis_us
+    clock.now += 30
+    assert not mine.timeline.observe(redis_us, asked_us)
+    assert mine.timeline.now == pytest.approx(BASE + 35)
+
+
+def test_a_worker_that_slept_is_believed_after_some_reports(clock: Clock) -> None:
+    """A clock that stands still while the machine sleeps, and a wall clock that was not set after it."""
+    mine = Mine(clock)
+    mine.run(10)
+    ends = []
+    report = Report("z", "z", 0, 1, 0, 0, 0, 1, Pace.CLASSIC, 1_000_000, 0, 0)
+    for number in range(1, 8):
+        mine.run(1)
+        asleep = 60_000_000 if number > 2 else 0
+        end_us = 1_000_000 * number
+        known = replace(report, sequence=number, begin_us=end_us - 1_000_000, end_us=end_us, sent_us=end_us)
+        ends.append(mine.timeline.place(replace(known, redis_us=clock.redis_us + asleep)).end_us / 1e6 - BASE)
+    assert ends[:2] == pytest.approx([11, 12])
+    assert ends[-1] == pytest.approx(17, abs=0.1)
+
+
+def test_what_was_there_before_the_page_began_is_placed_though_the_clock_was_set_back(clock: Clock) -> None:
+    axis = Timeline()
+    report = Report("z", "z", 0, 1, 0, 0, 0, 1, Pace.CLASSIC, 1_000_000, 0, 0)
+    ends = []
+    for number in range(1, 21):
+        at_us = round((BASE + number - (3_600 if number > 10 else 0)) * 1e6)
+        placed = axis.place(
+            replace(report, sequence=number, begin_us=at_us - 1_000_000, end_us=at_us, sent_us=at_us, redis_us=at_us)
+        )
+        ends.append(placed.end_us / 1e6)
+    axis.observe(at_us, timeline.steady_us())
+    assert ends == sorted(ends)
+    assert ends[-1] - ends[0] == pytest.approx(18, abs=1.1)
+    assert axis.shift_s == pytest.approx(-3_600, abs=1.1)
+    assert axis.now + axis.shift_s == pytest.approx(BASE + 20 - 3_600, abs=1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.5, 9), st.sampled_from(["a", "others", "redis"]), st.floats(-7_200, 7_200)), max_size=6
+    )
+)
+@settings(max_examples=10, deadline=None)
+def test_whatever_clocks_do_what_is_shown_adds_up_to_what_was_counted(steps: list[tuple[float, str, float]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock()
+        patch.setattr(timeline, "steady", lambda: clock.now)
+        mine = Mine(clock)
+        for seconds, name, step in steps:
+            mine.run(seconds)
+            clock.ahead[name] += step
+        mine.run(20)
+        mine.read()
+        clock.now += 10
+        mine.read()
+        assert sum(mine.shown.values()) == pytest.approx(mine.hashes, abs=1e-3)
+        assert all(-1e-9 <= hashes for hashes in mine.shown.values())

@@ -1,0 +1,155 @@
+"""One time axis for the reports of all workers, whatever their clocks, Redis's or this machine's do.
+
+A report has its worker's clock for its interval and for the attempt to send it, and Redis's clock for the moment at which
+it was applied. Its age on the one and the moment on the other place the interval on Redis's clock, so a worker's clock
+may be wrong. Redis's own clock is compared with this machine's steady one after each read: when it steps, the axis goes on
+as before, and only its labels, which are Redis's time, move. Times are microseconds unless their name says otherwise.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+from chassis.clock import steady
+from webui_svc.report import Report
+
+STEP_US = 500_000
+"""A clock that moved by more than this was set; by less, it drifts or an answer was slow."""
+
+CREEP_US = 1_000
+"""What an offset may grow by at a time: more than clocks drift in a second, less than anything that can be seen."""
+
+CONFIRMATIONS = 3
+"""Reports in a row after which a longer delay is taken for what it is: a clock's step that the worker did not see."""
+
+MAX_ANSWER_US = 250_000
+"""Redis's time is not believed when the answer took longer, for nobody knows when it was read."""
+
+MAX_LABEL_ERROR_S = 0.75
+"""What people are shown may be off by so much before it is set right, which redraws the page."""
+
+MAX_WORKERS = 10_000
+
+
+def steady_us() -> int:
+    """Return the microseconds of the steady clock."""
+    return round(steady() * 1e6)
+
+
+@dataclass(slots=True)
+class _WorkerClock:
+    """How the clock of a worker relates to the axis, and how far its reports have come."""
+
+    offset: int
+    sequence: int
+    end_us: int
+    placed_end_us: int
+    above: int = 0
+
+
+class Timeline:
+    """Places reports on an axis of microseconds that begins as Redis's Unix time and never steps."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, _WorkerClock] = {}  # the one heard longest ago comes first
+        # The axis less this machine's steady clock; until Redis is observed, the axis is this machine's Unix time.
+        self._origin = round(time.time() * 1e6) - steady_us()
+        # The axis less Redis's clock, and the same before Redis's clock was set a moment ago.
+        self._offset = self._offset_before = 0
+        self._shift_s = 0
+        # When Redis's clock was read last and before that, on the axis.
+        self._observed: int | None = None
+        self._observed_before = 0
+        self._last_redis_us = 0
+
+    @property
+    def now_us(self) -> int:
+        """Now, on the axis."""
+        return steady_us() + self._origin
+
+    @property
+    def now(self) -> float:
+        """Now, on the axis, in seconds."""
+        return self.now_us / 1e6
+
+    @property
+    def shift_s(self) -> int:
+        """The whole seconds to add to the axis for Redis's Unix time, which is what people are shown."""
+        return self._shift_s
+
+    def observe(self, redis_us: int, sent_us: int) -> bool:
+        """Compare Redis's clock with the axis; return whether people are to be shown other times from now on.
+
+        Redis was asked for its time at `sent_us` of the steady clock and has just answered. Call this after entries were
+        read and before they are placed; what was read before the first call is placed as far as it shows steps itself.
+        """
+        if self._observed is None:
+            self._origin = redis_us + self._offset - steady_us()
+            self._observed_before = self._observed = self.now_us
+            return self._label()
+        self._offset_before = self._offset
+        self._observed_before, self._observed = self._observed, self.now_us
+        if steady_us() - sent_us > MAX_ANSWER_US:
+            return False
+        # The answer took some time, so the sample may be too high, and never is too low.
+        sample = self._observed - redis_us
+        step = abs(sample - self._offset) > STEP_US
+        self._offset = sample if step else min(sample, self._offset + CREEP_US)
+        return self._label()
+
+    def _label(self) -> bool:
+        if abs(self._offset / 1e6 + self._shift_s) <= MAX_LABEL_ERROR_S:
+            return False
+        self._shift_s = round(-self._offset / 1e6)
+        return True
+
+    def place(self, report: Report) -> Report:
+        """Return the report with its interval, and the moment at which Redis took it, on the axis."""
+        at_us = self._place_moment(report.redis_us)
+        sample = at_us - report.sent_us
+        clock = self._workers.pop(report.worker, None)
+        if clock is None:
+            clock = _WorkerClock(sample, 0, -1, -1)
+        self._workers[report.worker] = clock
+        if len(self._workers) > MAX_WORKERS:
+            del self._workers[next(iter(self._workers))]
+        if report.sequence <= clock.sequence and report.end_us <= clock.end_us:  # it was placed before
+            end_us = min(report.end_us + clock.offset, clock.placed_end_us)
+            return replace(report, begin_us=end_us - (report.end_us - report.begin_us), end_us=end_us, redis_us=at_us)
+        contiguous = report.sequence == clock.sequence + 1 and report.begin_us == clock.end_us
+        if contiguous:
+            self._follow(clock, sample)
+        else:  # the worker's clock was set, or it is a new one
+            clock.offset = sample
+            clock.above = 0
+        end_us = min(report.end_us + clock.offset, at_us)
+        begin_us = end_us - (report.end_us - report.begin_us)
+        if clock.placed_end_us < end_us and (contiguous or begin_us < clock.placed_end_us):
+            begin_us = clock.placed_end_us
+        clock.sequence, clock.end_us, clock.placed_end_us = report.sequence, report.end_us, end_us
+        return replace(report, begin_us=begin_us, end_us=end_us, redis_us=at_us)
+
+    def place_worker_time(self, worker: str, seconds: float) -> float:
+        """Return a moment of a worker's clock, in seconds, on the axis; now at the latest."""
+        clock = self._workers.get(worker)
+        return self.now if clock is None else min(self.now, seconds + clock.offset / 1e6)
+
+    def _follow(self, clock: _WorkerClock, sample: int) -> None:
+        """Take the least delay for the true one: a report may wait for Redis, but none comes before it was sent."""
+        clock.above = clock.above + 1 if sample > clock.offset + STEP_US else 0
+        if clock.above >= CONFIRMATIONS:
+            clock.offset, clock.above = sample, 0
+        else:
+            clock.offset = min(sample, clock.offset + CREEP_US)
+
+    def _place_moment(self, redis_us: int) -> int:
+        if self._observed is None:
+            if redis_us < self._last_redis_us - STEP_US:
+                self._offset += self._last_redis_us - redis_us
+            self._last_redis_us = redis_us
+            return redis_us + self._offset
+        now_us = self.now_us
+        # What was written just before the clock was set has still the time of before.
+        for offset in (self._offset, self._offset_before):
+            if self._observed_before - 2 * STEP_US <= redis_us + offset <= now_us + STEP_US:
+                return min(redis_us + offset, now_us)
+        return min(redis_us + self._offset, now_us)
