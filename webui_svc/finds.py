@@ -35,7 +35,7 @@ class Finds:
         newest = heapq.nlargest(SHOWN, coins.values(), key=lambda coin: coin["at"])  # of one batch, as they were told
         self._latest = {coin["digest"]: coin for coin in newest}
 
-    def figures(self, speed: Speed, shift_s: int) -> dict[str, Any]:
+    def figures(self, speed: Speed, shift_s: int = 0) -> dict[str, Any]:
         """All of it, with Unix times that are `shift_s` ahead of the axis. A minute is the last 60 seconds known, fewer when it began later."""
         until = speed.until or 0
         if self._minute is None or self._minute[0] != until:

@@ -28,7 +28,7 @@ class Mark:
     value: float | None = None
     until: float | None = None
 
-    def as_json(self, shift_s: int) -> dict[str, Any]:
+    def as_json(self, shift_s: int = 0) -> dict[str, Any]:
         """As browsers get it, in Unix seconds."""
         return {
             "at": round(self.at + shift_s, 3),
@@ -51,13 +51,13 @@ class Marks:
         self._all.append(mark)
         self._new.append(mark)
 
-    def take_new(self, shift_s: int) -> list[dict[str, Any]]:
+    def take_new(self, shift_s: int = 0) -> list[dict[str, Any]]:
         """Those since the last call, oldest first."""
         new = [mark.as_json(shift_s) for mark in self._new]
         self._new.clear()
         return new
 
-    def all(self, now: float, shift_s: int) -> list[dict[str, Any]]:
+    def all(self, now: float, shift_s: int = 0) -> list[dict[str, Any]]:
         """Those of the last hour, oldest first."""
         return [mark.as_json(shift_s) for mark in self._all if now - mark.at <= KEPT]
 

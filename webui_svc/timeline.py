@@ -53,7 +53,7 @@ class Timeline:
         self._workers: dict[str, _WorkerClock] = {}  # the one heard longest ago comes first
         # The axis less this machine's steady clock; until Redis is observed, the axis is this machine's Unix time.
         self._origin = round(time.time() * 1e6) - steady_us()
-        # The axis less Redis's clock, and the same before Redis's clock was set a moment ago.
+        # The axis less Redis's clock, which only a step changes; and the same before Redis's clock was set a moment ago.
         self._offset = self._offset_before = 0
         self._shift_s = 0
         # When Redis's clock was read last and before that, on the axis.
@@ -90,10 +90,11 @@ class Timeline:
         self._observed_before, self._observed = self._observed, self.now_us
         if steady_us() - sent_us > MAX_ANSWER_US:
             return False
-        # The answer took some time, so the sample may be too high, and never is too low.
-        sample = self._observed - redis_us
-        step = abs(sample - self._offset) > STEP_US
-        self._offset = sample if step else min(sample, self._offset + CREEP_US)
+        behind_us = redis_us + self._offset - self._observed
+        if abs(behind_us) > STEP_US:
+            self._offset -= behind_us
+        else:  # the answer took some time, so now may be later than it says, and never is earlier
+            self._origin += max(behind_us, -CREEP_US)
         return self._label()
 
     def _label(self) -> bool:

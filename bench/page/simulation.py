@@ -115,6 +115,10 @@ class Simulation:
             "batch_size": 256,
             "pace": "full",
             "report_interval_us": 1_000_000,
+            "sent_us": round(begin * 1e6) + 1_000_000,
+            "redis_us": round(begin * 1e6) + 1_000_000,
+            "stalled_since_us": 0,
+            "waits_for": "",
         }
 
     def _uneven(self, seconds: int) -> float:

@@ -45,6 +45,10 @@ FIELDS = (
     "batch_size",
     "pace",
     "report_interval_us",
+    "sent_us",
+    "redis_us",
+    "stalled_since_us",
+    "waits_for",
 )
 
 
@@ -81,13 +85,13 @@ def reports(data: bytes) -> None:
     provider = atheris.FuzzedDataProvider(data)
     now = time.time()
     moment = b"%d" % int(now * 1e6)
-    good = (b"a-1", b"a", b"1", b"3", b"0", moment, moment, b"1", b"classic", b"1000000")
+    good = (b"a-1", b"a", b"1", b"3", b"0", moment, moment, b"1", b"classic", b"1000000", moment, moment, b"0", b"rng")
     fields = dict(zip((name.encode() for name in FIELDS), good, strict=True))
     for _ in range(provider.ConsumeIntInRange(0, 3)):
         name = FIELDS[provider.ConsumeIntInRange(0, len(FIELDS) - 1)].encode()
         fields[name] = provider.ConsumeBytes(provider.ConsumeIntInRange(0, 140))
     try:
-        assert isinstance(report.parse(fields, now), report.Report)
+        assert isinstance(report.parse(fields, int(now * 1e3)), report.Report)
     except report.MalformedReportError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
 

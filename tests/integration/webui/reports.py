@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 from support.redis_server import RedisServer
@@ -26,6 +27,7 @@ class Reports:
     ) -> None:
         """One report of an interval in Unix seconds; fields given by name replace those of a good one."""
         self._sequence += 1
+        now_us = time.time_ns() // 1_000
         report = {
             "worker": worker,
             "instance": worker.rpartition("-")[0],
@@ -37,6 +39,10 @@ class Reports:
             "batch_size": 1,
             "pace": "classic",
             "report_interval_us": 1_000_000,
+            "sent_us": now_us,
+            "redis_us": now_us,
+            "stalled_since_us": 0,
+            "waits_for": "",
             **fields,
         }
         self.add_raw({name: str(value) for name, value in report.items()})

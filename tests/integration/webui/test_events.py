@@ -10,15 +10,15 @@ async def test_a_browser_gets_a_snapshot_and_then_what_changes(ready_page: Page,
         name, data = await events.next()
         assert name == "snapshot"
         assert (data["points"], data["redis"], data["workers"], data["hashes"]) == ([], True, 0, 0)
-        reports.add_seconds(now - 5, 5, batch_size=16, pace="full")
+        reports.add_seconds(now - 6, 5, batch_size=16, pace="full")
         name, data = await events.until(lambda _, data: bool(data["points"]))
         assert name == "update"
-        assert data["points"][0] == [now - 5, 10]
+        assert data["points"][0] == [now - 6, 10]
         _, data = await events.until(lambda _, data: data["hashes"] == 50)
         assert (data["workers"], data["paces"], data["batch_sizes"], data["speed"]) == (1, ["full"], [16], 10)
-        reports.add_seconds(now, 1)
+        reports.add_seconds(now - 1, 1)
         _, data = await events.until(lambda _, data: bool(data["points"]))
-        assert data["points"] == [[now, 10]]
+        assert data["points"] == [[now - 1, 10]]
 
 
 async def test_all_browsers_see_the_same(ready_page: Page, reports: Reports, now: int) -> None:

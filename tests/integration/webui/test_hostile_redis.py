@@ -1,6 +1,7 @@
 """Keys and entries that hold anything are skipped and counted, and the page goes on."""
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -48,7 +49,8 @@ def report(second: int, worker: str) -> dict[str, str]:
     return {
         "worker": worker, "instance": worker.rpartition("-")[0], "sequence": "9", "hashes": "10", "coins": "0",
         "begin_us": str(begin), "end_us": str(begin + 1_000_000), "batch_size": "1", "pace": "classic",
-        "report_interval_us": "1000000",
+        "report_interval_us": "1000000", "sent_us": str(time.time_ns() // 1_000),
+        "redis_us": str(time.time_ns() // 1_000), "stalled_since_us": "0", "waits_for": "",
     }  # fmt: skip
 
 

@@ -57,9 +57,11 @@ async def test_with_older_ids_and_reports_that_come_again(
     entries = client.xrange("reports")
     client.delete("reports")
     for number, (_, fields) in enumerate(entries):
-        reports.add_raw(fields, entry_id=f"{(now - 100) * 1_000}-{number}")
-    newer = {**entries[-1][1], "sequence": "99", "begin_us": str((now - 10) * 10**6), "end_us": str((now - 9) * 10**6)}
-    reports.add_raw(newer, entry_id=f"{(now - 90) * 1_000}-0")
+        written = {"redis_us": str((now - 100) * 10**6)}
+        reports.add_raw(fields | written, entry_id=f"{(now - 100) * 1_000}-{number}")
+    written = dict.fromkeys(("sent_us", "redis_us"), str((now - 8) * 10**6))
+    times = {"begin_us": str((now - 10) * 10**6), "end_us": str((now - 9) * 10**6)}
+    reports.add_raw(entries[-1][1] | {"sequence": "99"} | times | written, entry_id=f"{(now - 8) * 1_000}-0")
     await known(ready_page, now - 10, 10)
     speeds = await points(ready_page)
     assert [speeds[second] for second in range(now - 20, now - 10)] == [10] * 10
@@ -88,9 +90,11 @@ async def test_with_other_entries_in_place_of_what_was_read_last(
         pipeline.delete("reports")
         for entry_id, fields in entries:
             pipeline.xadd("reports", fields, id=entry_id)
-        before_what_was_lost = f"{int(entries[-1][0].partition('-')[0]) + 1}-0"
+        last_ms = int(entries[-1][0].partition("-")[0])
+        before_what_was_lost = f"{last_ms + 1}-0"
         for second, entry_id in ((now - 10, before_what_was_lost), (now - 9, "*")):
             times = {"begin_us": second * 10**6, "end_us": (second + 1) * 10**6}
+            times |= {"sent_us": last_ms * 1_000, "redis_us": last_ms * 1_000}
             pipeline.xadd("reports", {**lost, **times, "sequence": 100 + second - now}, id=entry_id)
         pipeline.execute()
     await known(ready_page, now - 9, 10)

@@ -35,7 +35,7 @@ async def test_replicas_are_those_that_the_workers_see(ready_page: Page, reports
         assert data["system"]["webui"]["name"] == "webui-1"
         assert data["system"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
         reports.see([backend("rng-1"), backend("rng-2", batches=1)], [backend("hasher-1", "late", 0)])
-        reports.add_seconds(now - 1, 1)
+        reports.add_seconds(now - 2, 1)
         system = await has(events, "system", lambda system: system["rng"]["replicas"])
         assert states(system["hasher"]) == {"hasher-1": "late"}
         assert [(each["share"], each["rate"]) for each in system["rng"]["replicas"]] == [(0.75, 3), (0.25, 1)]
@@ -49,7 +49,7 @@ async def test_replicas_are_those_that_the_workers_see(ready_page: Page, reports
             1,
         )
         reports.see([backend("rng-1"), backend("rng-2", "gone", 0)], [backend("hasher-1")])
-        reports.add_seconds(now, 1)
+        reports.add_seconds(now - 1, 1)
         system = await has(
             events, "system", lambda system: states(system["rng"]) != {"rng-1": "serving", "rng-2": "serving"}
         )

@@ -20,10 +20,14 @@ from worker_svc.settings import WorkerSettings
 SECOND_US = 1_000_000
 NOW_US = 1_700_000_005 * SECOND_US
 
+NEARLY = 0.5
+"""Hashes in a bucket: the way of a report to Redis takes a moment, which the ledger takes for a difference of clocks."""
+
 
 def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = NOW_US, **changes: Any) -> Report:
-    view = {"seconds": 1.0, "backends": {"rng": (), "hasher": ()}, "latest": ()}
+    view = {"seconds": 1.0, "backends": {"rng": (), "hasher": ()}, "latest": (), "stalled_since_us": 0, "waits_for": ""}
     values = {"batch_size": 1, "wallet": (), "end_us": begin_us + SECOND_US, **view, **changes}
+    values.setdefault("end", values["end_us"] / 1e6 - time.time() + time.monotonic())
     return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, **values)
 
 
@@ -49,8 +53,10 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     assert entry == {
         "worker": "w-1", "instance": "w", "sequence": "1", "hashes": "5", "coins": "2", "begin_us": str(NOW_US),
         "end_us": str(NOW_US + SECOND_US), "batch_size": "1", "pace": "classic",
-        "report_interval_us": "1000000",
+        "report_interval_us": "1000000", "stalled_since_us": "0", "waits_for": "",
+        "sent_us": entry["sent_us"], "redis_us": entry["redis_us"],
     }  # fmt: skip
+    assert int(entry["sent_us"]) - 1_000 <= int(entry["redis_us"]) <= time.time_ns() // 1_000
     assert client.hget("worker:w-1", "sequence") == "1"
     assert 0 < int(client.ttl("worker:w-1")) <= 86_400
 
@@ -273,10 +279,11 @@ async def test_totals_hold_the_hashes_of_each_ten_seconds(redis: RedisServer) ->
     now_us = int(time.time()) // 10 * 10 * SECOND_US
     async with ledger(redis) as made:
         made.add(report(1, hashes=100, begin_us=now_us - 25 * SECOND_US, end_us=now_us))
-        made.add(report(2, hashes=7, begin_us=now_us, end_us=now_us))
+        made.add(report(2, hashes=7, begin_us=now_us + SECOND_US, end_us=now_us + SECOND_US))
         await made.settle(2)
-    totals = {int(key) - now_us // SECOND_US: float(value) for key, value in redis.client().hgetall("totals").items()}
-    assert totals == {-30: pytest.approx(20), -20: pytest.approx(40), -10: pytest.approx(40), 0: pytest.approx(7)}
+    buckets = redis.client().hgetall("totals").items()
+    totals = {int(key) - now_us // SECOND_US: float(value) for key, value in buckets if key.isdigit()}
+    assert totals == pytest.approx({-30: 20, -20: 40, -10: 40, 0: 7}, abs=NEARLY)
 
 
 async def test_each_workers_totals_are_its_part_of_all(redis: RedisServer) -> None:
@@ -289,7 +296,10 @@ async def test_each_workers_totals_are_its_part_of_all(redis: RedisServer) -> No
         await two.settle(2)
     client = redis.client()
     parts = [client.hgetall(f"totals:{worker}") for worker in ("w-1", "w-2")]
-    assert [[float(hashes) for hashes in part.values()] for part in parts] == [[50, 50], [3.5, 3.5]]
+    expected = [[50, 50], [3.5, 3.5]]
+    assert [[float(hashes) for hashes in part.values()] for part in parts] == [
+        pytest.approx(hashes, abs=NEARLY) for hashes in expected
+    ]
     assert {bucket: float(hashes) for bucket, hashes in client.hgetall("totals").items()} == {
         bucket: float(parts[0][bucket]) + float(parts[1][bucket]) for bucket in parts[0]
     }

@@ -7,6 +7,7 @@ import pytest
 from chassis.backend_state import BackendState
 from chassis.settings import Pace
 from webui_svc.backends import Backend, View
+from webui_svc import timeline
 from webui_svc.board import Board
 from webui_svc.report import Report
 
@@ -22,6 +23,7 @@ class Clocked:
         self._sequence = 0
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(time, "time", lambda: self.now)
+        monkeypatch.setattr(timeline, "steady", lambda: self.clock)
         self.board = Board("redis", "webui-1")
         self.board.redis = True
 
@@ -29,12 +31,18 @@ class Clocked:
         self.clock += seconds
         self.now += seconds
 
-    def report(self, state: BackendState = BackendState.SERVING, seconds: float = 0.1) -> None:
+    def report(
+        self, state: BackendState = BackendState.SERVING, seconds: float = 0.1, hashes: int = 10, waits_for: str = ""
+    ) -> None:
         self._sequence += 1
         end_us = round(self.now * 1e6)
         begin_us = end_us - round(seconds * 1e6)
-        report = Report(WORKER, "worker-1", self._sequence, 10, 0, begin_us, end_us, 1, Pace.FULL, 1_000_000)
-        self.board.take(report, self.now, self.clock)
+        report = Report(
+            *(WORKER, "worker-1", self._sequence, hashes, 0, begin_us, end_us, 1, Pace.FULL, 1_000_000, end_us, end_us),
+            stalled_since_us=0 if hashes else begin_us,
+            waits_for=waits_for,
+        )
+        self.board.take(report, self.clock)
         backend = Backend("rng-1", state, self._sequence, {40: self._sequence})
         self.board.take_view(WORKER, View(seconds, {"rng": (backend,), "hasher": ()}), self.clock)
 
@@ -94,6 +102,22 @@ def test_a_worker_that_went_does_nothing_any_more(clocked: Clocked) -> None:
     assert (worker["state"], worker["speed"]) == ("gone", 0)
     clocked.pass_time(10)
     assert clocked.update()["system"]["worker"]["replicas"] == []
+
+
+def test_a_worker_that_waits_is_shown_with_the_service_it_waits_for(clocked: Clocked) -> None:
+    clocked.report()
+    clocked.update()
+    clocked.pass_time(1.0)
+    clocked.report(hashes=0, seconds=0, waits_for="hasher")
+    told = clocked.update()
+    (worker,) = told["system"]["worker"]["replicas"]
+    assert (worker["state"], worker["waits_for"], told["waits_for"]) == ("waiting", "hasher", ["hasher"])
+    assert [(mark["kind"], mark["name"]) for mark in told["marks"]] == [("waiting", "hasher")]
+    clocked.pass_time(1.0)
+    clocked.report()
+    told = clocked.update()
+    (worker,) = told["system"]["worker"]["replicas"]
+    assert (worker["state"], worker["waits_for"], told["waits_for"]) == ("serving", "", [])
 
 
 def test_while_redis_is_away_the_system_is_kept(clocked: Clocked) -> None:

@@ -11,6 +11,11 @@ from webui_svc.speed import Speed
 BASE = 1_700_000_000
 
 
+def place(moment: float) -> float:
+    """A worker's clock that is right."""
+    return moment
+
+
 def digest(number: int) -> str:
     return f"{number:064x}"
 
@@ -19,7 +24,7 @@ def worked(worker: str, hashes: int, coins: int, seconds: int, speed: Speed) -> 
     """A report of so many seconds from BASE."""
     end = (BASE + seconds) * 1_000_000
     speed.add(
-        Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL, 1_000_000), BASE + seconds, 0
+        Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL, 1_000_000, end, end), BASE + seconds, 0
     )
     speed.settle(BASE + seconds, 0)
 
@@ -27,8 +32,8 @@ def worked(worker: str, hashes: int, coins: int, seconds: int, speed: Speed) -> 
 def test_the_newest_coins_of_all_workers_are_shown() -> None:
     finds = Finds()
     for number in range(6):
-        finds.hear("a", Found(4, (Coin(digest(2 * number), BASE + 2 * number),)), BASE)
-        finds.hear("b", Found(5, (Coin(digest(2 * number + 1), BASE + 2 * number + 1),)), BASE)
+        finds.hear("a", Found(4, (Coin(digest(2 * number), BASE + 2 * number),)), place)
+        finds.hear("b", Found(5, (Coin(digest(2 * number + 1), BASE + 2 * number + 1),)), place)
     latest = finds.figures(Speed())["latest"]
     assert [coin["digest"] for coin in latest] == [digest(number) for number in range(11, 11 - SHOWN, -1)]
     assert latest[0] == {"digest": digest(11), "at": BASE + 11, "bits": 5, "worker": "b"}
@@ -37,20 +42,20 @@ def test_the_newest_coins_of_all_workers_are_shown() -> None:
 def test_of_coins_of_one_moment_the_last_comes_first() -> None:
     finds = Finds()
     for numbers in ([3, 9, 1], [7, 2]):
-        finds.hear("a", Found(4, tuple(Coin(digest(number), BASE) for number in numbers)), BASE)
+        finds.hear("a", Found(4, tuple(Coin(digest(number), BASE) for number in numbers)), place)
     latest = finds.figures(Speed())["latest"]
     assert [coin["digest"] for coin in latest] == [digest(number) for number in (2, 7, 1, 9, 3)]
 
 
-def test_a_coin_from_the_future_is_left_out() -> None:
+def test_coins_are_shown_with_the_time_of_redis() -> None:
     finds = Finds()
-    finds.hear("a", Found(4, (Coin(digest(1), BASE + 1_000),)), BASE)
-    assert finds.figures(Speed())["latest"] == []
+    finds.hear("a", Found(4, (Coin(digest(1), BASE + 50.25),)), lambda at: at - 50)
+    assert [coin["at"] for coin in finds.figures(Speed(), 3_600)["latest"]] == [BASE + 3_600.25]
 
 
 def test_chance_predicts_by_the_hashes_and_the_bits() -> None:
     finds, speed = Finds(), Speed()
-    finds.hear("a", Found(4, ()), BASE)
+    finds.hear("a", Found(4, ()), place)
     worked("a", 16_000, 1_017, 60, speed)
     figures = finds.figures(speed)
     assert (figures["minute"], figures["predicted"]) == (1_017, 1_000)
@@ -59,8 +64,8 @@ def test_chance_predicts_by_the_hashes_and_the_bits() -> None:
 
 def test_each_worker_has_its_own_bits() -> None:
     finds, speed = Finds(), Speed()
-    finds.hear("a", Found(4, ()), BASE)
-    finds.hear("b", Found(0, ()), BASE)
+    finds.hear("a", Found(4, ()), place)
+    finds.hear("b", Found(0, ()), place)
     worked("a", 1_600, 100, 60, speed)
     worked("b", 50, 50, 60, speed)
     assert finds.figures(speed)["predicted"] == 150
@@ -69,7 +74,7 @@ def test_each_worker_has_its_own_bits() -> None:
 
 def test_only_the_last_minute_counts() -> None:
     finds, speed = Finds(), Speed()
-    finds.hear("a", Found(4, ()), BASE)
+    finds.hear("a", Found(4, ()), place)
     worked("a", 32_000, 2_000, 120, speed)
     assert (finds.figures(speed)["minute"], finds.figures(speed)["predicted"]) == (1_000, 1_000)
 

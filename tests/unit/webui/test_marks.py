@@ -1,7 +1,7 @@
 import pytest
 
 from chassis.settings import Pace
-from webui_svc.marks import KEPT, MOST, Attendance, BatchSizes, Mark, Marks
+from webui_svc.marks import KEPT, MOST, Attendance, BatchSizes, Mark, Marks, Waits
 from webui_svc.report import Report
 
 BASE = 1_700_000_000
@@ -37,9 +37,16 @@ def test_whoever_comes_to_an_empty_system_comes(marks: Marks) -> None:
     assert told(marks) == [(1, "worker came", "worker-1")]
 
 
+def test_waiting_is_marked_once_where_it_began(marks: Marks) -> None:
+    waits = Waits(marks)
+    for since in ({}, {"hasher": BASE + 1}, {"hasher": BASE + 1, "rng": BASE + 2}, {}, {"hasher": BASE + 9}):
+        waits.settle(since)
+    assert told(marks) == [(1, "waiting", "hasher"), (2, "waiting", "rng"), (9, "waiting", "hasher")]
+
+
 def report(batch_size: int, end: float) -> Report:
     end_us = round((BASE + end) * 1e6)
-    return Report("worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL, 1_000_000)
+    return Report("worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL, 1_000_000, end_us, end_us)
 
 
 def test_a_batch_size_that_changed_is_marked_where_it_began(marks: Marks) -> None:
