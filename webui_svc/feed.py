@@ -195,7 +195,7 @@ class Feed:
         clock = time.monotonic()
 
         def heard(redis_us: int) -> float:
-            """A report in the stream was heard when it was written, not now; long ago if it was before a clock was set."""
+            """A report was heard when it was written, not now; long ago if that was before the clock was set back."""
             return clock - ((now_us - redis_us) / 1e6 if redis_us <= now_us else KEPT)
 
         position: Id = (now_us // 1_000 - KEPT * 1_000, 0)
@@ -217,10 +217,8 @@ class Feed:
         newest = await _answer(self._redis.xrevrange(self._stream, count=1))
         return _id(newest[0][0]) if newest else _NOTHING
 
-    def _take(
-        self, position: Id, fields: Mapping[bytes, bytes] | None, heard: Callable[[int], float]
-    ) -> Report | None:
-        """Have the board take an entry of the stream, heard at a moment of the monotonic clock; None if it is no report."""
+    def _take(self, position: Id, fields: Mapping[bytes, bytes] | None, heard: Callable[[int], float]) -> Report | None:
+        """Have the board take an entry of the stream, heard at a moment of the monotonic clock; None if malformed."""
         self._position = position
         try:
             report = parse(fields or {}, position[0])

@@ -12,6 +12,7 @@ SHOWN = 8
 MINUTE = 60
 """Seconds that finds are counted over."""
 
+
 class Finds:
     """Coins: the latest ones, and how many a minute beside what chance predicts."""
 
@@ -36,7 +37,10 @@ class Finds:
         self._latest = {coin["digest"]: coin for coin in newest}
 
     def figures(self, speed: Speed, shift_s: int = 0) -> dict[str, Any]:
-        """All of it, with Unix times that are `shift_s` ahead of the axis. A minute is the last 60 seconds known, fewer when it began later."""
+        """All of it, with Unix times, which are `shift_s` ahead of the time axis.
+
+        A minute is the last 60 seconds known, fewer when it began later.
+        """
         until = speed.until or 0
         if self._minute is None or self._minute[0] != until:
             self._minute = (until, self._count(speed, until))

@@ -89,7 +89,7 @@ class Waits:
         self._waited_for: set[str] = set()
 
     def settle(self, since: Mapping[str, float]) -> None:
-        """Mark the services that no worker waited for before; `since` has the moment at which the first one began to."""
+        """Mark the services that no worker waited for before, from the moment in `since` on."""
         for service in sorted(since.keys() - self._waited_for):
             self._marks.add(Mark(since[service], "waiting", service))
         self._waited_for = set(since)

@@ -1,9 +1,9 @@
 """The speed over time, from the intervals that the workers report.
 
 It is known up to the moment that all live workers have reported, and only whole seconds are shown, so the curve has no
-ragged end. A worker that finishes no batch reports that: time without work is shown as 0 while it passes, and shown again
-when the batch that was in flight is counted after all. So is what a late report changes, from a worker that is new or
-was thought gone. All times are on the timeline's axis.
+ragged end. A worker that finishes no batch reports that: time without work is shown as 0 while it passes, and is shown
+again when the batch that was in flight is counted after all. So is what a late report changes, from a worker that is
+new or was thought gone. All times are on the timeline's axis.
 """
 
 from webui_svc.buckets import Buckets

@@ -1,9 +1,10 @@
-"""One time axis for the reports of all workers, whatever their clocks, Redis's or this machine's do.
+"""One time axis for the reports of all workers, whatever the clocks of workers, Redis and this machine do.
 
-A report has its worker's clock for its interval and for the attempt to send it, and Redis's clock for the moment at which
-it was applied. Its age on the one and the moment on the other place the interval on Redis's clock, so a worker's clock
-may be wrong. Redis's own clock is compared with this machine's steady one after each read: when it steps, the axis goes on
-as before, and only its labels, which are Redis's time, move. Times are microseconds unless their name says otherwise.
+A report carries its worker's clock, for its interval and for the attempt to send it, and Redis's clock for the moment
+at which Redis took it. Its age on the first clock and that moment on the second place the interval, so a worker's clock
+may be wrong. After each read, Redis's clock is compared with this machine's steady clock: when it steps, the axis goes
+on as before, and only the labels, which are Redis's time, move. Times are microseconds unless their name says
+otherwise.
 """
 
 import time
@@ -12,20 +13,20 @@ from dataclasses import dataclass, replace
 from chassis.clock import steady
 from webui_svc.report import Report
 
+# A clock that moved by more than this was set; by less, it drifts, or an answer was slow.
 STEP_US = 500_000
-"""A clock that moved by more than this was set; by less, it drifts or an answer was slow."""
 
+# What an offset may grow by at a time: more than clocks drift in a second, less than can be seen.
 CREEP_US = 1_000
-"""What an offset may grow by at a time: more than clocks drift in a second, less than anything that can be seen."""
 
+# A longer delay of a worker's reports is believed after so many of them in a row: its machine slept, for example.
 CONFIRMATIONS = 3
-"""Reports in a row after which a longer delay is taken for what it is: a clock's step that the worker did not see."""
 
+# Redis's time is ignored when the answer took longer, for it is not known when it was read.
 MAX_ANSWER_US = 250_000
-"""Redis's time is not believed when the answer took longer, for nobody knows when it was read."""
 
+# People are shown times that are off by at most this much: setting them right redraws the page.
 MAX_LABEL_ERROR_S = 0.75
-"""What people are shown may be off by so much before it is set right, which redraws the page."""
 
 MAX_WORKERS = 10_000
 
@@ -53,7 +54,7 @@ class Timeline:
         self._workers: dict[str, _WorkerClock] = {}  # the one heard longest ago comes first
         # The axis less this machine's steady clock; until Redis is observed, the axis is this machine's Unix time.
         self._origin = round(time.time() * 1e6) - steady_us()
-        # The axis less Redis's clock, which only a step changes; and the same before Redis's clock was set a moment ago.
+        # The axis less Redis's clock, which only a step changes, now and before the last look.
         self._offset = self._offset_before = 0
         self._shift_s = 0
         # When Redis's clock was read last and before that, on the axis.
@@ -79,8 +80,9 @@ class Timeline:
     def observe(self, redis_us: int, sent_us: int) -> bool:
         """Compare Redis's clock with the axis; return whether people are to be shown other times from now on.
 
-        Redis was asked for its time at `sent_us` of the steady clock and has just answered. Call this after entries were
-        read and before they are placed; what was read before the first call is placed as far as it shows steps itself.
+        The request for its time was sent at `sent_us` of the steady clock, and the answer has just arrived. Call this
+        after entries were read and before they are placed. Of entries placed before the first call, only steps back are
+        seen.
         """
         if self._observed is None:
             self._origin = redis_us + self._offset - steady_us()

@@ -21,17 +21,15 @@ MAX_KNOWN = 10_000
 """Workers remembered, those heard longest ago forgotten first."""
 
 
+# The current speed counts hashes over this time: long enough that 3.33 stays 3.33, short enough to see a change.
 CURRENT_S = 5
-"""Seconds in which hashes are counted for the current speed: enough that 3.33 stays 3.33, few enough to see a change."""
 
-LEAST_KNOWN_S = 1.0
-"""Seconds that a worker must have worked before it has a current speed."""
+# A worker must have worked this long before it has a current speed.
+MIN_KNOWN_S = 1.0
 
+# A speed is never shown that is older than so many report intervals, or than this time, for reading takes time, too.
 CURRENT_INTERVALS = 2
-"""Report intervals after which a worker without a newer report counts as one that finishes nothing."""
-
-LEAST_CURRENT_S = 2.0
-"""Seconds before which none does, however often it means to report: reading takes a moment, too."""
+MIN_CURRENT_S = 2.0
 
 
 @dataclass(slots=True)
@@ -67,13 +65,13 @@ class Worker:
     def speed(self, now_us: int) -> float | None:
         """Return the hashes a second that were counted in the last five seconds; None while too little is known.
 
-        They are the last five seconds that are known, at most two report intervals old; once a report had no batch, they
-        are the last five up to now.
+        They are the last five seconds that are known, and at most two report intervals old. After a report without a
+        batch they are the last five seconds up to now.
         """
-        longest_us = round(1e6 * max(LEAST_CURRENT_S, CURRENT_INTERVALS * self.report_interval))
+        longest_us = round(1e6 * max(MIN_CURRENT_S, CURRENT_INTERVALS * self.report_interval))
         end_us = now_us if self.stalled else max(self.end_us, now_us - longest_us)
         begin_us = max(self.since_us, end_us - CURRENT_S * 1_000_000)
-        if end_us - begin_us < LEAST_KNOWN_S * 1e6:
+        if end_us - begin_us < MIN_KNOWN_S * 1e6:
             return 0.0 if self.stalled else None
         hashes = 0.0
         for begin, end, count in self.counted:
@@ -187,7 +185,7 @@ class Workers:
         return sum(known) if known or not speeds else None
 
     def waited_for(self, now: float) -> dict[str, float]:
-        """Return the services that workers wait for, and since when the first of them does, in seconds of the time axis."""
+        """Return the services that workers wait for, and since when, in seconds of the time axis."""
         since: dict[str, float] = {}
         for worker in self._live(now):
             if worker.waits_for:

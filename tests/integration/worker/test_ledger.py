@@ -20,8 +20,8 @@ from worker_svc.settings import WorkerSettings
 SECOND_US = 1_000_000
 NOW_US = 1_700_000_005 * SECOND_US
 
+# Hashes in a bucket: a report takes a moment to reach Redis, which the script takes for a difference of clocks.
 NEARLY = 0.5
-"""Hashes in a bucket: the way of a report to Redis takes a moment, which the ledger takes for a difference of clocks."""
 
 
 def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = NOW_US, **changes: Any) -> Report:

@@ -6,8 +6,8 @@ import pytest
 
 from chassis.backend_state import BackendState
 from chassis.settings import Pace
-from webui_svc.backends import Backend, View
 from webui_svc import timeline
+from webui_svc.backends import Backend, View
 from webui_svc.board import Board
 from webui_svc.report import Report
 

@@ -25,7 +25,9 @@ def filled(reports: list[tuple[int, int, list[int]]]) -> Speed:
     speed = Speed()
     for sequence, (worker, hashes, (begin, end)) in enumerate(reports, 1):
         name = f"worker-{worker}"
-        speed.add(Report(name, name, sequence, hashes, 0, begin, end, 1, Pace.FULL, 1_000_000, end, end), BASE + SPAN, 0.0)
+        speed.add(
+            Report(name, name, sequence, hashes, 0, begin, end, 1, Pace.FULL, 1_000_000, end, end), BASE + SPAN, 0.0
+        )
     speed.settle(BASE + SPAN + 10, 100.0)  # all are silent, so all is known
     return speed
 

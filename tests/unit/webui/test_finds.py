@@ -24,7 +24,9 @@ def worked(worker: str, hashes: int, coins: int, seconds: int, speed: Speed) -> 
     """A report of so many seconds from BASE."""
     end = (BASE + seconds) * 1_000_000
     speed.add(
-        Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL, 1_000_000, end, end), BASE + seconds, 0
+        Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL, 1_000_000, end, end),
+        BASE + seconds,
+        0,
     )
     speed.settle(BASE + seconds, 0)
 

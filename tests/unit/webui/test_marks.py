@@ -46,7 +46,9 @@ def test_waiting_is_marked_once_where_it_began(marks: Marks) -> None:
 
 def report(batch_size: int, end: float) -> Report:
     end_us = round((BASE + end) * 1e6)
-    return Report("worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL, 1_000_000, end_us, end_us)
+    return Report(
+        "worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL, 1_000_000, end_us, end_us
+    )
 
 
 def test_a_batch_size_that_changed_is_marked_where_it_began(marks: Marks) -> None:

@@ -55,7 +55,8 @@ def test_a_missing_field_is_named(field: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [name for name in GOOD if name.endswith(b"_us") or name in {b"sequence", b"hashes", b"coins", b"batch_size"}]
+    "field",
+    [name for name in GOOD if name.endswith(b"_us") or name in {b"sequence", b"hashes", b"coins", b"batch_size"}],
 )
 @pytest.mark.parametrize(
     "value",
@@ -94,7 +95,7 @@ def test_an_end_before_the_begin_is_refused() -> None:
 
 @pytest.mark.parametrize("seconds", [-86_400, -90, 90, 86_400])
 def test_the_clock_of_a_worker_may_show_any_time(seconds: int) -> None:
-    times = {name: b"%d" % (END + seconds * 1_000_000) for name in (b"begin_us", b"end_us", b"sent_us")}
+    times = dict.fromkeys((b"begin_us", b"end_us", b"sent_us"), b"%d" % (END + seconds * 1000000))
     assert parse({**GOOD, **times}, WRITTEN_MS).end_us == END + seconds * 1_000_000
 
 

@@ -33,7 +33,10 @@ def seconds(report: Report) -> tuple[float, float]:
 def test_before_work_has_begun_reports_say_that_nothing_was_counted(tally: Tally) -> None:
     reports = [report_at(tally, 5.0), tally.report(6.0, None, 64, {}, "hasher")]
     assert [seconds(report) for report in reports] == [(5.0, 5.0), (5.0, 6.0)]
-    assert [(report.stalled_since_us, report.waits_for) for report in reports] == [(5_000_000, ""), (5_000_000, "hasher")]
+    assert [(report.stalled_since_us, report.waits_for) for report in reports] == [
+        (5_000_000, ""),
+        (5_000_000, "hasher"),
+    ]
 
 
 def test_the_first_interval_runs_from_the_beginning_of_work_to_the_last_batch(tally: Tally) -> None:
