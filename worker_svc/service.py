@@ -12,6 +12,7 @@ from chassis.telemetry.telemetry import Telemetry
 from chassis.tls.handshake_log import handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc import step
+from worker_svc.backoff import sleep_unless
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.compass_search import Point, compass_search
@@ -126,18 +127,24 @@ class Worker:
         await self._ledger.run()
 
     async def _mine(self) -> None:
+        while not self._connected.is_set():
+            await sleep_unless(self._connected, self._settings.report_interval)
+            self._report_if_useful()
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
             if self._ledger.full:
                 self._pipeline.pause()
-            elif self._connected.is_set():
+            else:
                 self._pipeline.resume()
             due = max(due + self._settings.report_interval, loop.time())
             await asyncio.sleep(due - loop.time())
-            # What says only that nothing was counted is no use later: the room is for what was.
-            if self._ledger.idle if self._tally.stalled else not self._ledger.full:
-                self._report()
+            self._report_if_useful()
+
+    def _report_if_useful(self) -> None:
+        # A report that only says that nothing was counted is no use later: the room is for what was.
+        if self._ledger.idle if self._tally.stalled else not self._ledger.full:
+            self._report()
 
     async def _report_changes(self) -> None:
         """Make a report at once when a backend comes, goes or is late.
