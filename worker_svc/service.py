@@ -129,7 +129,8 @@ class Worker:
     async def _mine(self) -> None:
         while not self._connected.is_set():
             await sleep_unless(self._connected, self._settings.report_interval)
-            self._report_if_useful()
+            if not self._connected.is_set():
+                self._report_if_useful()
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
