@@ -1,7 +1,7 @@
-import os
 from collections.abc import Mapping
 from typing import ClassVar
 
+from chassis import cpus
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.limits import MAX_BATCH_BYTES
 from chassis.settings import Pace, tcp_port
@@ -12,7 +12,7 @@ class HasherSettings(GrpcServerSettings):
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
         Pace.CLASSIC: {"delay": 0.1, "concurrency": 0},
-        Pace.FULL: {"delay": 0, "concurrency": os.cpu_count() or 1},
+        Pace.FULL: {"delay": 0, "concurrency": cpus.usable()},
     }
 
     # What is a little too large for a batch is read, so that it can be said which field is wrong.

@@ -1,7 +1,7 @@
-import os
 from collections.abc import Mapping
 from typing import ClassVar
 
+from chassis import cpus
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.settings import Pace, tcp_port
 
@@ -11,7 +11,7 @@ class RngSettings(GrpcServerSettings):
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
         Pace.CLASSIC: {"delay": 0.1, "concurrency": 1},
-        Pace.FULL: {"delay": 0, "concurrency": os.cpu_count() or 1},
+        Pace.FULL: {"delay": 0, "concurrency": cpus.usable()},
     }
 
     # Numbers and the name of a trace: fewer than 100.

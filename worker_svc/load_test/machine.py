@@ -7,16 +7,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from chassis import cpus
+
 GIGABYTE = 2**30
 
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, system, and how busy it was before."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
     return {
         "processor": _processor(),
-        "cores": cores,
+        "cores": cpus.usable(),
         "memory_gib": round(memory, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),

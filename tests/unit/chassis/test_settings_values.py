@@ -6,6 +6,7 @@ import socket
 import pytest
 from pydantic import ValidationError
 
+from chassis import cpus
 from chassis.settings import LogFormat, LogLevel, Pace, ServiceSettings
 from hasher_svc.settings import HasherSettings
 from rng_svc.settings import RngSettings
@@ -69,8 +70,8 @@ def test_the_classic_pace() -> None:
 def test_the_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACE", "full")
     rng, hasher, worker = RngSettings.load(), HasherSettings.load(), WorkerSettings.load()
-    assert (rng.delay, rng.concurrency) == (0, os.cpu_count())
-    assert (hasher.delay, hasher.concurrency) == (0, os.cpu_count())
+    assert (rng.delay, rng.concurrency) == (0, cpus.usable())
+    assert (hasher.delay, hasher.concurrency) == (0, cpus.usable())
     assert worker.delay == 0
     assert worker.tuned
     assert worker.allows(worker.start)
