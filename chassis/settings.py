@@ -43,14 +43,22 @@ class SettingsError(Exception):
     """A variable holds what is not allowed; whoever set it must mend it. The message is one line."""
 
 
-class Pace(StrEnum):
+class Word(StrEnum):
+    """A word in lower case that may be written in any case."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return next((word for word in cls if isinstance(value, str) and word == value.lower()), None)
+
+
+class Pace(Word):
     """The workshop's leisurely pace, or as fast as it goes."""
 
     CLASSIC = "classic"
     FULL = "full"
 
 
-class LogLevel(StrEnum):
+class LogLevel(Word):
     """The least severe level that is logged."""
 
     DEBUG = "debug"
@@ -59,7 +67,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class LogFormat(StrEnum):
+class LogFormat(Word):
     """Lines for people, or one JSON object a line."""
 
     CONSOLE = "console"
@@ -149,7 +157,7 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _fill_in_pace(cls, values: dict[str, object]) -> dict[str, object]:
         # An unknown pace is an error of its own, and of no other field.
-        pace = next((pace for pace in Pace if pace == values.get("pace")), Pace.CLASSIC)
+        pace = next((pace for pace in Pace if pace == str(values.get("pace")).lower()), Pace.CLASSIC)
         return {**cls.by_pace.get(pace, {}), **values}
 
     @field_validator("otel_exporter_otlp_protocol", "otel_traces_sampler", "otel_traces_sampler_arg", mode="before")

@@ -108,7 +108,7 @@ def test_zero_is_taken_where_it_means_something(
     assert getattr(settings.load(), name.lower()) == 0
 
 
-@pytest.mark.parametrize("value", ["leisurely", "", "Classic ", "classic,full"])
+@pytest.mark.parametrize("value", ["leisurely", "", "Classic ", "classic,full", "clássic"])
 @pytest.mark.parametrize(("settings", "name"), WORDS)
 def test_an_unknown_word_is_refused_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings], name: str, value: str
