@@ -4,6 +4,7 @@ A settings class is a table: one field a variable, each made by one of the helpe
 value can say what is allowed.
 """
 
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -11,8 +12,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chassis.redis import deployment
 from chassis.redis.deployment import HOST_PATTERN, PORT_PATTERN
@@ -121,10 +130,33 @@ def _pem_file(what: str) -> Any:
     return Field(default=None, description=f"the path of a PEM file with the {what}, or nothing")
 
 
+# What each process of a service has of its own, and what `make run` and Kubernetes call by such names themselves:
+# RNG_PORT is where the first rng listens, or a Service's address.
+_OF_ONE_PROCESS = frozenset({"port", "metrics_port", "instance"})
+
+
+def _has_own_name(field: str) -> bool:
+    # The names of OpenTelemetry are its own, and most of them are read by its SDK.
+    return field not in _OF_ONE_PROCESS and not field.startswith("otel_")
+
+
+class _OwnVariables(EnvSettingsSource):
+    """Variables that begin with the service's name."""
+
+    def __init__(self, settings: type["ServiceSettings"]) -> None:
+        super().__init__(settings, env_prefix=f"{settings.service}_")
+
+    def __call__(self) -> dict[str, Any]:
+        return {field: value for field, value in super().__call__().items() if _has_own_name(field)}
+
+
 class ServiceSettings(BaseSettings):
     """What every service can be told."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    service: ClassVar[str] = ""
+    """The service's name, with which RNG_DELAY sets DELAY for rng alone; none where there are no such variables."""
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {}
     """Defaults that the pace decides: field name to value."""
@@ -180,6 +212,31 @@ class ServiceSettings(BaseSettings):
                 raise ValueError(str(error)) from None
         return self
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given comes first, then the service's own variables, then those that services share."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return (init_settings, *([_OwnVariables(cls)] if cls.service else []), env_settings)
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The name of the variable that a field is read from: the service's own where that is set."""
+        own = f"{cls.service}_{field}".upper()
+        return own if cls.service and _has_own_name(field) and own in os.environ else field.upper()
+
+    @classmethod
+    def variables(cls) -> set[str]:
+        """The names of all variables that are read."""
+        own = {f"{cls.service}_{field}".upper() for field in cls.model_fields if cls.service and _has_own_name(field)}
+        return own | {field.upper() for field in cls.model_fields}
+
     @property
     def tls(self) -> CertificateFiles | None:
         """The files to encrypt with; without them nothing is encrypted."""
@@ -205,13 +262,14 @@ class ServiceSettings(BaseSettings):
             raise SettingsError("; ".join(_explain(cls, detail) for detail in error.errors())) from None
 
 
-def _explain(cls: type[BaseSettings], detail: Any) -> str:
+def _explain(cls: type[ServiceSettings], detail: Any) -> str:
     if not detail["loc"]:
         return str(detail["ctx"]["error"])
     name = str(detail["loc"][0])
+    variable = cls.variable(name)
     if not cls.model_fields[name].repr:
-        return f"{name.upper()} is not allowed: it must be {cls.model_fields[name].description}"
+        return f"{variable} is not allowed: it must be {cls.model_fields[name].description}"
     value = str(detail["input"])
     for secret, replacement in _SECRETS:
         value = secret.sub(replacement, value)
-    return f"{name.upper()}={value!r} is not allowed: it must be {cls.model_fields[name].description}"
+    return f"{variable}={value!r} is not allowed: it must be {cls.model_fields[name].description}"

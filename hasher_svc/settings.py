@@ -10,6 +10,8 @@ from chassis.settings import Pace, tcp_port
 class HasherSettings(GrpcServerSettings):
     """What hasher can be told. At the classic pace it serves any number of requests at once, each in 0.1 s."""
 
+    service: ClassVar[str] = "hasher"
+
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
         Pace.CLASSIC: {"delay": 0.1, "concurrency": 0},
         Pace.FULL: {"delay": 0, "concurrency": cpus.usable()},

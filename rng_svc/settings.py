@@ -9,6 +9,8 @@ from chassis.settings import Pace, tcp_port
 class RngSettings(GrpcServerSettings):
     """What rng can be told. At the classic pace it serves one request at a time, so it is what limits the system."""
 
+    service: ClassVar[str] = "rng"
+
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
         Pace.CLASSIC: {"delay": 0.1, "concurrency": 1},
         Pace.FULL: {"delay": 0, "concurrency": cpus.usable()},

@@ -19,6 +19,8 @@ _TOKEN = r"[A-Za-z0-9_.~+/=-]{16,256}"  # noqa: S105 - what tokens are like
 class WebuiSettings(RedisSettings):
     """What webui can be told. The pace is no concern of it: it shows the one that the workers report."""
 
+    service: ClassVar[str] = "webui"
+
     traced: ClassVar[Mapping[Pace, float]] = dict.fromkeys(Pace, 1.0)
 
     port: int = tcp_port(8_000)

@@ -52,6 +52,8 @@ def _target(default: str) -> Any:
 class WorkerSettings(RedisSettings):
     """What worker can be told. At the classic pace it has one batch of one hash in flight and waits 0.1 s each time."""
 
+    service: ClassVar[str] = "worker"
+
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
         Pace.CLASSIC: {"delay": 0.1, "batch_size": 1, "window": 1},
         Pace.FULL: {"delay": 0, "batch_size": AUTO, "window": AUTO},

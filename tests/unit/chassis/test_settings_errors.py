@@ -36,7 +36,7 @@ WORDS = [(settings, name) for settings in ALL for name in ("PACE", "LOG_LEVEL", 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if any(name.lower() in settings.model_fields for settings in ALL):
+        if any(name in settings.variables() for settings in ALL):
             monkeypatch.delenv(name)
 
 
@@ -203,6 +203,17 @@ def test_an_error_never_shows_the_password_of_redis(
 def test_a_batch_above_two_mebibytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal(monkeypatch, WorkerSettings, BATCH_SIZE="65536", MESSAGE_SIZE="33")
     assert message == "BATCH_SIZE=65536 x MESSAGE_SIZE=33 is not allowed: a batch must be at most 2097152 bytes"
+
+
+def test_an_error_names_the_variable_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refusal(monkeypatch, RngSettings, RNG_DELAY="soon", DELAY="later", CONCURRENCY="x")
+    assert [part.partition(" ")[0] for part in message.split("; ")] == ["RNG_DELAY='soon'", "CONCURRENCY='x'"]
+
+
+def test_an_error_never_shows_a_token_whatever_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refusal(monkeypatch, WebuiSettings, WEBUI_TOKEN="s3cret")
+    assert message.startswith("WEBUI_TOKEN is not allowed: it must be 16 to 256")
+    assert "s3cret" not in message
 
 
 def test_all_that_is_wrong_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

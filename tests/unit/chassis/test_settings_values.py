@@ -19,7 +19,7 @@ ALL = (RngSettings, HasherSettings, WorkerSettings, WebuiSettings)
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if any(name.lower() in settings.model_fields for settings in ALL):
+        if any(name in settings.variables() for settings in ALL):
             monkeypatch.delenv(name)
 
 
@@ -94,6 +94,42 @@ def test_zero_overrides_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("settings", ALL)
+def test_a_setting_of_one_service_comes_before_that_of_all(
+    monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings]
+) -> None:
+    own = f"{settings.service.upper()}_LOG_LEVEL"
+    for each in ALL:
+        monkeypatch.setenv(f"{each.service.upper()}_LOG_LEVEL", "error")
+    monkeypatch.setenv(own, "debug")
+    assert settings.load().log_level is LogLevel.DEBUG
+    monkeypatch.setenv("LOG_LEVEL", "warning")
+    assert settings.load().log_level is LogLevel.DEBUG
+    monkeypatch.delenv(own)
+    assert settings.load().log_level is LogLevel.WARNING
+    assert settings.load(log_level="info").log_level is LogLevel.INFO
+
+
+def test_one_service_may_have_another_pace_and_another_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACE", "full")
+    monkeypatch.setenv("RNG_PACE", "classic")
+    monkeypatch.setenv("HASHER_DELAY", "0.5")
+    monkeypatch.setenv("HASHER_FAULT_SLOW", "1")
+    assert (RngSettings.load().delay, RngSettings.load().fault_slow) == (0.1, 0)
+    assert (HasherSettings.load().delay, HasherSettings.load().fault_slow) == (0.5, 1)
+    assert WorkerSettings.load().delay == 0
+
+
+@pytest.mark.parametrize("value", ["INFO", "Info", "info"])
+def test_a_word_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("LOG_LEVEL", value)
+    monkeypatch.setenv("LOG_FORMAT", "JSON")
+    monkeypatch.setenv("PACE", "FULL")
+    loaded = RngSettings.load()
+    assert (loaded.log_level, loaded.log_format, loaded.pace) == (LogLevel.INFO, LogFormat.JSON, Pace.FULL)
+    assert loaded.delay == 0
+
+
+@pytest.mark.parametrize("settings", ALL)
 def test_settings_are_frozen(settings: type[ServiceSettings]) -> None:
     loaded = settings.load()
     with pytest.raises(ValidationError, match="frozen"):
@@ -104,8 +140,13 @@ def test_settings_are_frozen(settings: type[ServiceSettings]) -> None:
 def test_variables_of_other_programs_are_no_concern(
     monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings]
 ) -> None:
-    monkeypatch.setenv("RNG_PORT", "tcp://10.0.0.1:50051")
-    monkeypatch.setenv("BY_PACE", "nonsense")
+    """A Service of Kubernetes, what `make run` takes, conda, GNU screen and fields that are no settings."""
+    for service in ("RNG", "HASHER", "WORKER", "WEBUI"):
+        monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.1:50051")
+        monkeypatch.setenv(f"{service}_METRICS_PORT", "x")
+        monkeypatch.setenv(f"{service}_INSTANCE", "")
+    for name in ("HOST", "WINDOW", "BY_PACE", "SERVICE"):
+        monkeypatch.setenv(name, "nonsense")
     assert settings.load() == settings()
 
 

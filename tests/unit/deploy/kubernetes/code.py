@@ -28,7 +28,7 @@ HEALTH = {"rng": rng_svc.service.SERVICE, "hasher": hasher_svc.service.SERVICE}
 
 def variables(service: str) -> set[str]:
     """Those that it knows."""
-    return {name.upper() for name in SETTINGS[service].model_fields}
+    return SETTINGS[service].variables()
 
 
 def ports(service: str) -> dict[str, int]:
