@@ -61,7 +61,7 @@ def _echo_servers(folder: Path) -> Iterator[list[int]]:
 def measure(repeats: int, seconds: float, folder: Path) -> list[Run]:
     """Both in turn. Raises BenchError when a service does not do its work."""
     runs = []
-    settings = {"BATCH_SIZE": "1", "WINDOW": "1"}
+    settings = {"BATCH_SIZE": "1", "WINDOW_SIZE": "1"}
     with _echo_servers(folder) as ports, servers(folder, {"PACE": "full"}) as running:
         for number in range(repeats):
             progress.show(f"batch 1 beside echoes: {number + 1} of {repeats}")

@@ -51,7 +51,7 @@ class Held:
 def measure(seconds: float, folder: Path) -> Held:
     """Look for so long. Raises BenchError when nothing is mined."""
     progress.show(f"memory at batch {MAX_BATCH_COUNT:,}")
-    settings = {"PACE": "full", "BATCH_SIZE": f"{MAX_BATCH_COUNT}", "WINDOW": f"{WINDOW}"}
+    settings = {"PACE": "full", "BATCH_SIZE": f"{MAX_BATCH_COUNT}", "WINDOW_SIZE": f"{WINDOW}"}
     held = Held(seconds)
     with servers(folder, settings) as running, running.worker({}) as worker:
         began = time.monotonic()

@@ -82,7 +82,7 @@ class Servers:
         """One more hasher, of another kind, and its address. Raises BenchError when it does not listen."""
         host = self.hosts[0]
         port = free_port(host)
-        environment = {**self.settings, "HOST": host, "PORT": str(port), "INSTANCE": name}
+        environment = {**self.settings, "BIND_ADDRESS": host, "PORT": str(port), "INSTANCE": name}
         with process([sys.executable, *command], environment, self.log(name)) as started:
             wait_until_listening(started, host, port, self.folder)
             self.processes[name] = psutil.Process(started.pid)
@@ -131,7 +131,7 @@ def servers(
             running.ports[service] = free_port(*hosts)
             for number, host in enumerate(hosts):
                 name = f"{service}-{host}" if number else service
-                own = {"HOST": host, "PORT": str(running.ports[service])}
+                own = {"BIND_ADDRESS": host, "PORT": str(running.ports[service])}
                 started = stack.enter_context(running.start(service, name, own))
                 running.processes[name] = psutil.Process(started.pid)
                 awaited.append((started, host, running.ports[service]))

@@ -12,7 +12,7 @@ from bench.side_by_side import Pairs
 from bench.system import LOOPBACK, Servers, servers
 from bench.turn import take_turn
 
-SETTINGS = {"PACE": "full", "BATCH_SIZE": "65536", "WINDOW": "8"}
+SETTINGS = {"PACE": "full", "BATCH_SIZE": "65536", "WINDOW_SIZE": "8"}
 
 LEAST_OF_PLAIN = 0.8
 """The speed without it."""

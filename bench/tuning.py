@@ -62,7 +62,7 @@ def measure(repeats: int, seconds: float, folder: Path) -> Tuning:
     """Sweep once, then watch workers for so long each. Raises BenchError when a service does not do its work."""
     with servers(folder, {"PACE": "full"}) as running:
         best = _best_point(running, folder)
-        fixed = {"BATCH_SIZE": f"{best.batch_size}", "WINDOW": f"{best.window}"}
+        fixed = {"BATCH_SIZE": f"{best.batch_size}", "WINDOW_SIZE": f"{best.window}"}
         runs = []
         for number in range(repeats):
             progress.show(f"found while mining: {number + 1} of {repeats}")

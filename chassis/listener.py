@@ -5,26 +5,42 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
+
+from chassis.settings import SettingsError
 
 
 class ListenError(Exception):
-    """An address can't be listened on. The message is one line that names the variable, the address and the cause."""
+    """A port can't be listened on. The message is one line that names the variable, the address and the cause."""
 
 
-def listen(variable: str, host: str, port: int) -> socket.socket:
-    """A listening TCP socket that no other process shares.
+def create(address: str, port: int) -> socket.socket:
+    """A listening TCP socket that no other process shares; the address `::` takes IPv4 as well, as it does in gRPC.
 
-    Raises ListenError when the port is taken or the address is none of this machine's.
+    Raises SettingsError for an address that is none of this machine's, and OSError for a port that can't be had.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    all_addresses = family == socket.AF_INET6 and ip_address(address).is_unspecified
+    try:
+        return socket.create_server((address, port), family=family, backlog=512, dualstack_ipv6=all_addresses)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(
+                f"BIND_ADDRESS={address!r} is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
+            ) from None
+        raise
+
+
+def listen(variable: str, address: str, port: int) -> socket.socket:
+    """A socket as create() makes it, for a port that this variable chooses.
+
+    Raises SettingsError for an address that is none of this machine's, and ListenError for a port that can't be had.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=512)
-    except (OSError, UnicodeError) as error:  # the second is what a name gets that no host can have
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            cause = "is already in use"
-        else:
-            cause = f"can't be used ({getattr(error, 'strerror', error)})"
-        raise ListenError(f"{variable}={port}: port {port} of {host} {cause}") from None
+        return create(address, port)
+    except OSError as error:
+        cause = "is already in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+        raise ListenError(f"{variable}={port}: port {port} of {address} {cause}") from None
 
 
 @contextlib.asynccontextmanager

@@ -153,7 +153,7 @@ async def _metrics_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> 
     try:
         connections = ProbeConnections(cast("web.Server", runner.server))
         telemetry.metrics.register(connections)
-        with listener.listen("METRICS_PORT", settings.host, settings.metrics_port) as listening:
+        with listener.listen("METRICS_PORT", settings.bind_address, settings.metrics_port) as listening:
             async with listener.accepting(listening, connections):
                 yield
     finally:

@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -122,6 +123,14 @@ def secret(pattern: str, allowed: str) -> Any:
     return Field(default="", pattern=f"^(?:|{pattern})$", description=allowed, repr=False)
 
 
+def _check_address(value: str) -> str:
+    ip_address(value)
+    return value
+
+
+BindAddress = Annotated[str, AfterValidator(_check_address)]
+"""No name: gRPC would listen on all addresses that a name has, and Python on the first."""
+
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 """Of a file; none is meant by an empty value, too, as compose passes on what is set to nothing."""
 
@@ -166,7 +175,9 @@ class ServiceSettings(BaseSettings):
     looked at one by one, thousands can't."""
 
     pace: Pace = one_of(Pace.CLASSIC)
-    host: str = text("127.0.0.1", r"\S+", "an address to listen on")
+    bind_address: BindAddress = Field(
+        default="127.0.0.1", description="an IPv4 or IPv6 address to listen on, 0.0.0.0 or :: for all"
+    )
     instance: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9_.-]{1,63}$",  # metadata is ASCII, and \w is not

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 
+from chassis import listener
 from local_run.program import Port, Program
 
 
@@ -13,7 +14,10 @@ class PortError(Exception):
 
 
 def check(programs: Iterable[Program]) -> None:
-    """Raise PortError for the first port that is taken, or that two of the programs are to have."""
+    """Raise PortError for the first port that is taken, or that two of the programs are to have.
+
+    Raises SettingsError for an address that is none of this machine's.
+    """
     with ExitStack() as held:
         for program in programs:
             for port in program.ports:
@@ -24,13 +28,12 @@ def check(programs: Iterable[Program]) -> None:
 
 
 def _hold(port: Port) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(port.host, port.number, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # On macOS a port can be taken at 127.0.0.1 although someone else has it at all addresses.
-        probe.settimeout(0.2)
-        if probe.connect_ex(address) == 0:
-            raise OSError(errno.EADDRINUSE, "in use")
-    return socket.create_server((port.host, port.number), family=family)
+    # On macOS a port can be taken at 127.0.0.1 although someone else has it at all addresses.
+    try:
+        socket.create_connection((port.address, port.number), 0.2).close()
+    except OSError:
+        return listener.create(port.address, port.number)
+    raise OSError(errno.EADDRINUSE, "in use")
 
 
 def _explain(port: Port, error: OSError) -> str:

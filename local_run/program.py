@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,7 +40,7 @@ class Stage(IntEnum):
 class Port:
     """A port that must be free, and the variable that chooses it."""
 
-    host: str
+    address: str
     number: int
     variable: str
 
@@ -84,26 +83,24 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]:
     """All of a local run, in order of starting; `given` are the variables that the user has set."""
-    address = _address_to_ask(settings.host)
     redis = _redis_access(settings)
     targets = {
-        "RNG_TARGET": _target(address, settings.rng_port, settings.rngs),
-        "HASHER_TARGET": _target(address, settings.hasher_port, settings.hashers),
+        "RNG_TARGET": _target("rng", settings.rng_port, settings.rngs),
+        "HASHER_TARGET": _target("hasher", settings.hasher_port, settings.hashers),
     }
     worker = redis | {name: value for name, value in targets.items() if name not in given}
-    plan = _Plan(settings.host)
     return [
         *([_redis(settings)] if settings.embeds_redis else []),
-        *plan.replicas("rng", settings.rngs, settings.rng_port, settings.rng_metrics_port),
-        *plan.replicas("hasher", settings.hashers, settings.hasher_port, settings.hasher_metrics_port),
-        plan.service("webui", "webui", redis, settings.webui_port, settings.webui_metrics_port),
-        *plan.replicas("worker", settings.workers, None, settings.worker_metrics_port, worker),
+        *_replicas("rng", settings.rngs, settings.rng_port, settings.rng_metrics_port),
+        *_replicas("hasher", settings.hashers, settings.hasher_port, settings.hasher_metrics_port),
+        _service("webui", "webui", redis, settings.webui_port, settings.webui_metrics_port),
+        *_replicas("worker", settings.workers, None, settings.worker_metrics_port, worker),
     ]
 
 
 def page_address(settings: LocalRunSettings) -> tuple[str, int]:
     """Where a browser on this machine finds the page."""
-    return _address_to_ask(settings.host), settings.webui_port
+    return _address_to_ask("webui"), settings.webui_port
 
 
 def _redis_access(settings: LocalRunSettings) -> dict[str, str]:
@@ -125,58 +122,55 @@ def _redis(settings: LocalRunSettings) -> Program:
     )
 
 
-@dataclass(frozen=True)
-class _Plan:
-    host: str
-
-    def replicas(
-        self,
-        service: str,
-        count: int,
-        port: int | None,
-        metrics_port: int,
-        environment: Mapping[str, str] | None = None,
-    ) -> Iterator[Program]:
-        """Numbered instances on consecutive ports, and with metrics on every tenth; a metrics port of 0 is any."""
-        for index in range(count):
-            yield self.service(
-                service,
-                f"{service}-{index + 1}",
-                environment or {},
-                None if port is None else port + index,
-                metrics_port and metrics_port + index * METRICS_STEP,
-            )
-
-    def service(
-        self, service: str, instance: str, environment: Mapping[str, str], port: int | None, metrics_port: int
-    ) -> Program:
-        variables = {f"{service.upper()}_PORT": port, f"{service.upper()}_METRICS_PORT": metrics_port}
-        return Program(
-            name=instance,
-            stage=Stage.WORKERS if service == "worker" else Stage.SERVERS,
-            command=(sys.executable, "-m", f"{service}_svc"),
-            environment={
-                **environment,
-                "INSTANCE": instance,
-                "METRICS_PORT": str(metrics_port),
-                **({} if port is None else {"PORT": str(port)}),
-            },
-            ports=tuple(Port(self.host, number, variable) for variable, number in variables.items() if number),
-            settings=_SETTINGS[service],
+def _replicas(
+    service: str,
+    count: int,
+    port: int | None,
+    metrics_port: int,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Program]:
+    """Numbered instances on consecutive ports, and with metrics on every tenth; a metrics port of 0 is any."""
+    for index in range(count):
+        yield _service(
+            service,
+            f"{service}-{index + 1}",
+            environment or {},
+            None if port is None else port + index,
+            metrics_port and metrics_port + index * METRICS_STEP,
         )
 
 
-def _address_to_ask(host: str) -> str:
-    """The address at which this machine reaches who listens on host. Raises SettingsError when there is none."""
-    try:
-        address = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
-        raise SettingsError(
-            f"HOST={host!r} is not allowed: it must be an address to listen on ({error.strerror})"
-        ) from None
-    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(address, address)  # noqa: S104 - compared with, not listened on
+def _service(
+    service: str, instance: str, environment: Mapping[str, str], port: int | None, metrics_port: int
+) -> Program:
+    variables = {f"{service.upper()}_PORT": port, f"{service.upper()}_METRICS_PORT": metrics_port}
+    address = _bind_address(service)
+    return Program(
+        name=instance,
+        stage=Stage.WORKERS if service == "worker" else Stage.SERVERS,
+        command=(sys.executable, "-m", f"{service}_svc"),
+        environment={
+            **environment,
+            "INSTANCE": instance,
+            "METRICS_PORT": str(metrics_port),
+            **({} if port is None else {"PORT": str(port)}),
+        },
+        ports=tuple(Port(address, number, variable) for variable, number in variables.items() if number),
+        settings=_SETTINGS[service],
+    )
 
 
-def _target(address: str, first_port: int, count: int) -> str:
+def _bind_address(service: str) -> str:
+    return os.environ.get(_SETTINGS[service].variable("bind_address"), LOOPBACK)
+
+
+def _address_to_ask(service: str) -> str:
+    """The address at which this machine reaches a service."""
+    address = _bind_address(service)
+    return LOOPBACK if address in {"0.0.0.0", "::"} else address  # noqa: S104 - compared with, not listened on
+
+
+def _target(service: str, first_port: int, count: int) -> str:
+    address = _address_to_ask(service)
     scheme, host = ("ipv6", f"[{address}]") if ":" in address else ("ipv4", address)
     return f"{scheme}:" + ",".join(f"{host}:{first_port + index}" for index in range(count))

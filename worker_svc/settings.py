@@ -55,8 +55,8 @@ class WorkerSettings(RedisSettings):
     service: ClassVar[str] = "worker"
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
-        Pace.CLASSIC: {"delay": 0.1, "batch_size": 1, "window": 1},
-        Pace.FULL: {"delay": 0, "batch_size": AUTO, "window": AUTO},
+        Pace.CLASSIC: {"delay": 0.1, "batch_size": 1, "window_size": 1},
+        Pace.FULL: {"delay": 0, "batch_size": AUTO, "window_size": AUTO},
     }
 
     metrics_port: int = tcp_port(9_103)
@@ -64,7 +64,7 @@ class WorkerSettings(RedisSettings):
     hasher_target: str = _target("dns:///hasher:50151")
     batch_size: int | None = whole_or_auto(1, MAX_BATCH_COUNT, "messages a batch")
     message_size: int = whole(32, 1, MAX_BATCH_BYTES, "bytes a message")
-    window: int | None = whole_or_auto(1, MAX_WINDOW, "batches in flight")
+    window_size: int | None = whole_or_auto(1, MAX_WINDOW, "batches in flight")
     streams: int = whole(64, 1, 1_024, "streams a service")
     generation: float = number(1.8, 0.5, 3_600, "seconds a stream lives")
     target_latency: float = number(0.1, 0.001, 60, "seconds")
@@ -73,7 +73,7 @@ class WorkerSettings(RedisSettings):
     difficulty_bits: int = whole(4, 1, 256, "leading zero bits of a coin")
     wallet_limit: int = whole(100_000, 0, 10_000_000, "coins kept")
 
-    @field_validator("batch_size", "window", mode="before")
+    @field_validator("batch_size", "window_size", mode="before")
     @classmethod
     def _find_it(cls, value: object) -> object:
         return None if value == AUTO else value
@@ -102,10 +102,10 @@ class WorkerSettings(RedisSettings):
     @property
     def start(self) -> Point:
         """The batch size and window to begin with, as far as the bytes allow."""
-        fitting = MAX_IN_FLIGHT_BYTES // ((self.window or FIRST_WINDOW) * self.message_size)
+        fitting = MAX_IN_FLIGHT_BYTES // ((self.window_size or FIRST_WINDOW) * self.message_size)
         found = max(1, min(FIRST_BATCH_SIZE, MAX_BATCH_BYTES // self.message_size, fitting))
         batch_size = self.batch_size or found
-        return Point(batch_size, min(self.window or FIRST_WINDOW, self._most_batches(batch_size)))
+        return Point(batch_size, min(self.window_size or FIRST_WINDOW, self._most_batches(batch_size)))
 
     @property
     def tuned(self) -> bool:
@@ -119,7 +119,7 @@ class WorkerSettings(RedisSettings):
             self.batch_size in {None, batch_size}
             and 1 <= batch_size <= MAX_BATCH_COUNT
             and batch_size * self.message_size <= MAX_BATCH_BYTES
-            and self.window in {None, window}
+            and self.window_size in {None, window}
             and 1 <= window <= min(MAX_WINDOW, self._most_batches(batch_size))
         )
 

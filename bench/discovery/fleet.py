@@ -50,7 +50,7 @@ def fleets(dns: DnsServer, folder: Path, settings: dict[str, dict[str, str]]) ->
             started.append(Fleet(dns, name, port, evidence))
             for address in ADDRESSES:
                 command = [sys.executable, "-m", "bench.discovery.server"]
-                own = {"INSTANCE": instance(address), "HOST": address, "PORT": str(port), "PACE": "full"}
+                own = {"INSTANCE": instance(address), "BIND_ADDRESS": address, "PORT": str(port), "PACE": "full"}
                 own["WITNESS"] = str(evidence.path)
                 server = stack.enter_context(process(command, {**own, **environment}, place / f"{address}.log"))
                 servers.append((server, address, port, place))

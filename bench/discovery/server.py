@@ -102,7 +102,7 @@ async def serve(settings: ServerSettings) -> None:
         servicer.add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
         await statuses.set(SERVICE, SERVING)
-        server.add_insecure_port(f"{settings.host}:{settings.port}")
+        server.add_insecure_port(f"{settings.bind_address}:{settings.port}")
         await server.start()
         await server.wait_for_termination()
 

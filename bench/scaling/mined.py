@@ -49,7 +49,7 @@ def workers(running: Servers, system: System, settings: Mapping[str, str]) -> It
         "REDIS_URL": running.redis_url,
         "REPORT_INTERVAL": f"{INTERVAL}",
         "BATCH_SIZE": f"{system.batch_size}",
-        "WINDOW": f"{system.window}",
+        "WINDOW_SIZE": f"{system.window}",
         "DELAY": f"{system.pace.worker_delay}",
         **{
             f"{service.upper()}_TARGET": "ipv4:"

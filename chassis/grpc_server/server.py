@@ -73,7 +73,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
     *,
     tls: ServerTls | None,
 ) -> AsyncIterator[int]:
-    with listener.listen("PORT", settings.host, settings.port) as probe:
+    with listener.listen("PORT", settings.bind_address, settings.port) as probe:
         port: int = probe.getsockname()[1]
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
@@ -97,7 +97,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     reflection.enable_server_reflection((service, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     channelz.add_channelz_servicer(server)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
     if tls is None:
         server.add_insecure_port(f"{host}:{port}")
     else:

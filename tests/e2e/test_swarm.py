@@ -225,7 +225,7 @@ def story(swarm: None, tag: str, tags: tuple[str, str], tmp_path_factory: pytest
     services["hasher"]["healthcheck"] = QUICK_HEALTH
     overlay = folder / "witnesses.json"
     overlay.write_text(json.dumps({"services": services}))
-    settings = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW": WINDOW}
+    settings = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW_SIZE": WINDOW}
     with closing(SwarmStack(tag, (STACK, overlay), **settings)) as stack:
         story = Story(passwords=list(stack.passwords.values()))
         stack.make_secrets()

@@ -63,7 +63,7 @@ class WitnessedProject:
             PACE="full",
             BATCH_SIZE=BATCH_SIZE,
             MESSAGE_SIZE=MESSAGE_SIZE,
-            WINDOW=WINDOW,
+            WINDOW_SIZE=WINDOW,
         )
         self.network = f"{self.project.name}_back"
 

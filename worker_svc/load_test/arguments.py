@@ -43,9 +43,9 @@ either side there is no interval, and the ratio itself decides. More runs (--rep
 
 --publish keeps the report in Redis, where the page of webui shows the last five; without a URL, in that of REDIS_URL.
 
-The variables RNG_TARGET, HASHER_TARGET, WINDOW, STREAMS, MESSAGE_SIZE, GENERATION, INSTANCE and LOG_LEVEL apply as they
-do to a worker, and TLS_CERT, TLS_KEY and TLS_CA where a target is named; with --publish REDIS_PASSWORD_FILE, too. FILE
-may be - for standard output. Ctrl-C ends the measuring and reports what there is.
+The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, STREAMS, MESSAGE_SIZE, GENERATION, INSTANCE and LOG_LEVEL apply
+as they do to a worker, and TLS_CERT, TLS_KEY and TLS_CA where a target is named; with --publish REDIS_PASSWORD_FILE,
+too. FILE may be - for standard output. Ctrl-C ends the measuring and reports what there is.
 
 exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 what
 was asked for is not allowed; 130 interrupted.
@@ -72,7 +72,7 @@ def parse(line: Sequence[str]) -> Options:
     named = settings.model_fields_set
     return Options(
         batch_sizes=given.batch_sizes,
-        windows=given.windows or (settings.window or WINDOW,),
+        windows=given.windows or (settings.window_size or WINDOW,),
         streams=given.streams or (settings.streams,),
         message_sizes=given.message_sizes or (settings.message_size,),
         modes=given.modes,
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         default=BATCH_SIZES,
         help="messages a batch; the powers of 4 from 1 to 65536",
     )
-    add("--windows", metavar="LIST", type=setting("window", "batches in flight"), help="batches in flight; 8")
+    add("--windows", metavar="LIST", type=setting("window_size", "batches in flight"), help="batches in flight; 8")
     add(
         "--streams",
         metavar="LIST",

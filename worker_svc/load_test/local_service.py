@@ -36,14 +36,21 @@ class LocalService:
                 f"no {name} can be started here: name a running one with --{name}-target or {name.upper()}_TARGET"
             )
         self.port = _free_port()
-        # A service that logs each call would make calls look slower than they are.
-        settings = {"LOG_LEVEL": "warning", **os.environ, "PACE": Pace.FULL, "HOST": HOST, "PORT": str(self.port)}
         # The certificates at hand are a worker's, and what is asked here stays on loopback.
-        settings |= dict.fromkeys(("TLS_CERT", "TLS_KEY", "TLS_CA"), "")
+        own = {"PACE": Pace.FULL, "BIND_ADDRESS": HOST, **dict.fromkeys(("TLS_CERT", "TLS_KEY", "TLS_CA"), "")}
+        environment = {
+            # A service that logs each call would make calls look slower than they are.
+            "LOG_LEVEL": "warning",
+            **os.environ,
+            **{f"{name.upper()}_{setting}": value for setting, value in own.items()},
+            "PORT": str(self.port),
+            "METRICS_PORT": "0",
+            "INSTANCE": f"{name}-1",
+        }
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         self._popen = subprocess.Popen(  # noqa: S603 - our own service
             [sys.executable, "-m", f"{name}_svc"],
-            env={**settings, "METRICS_PORT": "0", "INSTANCE": f"{name}-1"},
+            env=environment,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             # Ctrl-C is for us: what is asked for can then still be answered.

@@ -31,7 +31,7 @@ def plan(options: Options) -> Plan:
         if size > MAX_BATCH_BYTES:
             remarks[f"left out: {batch} is {size} bytes, at most {MAX_BATCH_BYTES} are allowed"] = None
             continue
-        # As in the worker itself, whatever WINDOW says.
+        # As in the worker itself, whatever WINDOW_SIZE says.
         bounded = min(window, MAX_IN_FLIGHT_BYTES // size)
         if bounded < window:
             remarks[f"window {window} is {bounded} with {batch}: {MAX_IN_FLIGHT_BYTES} bytes in flight"] = None

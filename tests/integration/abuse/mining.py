@@ -104,7 +104,7 @@ def mining(folder: Path) -> Iterator[Mining]:
         }
         webui = processes.start("webui", REDIS_URL=redis.url)
         targets = {f"{name.upper()}_TARGET": local_target(server) for name, server in servers.items()}
-        settings = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW": 4, "REDIS_URL": redis.url, **targets}
+        settings = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW_SIZE": 4, "REDIS_URL": redis.url, **targets}
         worker = processes.start("worker", **settings)
         for process in (*servers.values(), webui, worker):
             process.wait_until_started()

@@ -65,7 +65,7 @@ def test_hashes_are_what_was_completed(processes: ServiceProcesses, redis: Redis
         "worker",
         PACE="full",
         BATCH_SIZE=64,
-        WINDOW=4,
+        WINDOW_SIZE=4,
         REDIS_URL=redis.url,
         RNG_TARGET=local_target(servers["rng"]),
         HASHER_TARGET=local_target(servers["hasher"]),

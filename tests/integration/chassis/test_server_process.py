@@ -77,12 +77,12 @@ def test_a_second_server_on_the_same_port_fails_and_the_first_serves_on(processe
     assert first.popen.poll() is None
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
-def test_an_address_that_is_none_is_exit_code_1_and_one_line(host: str) -> None:
-    code, out, err = refused_start("rng", HOST=host)
-    assert (code, err) == (1, "")
-    [line] = out.splitlines()
-    assert f"of {host} can't be used" in line
+@pytest.mark.parametrize("address", ["192.0.2.1", "a..b"])
+def test_an_address_that_is_none_is_exit_code_2_and_one_line(address: str) -> None:
+    code, out, err = refused_start("rng", BIND_ADDRESS=address)
+    assert (code, out) == (2, "")
+    [line] = err.splitlines()
+    assert line.startswith(f"rng: BIND_ADDRESS='{address}' is not allowed: it must be an")
 
 
 def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: ServiceProcesses) -> None:
@@ -101,6 +101,26 @@ def test_a_log_on_the_console_says_where_it_listens(processes: ServiceProcesses)
     first, second = process.text.splitlines()
     assert re.search(rf"listening +address=127\.0\.0\.1:{port}$", first)
     assert re.search(r"started +pace=classic$", second)
+
+
+@pytest.mark.parametrize("name", ["rng", "webui"])
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too_on_every_port(processes: ServiceProcesses, name: str) -> None:
+    process = processes.start(name, BIND_ADDRESS="::")
+    process.wait_until_started()
+    for port in (process.port, process.metrics_port):
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port), 5).close()
+
+
+def test_a_variable_that_was_meant_to_be_another_is_one_line(processes: ServiceProcesses) -> None:
+    process = processes.start("rng", PCAE="full", RNG_CONCURENCY="s3cret", LOG_FORMAT="json")
+    process.wait_for('"started"')
+    warnings = [event for event in map(json.loads, process.text.splitlines()) if event["level"] == "warning"]
+    assert [(event["event"], event["variable"], event["meant"]) for event in warnings] == [
+        ("unknown variable", "PCAE", "PACE"),
+        ("unknown variable", "RNG_CONCURENCY", "RNG_CONCURRENCY"),
+    ]
+    assert "s3cret" not in process.text
 
 
 async def test_a_call_is_one_line_on_the_console(processes: ServiceProcesses) -> None:

@@ -84,7 +84,7 @@ class Mine:
         environment: dict[str, object] = {
             "PACE": "full",
             "BATCH_SIZE": BATCH_SIZE,
-            "WINDOW": WINDOW,
+            "WINDOW_SIZE": WINDOW,
             "REDIS_URL": self._redis.url,
             "RNG_TARGET": self.rngs.target,
             "HASHER_TARGET": self.hashers.target,

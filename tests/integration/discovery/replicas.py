@@ -85,7 +85,7 @@ class Replicas:
             self.running[number] = self._processes.start(
                 f"integration.discovery.witness_{self.service}",
                 INSTANCE=instances[-1],
-                HOST=address(number),
+                BIND_ADDRESS=address(number),
                 PORT=self._port,
                 PACE="full",
                 WITNESS=self.evidence.path,

@@ -29,7 +29,7 @@ def test_a_new_replica_is_given_what_a_frozen_one_owes_within_eight_seconds(make
     def replace_a_frozen_one(mine: Mine) -> None:
         evidence = mine.limit.evidence
         mine.limit.start(1)
-        mine.start_worker(WINDOW=1)
+        mine.start_worker(WINDOW_SIZE=1)
         mine.until(lambda now: len(evidence.answers) == 2, limit=10)
         time.sleep(QUIET_AFTER)
         began = time.monotonic()

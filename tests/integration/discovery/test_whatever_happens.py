@@ -51,7 +51,7 @@ def _prepare(make_mine: MakeMine) -> tuple[Mine, Mishaps]:
     for replicas in (mine.rngs, mine.hashers):
         replicas.start(1, 2)
     for _ in range(2):
-        mine.start_worker(WINDOW=WINDOW)
+        mine.start_worker(WINDOW_SIZE=WINDOW)
     mine.until_full_speed()
     return mine, Mishaps(mine, seed, _say)
 

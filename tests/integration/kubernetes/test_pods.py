@@ -19,7 +19,7 @@ from unit.deploy.kubernetes.policies.probes import PROBES
 
 from deploy.tls import folders
 
-HERE = {"HOST": "127.0.0.1", "METRICS_PORT": "0"}
+HERE = {"BIND_ADDRESS": "127.0.0.1", "METRICS_PORT": "0"}
 """What is another than in a pod: all processes are on one machine."""
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -50,7 +50,7 @@ def test_the_password_is_in_files_of_ours_and_nowhere_else(start: Start, tmp_pat
 
 
 def test_redis_listens_on_loopback_alone(start: Start) -> None:
-    run = start(HOST="0.0.0.0")
+    run = start(BIND_ADDRESS="0.0.0.0")
     run.wait_until_mining()
     listening = [each.laddr for each in run.processes()["redis"].net_connections() if each.status == psutil.CONN_LISTEN]
     assert [(address.ip, str(address.port)) for address in listening] == [("127.0.0.1", run.ports["REDIS_PORT"])]

@@ -39,7 +39,7 @@ def test_a_batch_is_a_trace_with_both_steps_on_both_sides(
     """All of the messages are large enough at full pace to go past protobuf."""
     size = {"classic": 1, "full": 16_384}[pace]
     settings = {"PACE": pace, "OTEL_TRACES_SAMPLER_ARG": 1}
-    system = start(processes, redis, collector.url, worker={"BATCH_SIZE": size, "WINDOW": 2}, everyone=settings)
+    system = start(processes, redis, collector.url, worker={"BATCH_SIZE": size, "WINDOW_SIZE": 2}, everyone=settings)
     until(lambda: hashes_in(redis) >= 10 * size)
     assert system.stop() == [0, 0, 0]
     batches = finished(collector)
@@ -83,7 +83,7 @@ def test_a_server_says_how_long_a_request_waited_for_its_turn(
     processes: ServiceProcesses, redis: RedisServer, collector: OtlpReceiver
 ) -> None:
     """Batches that come to a serial rng on several streams: one is served, and the first of another stream waits."""
-    system = start(processes, redis, collector.url, worker={"WINDOW": 4}, hashers=({"DELAY": 0},))
+    system = start(processes, redis, collector.url, worker={"WINDOW_SIZE": 4}, hashers=({"DELAY": 0},))
     until(lambda: hashes_in(redis) >= 12)
     assert system.stop() == [0, 0, 0]
     served = collector.spans(RNG)
@@ -166,7 +166,7 @@ def test_a_late_batch_shows_both_backends_asked(
         redis,
         collector.url,
         hashers=({}, {"FAULT_HANG_RATE": 0.02}),
-        worker={"BATCH_SIZE": 16_384, "WINDOW": 4},
+        worker={"BATCH_SIZE": 16_384, "WINDOW_SIZE": 4},
         everyone={"PACE": "full", "OTEL_TRACES_SAMPLER_ARG": 1},
     )
     quick, slow = (hasher.instance for hasher in system.hashers)

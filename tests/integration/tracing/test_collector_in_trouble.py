@@ -99,7 +99,7 @@ def test_spans_that_nobody_takes_do_not_pile_up(processes: ServiceProcesses, red
             redis,
             f"http://127.0.0.1:{port}",
             everyone={"PACE": "full", "OTEL_TRACES_SAMPLER_ARG": 1},
-            worker={"BATCH_SIZE": 256, "WINDOW": 8},
+            worker={"BATCH_SIZE": 256, "WINDOW_SIZE": 8},
         )
         worker = psutil.Process(system.worker.popen.pid)
         until(lambda: hashes_in(redis) >= 256 * 2_000, limit=30)

@@ -204,7 +204,7 @@ def test_many_headers_are_refused(webui: ServiceProcess) -> None:
 
 
 def test_it_listens_where_it_is_told(redis: RedisServer, processes: ServiceProcesses) -> None:
-    webui = processes.start("webui", REDIS_URL=redis.url, HOST="127.0.0.2")
+    webui = processes.start("webui", REDIS_URL=redis.url, BIND_ADDRESS="127.0.0.2")
     webui.wait_for(r"listening address=127\.0\.0\.2:")
     listening = psutil.Process(webui.popen.pid).net_connections("tcp")
     assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {"127.0.0.2"}

@@ -254,9 +254,9 @@ def test_a_disk_that_is_full_in_the_end_leaves_the_table(tmp_path: Path) -> None
 
 
 def test_a_setting_that_is_not_allowed_is_one_line(tmp_path: Path) -> None:
-    code, output, said = run(tmp_path, WINDOW=0)
+    code, output, said = run(tmp_path, WINDOW_SIZE=0)
     assert (code, output) == (2, "")
-    assert said.startswith("load-test: WINDOW='0' is not allowed")
+    assert said.startswith("load-test: WINDOW_SIZE='0' is not allowed")
     code, output, said = run(tmp_path, "--batch-sizes", 1, *SHORT, FAULT_SLOW=-1)
     assert (code, output) == (2, "")
     assert "FAULT_SLOW='-1' is not allowed" in said

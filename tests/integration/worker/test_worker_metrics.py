@@ -42,7 +42,7 @@ class Mine:
             RNG_TARGET=local_target(self.rng.process),
             HASHER_TARGET=local_target(*(hasher.process for hasher in self.hashers)),
             BATCH_SIZE=BATCH_SIZE,
-            WINDOW=WINDOW,
+            WINDOW_SIZE=WINDOW,
             **worker,
         )
         until(lambda: hashes_in(redis) > 0)

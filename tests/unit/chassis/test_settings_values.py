@@ -27,7 +27,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_default_is_the_workshop(settings: type[ServiceSettings]) -> None:
     loaded = settings.load()
     assert loaded.pace is Pace.CLASSIC
-    assert loaded.host == "127.0.0.1"
+    assert loaded.bind_address == "127.0.0.1"
     assert loaded.instance == socket.gethostname()
     assert (loaded.log_level, loaded.log_format) == (LogLevel.INFO, LogFormat.CONSOLE)
 
@@ -64,7 +64,7 @@ def test_the_classic_pace() -> None:
     rng, hasher, worker = RngSettings.load(), HasherSettings.load(), WorkerSettings.load()
     assert (rng.delay, rng.concurrency) == (0.1, 1)
     assert (hasher.delay, hasher.concurrency) == (0.1, 0)
-    assert (worker.delay, worker.batch_size, worker.window, worker.message_size) == (0.1, 1, 1, 32)
+    assert (worker.delay, worker.batch_size, worker.window_size, worker.message_size) == (0.1, 1, 1, 32)
 
 
 def test_the_full_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,16 +151,16 @@ def test_variables_of_other_programs_are_no_concern(
 
 
 def test_the_window_is_bounded_in_bytes() -> None:
-    worker = WorkerSettings(batch_size=65_536, message_size=32, window=4_096)
+    worker = WorkerSettings(batch_size=65_536, message_size=32, window_size=4_096)
     assert worker.start.window * worker.start.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
-    assert WorkerSettings(batch_size=1, window=8).start.window == 8
+    assert WorkerSettings(batch_size=1, window_size=8).start.window == 8
 
 
 def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACE", "full")
     monkeypatch.setenv("BATCH_SIZE", "auto")
     assert WorkerSettings.load().tuned
-    monkeypatch.setenv("WINDOW", "5")
+    monkeypatch.setenv("WINDOW_SIZE", "5")
     worker = WorkerSettings.load()
     assert worker.tuned
     assert worker.start.window == 5
@@ -168,7 +168,7 @@ def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set(monke
     worker = WorkerSettings.load()
     assert not worker.tuned
     assert worker.start == (100, 5)
-    monkeypatch.setenv("WINDOW", "auto")
+    monkeypatch.setenv("WINDOW_SIZE", "auto")
     assert WorkerSettings.load().start == (100, 8)
     monkeypatch.setenv("PACE", "classic")
     monkeypatch.setenv("BATCH_SIZE", "auto")
@@ -179,4 +179,4 @@ def test_the_first_batch_fits_whatever_the_message_size_and_the_window() -> None
     for message_size in (1, 32, 33, 513, 2 * 1024 * 1024):
         assert (worker := WorkerSettings(pace=Pace.FULL, message_size=message_size)).allows(worker.start)
     for window in (1, 512, 513, 4_096):
-        assert (worker := WorkerSettings(pace=Pace.FULL, window=window)).allows(worker.start)
+        assert (worker := WorkerSettings(pace=Pace.FULL, window_size=window)).allows(worker.start)

@@ -64,16 +64,43 @@ def test_the_worker_is_given_every_replica_as_one_target() -> None:
     assert environment["HASHER_TARGET"] == "ipv4:127.0.0.1:2000"
 
 
-def test_targets_reach_what_listens_on_another_address() -> None:
-    assert plan(host="0.0.0.0")["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.1:50051"
-    assert plan(host="127.0.0.2")["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.2:50051"
-    assert plan(host="::1")["worker-1"].environment["RNG_TARGET"] == "ipv6:[::1]:50051"
-    assert page_address(LocalRunSettings(host="0.0.0.0")) == ("127.0.0.1", 8_000)
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("0.0.0.0", "ipv4:127.0.0.1:50051"),
+        ("::", "ipv4:127.0.0.1:50051"),
+        ("127.0.0.2", "ipv4:127.0.0.2:50051"),
+        ("::1", "ipv6:[::1]:50051"),
+    ],
+)
+def test_targets_reach_what_listens_on_another_address(
+    monkeypatch: pytest.MonkeyPatch, address: str, target: str
+) -> None:
+    monkeypatch.setenv("BIND_ADDRESS", address)
+    run = plan()
+    assert run["worker-1"].environment["RNG_TARGET"] == target
+    assert {port.address for port in run["webui"].ports} == {address}
+    assert page_address(LocalRunSettings())[0] in target
 
 
-def test_no_address_to_listen_on_is_a_bad_setting() -> None:
-    with pytest.raises(SettingsError, match=r"^HOST='nowhere\.invalid' is not allowed: it must be an address"):
-        plan(host="nowhere.invalid")
+def test_one_service_may_listen_on_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RNG_BIND_ADDRESS", "127.0.0.2")
+    monkeypatch.setenv("WEBUI_BIND_ADDRESS", "127.0.0.3")
+    run = plan()
+    assert run["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.2:50051"
+    assert run["worker-1"].environment["HASHER_TARGET"] == "ipv4:127.0.0.1:50151"
+    assert [port.address for port in (*run["rng-1"].ports, *run["worker-1"].ports)] == ["127.0.0.2"] * 2 + ["127.0.0.1"]
+    assert page_address(LocalRunSettings()) == ("127.0.0.3", 8_000)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("HASHER_BIND_ADDRESS", "localhost"), ("HASHER_DELAY", "soon")])
+def test_a_setting_that_a_service_would_refuse_is_named_as_it_was_set(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    run = plan()
+    with pytest.raises(SettingsError, match=rf"^hasher-1: {variable}='{value}' is not allowed: it must be a"):
+        run["hasher-1"].check_settings()
 
 
 def test_targets_that_the_user_has_set_stay() -> None:

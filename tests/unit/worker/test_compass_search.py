@@ -126,7 +126,7 @@ def test_latency_stays_below_the_target(target: float) -> None:
 
 
 def test_what_is_set_is_left_alone() -> None:
-    run = Run(Model(round_trip=20e-3), settings(window=4))
+    run = Run(Model(round_trip=20e-3), settings(window_size=4))
     for _ in range(50):
         run.until(run.now + 1)
         assert run.trial.point.window == 4

@@ -18,7 +18,7 @@ def test_what_nobody_says_is_as_it_is_for_a_worker_at_full_pace() -> None:
 
 
 def test_the_environment_applies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RNG_TARGET": "dns:///r:1", "WINDOW": "3", "STREAMS": "5", "LOG_LEVEL": "info"}.items():
+    for name, value in {"RNG_TARGET": "dns:///r:1", "WINDOW_SIZE": "3", "STREAMS": "5", "LOG_LEVEL": "info"}.items():
         monkeypatch.setenv(name, value)
     options = arguments.parse(["--windows", "7"])
     assert options.targets == {"rng": "dns:///r:1"}
