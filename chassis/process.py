@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from aiohttp import web
 
-from chassis import health_http, listener, log, probe_connections
+from chassis import health_http, listener, log, misspelling, probe_connections
 from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.probe_connections import ProbeConnections
@@ -69,6 +69,8 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
         return EXIT_SETTINGS
     log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
     logger = log.get()
+    for name_set, meant in misspelling.find(os.environ, settings_class.variables()).items():
+        logger.warning("unknown variable", variable=name_set, meant=meant)
     try:
         asyncio.run(_live(name, settings, service, Health(*conditions)))
     except SettingsError as error:

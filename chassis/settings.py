@@ -128,8 +128,8 @@ def _check_address(value: str) -> str:
     return value
 
 
+# No name: gRPC would listen on all addresses that a name has, and Python on the first.
 BindAddress = Annotated[str, AfterValidator(_check_address)]
-"""No name: gRPC would listen on all addresses that a name has, and Python on the first."""
 
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 """Of a file; none is meant by an empty value, too, as compose passes on what is set to nothing."""
@@ -164,8 +164,8 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
+    # The service's name, with which RNG_DELAY sets DELAY for rng alone; empty where there are no such variables.
     service: ClassVar[str] = ""
-    """The service's name, with which RNG_DELAY sets DELAY for rng alone; none where there are no such variables."""
 
     by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {}
     """Defaults that the pace decides: field name to value."""

@@ -2,6 +2,7 @@ import os
 import sys
 from contextlib import nullcontext
 
+from chassis import misspelling
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from local_run import embedded_redis, output, page, ports, program
@@ -13,6 +14,7 @@ def main() -> int:
     """Run everything until told to stop; the exit code."""
     try:
         settings = LocalRunSettings.load()
+        _report_unknown()
         programs = program.programs(settings, frozenset(os.environ))
         with embedded_redis.data_folder(settings.data_dir) if settings.embeds_redis else nullcontext():
             if settings.embeds_redis:
@@ -25,6 +27,13 @@ def main() -> int:
         return _refuse(error, EXIT_SETTINGS)
     except (embedded_redis.DataFolderError, ports.PortError) as error:
         return _refuse(error, EXIT_FAILURE)
+
+
+def _report_unknown() -> None:
+    for name, meant in misspelling.find(os.environ, LocalRunSettings.variables() | program.variables()).items():
+        sys.stderr.write(f"the variable {name} is unknown; did you mean {meant}?\n")
+        # Each service would say so again.
+        del os.environ[name]
 
 
 def _refuse(error: Exception, code: int) -> int:

@@ -98,6 +98,11 @@ def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]
     ]
 
 
+def variables() -> set[str]:
+    """The names of all variables that the services read."""
+    return set().union(*(settings.variables() for settings in _SETTINGS.values()))
+
+
 def page_address(settings: LocalRunSettings) -> tuple[str, int]:
     """Where a browser on this machine finds the page."""
     return _address_to_ask("webui"), settings.webui_port
