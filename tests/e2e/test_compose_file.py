@@ -30,9 +30,21 @@ def test_a_setting_reaches_the_services_that_know_it() -> None:
 
 
 def test_a_setting_that_is_not_set_is_not_passed_on() -> None:
-    """An empty value would be refused."""
-    for service in config().values():
-        assert "" not in service.get("environment", {}).values()
+    """An empty value would be refused, and none at all would erase the image's."""
+    environment = {name: service.get("environment", {}) for name, service in config().items()}
+    assert environment == {
+        "rng": {"METRICS_PORT": "9101"},
+        "hasher": {"METRICS_PORT": "9102"},
+        "worker": {"METRICS_PORT": "9103"},
+        "webui": {"METRICS_PORT": "9104"},
+        "redis": {},
+    }
+
+
+def test_a_setting_of_one_service_reaches_that_service() -> None:
+    services = config(RNG_DELAY=0.5, HASHER_FAULT_SLOW=1, WORKER_REDIS_URL="redis://elsewhere:6379")
+    for name, variable in (("rng", "RNG_DELAY"), ("hasher", "HASHER_FAULT_SLOW"), ("worker", "WORKER_REDIS_URL")):
+        assert [each for each in services if variable in services[each].get("environment", {})] == [name]
 
 
 def test_numbers_come_from_variables_so_that_up_keeps_them() -> None:

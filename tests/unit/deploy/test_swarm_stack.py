@@ -44,6 +44,7 @@ ONLY_IN_STACK = {
 OTHERWISE = {
     "deploy": "compared below by its parts",
     "environment": "compared below",
+    "env_file": "compared below",
     "ports": "compared below",
     "healthcheck": "compared below",
     "networks": "without `probe`, since nothing but the page is published; compared below",
@@ -56,8 +57,8 @@ OWN_ENVIRONMENT = {
 }
 """Redis knows its users by a password. Another Redis takes redis-elsewhere.yaml."""
 
-OF_ANOTHER_REDIS = {"REDIS_PREFIX"}
-"""Redis' users may only use the names of keys that there are without it; redis-elsewhere.yaml has it."""
+OF_ANOTHER_REDIS = "redis.env"
+"""Redis' users may only use the names of keys that there are without a prefix; redis-elsewhere.yaml has it."""
 
 OWN_HEALTH_CHECKS = {
     "worker": "ready once, then alive: Swarm ends what is unhealthy, and a worker may hold what Redis has not taken",
@@ -90,8 +91,22 @@ def test_everything_said_of_a_service_is_the_same_but_what_is_named(service: str
 @services
 def test_a_variable_has_the_same_name_and_value(service: str) -> None:
     here, there = (document["services"][service].get("environment", {}) for document in (COMPOSE, STACK))
-    same = {name: value for name, value in here.items() if name not in OF_ANOTHER_REDIS}
-    assert there == same | OWN_ENVIRONMENT.get(service, {})
+    assert there == here | OWN_ENVIRONMENT.get(service, {})
+
+
+@services
+def test_the_same_variables_are_passed_on_where_they_are_set(service: str) -> None:
+    here, there = (
+        [(root / file).resolve() for file in said]
+        for root, document in ((ROOT, COMPOSE), (SWARM, STACK))
+        for said in (_listed(document["services"][service].get("env_file", [])),)
+    )
+    assert there == [path for path in here if path.name != OF_ANOTHER_REDIS]
+    assert all(path.is_file() for path in here)
+
+
+def _listed(files: str | list[str]) -> list[str]:
+    return [files] if isinstance(files, str) else files
 
 
 @services
@@ -215,10 +230,13 @@ def test_one_rng_a_node_changes_nothing_else_than_where_it_runs() -> None:
 
 def test_another_redis_is_named_by_the_shell_and_reached_and_there_is_no_own_one() -> None:
     """A stack that is told of no other would look for the one that does not run, so it is refused."""
-    told = {"REDIS_URL": "${REDIS_URL:?is to name the Redis to use}", "REDIS_PREFIX": None}
+    told = {
+        "env_file": f"../environment/{OF_ANOTHER_REDIS}",
+        "environment": {"REDIS_URL": "${REDIS_URL:?is to name the Redis to use}"},
+    }
     assert ELSEWHERE["services"] == {
-        "worker": {"environment": told, "networks": ["front"]},
-        "webui": {"environment": told},
+        "worker": {**told, "networks": ["front"]},
+        "webui": told,
         "redis": {"deploy": {"replicas": 0}},
     }
     assert set(ELSEWHERE) == {"services"}
