@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 import yaml
 from e2e.witnessed_project import BATCH_SIZE, FAIR_SHARE, FULL, SPEED_OF_ONE, WINDOW, same_clock, witness
-from support.compose_project import docker, environment
+from support.compose_project import derive, docker
 from support.swarm_stack import STACK, SwarmStack, engine_time, state
 
 from bench.witness import Evidence
@@ -35,10 +34,13 @@ CHANGED_WITHIN = 120.0
 """Seconds in which Swarm rolls two tasks of each service, or rolls them back."""
 
 QUICK_HEALTH = {"start_period": "6s", "interval": "3s"}
-"""Of hasher: an image that never gets ready is found out in 12 s, not in 80."""
+"""Of hasher: an image that never gets ready is found out in 12 s, not in 90."""
 
-BROKEN = {"rng": '["false"]', "hasher": '["sh", "-c", "exec sleep 600"]'}
-"""What is run in place of the service: one that ends, and one that never gets ready."""
+# What a later image sets; nothing that the user sets.
+LATER = "ENV LOG_LEVEL=warning"
+
+# One that ends, and one that is ready on a port that no client knows.
+BROKEN = {"rng": 'ENTRYPOINT ["false"]', "hasher": "ENV PORT=50152"}
 
 BOTH = 2
 """Replicas of each, so that one can be rolled after the other."""
@@ -85,6 +87,8 @@ class Story:
     """Batches/s of the slower service at that moment."""
     rolled_to: dict[str, set[str]] = field(default_factory=dict)
     """Tags of what runs after the roll, by service."""
+    rolled_environment: list[str] = field(default_factory=list)
+    """Variables of a worker after the roll."""
     roll_states: dict[str, str] = field(default_factory=dict)
     roll_slowest: dict[str, float] = field(default_factory=dict)
     """Batches/s, by service."""
@@ -107,16 +111,14 @@ class Story:
 
 @pytest.fixture(scope="module")
 def tags(tag: str) -> Iterator[tuple[str, str]]:
-    """Tags that differ by a label from the session's, and by what they run: a later one and a broken one."""
+    """Tags of images that differ from the session's: later ones, and broken ones."""
     later, broken = f"{tag}-later", f"{tag}-broken"
     made = []
     for name, lines in {
-        **{f"{service}:{later}": "LABEL later=true" for service in (*MINERS, "webui")},
-        **{f"{service}:{broken}": f"ENTRYPOINT {command}" for service, command in BROKEN.items()},
+        **{f"{service}:{later}": LATER for service in (*MINERS, "webui")},
+        **{f"{service}:{broken}": lines for service, lines in BROKEN.items()},
     }.items():
-        source = f"FROM dockercoins-grpc/{name.split(':')[0]}:{tag}\n{lines}\n"
-        words = ["docker", "build", "--quiet", "--provenance=false", "--tag", f"dockercoins-grpc/{name}", "-"]
-        subprocess.run(words, input=source, env=environment(), text=True, capture_output=True, check=True, timeout=120)
+        derive(f"dockercoins-grpc/{name.split(':')[0]}:{tag}", f"dockercoins-grpc/{name}", lines)
         made.append(f"dockercoins-grpc/{name}")
     yield later, broken
     docker("image", "rm", "--force", *made)
@@ -173,6 +175,8 @@ def roll(stack: SwarmStack, evidence: dict[str, Evidence], story: Story, later: 
     story.roll_slowest = slowest(evidence, began)
     story.roll_states = {service: stack.update_state(service) for service in (*MINERS, "webui")}
     story.rolled_to = {service: running_tags(stack, service) for service in (*MINERS, "webui")}
+    told = docker("inspect", "--format", "{{json .Config.Env}}", stack.containers("worker")[0])
+    story.rolled_environment = json.loads(told)
     story.old_workers = [
         task["Status"]["ContainerStatus"]["ExitCode"] for task in stack.tasks("worker") if state(task) != "running"
     ]
@@ -269,6 +273,11 @@ def test_new_replicas_get_their_share_and_the_speed_doubles(story: Story, servic
 def test_another_tag_takes_over_everywhere(story: Story, tags: tuple[str, str]) -> None:
     assert story.roll_states == dict.fromkeys((*MINERS, "webui"), "completed")
     assert story.rolled_to == {service: {tags[0]} for service in (*MINERS, "webui")}
+
+
+def test_what_the_user_sets_reaches_a_task_and_what_the_image_sets_stays(story: Story) -> None:
+    assert {LATER.removeprefix("ENV "), "PACE=full"} <= set(story.rolled_environment)
+    assert not [variable for variable in story.rolled_environment if "=" not in variable or "OTEL" in variable]
 
 
 def test_the_speed_stays_over_half_while_all_services_roll(story: Story) -> None:

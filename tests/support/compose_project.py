@@ -36,6 +36,13 @@ def docker(*words: str, limit: float = 60, **settings: object) -> str:
     return done.stdout
 
 
+def derive(image: str, derived: str, lines: str) -> None:
+    """Build an image from another one, with more lines of a Dockerfile."""
+    words = ["docker", "build", "--quiet", "--provenance=false", "--tag", derived, "-"]
+    source = f"FROM {image}\n{lines}\n"
+    subprocess.run(words, input=source, env=environment(), text=True, capture_output=True, check=True, timeout=120)
+
+
 class ComposeProject:
     """One project; its settings are what its user would have in the shell."""
 

@@ -1,6 +1,7 @@
 """Services that are told what pods are told, and asked what their probes ask."""
 
 import base64
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ def probed(pod: Pod, probe: str, process: ServiceProcess) -> bool:
             request = health_pb2.HealthCheckRequest(service=how["grpc"]["service"])
             health: Any = health_pb2_grpc.HealthStub(channel)
             return bool(health.Check(request, timeout=how["timeoutSeconds"]).status == SERVING)
+    if "tcpSocket" in how:
+        socket.create_connection(("127.0.0.1", process.port), how["timeoutSeconds"]).close()
+        return True
     status, _ = ask(process.metrics_port, how["httpGet"]["path"])
     return 200 <= status < 400
 

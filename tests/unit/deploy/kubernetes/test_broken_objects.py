@@ -119,6 +119,20 @@ BROKEN: dict[str, tuple[str, str, str, Break, str]] = {
         lambda w, p, c: c.update(livenessProbe={"grpc": {"port": 50051}}),
         "can't encrypt",
     ),
+    "another port than clients use": (
+        "probes",
+        "tls",
+        "rng",
+        lambda w, p, c: c.update(startupProbe={"tcpSocket": {"port": "metrics"}}),
+        "no client connects to metrics",
+    ),
+    "no probe where clients are": (
+        "probes",
+        "tls",
+        "hasher",
+        lambda w, p, c: c.update(startupProbe={"httpGet": {"path": "/healthz", "port": "metrics"}}),
+        "no probe connects to 50151",
+    ),
     "path": ("probes", "classic", "webui", lambda w, p, c: c["readinessProbe"]["httpGet"].update(path="/"), "/readyz"),
     "page port": (
         "probes",

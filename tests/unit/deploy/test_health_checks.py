@@ -1,0 +1,108 @@
+"""A container is healthy when its service says that it is ready, and clients can connect to the port that they know."""
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hasher_svc.settings import HasherSettings
+from rng_svc.settings import RngSettings
+from webui_svc.settings import WebuiSettings
+
+ROOT = Path(__file__).parents[3]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+STACK = yaml.safe_load((ROOT / "deploy" / "swarm" / "stack.yaml").read_text())
+
+PORTS = {
+    "rng": [RngSettings.model_fields["port"].default],
+    "hasher": [HasherSettings.model_fields["port"].default],
+    "worker": [],
+    "webui": [WebuiSettings.model_fields["port"].default],
+}
+
+# In place of the container's own.
+CLIENT_ADDRESS = "127.0.0.2"
+
+
+class Readiness(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/readyz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def metrics_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), Readiness) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("METRICS_PORT", str(server.server_port))
+        monkeypatch.setattr("socket.gethostname", lambda: CLIENT_ADDRESS)
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def check(monkeypatch: pytest.MonkeyPatch, *ports: int) -> object:
+    """What the check of compose.yaml exits with, told to look at these ports."""
+    monkeypatch.setattr(sys, "argv", ["-c", *map(str, ports)])
+    with pytest.raises(SystemExit) as caught:
+        exec(compile(COMPOSE["x-check"], "check", "exec"), {})
+    return caught.value.code
+
+
+@pytest.mark.parametrize("service", PORTS)
+@pytest.mark.parametrize("document", [COMPOSE, STACK], ids=["compose", "stack"])
+def test_the_port_that_clients_use_is_named_in_the_file(document: Any, service: str) -> None:
+    test = document["services"][service]["healthcheck"]["test"]
+    if document is STACK and service == "worker":
+        return  # which has a check of its own, and no port
+    assert test == ["CMD", "python", "-ISc", COMPOSE["x-check"], *map(str, PORTS[service])]
+
+
+@pytest.mark.parametrize("service", [name for name, ports in PORTS.items() if ports])
+def test_what_is_checked_is_what_is_published(service: str) -> None:
+    published = [int(port.rpartition(":")[2]) for port in COMPOSE["services"][service]["ports"]]
+    assert published == PORTS[service]
+
+
+def test_a_service_is_healthy_when_it_is_ready_and_its_port_open(
+    monkeypatch: pytest.MonkeyPatch, metrics_port: int
+) -> None:
+    with socket.create_server((CLIENT_ADDRESS, 0)) as listener:
+        assert not check(monkeypatch, listener.getsockname()[1])
+    assert not check(monkeypatch)
+
+
+def test_it_is_unhealthy_when_it_listens_on_another_port_or_for_itself_alone(
+    monkeypatch: pytest.MonkeyPatch, metrics_port: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as for_itself:
+        port = for_itself.getsockname()[1]
+        assert str(check(monkeypatch, port)).startswith(f"port {port}: ")
+
+
+def test_it_is_unhealthy_when_it_is_not_ready(monkeypatch: pytest.MonkeyPatch, metrics_port: int) -> None:
+    monkeypatch.setattr(Readiness, "status", 503)
+    assert check(monkeypatch)
+
+
+@pytest.mark.parametrize("service", [name for name, each in COMPOSE["services"].items() if "healthcheck" in each])
+def test_a_start_among_many_is_borne(service: str) -> None:
+    """Engines look every start_interval only in a start_period that is longer than the interval."""
+    healthcheck = COMPOSE["services"][service]["healthcheck"]
+    seconds = {name: float(value.removesuffix("s")) for name, value in healthcheck.items() if str(value).endswith("s")}
+    assert seconds["start_interval"] >= 1
+    assert seconds["start_period"] >= 60
+    assert seconds["interval"] < seconds["start_period"]
+    assert seconds["timeout"] >= 10
