@@ -20,9 +20,9 @@ def create(address: str, port: int) -> socket.socket:
     Raises SettingsError for an address that is none of this machine's, and OSError for a port that can't be had.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    all_addresses = family == socket.AF_INET6 and ip_address(address).is_unspecified
+    both = family == socket.AF_INET6 and ip_address(address).is_unspecified and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((address, port), family=family, backlog=512, dualstack_ipv6=all_addresses)
+        return socket.create_server((address, port), family=family, backlog=512, dualstack_ipv6=both)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise SettingsError(

@@ -103,6 +103,7 @@ def test_a_log_on_the_console_says_where_it_listens(processes: ServiceProcesses)
     assert re.search(r"started +pace=classic$", second)
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("name", ["rng", "webui"])
 def test_all_addresses_of_ipv6_are_those_of_ipv4_too_on_every_port(processes: ServiceProcesses, name: str) -> None:
     process = processes.start(name, BIND_ADDRESS="::")

@@ -5,6 +5,8 @@ import pytest
 from chassis.listener import ListenError, listen
 from chassis.settings import SettingsError
 
+with_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+
 
 def test_what_is_listened_on_can_be_connected_to() -> None:
     with listen("PORT", "127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), 1):
@@ -33,7 +35,7 @@ def test_a_port_that_was_given_up_can_be_taken_again() -> None:
     listen("PORT", "127.0.0.1", port).close()
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("address", ["192.0.2.1", pytest.param("2001:db8::1", marks=with_ipv6)])
 def test_an_address_that_is_none_of_this_machine_s_is_a_bad_setting(address: str) -> None:
     with pytest.raises(SettingsError) as error:
         listen("PORT", address, 0)
@@ -41,6 +43,7 @@ def test_an_address_that_is_none_of_this_machine_s_is_a_bad_setting(address: str
     assert str(error.value) == expected
 
 
+@with_ipv6
 @pytest.mark.parametrize("address", ["::", "0::0"])
 def test_all_addresses_of_ipv6_are_those_of_ipv4_too(address: str) -> None:
     with listen("PORT", address, 0) as listener:
@@ -48,6 +51,7 @@ def test_all_addresses_of_ipv6_are_those_of_ipv4_too(address: str) -> None:
             socket.create_connection((client, listener.getsockname()[1]), 1).close()
 
 
+@with_ipv6
 def test_one_address_of_ipv6_is_no_other() -> None:
     with listen("PORT", "::1", 0) as listener:
         port = listener.getsockname()[1]
