@@ -1,14 +1,23 @@
--- Takes one report, atomically and once. Answers with the sequence number that Redis holds for this worker, and with the
--- number of coins in the wallet.
+-- Takes each report once. Answers with the sequence number that Redis holds for this worker, and with the number of coins
+-- in the wallet. A report takes two calls, each of them atomic:
 --
--- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>
+--   with the report      writes it down whole, in pending_report, with one command
+--   without arguments    applies what is written down, and removes it
+--
+-- A call with a report first applies what it finds in pending_report, whichever worker's it is. The reason is the
+-- append-only file, which has a script's writes as MULTI, the commands, EXEC. When the file ends within one of the commands,
+-- Redis 7 and 8 forget those before it, but leave them in the file, and execute them at the next restart, together with
+-- those of the next EXEC. These then are the same ones: the report was still in pending_report. So each command must be
+-- one that may be repeated: a count is SET to its value, and a stream refuses an entry whose id it has.
+--
+-- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>, workers, pending_report
 -- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
 --       batch_size, pace, report_interval_us, sent_us, stalled_since_us, waits_for, wallet limit, backends, latest coins,
---       then digest and message of each coin for the wallet
+--       then digest and message of each coin for the wallet; or nothing
 --
 -- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time of Redis's
--- clock at which it was taken; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead. The totals
--- have the time of their last report beside the buckets, so that they can move when Redis's clock is set back.
+-- clock at which it was written down; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead. The
+-- totals have the time of their last report beside the buckets, so that they can move when Redis's clock is set back.
 --
 -- worker:<id> is a hash that outlives the worker by a day:
 --   sequence   the number of the last report taken
@@ -18,111 +27,184 @@
 --              bucket: in bucket "i" they took over 2^((i-1)/4) us and at most 2^(i/4) us
 --   coins      the latest coins found in that time, in JSON, the oldest first, at most 8:
 --              {"bits": leading zero bits of a coin, "latest": [[hex digest, Unix seconds]...]}
+-- It has no time to live: Redis may evict keys that have one, and without the sequence number it would count reports again.
+-- workers has the Unix second of each worker's last report, which tells whose key is to be removed.
 -- totals:<id> has the worker's part of totals, and an hour after its last batch it is gone.
 
 local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
 local WORKER_SECONDS = 86400
+-- Workers whose keys one report removes.
+local MAX_REMOVED = 10
+-- Reports of a worker for each look at what Redis may evict.
+local POLICY_REPORTS = 10
 
 -- What fails comes before the first write: Redis does not undo a script's writes. First what this user has no right to,
--- which Redis 6 can't tell beforehand; then what fails on a key of another type.
-if redis.acl_check_cmd then
-  for _, command in ipairs({
-    {'TIME'}, {'INCRBY', KEYS[1], 1}, {'INCRBY', KEYS[2], 1}, {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'},
-    {'XLEN', KEYS[4]}, {'XADD', KEYS[4], '*', 'f', 'v'},
+-- which Redis 6 can't tell beforehand; then what fails on a key of another type, and a count with no room for the report.
+-- Each function returns the error, if there is one.
+local function forbidden(KEYS)
+  for _, command in ipairs(redis.acl_check_cmd and {
+    {'TIME'}, {'INFO', 'memory'},
+    {'GET', KEYS[1]}, {'INCRBY', KEYS[1], 1}, {'SET', KEYS[1], 1},
+    {'GET', KEYS[2]}, {'INCRBY', KEYS[2], 1}, {'SET', KEYS[2], 1},
+    {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'},
+    {'XLEN', KEYS[4]}, {'XINFO', 'STREAM', KEYS[4]}, {'XADD', KEYS[4], '*', 'f', 'v'},
     {'HLEN', KEYS[5]}, {'HINCRBYFLOAT', KEYS[5], 'f', 1}, {'HKEYS', KEYS[5]}, {'HDEL', KEYS[5], 'f'},
-    {'HGET', KEYS[6], 'f'}, {'HSET', KEYS[6], 'f', 'v'}, {'EXPIRE', KEYS[6], 1},
+    {'HGET', KEYS[6], 'f'}, {'HSET', KEYS[6], 'f', 'v'}, {'DEL', KEYS[6]},
     {'HLEN', KEYS[7]}, {'HINCRBYFLOAT', KEYS[7], 'f', 1}, {'HKEYS', KEYS[7]}, {'HDEL', KEYS[7], 'f'},
     {'EXPIRE', KEYS[7], 1},
-  }) do
+    {'ZCARD', KEYS[8]}, {'ZADD', KEYS[8], 1, 'm'}, {'ZRANGEBYSCORE', KEYS[8], 0, 1}, {'ZREM', KEYS[8], 'm'},
+    {'GET', KEYS[9]}, {'SET', KEYS[9], 'v'}, {'DEL', KEYS[9]},
+  } or {}) do
     if not redis.acl_check_cmd(unpack(command)) then
       return redis.error_reply('NOPERM this user has no right to ' .. command[1] .. ' ' .. (command[2] or ''))
     end
   end
 end
 
-local held = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0)
-local coins_kept = redis.call('HLEN', KEYS[3])
-redis.call('HLEN', KEYS[5])
-redis.call('HLEN', KEYS[7])
-redis.call('XLEN', KEYS[4])
-redis.call('INCRBY', KEYS[2], 0)
-
-local sequence, oldest = tonumber(ARGV[3]), tonumber(ARGV[4])
-local seen = sequence <= held
--- Redis is behind when it holds less than the worker was told: it was restored from an older state. The worker sends
--- what is missing, as far as it still has it.
-local behind = sequence > math.max(held + 1, oldest)
-if seen or behind then
-  return {held, coins_kept}
-end
-
--- A count may have no room for more, and a stream end with the last id there is. Neither shows beforehand, so what was
--- written until then is taken back.
-redis.call('INCRBY', KEYS[1], ARGV[5])
-local failed = redis.pcall('INCRBY', KEYS[2], ARGV[6])
-if type(failed) == 'table' and failed.err then
-  redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
-  return failed
-end
-local time = redis.call('TIME')
-local now = tonumber(time[1])
-local now_us = now * 1000000 + tonumber(time[2])
-failed = redis.pcall('XADD', KEYS[4], 'MINID', '~', (now - REPORTS_SECONDS) * 1000, '*',
-  'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
-  'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11],
-  'sent_us', ARGV[12], 'stalled_since_us', ARGV[13], 'waits_for', ARGV[14], 'redis_us', string.format('%d', now_us))
-if type(failed) == 'table' and failed.err then
-  redis.call('INCRBY', KEYS[1], string.format('%d', -ARGV[5]))
-  redis.call('INCRBY', KEYS[2], string.format('%d', -ARGV[6]))
-  return failed
-end
-redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[16], 'coins', ARGV[17])
-redis.call('EXPIRE', KEYS[6], WORKER_SECONDS)
-
-local room = tonumber(ARGV[15]) - coins_kept
-local last = math.min(#ARGV, 17 + 2 * room)
-if last > 18 then
-  coins_kept = coins_kept + redis.call('HSET', KEYS[3], unpack(ARGV, 18, last))
-end
-
--- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds no
--- number begins anew.
-local ahead_us = now_us - tonumber(ARGV[12])
-local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]) + ahead_us, tonumber(ARGV[8]) + ahead_us
-if hashes > 0 then
-  local width = BUCKET_SECONDS * 1000000
-  local final = math.floor(end_us / width)
-  begin_us = math.max(begin_us, (final - TOTALS_SECONDS / BUCKET_SECONDS) * width)
-  local span = end_us - begin_us
-  for bucket = math.floor(begin_us / width), final do
-    local share = bucket == final and 1 or 0
-    if span > 0 then
-      share = (math.min(end_us, (bucket + 1) * width) - math.max(begin_us, bucket * width)) / span
+local function unfit(KEYS, ARGV)
+  redis.call('HLEN', KEYS[3])
+  redis.call('XLEN', KEYS[4])
+  redis.call('HLEN', KEYS[5])
+  redis.call('HGET', KEYS[6], 'sequence')
+  redis.call('HLEN', KEYS[7])
+  redis.call('ZCARD', KEYS[8])
+  for i, more in ipairs({ARGV[5] or 0, ARGV[6] or 0}) do
+    local count = redis.call('GET', KEYS[i]) or '0'
+    local sound = count == '0' or count:match('^-?[1-9]%d*$')
+    if not sound or (tonumber(more) > 0 and tonumber(count) + more >= 2^63) then
+      return redis.error_reply('ERR ' .. KEYS[i] .. ' holds no count that has room for this report: ' .. count:sub(1, 40))
     end
-    if share > 0 then
-      for _, totals in ipairs({KEYS[5], KEYS[7]}) do
-        local start, count = string.format('%d', bucket * BUCKET_SECONDS), string.format('%.17g', hashes * share)
-        local added = redis.pcall('HINCRBYFLOAT', totals, start, count)
-        if type(added) == 'table' and added.err then
-          redis.call('HDEL', totals, start)
-          redis.call('HINCRBYFLOAT', totals, start, count)
+  end
+end
+
+-- Where any key may be evicted, the sequence numbers may be, whose loss would have reports counted again.
+local function evicting()
+  local policy = redis.call('INFO', 'memory'):match('maxmemory_policy:(%S+)') or ''
+  if policy:match('^allkeys') then
+    return redis.error_reply('EVICTION maxmemory-policy is ' .. policy .. ', which may evict what was counted')
+  end
+end
+
+-- Adds an entry to the stream, under the same id whenever it is done: the report's time or, where that is not after the
+-- last entry's, the one after that.
+local function add_entry(reports, now_us, ...)
+  local oldest_ms = (math.floor(now_us / 1000000) - REPORTS_SECONDS) * 1000
+  local id = string.format('%d-%d', math.floor(now_us / 1000), now_us % 1000)
+  local added = redis.pcall('XADD', reports, 'MINID', '~', oldest_ms, id, ...)
+  if type(added) == 'table' and added.err then
+    local stream = redis.pcall('XINFO', 'STREAM', reports)
+    for i = 1, stream.err and 0 or #stream, 2 do
+      if stream[i] == 'last-generated-id' then
+        local ms, number = stream[i + 1]:match('(%d+)-(%d+)')
+        id = tonumber(number) < 2^53 and ms .. string.format('-%d', number + 1) or '*'
+      end
+    end
+    added = redis.pcall('XADD', reports, 'MINID', '~', oldest_ms, id, ...)
+  end
+  return type(added) == 'table' and added.err and added
+end
+
+-- Counts a report that was written down at that time, in microseconds. Returns the error, if there is one.
+local function apply(KEYS, ARGV, now_us)
+  local failed = forbidden(KEYS) or unfit(KEYS, ARGV) or add_entry(KEYS[4], now_us,
+    'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
+    'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11],
+    'sent_us', ARGV[12], 'stalled_since_us', ARGV[13], 'waits_for', ARGV[14], 'redis_us', string.format('%d', now_us))
+  if failed then
+    return failed
+  end
+  local now = math.floor(now_us / 1000000)
+  -- Lua's numbers are exact up to 2^53, Redis's up to 2^63.
+  for i, more in ipairs({ARGV[5], ARGV[6]}) do
+    redis.call('INCRBY', KEYS[i], more)
+    redis.call('SET', KEYS[i], redis.call('GET', KEYS[i]))
+  end
+  redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[16], 'coins', ARGV[17])
+
+  local room = tonumber(ARGV[15]) - redis.call('HLEN', KEYS[3])
+  local last = math.min(#ARGV, 17 + 2 * room)
+  if last > 18 then
+    redis.call('HSET', KEYS[3], unpack(ARGV, 18, last))
+  end
+
+  -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds
+  -- no number begins anew. HINCRBYFLOAT is in the append-only file as the HSET of what it comes to.
+  local ahead_us = now_us - tonumber(ARGV[12])
+  local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]) + ahead_us, tonumber(ARGV[8]) + ahead_us
+  if hashes > 0 then
+    local width = BUCKET_SECONDS * 1000000
+    local final = math.floor(end_us / width)
+    begin_us = math.max(begin_us, (final - TOTALS_SECONDS / BUCKET_SECONDS) * width)
+    local span = end_us - begin_us
+    for bucket = math.floor(begin_us / width), final do
+      local share = bucket == final and 1 or 0
+      if span > 0 then
+        share = (math.min(end_us, (bucket + 1) * width) - math.max(begin_us, bucket * width)) / span
+      end
+      if share > 0 then
+        for _, totals in ipairs({KEYS[5], KEYS[7]}) do
+          local start, count = string.format('%d', bucket * BUCKET_SECONDS), string.format('%.17g', hashes * share)
+          local added = redis.pcall('HINCRBYFLOAT', totals, start, count)
+          if type(added) == 'table' and added.err then
+            redis.call('HDEL', totals, start)
+            redis.call('HINCRBYFLOAT', totals, start, count)
+          end
         end
       end
     end
-  end
-  for _, totals in ipairs({KEYS[5], KEYS[7]}) do
-    if redis.call('HLEN', totals) > TOTALS_SECONDS / BUCKET_SECONDS + 1 then
-      for _, bucket in ipairs(redis.call('HKEYS', totals)) do
-        local start = tonumber(bucket)
-        if not start or math.abs(now - start) > TOTALS_SECONDS then
-          redis.call('HDEL', totals, bucket)
+    for _, totals in ipairs({KEYS[5], KEYS[7]}) do
+      if redis.call('HLEN', totals) > TOTALS_SECONDS / BUCKET_SECONDS + 1 then
+        for _, bucket in ipairs(redis.call('HKEYS', totals)) do
+          local start = tonumber(bucket)
+          if not start or math.abs(now - start) > TOTALS_SECONDS then
+            redis.call('HDEL', totals, bucket)
+          end
         end
       end
     end
+    redis.call('EXPIRE', KEYS[7], TOTALS_SECONDS)
   end
-  redis.call('EXPIRE', KEYS[7], TOTALS_SECONDS)
+
+  -- Names of other workers' keys are not in KEYS; in a cluster all names have one slot.
+  redis.call('ZADD', KEYS[8], now, ARGV[1])
+  local before_id = KEYS[6]:sub(1, #KEYS[6] - #ARGV[1])
+  for _, worker in ipairs(redis.call(
+    'ZRANGEBYSCORE', KEYS[8], '-inf', now - WORKER_SECONDS, 'LIMIT', 0, MAX_REMOVED
+  )) do
+    redis.call('DEL', before_id .. worker)
+    redis.call('ZREM', KEYS[8], worker)
+  end
+  redis.call('DEL', KEYS[9])
 end
 
-return {sequence, coins_kept}
+local pending = redis.call('GET', KEYS[9])
+local failed
+if pending then
+  failed = apply(unpack(cmsgpack.unpack(pending)))
+elseif #ARGV == 0 then
+  failed = forbidden(KEYS) or unfit(KEYS, ARGV) or evicting()
+end
+if failed then
+  return failed
+end
+
+local held, coins_kept = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0), redis.call('HLEN', KEYS[3])
+local sequence, oldest = tonumber(ARGV[3] or 0), tonumber(ARGV[4])
+if sequence > held then
+  -- A sequence number that was evicted is one that this report does not follow.
+  local suspicious = sequence ~= held + 1 or sequence % POLICY_REPORTS == 1
+  failed = unfit(KEYS, ARGV) or suspicious and evicting()
+  if failed then
+    return failed
+  end
+  -- Redis is behind when it holds less than the worker was told: it was restored from an older state. The worker sends
+  -- what is missing, as far as it still has it.
+  local behind = sequence > math.max(held + 1, oldest)
+  if not behind then
+    local now = redis.call('TIME')
+    redis.call('SET', KEYS[9], cmsgpack.pack({KEYS, ARGV, now[1] * 1000000 + now[2]}))
+  end
+end
+return {held, coins_kept}

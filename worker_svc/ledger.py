@@ -62,7 +62,7 @@ class Ledger:
         names = settings.redis.keys
         self._keys = [
             *(names.hashes, names.coins, names.wallet, names.reports, names.totals),
-            *(names.worker(worker_id), names.totals_of(worker_id)),
+            *(names.worker(worker_id), names.totals_of(worker_id), names.workers, names.pending_report),
         ]
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
@@ -153,7 +153,8 @@ class Ledger:
         while not self._reached:
             try:
                 async with asyncio.timeout(ANSWER_LIMIT):
-                    await self._redis.ping()
+                    # No report, but all that a report would fail on.
+                    _, self._coins_kept = await self._script(keys=self._keys)
                 self._reached = True
                 self._refused = False
             except (RedisError, OSError, TimeoutError) as error:
@@ -199,7 +200,7 @@ class Ledger:
         self._attempted = max(self._attempted, report.sequence)
         began = time.monotonic()
         sent_us = report.end_us + round((began - report.end) * 1e6)
-        held, self._coins_kept = await self._script(
+        await self._script(
             keys=self._keys,
             args=[
                 *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
@@ -210,6 +211,7 @@ class Ledger:
                 *coins,
             ],
         )
+        held, self._coins_kept = await self._script(keys=self._keys)
         self.latency.observe(time.monotonic() - began)
         self.sent = max(self.sent, held)  # reports are numbered 1, 2, 3 and so on
         if held < self._acknowledged:

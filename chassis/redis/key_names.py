@@ -48,6 +48,16 @@ class KeyNames:
         return f"{self.totals}:"
 
     @cached_property
+    def workers(self) -> str:
+        """A sorted set: a worker's id by the Unix second of its last report."""
+        return f"{self.prefix}workers"
+
+    @cached_property
+    def pending_report(self) -> str:
+        """The report that is being taken, if one is."""
+        return f"{self.prefix}pending_report"
+
+    @cached_property
     def load_tests(self) -> str:
         """A list of load tests' reports, newest first."""
         return f"{self.prefix}load_tests"

@@ -18,6 +18,9 @@ _BY_KIND: tuple[tuple[type[Exception], str], ...] = (
 )
 
 _BY_WORDS = (
+    (re.compile(r"^EVICTION"), "it must be noeviction, or one that begins with volatile-"),
+    (re.compile(r"^ACL failure in script"), "the user in REDIS_URL must have the right to it"),
+    (re.compile(r"^OOM"), "maxmemory must leave room for what is counted"),
     (
         re.compile(r"CERTIFICATE_VERIFY_FAILED"),
         "it must show a certificate of the authority in TLS_CA, for the host in REDIS_URL",

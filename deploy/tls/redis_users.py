@@ -19,16 +19,18 @@ transactions that the user may not do, which is all that scripts have written (m
 _HEALTH = "on nopass resetkeys resetchannels -@all +ping"
 """The health check, which has shown a certificate: it may ask whether Redis lives, with any password."""
 
-_LEDGER_KEYS = "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:*"
+_LEDGER_KEYS = "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:* ~workers ~pending_report"
 
 _WORKER = (
     # Redis can't tell one script from another by its user; what any may do is bound by what follows.
-    f"+ping +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
-    "(~hashes ~coins +incrby)",
+    f"+ping +info|memory +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
+    "(~hashes ~coins +get +incrby +set)",
     "(~wallet +hlen +hset)",
-    "(~reports +xlen +xadd)",
+    "(~reports +xlen +xinfo|stream +xadd)",
     "(~totals ~totals:* +hlen +hincrbyfloat +hkeys +hdel +expire)",
-    "(~worker:* +hget +hset +expire)",
+    "(~worker:* +hget +hset +del)",
+    "(~workers +zcard +zadd +zrangebyscore +zrem)",
+    "(~pending_report +get +set +del)",
     # A load test's report, with --publish.
     "(~load_tests +lpush +ltrim)",
 )

@@ -31,16 +31,17 @@ from worker_svc.settings import WorkerSettings
 DAMAGE = [
     "FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET dir /tmp", "KEYS *", "ACL LIST", "ACL SETUSER x on", "SHUTDOWN",
     "REPLICAOF localhost 1", "MONITOR", "SAVE", "CLIENT LIST", "CLIENT KILL ID 1", "SELECT 1",
-    "SUBSCRIBE x", "PUBLISH x y", "FUNCTION LIST", "DEL hashes", "SET hashes 1", "GET hashes", "RENAME hashes x",
-    "EVAL return 0",
+    "SUBSCRIBE x", "PUBLISH x y", "FUNCTION LIST", "DEL hashes", "SET wallet 1", "GET other", "RENAME hashes x",
+    "EVAL return 0", "INFO", "INFO server",
 ]  # fmt: skip
 
 REFUSED = {
     "worker": [*DAMAGE, "HSET other f v", "INCRBY other 1", "INCRBY wallet 1", "HDEL wallet f", "HGETALL wallet",
                "XADD other * f v", "XRANGE reports - +", "HSET totals f v", "LPUSH other x", "LRANGE load_tests 0 -1",
-               "EXPIRE hashes 1", "SCAN 0"],
-    "webui": [*DAMAGE, "INCRBY hashes 1", "HSET wallet f v", "XADD reports * f v", "LPUSH load_tests x",
-              "HGETALL wallet", "MGET other", "HGETALL other", "XRANGE other - +", "SCRIPT LOAD x", "EVALSHA 0 0"],
+               "EXPIRE hashes 1", "SCAN 0", "DEL wallet", "DEL workers", "EXPIRE worker:x 1"],
+    "webui": [*DAMAGE, "SET hashes 1", "INCRBY hashes 1", "HSET wallet f v", "XADD reports * f v",
+              "LPUSH load_tests x", "HGETALL wallet", "GET hashes", "MGET other", "HGETALL other", "XRANGE other - +",
+              "SCRIPT LOAD x", "EVALSHA 0 0"],
     "health": [*DAMAGE, "MGET hashes", "XADD reports * f v", "TIME", "SCRIPT LOAD x", "EVALSHA 0 0", "SCAN 0"],
 }  # fmt: skip
 
@@ -69,7 +70,7 @@ async def test_nobody_is_the_default_user(locked: LockedRedis) -> None:
 
 async def test_a_script_can_do_no_more_than_its_user(locked: LockedRedis) -> None:
     async with open_client(locked.access("worker")) as client:
-        for call in ("'FLUSHALL'", "'SET', KEYS[1], 1", "'DEL', KEYS[1]", "'INCRBY', 'other', 1"):
+        for call in ("'FLUSHALL'", "'SET', 'wallet', 1", "'DEL', KEYS[1]", "'INCRBY', 'other', 1"):
             script = await client.script_load(f"return redis.call({call})")
             with pytest.raises(RedisError, match=r"can't run this command|can't access|permission"):
                 await client.evalsha(script, 1, "hashes")
@@ -146,7 +147,10 @@ async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) ->
 
 @pytest.mark.parametrize(
     "missing",
-    ["+hget", "+hlen", "+xlen", "+incrby", "+hset", "+expire", "+time", "+xadd", "+hincrbyfloat", "+hkeys", "+hdel"],
+    [
+        *("+hget", "+hlen", "+xlen", "+incrby", "+hset", "+expire", "+time", "+xadd", "+hincrbyfloat", "+hkeys", "+hdel"),
+        *("+get", "+set", "+del", "+xinfo|stream", "+zcard", "+zadd", "+zrangebyscore", "+zrem", "+info|memory"),
+    ],
 )
 async def test_a_right_that_is_missing_counts_nothing_half(redis: RedisServer, missing: str) -> None:
     """A script's writes are not undone, so it must not begin; when the right is there, it counts once."""

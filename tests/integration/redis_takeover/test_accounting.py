@@ -113,6 +113,9 @@ def move_slot(cluster: Cluster, source: RedisServer, target: RedisServer) -> Non
 
 
 async def test_all_keys_of_a_cluster_are_in_one_slot(cluster: Cluster) -> None:
+    gone = cluster.keys.worker("w-0")
+    cluster.ask("HSET", gone, "sequence", 1)
+    cluster.ask("ZADD", cluster.keys.workers, 1_700_000_000, "w-0")
     async with reporting(cluster) as made:
         made.add()
         await made.settle()
@@ -120,7 +123,7 @@ async def test_all_keys_of_a_cluster_are_in_one_slot(cluster: Cluster) -> None:
     for server in cluster.servers[:3]:
         with contextlib.suppress(RedisError):
             kept.update(server.client().keys())
-    names = {"hashes", "coins", "reports", "totals", "totals:w-1", "worker:w-1"}
+    names = {"hashes", "coins", "reports", "totals", "totals:w-1", "worker:w-1", "workers"}
     assert kept == {f"{{dockercoins}}:{name}" for name in names}
     assert len(cluster.tell(cluster.master, "GETKEYSINSLOT", cluster.slot, 100)) == len(names)
 
