@@ -10,7 +10,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from chassis import log
 from chassis.clock import steady
@@ -200,18 +200,14 @@ class Ledger:
         self._attempted = max(self._attempted, report.sequence)
         began = time.monotonic()
         sent_us = report.end_us + round((began - report.end) * 1e6)
-        await self._script(
-            keys=self._keys,
-            args=[
-                *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
-                *(report.begin_us, report.end_us, report.batch_size, settings.pace.value),
-                *(round(settings.report_interval * 1e6), sent_us, report.stalled_since_us, report.waits_for),
-                settings.wallet_limit,
-                *(_backends_field(report), _coins_field(report, settings.difficulty_bits)),
-                *coins,
-            ],
+        held, self._coins_kept = await self._take(
+            *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
+            *(report.begin_us, report.end_us, report.batch_size, settings.pace.value),
+            *(round(settings.report_interval * 1e6), sent_us, report.stalled_since_us, report.waits_for),
+            settings.wallet_limit,
+            *(_backends_field(report), _coins_field(report, settings.difficulty_bits)),
+            *coins,
         )
-        held, self._coins_kept = await self._script(keys=self._keys)
         self.latency.observe(time.monotonic() - began)
         self.sent = max(self.sent, held)  # reports are numbered 1, 2, 3 and so on
         if held < self._acknowledged:
@@ -219,6 +215,20 @@ class Ledger:
         self._acknowledged = held
         self._refused = False
         self.on_change()
+
+    async def _take(self, *report: bytes | str | int) -> tuple[int, int]:
+        """Have a report written down and applied, in one round trip. Returns what the script answers."""
+        while True:
+            pipeline = self._redis.pipeline(transaction=False)
+            for arguments in (report, ()):
+                pipeline.evalsha(self._script.sha, len(self._keys), *self._keys, *arguments)
+            answers = await pipeline.execute(raise_on_error=False)
+            error = next((answer for answer in answers if isinstance(answer, Exception)), None)
+            if error is None:
+                return tuple(answers[-1])
+            if not isinstance(error, NoScriptError):
+                raise error
+            await self._redis.script_load(self._script.script)
 
     async def _pause(self, seconds: float) -> None:
         if self._hurry.is_set():

@@ -31,20 +31,24 @@ FIRST_ARGUMENT = 3
 
 @dataclass(frozen=True)
 class RecordedReport:
-    """EVALSHA and all that follows."""
+    """Words of the call that writes the report down; the one that applies it has the same up to the keys."""
 
     words: tuple[bytes, ...]
     worker: bytes
 
     def of(self, worker: bytes, sequence: int) -> bytes:
-        """The same of another worker, now, encoded."""
+        """Both calls of another worker, now, encoded."""
         words = [word.replace(self.worker, worker) for word in self.words]
         arguments = FIRST_ARGUMENT + int(words[FIRST_ARGUMENT - 1])
         now = time.time_ns() // 1_000
         number = b"%d" % sequence
         words[arguments + 2], words[arguments + 3] = number, number
         words[arguments + 6], words[arguments + 7] = b"%d" % (now - 1_000_000), b"%d" % now
-        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+        return _encoded(words) + _encoded(words[:arguments])
+
+
+def _encoded(words: list[bytes]) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 def sightings(service: str, backends: int) -> tuple[Sighting, ...]:
@@ -108,6 +112,6 @@ async def record(port: int, backends: int) -> RecordedReport:
         reader.feed(data)
     words: tuple[bytes, ...] = ()
     while (command := reader.gets()) is not False:
-        if isinstance(command, list) and command[0] == b"EVALSHA":
+        if isinstance(command, list) and command[0] == b"EVALSHA" and len(command) > FIRST_ARGUMENT + int(command[2]):
             words = tuple(command)
     return RecordedReport(words, worker.encode())

@@ -32,6 +32,8 @@ class Reporter(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._sequence = 0
         self._due: list[float] = []
+        self._applied = True
+        """Whether the last answer was that of a report's second call."""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -51,6 +53,9 @@ class Reporter(asyncio.Protocol):
         """Note answers."""
         self._reader.feed(data)
         while (answer := self._reader.gets()) is not False:
+            self._applied = not self._applied
+            if not self._applied:
+                continue
             now = time.monotonic()
             due = self._due.pop(0)
             if isinstance(answer, list) and answer[0] == self._sequence - len(self._due):
