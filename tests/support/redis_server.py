@@ -20,13 +20,16 @@ from support.redis_encryption import RedisEncryption
 class RedisServer:
     """One server on a fixed free port, append-only, that keeps its data between a stop and a start."""
 
-    def __init__(self, folder: Path, *options: object, encryption: RedisEncryption | None = None) -> None:
-        """With further options of its command line."""
+    def __init__(
+        self, folder: Path, *options: object, program: str | None = None, encryption: RedisEncryption | None = None
+    ) -> None:
+        """With further options of its command line; of another program than the one that comes with Python packages."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.encryption = encryption
-        program, *plain = embedded_redis.command(self.port, str(folder))
+        embedded, *plain = embedded_redis.command(self.port, str(folder))
+        program = program or embedded
         if encryption is not None:
             program = encryption.program
             for name, value in encryption.settings(self.port).items():
