@@ -165,6 +165,9 @@ class Ledger:
     def _failed(self, error: Exception) -> None:
         self._away.note(cause=trouble.cause(error), hashes=self.unreported_hashes)
         self._refused = trouble.must_be_mended(error)
+        if trouble.is_eviction(error):
+            # The sequence number may be evicted; what Redis took would be counted again.
+            self._forget(0.0)
         self.on_change()
 
     def _next(self) -> Report | None:

@@ -2,10 +2,19 @@
 
 import re
 
-from redis.exceptions import AuthenticationError, ClusterCrossSlotError, MovedError, NoPermissionError
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterCrossSlotError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+)
 
 BEFORE_ANY_ANSWER = "before any answer"
 """What the client adds when a connection that was encrypted ends so soon."""
+
+EVICTION = "EVICTION"
+"""How the error begins that a script answers where Redis may evict what was counted."""
 
 MAX_LENGTH = 400
 """Characters of what others said."""
@@ -14,13 +23,13 @@ _BY_KIND: tuple[tuple[type[Exception], str], ...] = (
     (AuthenticationError, "REDIS_URL must name a user, and it or REDIS_PASSWORD_FILE have the password"),
     (NoPermissionError, "the user in REDIS_URL must have the right to it"),
     (MovedError, "it is a node of a cluster, for which REDIS_URL must begin with redis-cluster://"),
+    (OutOfMemoryError, "maxmemory must leave room for what is counted"),
     (ClusterCrossSlotError, "it is a node of a cluster, for which REDIS_URL must begin with redis-cluster://"),
 )
 
 _BY_WORDS = (
-    (re.compile(r"^EVICTION"), "it must be noeviction, or one that begins with volatile-"),
+    (re.compile(rf"^{EVICTION}"), "it must be noeviction, or one that begins with volatile-"),
     (re.compile(r"^ACL failure in script"), "the user in REDIS_URL must have the right to it"),
-    (re.compile(r"^OOM"), "maxmemory must leave room for what is counted"),
     (
         re.compile(r"CERTIFICATE_VERIFY_FAILED"),
         "it must show a certificate of the authority in TLS_CA, for the host in REDIS_URL",
@@ -54,6 +63,11 @@ def must_be_mended(error: BaseException) -> bool:
     """Whether somebody has to do something, however long one waits."""
     said = _said(error)
     return bool(_OUR_FILES.match(said) or _remedy(error, said))
+
+
+def is_eviction(error: BaseException) -> bool:
+    """Whether what Redis was told may be gone, and what was counted of it not."""
+    return str(error).startswith(EVICTION)
 
 
 def _said(error: BaseException) -> str:

@@ -51,6 +51,13 @@ class RedisServer:
         encrypted = self.encryption.client_options() if self.encryption else {}
         return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5, **encrypted)
 
+    def content(self) -> dict[str, Any]:
+        """What every key holds, whenever it ends."""
+        client = self.client()
+        read = {"string": client.get, "hash": client.hgetall, "stream": client.xrange}
+        read["zset"] = lambda key: client.zrange(key, 0, -1, withscores=True)
+        return {key: read[client.type(key)](key) for key in client.scan_iter()}
+
     def start(self) -> None:
         with (self.folder / "output.log").open("ab") as log:
             self._popen = subprocess.Popen(self._command, stdout=log, stderr=log)

@@ -148,7 +148,19 @@ async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) ->
 @pytest.mark.parametrize(
     "missing",
     [
-        *("+hget", "+hlen", "+xlen", "+incrby", "+hset", "+expire", "+time", "+xadd", "+hincrbyfloat", "+hkeys", "+hdel"),
+        *(
+            "+hget",
+            "+hlen",
+            "+xlen",
+            "+incrby",
+            "+hset",
+            "+expire",
+            "+time",
+            "+xadd",
+            "+hincrbyfloat",
+            "+hkeys",
+            "+hdel",
+        ),
         *("+get", "+set", "+del", "+xinfo|stream", "+zcard", "+zadd", "+zrangebyscore", "+zrem", "+info|memory"),
     ],
 )

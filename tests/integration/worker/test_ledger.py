@@ -318,6 +318,46 @@ async def test_a_workers_totals_are_gone_an_hour_after_its_last_batch(redis: Red
         assert client.ttl("totals:w-1") <= 1_000
 
 
+async def test_a_workers_key_is_removed_a_day_after_its_last_report(redis: RedisServer) -> None:
+    client = redis.client()
+    gone = {f"gone-{number}": time.time() - 86_500 for number in range(15)}
+    client.zadd("a:workers", {"w-0": time.time() - 86_000, **gone})
+    for worker in ("w-0", *gone):
+        client.hset(f"a:worker:{worker}", "sequence", 1)
+    left = []
+    async with ledger(redis, redis_prefix="a:") as made:
+        for sequence in (1, 2):
+            made.add(report(sequence))
+            await made.settle(2)
+            left.append((len(client.keys("a:worker:*")), client.zcard("a:workers")))
+    assert left == [(7, 7), (2, 2)]
+    assert set(client.keys("a:worker:*")) == {"a:worker:w-0", "a:worker:w-1"}
+
+
+async def test_a_report_whose_worker_got_no_further_is_counted_by_whoever_comes_next(redis: RedisServer) -> None:
+    client = redis.client()
+    async with ledger(redis, "w-1") as one:
+
+        async def write_down(*report: bytes | str | int) -> tuple[int, int]:
+            if not client.exists("pending_report"):
+                await one._script(keys=one._keys, args=report)
+            raise ConnectionError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(one, "_take", write_down)
+            one.add(report(1, coins=1, wallet=(("ab", b"x"),)))
+            assert not await one.settle(0.3)
+            assert client.exists("pending_report")
+            async with ledger(redis, "w-2") as two:
+                two.add(report(1))
+                assert await two.settle(2)
+            counted = redis.content()
+        assert await one.settle(2)
+    assert redis.content() == counted
+    assert (counted["hashes"], counted["coins"], counted["wallet"]) == ("20", "1", {"ab": "x"})
+    assert [entry["worker"] for _, entry in counted["reports"]] == ["w-1", "w-2"]
+
+
 async def test_totals_keep_an_hour(redis: RedisServer) -> None:
     now = int(time.time()) // 10 * 10
     for key in ("totals", "totals:w-1"):

@@ -39,14 +39,6 @@ async def send(redis: RedisServer, *reports: Any, worker_id: str = "w-1") -> Non
         assert await made.settle(5)
 
 
-def content(redis: RedisServer) -> dict[str, Any]:
-    """Everything, but for when totals end."""
-    client = redis.client()
-    read = {"string": client.get, "hash": client.hgetall, "stream": client.xrange}
-    read["zset"] = lambda key: client.zrange(key, 0, -1, withscores=True)
-    return {key: read[client.type(key)](key) for key in client.keys()}
-
-
 def command_ends(file: bytes, begin: int) -> Iterator[int]:
     """The offset behind each command from there on."""
 
@@ -86,10 +78,10 @@ async def tear(program: str, whole: Path, folder: Path, cut: int, worker_id: str
     try:
         torn.start()
         await send(torn, *REPORTS[worker_id], worker_id=worker_id)
-        counted = content(torn)
+        counted = torn.content()
         torn.stop(SIGKILL)
         torn.start()
-        assert content(torn) == counted, f"cut at {cut}"
+        assert torn.content() == counted, f"cut at {cut}"
         await send(torn, *REPORTS["w-1"])
         client = torn.client()
         made = {name: REPORTS[name] for name in ("w-1", worker_id)}

@@ -99,6 +99,9 @@ def test_two_passwords_are_refused_and_neither_is_told(file: Path, monkeypatch: 
         ),
         (exceptions.ClusterCrossSlotError("Keys in request"), "must begin with redis-cluster://"),
         (exceptions.ConnectionError("[SSL: WRONG_VERSION_NUMBER]"), "REDIS_URL must begin with redis://"),
+        (exceptions.OutOfMemoryError("command not allowed"), "maxmemory must leave room for what is counted"),
+        (exceptions.ResponseError("EVICTION maxmemory-policy is allkeys-lru"), "it must be noeviction, or one that"),
+        (exceptions.ResponseError("ACL failure in script: User w"), "the user in REDIS_URL must have the right to it"),
     ],
 )
 def test_what_waiting_does_not_mend_says_what_does(error: Exception, remedy: str) -> None:
