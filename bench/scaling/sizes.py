@@ -36,8 +36,8 @@ RENEWAL_CPU = 0.000_8
 """CPU seconds of a hasher, or rng, for a stream that is renewed: `--parts streams`, with the most clients."""
 
 REPORTS = 2_000
-"""A second that one Redis takes in time where each lists 64 rngs and 64 hashers, with `appendfsync always`: 93 MB a second
-for the disk, which it was seen to write in time, as it was not with 210 (`--parts reports`)."""
+"""A second that one Redis takes in time where each lists 64 rngs and 64 hashers, with `appendfsync always`: 93 MB a
+second for the disk. It was seen to write as much in time, and 210 MB not (`--parts reports`)."""
 
 
 def speed(nodes: int, costs: Costs, network: float = inf) -> Prediction:
