@@ -44,6 +44,7 @@ class RecordedReport:
         number = b"%d" % sequence
         words[arguments + 2], words[arguments + 3] = number, number
         words[arguments + 6], words[arguments + 7] = b"%d" % (now - 1_000_000), b"%d" % now
+        words[arguments + 11] = b"%d" % now
         return _encoded(words) + _encoded(words[:arguments])
 
 
