@@ -16,8 +16,7 @@
 --       then digest and message of each coin for the wallet; or nothing
 --
 -- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time of Redis's
--- clock at which it was written down; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead. The
--- totals have the time of their last report beside the buckets, so that they can move when Redis's clock is set back.
+-- clock at which it was written down; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead.
 --
 -- worker:<id> is a hash that outlives the worker by a day:
 --   sequence   the number of the last report taken
@@ -28,13 +27,16 @@
 --   coins      the latest coins found in that time, in JSON, the oldest first, at most 8:
 --              {"bits": leading zero bits of a coin, "latest": [[hex digest, Unix seconds]...]}
 -- It has no time to live: Redis may evict keys that have one, and without the sequence number it would count reports again.
--- workers has the Unix second of each worker's last report, which tells whose key is to be removed.
+-- workers has the Unix second of each worker's last report, which tells whose key is to be removed; under the empty name it
+-- has the last report's of all.
 -- totals:<id> has the worker's part of totals, and an hour after its last batch it is gone.
 
 local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
 local WORKER_SECONDS = 86400
+-- Time beyond this between two reports is no time for which workers were silent: nobody reported, or the clock was set.
+local PAUSE_SECONDS = 3600
 -- Workers whose keys one report removes.
 local MAX_REMOVED = 10
 -- Reports of a worker for each look at what Redis may evict.
@@ -51,6 +53,7 @@ local function forbidden(KEYS)
     {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'},
     {'XLEN', KEYS[4]}, {'XINFO', 'STREAM', KEYS[4]}, {'XADD', KEYS[4], '*', 'f', 'v'},
     {'HLEN', KEYS[5]}, {'HINCRBYFLOAT', KEYS[5], 'f', 1}, {'HKEYS', KEYS[5]}, {'HDEL', KEYS[5], 'f'},
+    {'HGET', KEYS[5], 'f'}, {'HGET', KEYS[7], 'f'}, {'ZSCORE', KEYS[8], 'm'},
     {'HGET', KEYS[6], 'f'}, {'HSET', KEYS[6], 'f', 'v'}, {'DEL', KEYS[6]},
     {'HLEN', KEYS[7]}, {'HINCRBYFLOAT', KEYS[7], 'f', 1}, {'HKEYS', KEYS[7]}, {'HDEL', KEYS[7], 'f'},
     {'EXPIRE', KEYS[7], 1},
@@ -106,6 +109,38 @@ local function add_entry(reports, now_us, ...)
   return type(added) == 'table' and added.err and added
 end
 
+-- Moves the buckets to times before, so that what is counted from now on is not added to them.
+local function move_back(totals, seconds)
+  local moved = {}
+  for _, bucket in ipairs(redis.call('HKEYS', totals)) do
+    if tonumber(bucket) then
+      local before = tonumber(bucket) - math.ceil(seconds / BUCKET_SECONDS) * BUCKET_SECONDS
+      moved[string.format('%d', before)] = redis.call('HGET', totals, bucket)
+      redis.call('HDEL', totals, bucket)
+    end
+  end
+  for bucket, count in pairs(moved) do
+    redis.pcall('HINCRBYFLOAT', totals, bucket, count)
+  end
+end
+
+-- Notes that a worker has reported now, in Unix seconds, and makes up for steps of the clock since the last reports.
+local function follow_clock(KEYS, worker, now)
+  for totals, name in pairs({[KEYS[5]] = '', [KEYS[7]] = worker}) do
+    local last = tonumber(redis.call('ZSCORE', KEYS[8], name) or now)
+    if last > now then
+      move_back(totals, last - now)
+    end
+  end
+  local pause = now - (redis.call('ZSCORE', KEYS[8], '') or now)
+  if pause > PAUSE_SECONDS then
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', '+inf')) do
+      redis.call('ZADD', KEYS[8], redis.call('ZSCORE', KEYS[8], each) + pause, each)
+    end
+  end
+  redis.call('ZADD', KEYS[8], now, worker, now, '')
+end
+
 -- Counts a report that was written down at that time, in microseconds. Returns the error, if there is one.
 local function apply(KEYS, ARGV, now_us)
   local failed = forbidden(KEYS) or unfit(KEYS, ARGV) or add_entry(KEYS[4], now_us,
@@ -121,6 +156,7 @@ local function apply(KEYS, ARGV, now_us)
     redis.call('INCRBY', KEYS[i], more)
     redis.call('SET', KEYS[i], redis.call('GET', KEYS[i]))
   end
+  follow_clock(KEYS, ARGV[1], now)
   redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[16], 'coins', ARGV[17])
 
   local room = tonumber(ARGV[15]) - redis.call('HLEN', KEYS[3])
@@ -168,7 +204,6 @@ local function apply(KEYS, ARGV, now_us)
   end
 
   -- Names of other workers' keys are not in KEYS; in a cluster all names have one slot.
-  redis.call('ZADD', KEYS[8], now, ARGV[1])
   local before_id = KEYS[6]:sub(1, #KEYS[6] - #ARGV[1])
   for _, worker in ipairs(redis.call(
     'ZRANGEBYSCORE', KEYS[8], '-inf', now - WORKER_SECONDS, 'LIMIT', 0, MAX_REMOVED

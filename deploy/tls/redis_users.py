@@ -27,9 +27,9 @@ _WORKER = (
     "(~hashes ~coins +get +incrby +set)",
     "(~wallet +hlen +hset)",
     "(~reports +xlen +xinfo|stream +xadd)",
-    "(~totals ~totals:* +hlen +hincrbyfloat +hkeys +hdel +expire)",
+    "(~totals ~totals:* +hlen +hget +hincrbyfloat +hkeys +hdel +expire)",
     "(~worker:* +hget +hset +del)",
-    "(~workers +zcard +zadd +zrangebyscore +zrem)",
+    "(~workers +zcard +zscore +zadd +zrangebyscore +zrem)",
     "(~pending_report +get +set +del)",
     # A load test's report, with --publish.
     "(~load_tests +lpush +ltrim)",
