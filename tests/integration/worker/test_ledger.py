@@ -238,7 +238,7 @@ async def test_while_redis_is_away_nothing_that_it_may_have_lost_is_forgotten(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A takeover may take longer than reports are kept while Redis answers."""
-    monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", 0.5)
+    monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", 2.0)
     async with ledger(redis) as made:
         for sequence in (1, 2, 3):
             made.add(report(sequence))
@@ -246,7 +246,7 @@ async def test_while_redis_is_away_nothing_that_it_may_have_lost_is_forgotten(
         redis.client().flushall()
         redis.stop()
         made.add(report(4))
-        await asyncio.sleep(1)
+        await asyncio.sleep(2.5)
         redis.start()
         assert await made.settle(5)
     assert redis.client().get("hashes") == "40"
@@ -330,8 +330,40 @@ async def test_a_workers_key_is_removed_a_day_after_its_last_report(redis: Redis
             made.add(report(sequence))
             await made.settle(2)
             left.append((len(client.keys("a:worker:*")), client.zcard("a:workers")))
-    assert left == [(7, 7), (2, 2)]
+    assert left == [(7, 8), (2, 3)]  # the empty name is no worker's
     assert set(client.keys("a:worker:*")) == {"a:worker:w-0", "a:worker:w-1"}
+
+
+@pytest.mark.parametrize("step_s", [90_000, 8_000_000])
+async def test_no_worker_ages_when_the_clock_is_set_forward(redis: RedisServer, step_s: int) -> None:
+    client = redis.client()
+    before = time.time() - step_s
+    client.zadd("workers", {"w-1": before, "w-2": before - 1, "": before})
+    client.hset("worker:w-2", "sequence", 7)
+    async with ledger(redis) as made:
+        for sequence in (1, 2):
+            made.add(report(sequence))
+            await made.settle(2)
+    assert client.hget("worker:w-2", "sequence") == "7"
+    assert client.zscore("workers", "w-2") == pytest.approx(time.time() - 1, abs=10)
+
+
+async def test_buckets_move_with_a_clock_that_is_set_back(redis: RedisServer) -> None:
+    """So that no ten seconds are counted twice."""
+    client = redis.client()
+    now = int(time.time()) // 10 * 10
+    for key, name in (("totals", ""), ("totals:w-1", "w-1")):
+        client.hset(key, mapping={str(now + 3_600 - 10 * age): 100 for age in range(300)})
+        client.zadd("workers", {name: now + 3_600})
+    async with ledger(redis) as made:
+        for sequence in (1, 2):
+            made.add(report(sequence, hashes=7, begin_us=now * SECOND_US, end_us=now * SECOND_US + 1))
+            await made.settle(2)
+    for key in ("totals", "totals:w-1"):
+        buckets = {int(bucket) - now: float(hashes) for bucket, hashes in client.hgetall(key).items()}
+        assert sum(buckets.values()) == pytest.approx(30_014)
+        assert len(buckets) == pytest.approx(300, abs=1)
+        assert max(buckets) <= 0
 
 
 async def test_a_report_whose_worker_got_no_further_is_counted_by_whoever_comes_next(redis: RedisServer) -> None:
