@@ -3,7 +3,10 @@
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
@@ -46,6 +49,64 @@ def get(**fields: str) -> "FilteringBoundLogger":
     return logger
 
 
+class ThrottledLogger:
+    """Logs an event that may happen often: at most one line in an interval, with the number of occurrences.
+
+    Occurrences after a line are held back. They share the next line, which has the time and the fields of the last one
+    of them. log() and flush() write it once the interval has passed, so the owner calls flush() about as often.
+    """
+
+    def __init__(
+        self,
+        event: str,
+        interval_s: float = 5.0,
+        level: Literal["info", "warning", "error"] = "warning",
+        **fields: str,
+    ) -> None:
+        self.times = 0
+        """How often the event has happened."""
+        self._logger = get(**fields)
+        self._level = level
+        self._event = event
+        self._interval_s = interval_s
+        self._lock = threading.RLock()
+        self._held_back = 0
+        self._last: dict[str, object] = {}
+        self._last_at = 0.0
+        self._silent_until = 0.0
+
+    def log(self, **fields: object) -> None:
+        """Log one occurrence with these fields, or hold it back."""
+        with self._lock:
+            self.times += 1
+            self._held_back += 1
+            self._last, self._last_at = fields, time.time()
+        self._write(now=time.monotonic(), held_back=False)
+
+    def flush(self) -> None:
+        """Log what is held back, if the interval has passed."""
+        self._write(now=time.monotonic())
+
+    def close(self) -> None:
+        """Log what is held back."""
+        self._write(now=float("inf"))
+
+    def clear(self) -> None:
+        """Drop what is held back: the event is a condition, which has ended."""
+        with self._lock:
+            self._held_back = 0
+
+    def _write(self, now: float, *, held_back: bool = True) -> None:
+        with self._lock:
+            if not self._held_back or now < self._silent_until:
+                return
+            times, self._held_back = self._held_back, 0
+            self._silent_until = time.monotonic() + self._interval_s
+            when = {"timestamp": self._last_at} if held_back else {}
+            fields = self._last
+        getattr(self._logger, self._level)(self._event, **fields, times=times, **when)
+
+
 def _is_our_trouble(record: logging.LogRecord) -> bool:
     """Whether it is none of who sent what is no HTTP: aiohttp says each in many lines, with what was sent."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
@@ -58,15 +119,26 @@ def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":
     if log_format is LogFormat.CONSOLE:
         return [
             structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _add_local_time,
             _in_one_line,
         ]
     return [
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_utc_time,
         add_fields,
         structlog.processors.format_exc_info,
     ]
+
+
+def _add_local_time(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["timestamp"] = f"{datetime.fromtimestamp(event.get('timestamp', time.time())):%H:%M:%S}"  # noqa: DTZ006
+    return event
+
+
+def _add_utc_time(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    at = datetime.fromtimestamp(event.get("timestamp", time.time()), UTC)
+    event["timestamp"] = f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return event
 
 
 def _in_one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

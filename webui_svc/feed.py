@@ -18,11 +18,11 @@ from redis.exceptions import RedisError
 
 from chassis import log
 from chassis.health import Health
+from chassis.log import ThrottledLogger
 from chassis.redis import trouble
 from chassis.redis.access import RedisAccess
 from chassis.redis.client import open_client
 from chassis.redis.key_names import KeyNames
-from chassis.sparing_log import SparingLog
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
@@ -77,12 +77,12 @@ class Feed:
     """
 
     def __init__(self, redis: Redis, names: KeyNames, board: Board, browsers: Browsers, health: Health) -> None:
-        self.malformed = SparingLog("skipped malformed entries of Redis")
+        self.malformed = ThrottledLogger("skipped malformed entries of Redis")
         self.lag = LatencyHistogram()
         """Seconds from a report's being written to browsers' being told. What was written before this process followed
         Redis is not counted."""
         self._untold: list[int] = []  # when each report since the last time was written, on the time axis
-        self._away = SparingLog("redis is away")
+        self._away = ThrottledLogger("redis is away")
         self._redis = redis
         self._board = board
         self._browsers = browsers
@@ -114,7 +114,7 @@ class Feed:
             failures += 1
 
     def _lost(self, cause: str) -> None:
-        self._away.note(cause=cause)
+        self._away.log(cause=cause)
         self._board.redis = False
         self._tell()
 
@@ -127,6 +127,7 @@ class Feed:
         self._board.settle()  # for the totals that are read next are whole as far as the speed is known
         await self._settle()
         self._board.redis = True
+        self._away.clear()
         self._health.set("redis", met=True)
         self._tell()
 
@@ -223,7 +224,7 @@ class Feed:
         try:
             report = parse(fields or {}, position[0])
         except MalformedReportError as error:
-            self.malformed.note(cause=f"report {_text(position)}: {error}")
+            self.malformed.log(cause=f"report {_text(position)}: {error}")
             return None
         heard_at = heard(report.redis_us)
         report = self._board.timeline.place(report)

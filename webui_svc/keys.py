@@ -7,8 +7,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from chassis.log import ThrottledLogger
 from chassis.redis.key_names import KeyNames
-from chassis.sparing_log import SparingLog
 from chassis.stored import MAX_LOAD_TESTS
 from webui_svc import backends, coins, totals
 from webui_svc.board import Board
@@ -34,7 +34,7 @@ class Keys:
     """Keeps a board's figures up to date. `answer` bounds how long Redis may take."""
 
     def __init__(
-        self, redis: Redis, names: KeyNames, board: Board, answer: Callable[[Any], Any], malformed: SparingLog
+        self, redis: Redis, names: KeyNames, board: Board, answer: Callable[[Any], Any], malformed: ThrottledLogger
     ) -> None:
         self._redis = redis
         self._names = names
@@ -92,7 +92,7 @@ class Keys:
             if found is not None:
                 self._board.take_found(worker, coins.parse(found))
         except MalformedJsonError as error:
-            self._malformed.note(cause=f"{self._names.worker(worker)}: {error}")
+            self._malformed.log(cause=f"{self._names.worker(worker)}: {error}")
 
     async def _workers_with_totals(self) -> list[str]:
         workers: set[str] = set()
@@ -136,13 +136,13 @@ class Keys:
                 self._redis.lrange(self._names.load_tests, 0, MAX_LOAD_TESTS - 1)
             )
             for problem in self._board.load_tests.set(stored):
-                self._malformed.note(cause=problem)
+                self._malformed.log(cause=problem)
             self._count_of_load_tests, self._newest_load_test = count, newest
 
     def _fine(self, key: str, answer: object) -> bool:
         """Whether this is an answer and no error, as for a key of another type."""
         if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
-            self._malformed.note(cause=f"{key}: {answer}")
+            self._malformed.log(cause=f"{key}: {answer}")
             return False
         if isinstance(answer, Exception):
             raise answer
@@ -152,5 +152,5 @@ class Keys:
         try:
             return int(value or 0)
         except ValueError:
-            self._malformed.note(cause=f"{key}: no whole number")
+            self._malformed.log(cause=f"{key}: no whole number")
             return 0

@@ -14,9 +14,9 @@ from redis.exceptions import NoScriptError, RedisError
 
 from chassis import log
 from chassis.clock import steady
+from chassis.log import ThrottledLogger
 from chassis.redis import trouble
 from chassis.redis.client import open_client
-from chassis.sparing_log import SparingLog
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backoff import Backoff, sleep_unless
 from worker_svc.report import Report
@@ -82,7 +82,7 @@ class Ledger:
         self._settled.set()
         self._hurry = asyncio.Event()
         self._coins_kept = 0
-        self._away = SparingLog("redis is away, reports wait", to="redis")
+        self._away = ThrottledLogger("redis is away, reports wait", to="redis")
         self._log = log.get(to="redis")
         self._reached = False
         """Whether Redis has ever answered."""
@@ -142,6 +142,7 @@ class Ledger:
                     async with asyncio.timeout(ANSWER_LIMIT):
                         await self._send(report)
                 self._forget(KEPT_SECONDS)
+                self._away.clear()
                 backoff.reset()
                 attempt = 0
             except (RedisError, OSError, TimeoutError) as error:
@@ -157,13 +158,14 @@ class Ledger:
                     _, self._coins_kept = await self._script(keys=self._keys)
                 self._reached = True
                 self._refused = False
+                self._away.clear()
             except (RedisError, OSError, TimeoutError) as error:
                 self._failed(error)
                 await self._pause(backoff.pause())
         self.on_change()
 
     def _failed(self, error: Exception) -> None:
-        self._away.note(cause=trouble.cause(error), hashes=self.unreported_hashes)
+        self._away.log(cause=trouble.cause(error), hashes=self.unreported_hashes)
         self._refused = trouble.must_be_mended(error)
         if trouble.is_eviction(error):
             # The sequence number may be evicted; what Redis took would be counted again.

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.generation import HOPELESS
 from worker_svc.question import Question
@@ -11,23 +11,23 @@ class PoolLog:
 
     def __init__(self, name: str) -> None:
         """Of the pool of this step."""
-        self._backends = SparingLog("backends", every=1.0, level="info", to=name)
-        self._breaks = SparingLog("stream broken", every=1.0, to=name)
-        self._refusals = SparingLog("stream refused, trying again seldom", level="error", to=name)
-        self._late = SparingLog("late, asked of a second backend", every=1.0, to=name)
+        self._backends = ThrottledLogger("backends", interval_s=1.0, level="info", to=name)
+        self._breaks = ThrottledLogger("stream broken", interval_s=1.0, to=name)
+        self._refusals = ThrottledLogger("stream refused, trying again seldom", level="error", to=name)
+        self._late = ThrottledLogger("late, asked of a second backend", interval_s=1.0, to=name)
 
     @property
-    def _lines(self) -> tuple[SparingLog, ...]:
+    def _lines(self) -> tuple[ThrottledLogger, ...]:
         return self._backends, self._breaks, self._refusals, self._late
 
     def backends(self, names: Sequence[str]) -> None:
         """These take batches from now on, and they are others than before."""
-        self._backends.note(count=len(names), names=" ".join(names))
+        self._backends.log(count=len(names), names=" ".join(names))
 
     def broken(self, stream: BatchStream, broken: StreamBroken) -> None:
         """A stream is over that should not be."""
         line = self._refusals if broken.code in HOPELESS else self._breaks
-        line.note(
+        line.log(
             backend=stream.backend,
             stream=stream.number,
             code=broken.code.name,
@@ -37,7 +37,7 @@ class PoolLog:
 
     def late(self, question: Question, second: str | None) -> None:
         """A question's answer is late, and a second backend is going to be asked."""
-        self._late.note(batch=question.batch.id, backend=question.asked_of, stream=question.stream, second=second)
+        self._late.log(batch=question.batch.id, backend=question.asked_of, stream=question.stream, second=second)
 
     def flush(self) -> None:
         """Say what is not yet said, unless the last line is too recent."""

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Collection
 
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 from worker_svc.backoff import LAST
 from worker_svc.expectation import Expectation
 from worker_svc.generation import DRAIN_LIMIT, Generation
@@ -69,13 +69,13 @@ class Rotation:
         self._hurried = False
         """Whether backends are missing."""
         self._draining: set[asyncio.Task[None]] = set()
-        self._given_up = SparingLog("streams given up, no answer", to=name)
-        self._untrusted = SparingLog(
+        self._given_up = ThrottledLogger("streams given up, no answer", to=name)
+        self._untrusted = ThrottledLogger(
             "no certificate to be trusted, trying again seldom", level="error", to=name, target=target
         )
         self._cause: dict[str, str] = {}
         """Why there is no backend, in gRPC's words; asked for where there is TLS, with which more can be wrong."""
-        self._absences = SparingLog("no backend, still trying", to=name, target=target)
+        self._absences = ThrottledLogger("no backend, still trying", to=name, target=target)
 
     async def run(self) -> None:
         """Rotate until cancelled."""
@@ -86,15 +86,18 @@ class Rotation:
                 await self._budget.wait()
             began = loop.time()
             await self._rotate()
+            found = [] if self._current is None else self._current.backends
+            if found:
+                self._absences.clear()
             for each in (self._given_up, self._untrusted, self._absences):
                 each.flush()
-            if self._current is not None and (found := self._current.backends):
+            if found:
                 present = loop.time()
                 self._hurried = self._expectation.unmet_by(found, present)
                 await asyncio.sleep(self._next_length() - (loop.time() - began))
             else:
                 if loop.time() - present > ABSENCE_LIMIT:
-                    self._absences.note(**self._cause)
+                    self._absences.log(**self._cause)
                 await asyncio.sleep(LAST if self.hopeless else RETRY_PAUSE)
 
     def _next_length(self) -> float:
@@ -115,6 +118,7 @@ class Rotation:
             if self._budget is not None:
                 self._budget.spend(len(generation.backends))
             self.hopeless = False
+            self._untrusted.clear()
             previous, self._current = self._current, generation
             if previous is not None:
                 self._retire(
@@ -125,7 +129,7 @@ class Rotation:
         self._cause = {"details": cause[:MAX_DETAILS]} if cause else {}
         if _UNTRUSTED.search(cause):
             self.hopeless = True
-            self._untrusted.note(**self._cause)
+            self._untrusted.log(**self._cause)
 
     def _retire(self, generation: Generation, *, but: Collection[str] = ()) -> None:
         generation.retire(but=but)
@@ -136,7 +140,7 @@ class Rotation:
     async def _drain(self, generation: Generation, after: float) -> None:
         await asyncio.sleep(after)
         if given_up := await generation.drain(DRAIN_LIMIT):
-            self._given_up.note(streams=given_up, seconds=DRAIN_LIMIT)
+            self._given_up.log(streams=given_up, seconds=DRAIN_LIMIT)
         self._generations.remove(generation)
 
     async def close(self, limit: float) -> None:

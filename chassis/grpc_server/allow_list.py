@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import grpc
 
 from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 
 Callers = Mapping[str, frozenset[str]]
 """Names by method; a method that is not among them is for nobody."""
@@ -31,7 +31,7 @@ class AllowList(MethodInterceptor):
     def __init__(self, service: str, callers: Callers) -> None:
         super().__init__(service)
         self._callers = callers
-        self._refusals = SparingLog("caller refused", every=1.0)
+        self._refusals = ThrottledLogger("caller refused", interval_s=1.0)
 
     def flush(self) -> None:
         """Say what is not yet said, unless the last line is too recent."""
@@ -69,7 +69,7 @@ class AllowList(MethodInterceptor):
     async def _refuse(self, method: str, names: list[str], allowed: frozenset[str], context: Context) -> NoReturn:
         who = ", ".join(name[:MAX_LENGTH] for name in names[:MAX_NAMES]) or "nobody"
         whom = " or ".join(sorted(allowed)) or "nobody"
-        self._refusals.note(method=method, peer=context.peer(), names=who, allowed=whom)
+        self._refusals.log(method=method, peer=context.peer(), names=who, allowed=whom)
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} is for {whom}; this certificate is of {who}")
         raise AssertionError  # abort() has raised
 

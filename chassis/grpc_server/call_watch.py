@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pool
 from chassis import log
 from chassis.grpc_server.caller import caller
 from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
 
 Admit = Callable[[Context], Awaitable[None]]
@@ -66,7 +66,7 @@ class _Lines:
     """One line for each call that ends well; for the others, one a second for each method and code."""
 
     def __init__(self) -> None:
-        self._failures: dict[tuple[str, grpc.StatusCode], SparingLog] = {}
+        self._failures: dict[tuple[str, grpc.StatusCode], ThrottledLogger] = {}
 
     def add(self, method: str, code: grpc.StatusCode, fields: Mapping[str, object]) -> None:
         if code is grpc.StatusCode.OK:
@@ -74,8 +74,8 @@ class _Lines:
             return
         alike = self._failures.get((method, code))
         if alike is None:
-            alike = self._failures[method, code] = SparingLog(method, every=1.0, level="info")
-        alike.note(**fields)
+            alike = self._failures[method, code] = ThrottledLogger(method, interval_s=1.0, level="info")
+        alike.log(**fields)
 
     def flush(self) -> None:
         for alike in self._failures.values():

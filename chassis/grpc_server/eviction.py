@@ -16,7 +16,7 @@ from chassis.grpc_server import admission, memory
 from chassis.grpc_server.admission import Admission
 from chassis.grpc_server.connections import Connections, descriptors
 from chassis.grpc_server.fair_queue import address_of
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 
 MAX_CONNECTIONS_OF_AN_ADDRESS = MAX_CONNECTIONS // 2
 """One address may be that of many clients, and still leaves room for others."""
@@ -67,7 +67,7 @@ class Eviction(Collector):
         self._return_memory = memory.Returning()
         self._most = int(HIGH_WATER * memory.limit(MAX_MEMORY))
         self._evicted: Counter[str] = Counter(connections=0, calls=0, memory=0)
-        self._log = SparingLog("connections closed")
+        self._log = ThrottledLogger("connections closed")
 
     async def look_at_memory(self) -> None:
         """Look until cancelled."""
@@ -126,7 +126,7 @@ class Eviction(Collector):
 
     def _close(self, bound: str, peers: list[str], **fields: object) -> None:
         self._evicted[bound] += self._connections.shut(peers)
-        self._log.note(bound=bound, peer=peers[0], connections=len(peers), **fields)
+        self._log.log(bound=bound, peer=peers[0], connections=len(peers), **fields)
 
     def close(self) -> None:
         """Say what is not yet said."""

@@ -15,14 +15,14 @@ from google.protobuf.message import DecodeError
 from chassis.grpc_server.bad_request import BadRequestError, abort
 from chassis.grpc_server.caller import caller
 from chassis.grpc_server.method_interceptor import Context, Continuation, Handler
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 
 
 class RequestDecoding(grpc.aio.ServerInterceptor):
     """Ends a call with INVALID_ARGUMENT when a message can't be decoded or a handler raises BadRequestError."""
 
     def __init__(self) -> None:
-        self._refusals = SparingLog("request refused", every=1.0)
+        self._refusals = ThrottledLogger("request refused", interval_s=1.0)
 
     def flush(self) -> None:
         """Say what is not yet said, unless the last line is too recent."""
@@ -54,7 +54,7 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
             try:
                 response = await handler.unary_unary(_decode(handler, raw), context)
             except BadRequestError as error:
-                self._refusals.note(method=method, **caller(context), details=str(error))
+                self._refusals.log(method=method, **caller(context), details=str(error))
                 await abort(context, error)
             if response is None:  # the code that the handler has set says why, as channelz does of what is not there
                 return b""
@@ -68,7 +68,7 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
             try:
                 return _decode(handler, raw)
             except BadRequestError as error:
-                self._refusals.note(method=method, **caller(context), details=str(error))
+                self._refusals.log(method=method, **caller(context), details=str(error))
                 await abort(context, error)
 
         async def generated(raw: bytes, context: Context) -> AsyncIterator[Any]:
@@ -97,7 +97,7 @@ class RequestDecoding(grpc.aio.ServerInterceptor):
             except BadRequestError as error:
                 batch_id = getattr(message, "batch_id", None)
                 batch = {} if batch_id is None else {"batch": batch_id}
-                self._refusals.note(method=method, **caller(context), **batch, details=str(error))
+                self._refusals.log(method=method, **caller(context), **batch, details=str(error))
                 await abort(context, error)
 
         return behavior

@@ -16,8 +16,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Attributes, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from chassis.log import ThrottledLogger
 from chassis.settings import ServiceSettings, SettingsError
-from chassis.sparing_log import SparingLog
 from chassis.telemetry.tracing import Tracing
 
 FLUSH_LIMIT = 0.5
@@ -32,11 +32,11 @@ class _Troubles(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._log = SparingLog("trouble with traces", every=TROUBLE_EVERY, to="collector")
+        self._log = ThrottledLogger("trouble with traces", interval_s=TROUBLE_EVERY, to="collector")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note it; the SDK's thread and the event loop's both come here, one at a time."""
-        self._log.note(cause=record.getMessage())
+        self._log.log(cause=record.getMessage())
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 
 STANDARD_ERROR = 2
 
@@ -69,8 +69,8 @@ class HandshakeLog:
         """Failures are told in their number to `on_failures` as well."""
         self._level: Literal["warning", "error"] = level
         self._on_failures = on_failures
-        self._names = SparingLog("asked for by a name that is not in the certificate", level=level)
-        self._reasons: dict[str, SparingLog] = {}
+        self._names = ThrottledLogger("asked for by a name that is not in the certificate", level=level)
+        self._reasons: dict[str, ThrottledLogger] = {}
 
     def note(self, remarks: Sequence[Remark]) -> None:
         """Say these."""
@@ -78,16 +78,16 @@ class HandshakeLog:
         for each in remarks:
             if each.reason:
                 failures += 1
-                self._line(each.reason).note()
+                self._line(each.reason).log()
             else:
-                self._names.note(name=each.name)
+                self._names.log(name=each.name)
         self._on_failures(failures)
 
-    def _line(self, reason: str) -> SparingLog:
+    def _line(self, reason: str) -> ThrottledLogger:
         if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
             reason = OTHERS
         if reason not in self._reasons:
-            self._reasons[reason] = SparingLog("handshake failed", level=self._level, reason=reason)
+            self._reasons[reason] = ThrottledLogger("handshake failed", level=self._level, reason=reason)
         return self._reasons[reason]
 
     def flush(self) -> None:

@@ -1,7 +1,7 @@
 import asyncio
 
 from chassis import log
-from chassis.sparing_log import SparingLog
+from chassis.log import ThrottledLogger
 from chassis.tls.certificate_files import CertificateError, CertificateFiles
 
 LOOK_INTERVAL = 5.0
@@ -17,7 +17,7 @@ class RenewedCertificates:
         self._files = files
         self._state = files.state()
         self.latest = files.read()
-        self._unusable = SparingLog("renewed certificate can't be used, keeping the one before", 60, level="error")
+        self._unusable = ThrottledLogger("renewed certificate can't be used, keeping the one before", 60, level="error")
 
     def look(self) -> None:
         """Read the files if they have changed. While they can't be used, what was read before stays the latest."""
@@ -27,9 +27,10 @@ class RenewedCertificates:
         try:
             latest = self._files.read()
         except CertificateError as error:
-            self._unusable.note(cause=str(error))
+            self._unusable.log(cause=str(error))
             return
         self._state = state
+        self._unusable.clear()
         if latest != self.latest:
             self.latest = latest
             log.get().info("certificate renewed", file=str(self._files.cert))
