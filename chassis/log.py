@@ -1,34 +1,42 @@
 """Structured log lines: one event each, for people or for machines, on standard output."""
 
+import atexit
 import logging
 import os
 import sys
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 
+from chassis.log_output import LogOutput
 from chassis.settings import LogFormat, LogLevel
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
+# How long the end of a process waits for a slow reader to take the last lines.
+CLOSE_LIMIT_S = 0.2
 
-def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None, **fields: str) -> None:
+
+def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None, **fields: str) -> LogOutput:
     """Send every later event to standard output, or another stream, with these fields in each JSON line.
 
     Lines for people leave the fields out: a terminal, compose and `make run` already say whose line it is. Colours are
     used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
     """
-    stream = sys.stdout if stream is None else stream
+    output = LogOutput(sys.stdout if stream is None else stream)
+    atexit.register(output.close, CLOSE_LIMIT_S)
+    output.on_recovery = lambda lines, cause: get().error("log lines were lost", lines=lines, cause=cause)
+    stream = cast("TextIO", output)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*_common(log_format, fields), _renderer(log_format, stream)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: _Lines(output),
         cache_logger_on_first_use=True,
     )
     # Libraries speak through the standard module; only their troubles are of interest.
@@ -41,12 +49,25 @@ def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = No
     )
     foreign.addFilter(_is_our_trouble)
     logging.basicConfig(handlers=[foreign], level=max(threshold, logging.WARNING), force=True)
+    return output
 
 
 def get(**fields: str) -> "FilteringBoundLogger":
     """A logger whose events carry these fields."""
     logger: FilteringBoundLogger = structlog.get_logger().bind(**fields)
     return logger
+
+
+class _Lines:
+    """structlog's last link, without the lock of its own: a line may be about the one before, or of a finalizer."""
+
+    def __init__(self, output: LogOutput) -> None:
+        self._output = output
+
+    def msg(self, message: str) -> None:
+        self._output.write(message + "\n")
+
+    debug = info = warning = error = critical = msg
 
 
 class ThrottledLogger:
