@@ -5,6 +5,7 @@ sees), and when memory runs short, for half a message of 2 MiB on each of many s
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
@@ -106,12 +107,16 @@ class Eviction(Collector):
         while True:
             await asyncio.sleep(CROWD_INTERVAL)
             self._log.flush()
-            if descriptors() > MAX_CONNECTIONS_OF_AN_ADDRESS:
-                peers = await asyncio.to_thread(self._connections.peers)
-                self._close_beyond("connections", dict.fromkeys(peers, 1), MAX_CONNECTIONS_OF_AN_ADDRESS)
-            if self._admission.open > CROWD:
-                streams = await asyncio.to_thread(self._connections.open_streams)
-                self._close_beyond("calls", streams, MAX_CALLS_OF_AN_ADDRESS)
+            with contextlib.suppress(OSError):  # out of file descriptors
+                await self._look_at_crowd()
+
+    async def _look_at_crowd(self) -> None:
+        if descriptors() > MAX_CONNECTIONS_OF_AN_ADDRESS:
+            peers = await asyncio.to_thread(self._connections.peers)
+            self._close_beyond("connections", dict.fromkeys(peers, 1), MAX_CONNECTIONS_OF_AN_ADDRESS)
+        if self._admission.open > CROWD:
+            streams = await asyncio.to_thread(self._connections.open_streams)
+            self._close_beyond("calls", streams, MAX_CALLS_OF_AN_ADDRESS)
 
     def _close_beyond(self, bound: str, amounts: dict[str, int], most: int) -> None:
         """Close connections, those with the largest amounts first, until no address has more than the most."""
