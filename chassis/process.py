@@ -15,19 +15,22 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from aiohttp import web
 
-from chassis import health_http, listener, log, misspelling, probe_connections
+from chassis import foreign_log, health_http, listener, log, misspelling, probe_connections
+from chassis.foreign_log import ForeignLog
 from chassis.health import Health
 from chassis.listener import ListenError
+from chassis.log_output import LogOutput
 from chassis.probe_connections import ProbeConnections
-from chassis.settings import ServiceSettings, SettingsError
+from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError
 from chassis.telemetry import metrics_http, process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
 from chassis.telemetry.telemetry import Telemetry
@@ -56,26 +59,59 @@ class ServiceFailed(Exception):  # noqa: N818 - it is the end of a service, not 
     """The service ends unsuccessfully for a reason that it has already logged."""
 
 
+class _Logs(NamedTuple):
+    output: LogOutput
+    foreign: ForeignLog
+
+
 def run(name: str, settings_class: type[Settings], service: Service[Settings], *conditions: str) -> int:
     """Run a service until it is told to stop; the process's exit code.
 
     0 after a stop, 1 when the service failed or could not start, 2 when a setting is not allowed.
     The conditions are what the service must say of its health before it is ready.
     """
+    _open_closed_descriptors()
     try:
         settings = settings_class.load()
+        output = log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
+        with foreign_log.capture(settings.log_format) as foreign:
+            foreign.install_hooks()
+            code = _run(name, settings, service, Health(*conditions), _Logs(output, foreign))
     except SettingsError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        return EXIT_SETTINGS
-    log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
+        return refuse(name, error)
+    if code == 0:
+        log.get().info("stopped")
+    return code
+
+
+def refuse(name: str, error: object) -> int:
+    """Report a setting that is not allowed, in one line, and return the exit code."""
+    if os.environ.get("LOG_FORMAT") == LogFormat.JSON:
+        instance = os.environ.get("INSTANCE") or socket.gethostname()
+        log.configure(LogLevel.ERROR, LogFormat.JSON, service=name, instance=instance)
+        log.get().error("can't start", cause=str(error))
+    else:
+        LogOutput(sys.stderr).write(f"{name}: {error}\n")
+    return EXIT_SETTINGS
+
+
+def _open_closed_descriptors() -> None:
+    """Open the standard descriptors that are closed, so that no socket or file becomes one of them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest that is free
+
+
+def _run(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> int:
     logger = log.get()
-    for name_set, meant in misspelling.find(os.environ, settings_class.variables()).items():
+    for name_set, meant in misspelling.find(os.environ, settings.variables()).items():
         logger.warning("unknown variable", variable=name_set, meant=meant)
     try:
-        asyncio.run(_live(name, settings, service, Health(*conditions)))
-    except SettingsError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        return EXIT_SETTINGS
+        asyncio.run(_live(name, settings, service, health, logs))
+    except SettingsError:
+        raise
     except ListenError as error:
         logger.error("can't start", cause=str(error))
         return EXIT_FAILURE
@@ -84,15 +120,16 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     except Exception:
         logger.exception("failed")
         return EXIT_FAILURE
-    logger.info("stopped")
     return 0
 
 
-async def _live(name: str, settings: Settings, service: Service[Settings], health: Health) -> None:
+async def _live(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> None:
+    asyncio.get_running_loop().set_exception_handler(logs.foreign.handle_loop_exception)
     told = _told_to_stop()
     try:
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as traces:
             telemetry = Telemetry(health, traces=traces)
+            telemetry.metrics.register(logs.output)
             async with _metrics_endpoint(settings, telemetry), service(settings, telemetry):
                 health.started()
                 log.get().info("started", pace=settings.pace.value)

@@ -15,8 +15,7 @@ def main() -> int:
 
             return command.main(line)
         case _:
-            sys.stderr.write(f"worker: {sys.argv[1]!r} is not allowed: it must be load-test, or nothing to mine\n")
-            return process.EXIT_SETTINGS
+            return process.refuse("worker", f"{sys.argv[1]!r} is not allowed: it must be load-test, or nothing to mine")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
-"""Handshakes of TLS that failed, and why: what gRPC's core says of them on standard error, in our own log.
+"""Handshakes of TLS that failed, and why: what gRPC's core says of them, in our own log.
 
 gRPC for Python has neither a hook for failed handshakes nor certificate verifiers of one's own (1.85); its core only
 writes a line to the process's standard error, with the reason and without the peer's address, where GRPC_VERBOSITY is
-not set or INFO. So standard error becomes a pipe, and whatever comes out of it that is not about handshakes goes where
-it was to go. What is in the pipe when a process is killed is lost.
+not set or INFO. chassis.foreign_log passes these lines on.
 """
 
 import asyncio
 import contextlib
-import os
+import logging
 import re
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from chassis.foreign_log import GRPC_CORE
 from chassis.log import ThrottledLogger
-
-STANDARD_ERROR = 2
 
 MAX_REASONS = 16
 """Different reasons, each with a line of its own; what is beyond is said in one."""
@@ -24,22 +21,16 @@ MAX_REASONS = 16
 MAX_LENGTH = 160
 """Characters of a reason."""
 
-MAX_LINE = 64 * 1024
-"""Bytes of a line; what has no end by then is passed on."""
-
 FLUSH_INTERVAL = 0.5
 """Seconds between looks at what there is to say of many failures in one line."""
-
-JOIN_LIMIT = 0.2
-"""Seconds for what is still in the pipe at the end."""
 
 OTHERS = "others"
 
 _LINE = re.compile(
-    rb"^[IWE]\d{4} \S+ +\d+ ssl_transport_security\w*\.cc:\d+\] "
-    rb"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+?)"
-    rb"(?:: Invalid certificate verification context)?"  # what it adds where there was no certificate to verify
-    rb"|No match found for server name: (?P<name>.+))$"
+    r"^[IWE]\d{4} \S+ +\d+ ssl_transport_security\w*\.cc:\d+\] "
+    r"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+?)"
+    r"(?:: Invalid certificate verification context)?"  # what it adds where there was no certificate to verify
+    r"|No match found for server name: (?P<name>.+))$"
 )
 
 
@@ -52,14 +43,14 @@ class Remark(NamedTuple):
     """Or else the server name that a client expects, which is not in this server's certificate."""
 
 
-def remark(line: bytes) -> Remark | None:
-    """What a line of standard error says of a handshake, if it does."""
+def remark(line: str) -> Remark | None:
+    """What a line of gRPC's core says of a handshake, if it does."""
     match = _LINE.match(line.rstrip())
-    return Remark(*(_shown(match[each] or b"") for each in Remark._fields)) if match else None
+    return Remark(*(_shown(match[each] or "") for each in Remark._fields)) if match else None
 
 
-def _shown(said: bytes) -> str:
-    return "".join(chr(byte) if chr(byte).isascii() and chr(byte).isprintable() else "?" for byte in said[:MAX_LENGTH])
+def _shown(said: str) -> str:
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in said[:MAX_LENGTH])
 
 
 class HandshakeLog:
@@ -101,32 +92,38 @@ class HandshakeLog:
             line.close()
 
 
+class _Handler(logging.Handler):
+    def __init__(self, note: Callable[[Remark], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (said := remark(record.getMessage())) is not None:
+            self._note(said)
+
+
 @contextlib.asynccontextmanager
 async def handshake_log(
     level: Literal["warning", "error"], on_failures: Callable[[int], None] = lambda _: None
 ) -> AsyncIterator[None]:
-    """Log failed handshakes of this process until the context is left. One at a time: there is one standard error."""
+    """Log failed handshakes of this process, whose standard error is captured, until the context is left."""
     log = HandshakeLog(level, on_failures)
     loop = asyncio.get_running_loop()
 
-    def note(remarks: Sequence[Remark]) -> None:
+    def note(said: Remark) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(log.note, remarks)
+            loop.call_soon_threadsafe(log.note, [said])
 
-    before = os.dup(STANDARD_ERROR)
-    reading, writing = os.pipe()
-    os.dup2(writing, STANDARD_ERROR)
-    os.close(writing)
-    reader = threading.Thread(target=_read, args=(reading, os.dup(before), note), name="standard error", daemon=True)
-    reader.start()
+    core = logging.getLogger(GRPC_CORE)
+    handler = _Handler(note)
+    core.addHandler(handler)
     flushing = asyncio.create_task(_flush(log))
     try:
         yield
     finally:
         flushing.cancel()
-        os.dup2(before, STANDARD_ERROR)  # which closes the pipe's only other end
-        os.close(before)
-        await asyncio.to_thread(reader.join, JOIN_LIMIT)
+        core.removeHandler(handler)
+        await asyncio.sleep(0)  # what the reader has handed over
         log.close()
 
 
@@ -134,28 +131,3 @@ async def _flush(log: HandshakeLog) -> None:
     while True:
         await asyncio.sleep(FLUSH_INTERVAL)
         log.flush()
-
-
-def _read(reading: int, writing: int, note: Callable[[Sequence[Remark]], None]) -> None:
-    with open(reading, "rb", buffering=0) as pipe, open(writing, "wb") as output:
-        rest = b""
-        while chunk := pipe.read(MAX_LINE):
-            *lines, rest = (rest + chunk).split(b"\n")
-            remarks = []
-            for line in lines:
-                if (said := remark(line)) is not None:
-                    remarks.append(said)
-                else:
-                    _pass_on(output, line + b"\n")
-            if len(rest) >= MAX_LINE:
-                _pass_on(output, rest)
-                rest = b""
-            if remarks:
-                note(remarks)
-        _pass_on(output, rest)
-
-
-def _pass_on(output: BinaryIO, said: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it any more
-        output.write(said)
-        output.flush()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from chassis import log
+from chassis import foreign_log, log
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from worker_svc.load_test import arguments, comparison, delivery, destination
@@ -30,7 +30,9 @@ def main(line: Sequence[str]) -> int:
         planned = plan(options)
         for option, path in (("--output", options.output), ("--html", options.html)):
             destination.check(option, path)
-        return _run(options, planned, _earlier(options, planned))
+        earlier = _earlier(options, planned)
+        with foreign_log.capture(options.log_format, python_too=False):
+            return _run(options, planned, earlier)
     except (SettingsError, UsageError) as error:
         return _refuse(error, EXIT_SETTINGS)
 

@@ -1,10 +1,12 @@
 """All runs of all points, one after the other."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Sequence
 
+from chassis.tls.handshake_log import handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService, local_services
@@ -66,7 +68,8 @@ class Sweep:
 
     async def _run(self, progress: Progress) -> None:
         self.started = [name for name in ("rng", "hasher") if name not in self._options.targets]
-        async with local_services(self._services, *self.started):
+        failed_handshakes = contextlib.nullcontext() if self._options.tls is None else handshake_log("error")
+        async with local_services(self._services, *self.started), failed_handshakes:
             own = {name: service.target for name, service in self._services.items()}
             conditions = Conditions(
                 targets={**own, **self._options.targets},

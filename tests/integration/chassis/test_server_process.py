@@ -55,6 +55,14 @@ def test_a_wrong_setting_is_exit_code_2_and_one_line(name: str, variable: str, v
     assert err == f"{name}: {variable}={value!r} is not allowed: it must be {allowed}\n"
 
 
+def test_a_wrong_setting_is_json_where_each_line_is() -> None:
+    code, out, err = refused_start("rng", LOG_FORMAT="json", INSTANCE="rng-1", PACE="brisk")
+    assert (code, err) == (2, "")
+    line = json.loads(out)
+    assert (line["level"], line["event"], line["service"], line["instance"]) == ("error", "can't start", "rng", "rng-1")
+    assert line["cause"] == "PACE='brisk' is not allowed: it must be classic or full"
+
+
 @pytest.mark.parametrize("name", SERVERS)
 @pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT"])
 def test_a_port_in_use_is_exit_code_1_and_one_line(name: str, variable: str) -> None:

@@ -1,0 +1,191 @@
+"""What others than this project's code report, as lines of the log: Python, asyncio, gRPC's core, standard error.
+
+gRPC's core has no hook for its lines (1.85): it writes them to descriptor 2, with the reasons of failed TLS handshakes
+among them, which are nowhere else. So that descriptor becomes a pipe, and what comes out of it is sorted:
+
+- Errors of gRPC's core are lines of the log, throttled; the rest of its lines is not for users. With GRPC_VERBOSITY or
+  GRPC_TRACE in the environment the user wants to see them, and gets all of them.
+- Anything else goes where it was to go or, where each line must be JSON, to the log.
+
+The pipe never blocks: gRPC writes to it while Python's interpreter lock is held, which the reader needs. What is in it
+when the process is killed is lost.
+"""
+
+import asyncio
+import contextlib
+import errno
+import faulthandler
+import fcntl
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from chassis import log
+from chassis.log import ThrottledLogger
+from chassis.settings import LogFormat
+
+STANDARD_ERROR = 2
+
+# Lines of gRPC's core go to this logger's handlers, if there are any.
+GRPC_CORE = "grpc.core"
+
+PIPE_BYTES = 256 * 1024
+MAX_LINE_BYTES = 64 * 1024
+JOIN_LIMIT_S = 0.2
+
+# Places in gRPC's source that have a throttle of their own; the others share one.
+MAX_SOURCES = 16
+OTHERS = "others"
+
+_CORE_LINE = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ (?P<source>\S+?:\d+)\] (?P<message>.*)")
+_LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+_OUT_OF_FILES_IN_CORE = re.compile("(?i)descriptor limit reached|too many open files")
+
+
+class ForeignLog:
+    """Logs what others report."""
+
+    def __init__(self, log_format: LogFormat, original: int | None = None, *, core_wanted: bool = False) -> None:
+        """Log for a process whose standard error was this descriptor, and all of gRPC's lines where they are wanted."""
+        self._original = original
+        self._json = log_format is LogFormat.JSON
+        self._core_wanted = core_wanted
+        self._core = logging.getLogger(GRPC_CORE)
+        self._out_of_files = ThrottledLogger("out of file descriptors", level="error")
+        self._sources: dict[str, ThrottledLogger] = {}
+
+    def install_hooks(self) -> None:
+        """Log warnings of Python and the exceptions that nothing handles, until the process ends."""
+        if self._original is not None:
+            faulthandler.enable(os.dup(self._original))
+        logging.captureWarnings(capture=True)
+        sys.excepthook = _log_exception
+        sys.unraisablehook = _log_unraisable
+        threading.excepthook = _log_exception_of_thread
+
+    def handle_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what an event loop reports; asyncio itself reports hundreds of failed accept() calls a second."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
+            self._out_of_files.log(cause=error.strerror)
+        else:
+            loop.default_exception_handler(context)
+
+    def add_line(self, line: bytes) -> bool:
+        """Log a line of standard error, and return True unless it should go on to standard error."""
+        text = line.decode(errors="replace")
+        core_line = _CORE_LINE.fullmatch(text)
+        if core_line is None:
+            if self._json:
+                log.get().warning(text, logger="stderr")
+            return self._json
+        level = _LEVELS[core_line["level"]]
+        self._core.log(level, "%s", text)
+        if self._core_wanted or level == logging.CRITICAL:
+            if self._json:
+                log.get().log(level, core_line["message"], logger=GRPC_CORE, source=core_line["source"])
+            return self._json
+        if level == logging.ERROR:
+            self._log_error(**core_line.groupdict())
+        return True
+
+    def _log_error(self, source: str, message: str, **_: str) -> None:
+        if _OUT_OF_FILES_IN_CORE.search(message):
+            self._out_of_files.log(cause=os.strerror(errno.EMFILE))
+            return
+        if source not in self._sources and len(self._sources) >= MAX_SOURCES:
+            source = OTHERS
+        if source not in self._sources:
+            self._sources[source] = ThrottledLogger("error in gRPC", level="error", source=source)
+        self._sources[source].log(message=message)
+
+    def close(self) -> None:
+        """Log what is held back."""
+        for line in (self._out_of_files, *self._sources.values()):
+            line.close()
+
+
+@contextlib.contextmanager
+def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[ForeignLog]:
+    """Capture this process's standard error until the context is left; what Python writes there, only if `python_too`.
+
+    Nothing is captured where standard error is closed.
+    """
+    core = logging.getLogger(GRPC_CORE)
+    core.setLevel(logging.DEBUG)
+    core.propagate = False
+    core.addHandler(logging.NullHandler())
+    python = sys.stderr
+    if python is None:
+        yield ForeignLog(log_format)
+        return
+    original = os.dup(STANDARD_ERROR)
+    wanted = any(os.environ.get(name) for name in ("GRPC_VERBOSITY", "GRPC_TRACE"))
+    foreign = ForeignLog(log_format, original, core_wanted=wanted)
+    reader = threading.Thread(target=_read, args=(_pipe(), original, foreign), name="standard error", daemon=True)
+    reader.start()
+    try:
+        if python_too:
+            yield foreign
+        else:
+            with os.fdopen(os.dup(original), "w", 1, errors="backslashreplace") as sys.stderr:
+                yield foreign
+    finally:
+        sys.stderr = python
+        os.dup2(original, STANDARD_ERROR)  # which closes the pipe's only other end
+        reader.join(JOIN_LIMIT_S)
+        foreign.close()
+
+
+def _pipe() -> int:
+    """Make standard error a pipe, and return the end to read from."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone has it, and bounds it for each user
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.dup2(writing, STANDARD_ERROR)
+    os.close(writing)
+    return reading
+
+
+def _read(reading: int, original: int, foreign: ForeignLog) -> None:
+    with open(reading, "rb", buffering=0) as pipe, open(original, "wb", buffering=0) as output:
+        rest = b""
+        while chunk := pipe.read(MAX_LINE_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) >= MAX_LINE_BYTES:
+                lines.append(rest)
+                rest = b""
+            for line in lines:
+                if not foreign.add_line(line):
+                    _pass_on(output, line + b"\n")
+        if rest and not foreign.add_line(rest):
+            _pass_on(output, rest)
+
+
+def _pass_on(output: BinaryIO, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[output.write(data) :]
+
+
+def _log_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    log.get().error("unhandled exception", exc_info=(kind, error, traceback))
+
+
+def _log_exception_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        thread = args.thread.name if args.thread else ""
+        info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.get().error("unhandled exception in a thread", thread=thread, exc_info=info)
+
+
+def _log_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    info = (args.exc_type, args.exc_value, args.exc_traceback)
+    log.get().error(args.err_msg or "exception ignored", object=repr(args.object), exc_info=info)

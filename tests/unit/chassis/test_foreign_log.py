@@ -1,0 +1,185 @@
+"""What others report: throttled, in the format of the log, or where it was to go."""
+
+import asyncio
+import errno
+import json
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from chassis import foreign_log, log
+from chassis.foreign_log import MAX_SOURCES, ForeignLog
+from chassis.settings import LogFormat, LogLevel
+
+GOAWAY = "I1128 10:24:37.138812    8996 chttp2_transport.cc:1403] ipv4:127.0.0.1:41957: Got goaway [2]"
+WARNING = "W1128 10:24:38.090628    9018 log.cc:102] Log level INFO is not suitable for production."
+NO_PORT = "E1128 10:24:36.704528    8973 add_port.cc:83] Failed to add port to server"
+OUT_OF_FILES = "E1128 10:24:41.304142    9179 posix_engine_listener.cc:164] File descriptor limit reached. Retrying."
+FATAL = "F1128 10:24:41.304142    9179 party.cc:12] Check failed: refs > 0"
+
+
+@pytest.fixture(autouse=True)
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("GRPC_VERBOSITY", "GRPC_TRACE"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    structlog.reset_defaults()
+
+
+def write(log_format: LogFormat, *lines: str) -> None:
+    """As gRPC does: to the descriptor."""
+    log.configure(LogLevel.INFO, log_format, service="rng", instance="rng-1")
+    with foreign_log.capture(log_format):
+        for line in lines:
+            os.write(2, f"{line}\n".encode())
+
+
+def json_events(text: str) -> list[tuple[str, str]]:
+    return [(line["level"], line["event"]) for line in map(json.loads, text.splitlines())]
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_lines_of_grpc_reach_no_log_and_its_errors_do_as_ours(
+    capfd: pytest.CaptureFixture[str], log_format: LogFormat
+) -> None:
+    write(log_format, GOAWAY, WARNING, NO_PORT, NO_PORT)
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
+    assert len(lines) == 2  # the first at once, the other one at the end
+    for line in lines:
+        assert all(each in line for each in ("error in gRPC", "Failed to add port to server", "add_port.cc:83"))
+    if log_format is LogFormat.JSON:
+        assert json_events(captured.out) == [("error", "error in gRPC")] * 2
+
+
+@pytest.mark.parametrize("variable", ["GRPC_VERBOSITY", "GRPC_TRACE"])
+def test_who_asks_for_grpc_s_lines_gets_them(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http")
+    write(LogFormat.CONSOLE, GOAWAY, NO_PORT)
+    assert capfd.readouterr() == ("", f"{GOAWAY}\n{NO_PORT}\n")
+    write(LogFormat.JSON, GOAWAY, NO_PORT)
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert [level for level, _ in json_events(captured.out)] == ["info", "error"]
+
+
+def test_what_ends_the_process_goes_on_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    write(LogFormat.CONSOLE, FATAL)
+    assert capfd.readouterr() == ("", f"{FATAL}\n")
+    write(LogFormat.JSON, FATAL)
+    assert json_events(capfd.readouterr().out) == [("critical", "Check failed: refs > 0")]
+
+
+def test_other_lines_go_on_and_are_json_where_each_line_is(capfd: pytest.CaptureFixture[str]) -> None:
+    write(LogFormat.CONSOLE, "one", "x" * 100_000)
+    assert capfd.readouterr().err.replace("\n", "") == "one" + "x" * 100_000
+    write(LogFormat.JSON, "one", "\udcff".encode(errors="surrogateescape").decode(errors="replace"))
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert json_events(captured.out) == [("warning", "one"), ("warning", "\ufffd")]
+
+
+def test_a_line_without_an_end_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    with foreign_log.capture(LogFormat.CONSOLE):
+        os.write(2, b"no end")
+    os.write(2, b" and after\n")
+    assert capfd.readouterr().err == "no end and after\n"
+
+
+def test_python_s_own_lines_can_stay_out_of_it(capfd: pytest.CaptureFixture[str]) -> None:
+    before = sys.stderr
+    with foreign_log.capture(LogFormat.JSON, python_too=False):
+        sys.stderr.write("progress\n")
+    assert capfd.readouterr().err == "progress\n"
+    assert sys.stderr is before
+
+
+def test_grpc_never_waits_for_python_to_read_its_lines() -> None:
+    with foreign_log.capture(LogFormat.CONSOLE):
+        assert not os.get_blocking(2)
+
+
+def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    foreign = ForeignLog(LogFormat.JSON)
+    loop = asyncio.new_event_loop()
+    error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    for _ in range(500):
+        foreign.handle_loop_exception(loop, {"message": "socket.accept() out of system resource", "exception": error})
+        foreign.add_line(OUT_OF_FILES.encode())
+    loop.close()
+    [line] = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (line["level"], line["event"], line["cause"]) == ("error", "out of file descriptors", "Too many open files")
+    foreign.close()
+    [line] = map(json.loads, capfd.readouterr().out.splitlines())
+    assert line["times"] == 999
+
+
+def test_other_failures_in_an_event_loop_keep_their_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(ForeignLog(LogFormat.JSON).handle_loop_exception)
+    for number in range(3):
+        loop.call_exception_handler({"message": f"failure {number}", "exception": ValueError("x")})
+    loop.close()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["failure 0", "failure 1", "failure 2"]
+    assert all(line["exception"].endswith("ValueError: x") for line in lines)
+
+
+def test_however_many_places_report_errors_the_throttles_are_few(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    foreign = ForeignLog(LogFormat.JSON)
+    for number in range(1_000):
+        foreign.add_line(NO_PORT.replace(":83]", f":{number}]").encode())
+    foreign.close()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert len(lines) <= MAX_SOURCES + 2
+    assert sum(line["times"] for line in lines) == 1_000
+
+
+def test_warnings_and_unhandled_exceptions_are_events(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook", "warnings.showwarning"):
+        module, _, attribute = name.rpartition(".")
+        monkeypatch.setattr(sys.modules[module], attribute, getattr(sys.modules[module], attribute))
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    ForeignLog(LogFormat.JSON).install_hooks()
+
+    def fail() -> None:
+        raise ValueError("in a thread")
+
+    thread = threading.Thread(target=fail, name="helper")
+    thread.start()
+    thread.join()
+
+    class Odd:
+        def __del__(self) -> None:
+            raise ValueError("in __del__")
+
+    odd = Odd()
+    del odd
+    error = ValueError("at the top")
+    sys.excepthook(ValueError, error, error.__traceback__)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log_warning = warnings.showwarning
+        log_warning("old", DeprecationWarning, "file.py", 7)
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [line["level"] for line in lines] == ["error", "error", "error", "warning"]
+    assert lines[0]["thread"] == "helper"
+    assert [line["exception"].rpartition("ValueError: ")[2] for line in lines[:3]] == [
+        "in a thread", "in __del__", "at the top",
+    ]  # fmt: skip
+    assert "file.py:7: DeprecationWarning: old" in lines[3]["event"]
