@@ -54,6 +54,7 @@ class ForeignLog:
     def __init__(self, log_format: LogFormat, original: int | None = None, *, core_wanted: bool = False) -> None:
         """Log for a process whose standard error was this descriptor, and all of gRPC's lines where they are wanted."""
         self._original = original
+        self._ends_process = False
         self._json = log_format is LogFormat.JSON
         self._core_wanted = core_wanted
         self._core = logging.getLogger(GRPC_CORE)
@@ -61,7 +62,8 @@ class ForeignLog:
         self._sources: dict[str, ThrottledLogger] = {}
 
     def install_hooks(self) -> None:
-        """Log warnings of Python and the exceptions that nothing handles, until the process ends."""
+        """Log warnings of Python and the exceptions that nothing handles; the process ends when the context is left."""
+        self._ends_process = True
         if self._original is not None:
             faulthandler.enable(os.dup(self._original))
         logging.captureWarnings(capture=True)
@@ -110,6 +112,15 @@ class ForeignLog:
         for line in (self._out_of_files, *self._sources.values()):
             line.close()
 
+    def release(self, original: int) -> None:
+        """Make standard error what it was; in a process that ends nothing, unless gRPC's lines are wanted as they are.
+
+        Its core goes on writing while the interpreter ends, when nothing here reads that any more.
+        """
+        if self._ends_process and (self._json or not self._core_wanted):
+            original = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(original, STANDARD_ERROR)  # which closes the pipe's only other end
+
 
 @contextlib.contextmanager
 def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[ForeignLog]:
@@ -138,7 +149,7 @@ def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[Forei
                 yield foreign
     finally:
         sys.stderr = python
-        os.dup2(original, STANDARD_ERROR)  # which closes the pipe's only other end
+        foreign.release(original)
         reader.join(JOIN_LIMIT_S)
         foreign.close()
 

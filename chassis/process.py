@@ -73,12 +73,12 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     _open_closed_descriptors()
     try:
         settings = settings_class.load()
-        output = log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
-        with foreign_log.capture(settings.log_format) as foreign:
-            foreign.install_hooks()
-            code = _run(name, settings, service, Health(*conditions), _Logs(output, foreign))
     except SettingsError as error:
         return refuse(name, error)
+    output = log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
+    with foreign_log.capture(settings.log_format) as foreign:
+        foreign.install_hooks()
+        code = _run(name, settings, service, Health(*conditions), _Logs(output, foreign))
     if code == 0:
         log.get().info("stopped")
     return code
@@ -110,8 +110,8 @@ def _run(name: str, settings: Settings, service: Service[Settings], health: Heal
         logger.warning("unknown variable", variable=name_set, meant=meant)
     try:
         asyncio.run(_live(name, settings, service, health, logs))
-    except SettingsError:
-        raise
+    except SettingsError as error:
+        return refuse(name, error)
     except ListenError as error:
         logger.error("can't start", cause=str(error))
         return EXIT_FAILURE

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import logging
 import os
 import sys
 import threading
@@ -29,6 +30,17 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Those of pytest, which are in place again afterwards."""
+    for name in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook", "warnings.showwarning"):
+        module, _, attribute = name.rpartition(".")
+        monkeypatch.setattr(sys.modules[module], attribute, getattr(sys.modules[module], attribute))
+    monkeypatch.setattr("faulthandler.enable", lambda _: None)
+    yield
+    logging.captureWarnings(capture=False)
 
 
 def write(log_format: LogFormat, *lines: str) -> None:
@@ -94,6 +106,21 @@ def test_a_line_without_an_end_is_not_lost(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == "no end and after\n"
 
 
+@pytest.mark.usefixtures("hooks")
+@pytest.mark.parametrize(("wanted", "written"), [("", ""), ("debug", f"{GOAWAY}\n")])
+def test_the_end_of_a_process_is_as_quiet(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wanted: str, written: str
+) -> None:
+    monkeypatch.setenv("GRPC_VERBOSITY", wanted)
+    before = os.dup(2)
+    with foreign_log.capture(LogFormat.CONSOLE) as foreign:
+        foreign.install_hooks()
+    os.write(2, f"{GOAWAY}\n".encode())
+    os.dup2(before, 2)
+    os.close(before)
+    assert capfd.readouterr().err == written
+
+
 def test_python_s_own_lines_can_stay_out_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     before = sys.stderr
     with foreign_log.capture(LogFormat.JSON, python_too=False):
@@ -146,12 +173,8 @@ def test_however_many_places_report_errors_the_throttles_are_few(capfd: pytest.C
     assert sum(line["times"] for line in lines) == 1_000
 
 
-def test_warnings_and_unhandled_exceptions_are_events(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook", "warnings.showwarning"):
-        module, _, attribute = name.rpartition(".")
-        monkeypatch.setattr(sys.modules[module], attribute, getattr(sys.modules[module], attribute))
+@pytest.mark.usefixtures("hooks")
+def test_warnings_and_unhandled_exceptions_are_events(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure(LogLevel.INFO, LogFormat.JSON)
     ForeignLog(LogFormat.JSON).install_hooks()
 
