@@ -43,6 +43,8 @@ MAX_SOURCES = 16
 OTHERS = "others"
 
 _CORE_LINE = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ (?P<source>\S+?:\d+)\] (?P<message>.*)")
+# What may follow such a line: where in gRPC's source an error came by.
+_CORE_TRACE = re.compile(r"=== Source Location Trace: ===\s*|(?:src|external|third_party|include)/\S+:\d+|")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 _OUT_OF_FILES_IN_CORE = re.compile("(?i)descriptor limit reached|too many open files")
@@ -60,6 +62,7 @@ class ForeignLog:
         self._core = logging.getLogger(GRPC_CORE)
         self._out_of_files = ThrottledLogger("out of file descriptors", level="error")
         self._sources: dict[str, ThrottledLogger] = {}
+        self._in_core_line = False
 
     def install_hooks(self) -> None:
         """Log warnings of Python and the exceptions that nothing handles; the process ends when the context is left."""
@@ -84,9 +87,13 @@ class ForeignLog:
         text = line.decode(errors="replace")
         core_line = _CORE_LINE.fullmatch(text)
         if core_line is None:
+            if self._in_core_line and not self._core_wanted and _CORE_TRACE.fullmatch(text):
+                return True
+            self._in_core_line = False
             if self._json:
                 log.get().warning(text, logger="stderr")
             return self._json
+        self._in_core_line = True
         level = _LEVELS[core_line["level"]]
         self._core.log(level, "%s", text)
         if self._core_wanted or level == logging.CRITICAL:

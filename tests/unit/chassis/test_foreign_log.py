@@ -21,6 +21,7 @@ GOAWAY = "I1128 10:24:37.138812    8996 chttp2_transport.cc:1403] ipv4:127.0.0.1
 WARNING = "W1128 10:24:38.090628    9018 log.cc:102] Log level INFO is not suitable for production."
 NO_PORT = "E1128 10:24:36.704528    8973 add_port.cc:83] Failed to add port to server"
 OUT_OF_FILES = "E1128 10:24:41.304142    9179 posix_engine_listener.cc:164] File descriptor limit reached. Retrying."
+TRACE = ("=== Source Location Trace: === ", "src/core/lib/event_engine/posix_engine/posix_endpoint.cc:372", "")
 FATAL = "F1128 10:24:41.304142    9179 party.cc:12] Check failed: refs > 0"
 
 
@@ -59,7 +60,7 @@ def json_events(text: str) -> list[tuple[str, str]]:
 def test_lines_of_grpc_reach_no_log_and_its_errors_do_as_ours(
     capfd: pytest.CaptureFixture[str], log_format: LogFormat
 ) -> None:
-    write(log_format, GOAWAY, WARNING, NO_PORT, NO_PORT)
+    write(log_format, GOAWAY, *TRACE, WARNING, NO_PORT, *TRACE, NO_PORT)
     captured = capfd.readouterr()
     assert captured.err == ""
     lines = captured.out.splitlines()
