@@ -158,7 +158,7 @@ def _add_local_time(_: object, __: str, event: structlog.typing.EventDict) -> st
 
 def _add_utc_time(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     at = datetime.fromtimestamp(event.get("timestamp", time.time()), UTC)
-    event["timestamp"] = f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"
+    event["timestamp"] = at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     return event
 
 
