@@ -56,7 +56,7 @@ def test_a_wrong_setting_is_exit_code_2_and_one_line(name: str, variable: str, v
 
 
 def test_a_wrong_setting_is_json_where_each_line_is() -> None:
-    code, out, err = refused_start("rng", LOG_FORMAT="json", INSTANCE="rng-1", PACE="brisk")
+    code, out, err = refused_start("rng", LOG_FORMAT="JSON", INSTANCE="rng-1", PACE="brisk")
     assert (code, err) == (2, "")
     line = json.loads(out)
     assert (line["level"], line["event"], line["service"], line["instance"]) == ("error", "can't start", "rng", "rng-1")
