@@ -1,15 +1,12 @@
 """The wall clocks of real processes step, by libfaketime, which leaves their monotonic ones alone."""
 
-import json
 import os
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from integration.clocks.page import CLASSIC_SPEED, Page
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 
@@ -17,7 +14,6 @@ LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 SETTLED_WITHIN_S = 5.0
 WATCHED_S = 3.0
-CLASSIC_SPEED = pytest.approx(10 / 3, rel=0.25)
 MOST_WITH_ONE_RNG = 10.1
 
 
@@ -36,25 +32,6 @@ class WallClock:
 
     def set(self, ahead_s: int) -> None:
         self._file.write_text(f"{ahead_s:+d}")
-
-
-class Page:
-    """Follows the events of a page in a thread."""
-
-    def __init__(self, port: int) -> None:
-        self.data: dict[str, Any] = {}
-        self.points: list[float] = []
-        self._url = f"http://127.0.0.1:{port}/events"
-        threading.Thread(target=self._follow, daemon=True).start()
-
-    def _follow(self) -> None:
-        with urllib.request.urlopen(self._url, timeout=30) as response:
-            for line in response:
-                field, _, value = line.decode().rstrip().partition(": ")
-                if field == "data":
-                    data = json.loads(value)
-                    self.data |= data
-                    self.points += [hashes for _, hashes in data.get("points", [])]
 
 
 @pytest.fixture
@@ -90,13 +67,7 @@ def test_the_page_is_right_within_five_seconds_of_any_step_and_counts_are_untouc
     webui.wait_until_started()
     page = Page(webui.port)
 
-    def wait_for_speed(limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
-        while 0.5 * (page.data.get("speed") or 0) != CLASSIC_SPEED:
-            assert time.monotonic() < deadline, page.data
-            time.sleep(0.05)
-
-    wait_for_speed(30)
+    page.wait_for_workers(2, 30)
     everything = tuple(clocks)
     for step_s, stepped in (
         (7_200, ("worker-1",)),
@@ -109,7 +80,7 @@ def test_the_page_is_right_within_five_seconds_of_any_step_and_counts_are_untouc
     ):
         for name in stepped:
             clocks[name].set(step_s)
-        wait_for_speed(SETTLED_WITHIN_S)
+        page.wait_for_workers(2, SETTLED_WITHIN_S)
         until = time.monotonic() + WATCHED_S
         while time.monotonic() < until:
             assert 0.5 * page.data["speed"] == CLASSIC_SPEED, (step_s, stepped, page.data)
