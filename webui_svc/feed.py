@@ -15,8 +15,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chassis import log
+from chassis.deadline import deadline
 from chassis.health import Health
 from chassis.log import ThrottledLogger
 from chassis.redis import trouble
@@ -64,8 +66,8 @@ def client(access: RedisAccess) -> Redis:
 
 
 async def _answer(command: Any) -> Any:
-    """What Redis answers. Raises TimeoutError when it does not."""
-    async with asyncio.timeout(ANSWER_LIMIT):
+    """What Redis answers. Raises TimeoutError, which says so, when it does not."""
+    async with deadline(ANSWER_LIMIT, "answer"):
         return await command
 
 
@@ -105,7 +107,8 @@ class Feed:
                 while True:
                     await self._round()
             except (RedisError, OSError) as error:
-                self._lost(f"{type(error).__name__}: {trouble.cause(error)}")
+                connecting = f" within {CONNECT_LIMIT:g} s" if isinstance(error, RedisTimeoutError) else ""
+                self._lost(f"{type(error).__name__}: {trouble.cause(error)}{connecting}")
             except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; we are past it now
                 log.get().exception("the feed failed")
                 self._lost(f"{type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from chassis import log
 from chassis.clock import steady
+from chassis.deadline import deadline
 from chassis.log import ThrottledLogger
 from chassis.redis import trouble
 from chassis.redis.client import open_client
@@ -139,7 +140,7 @@ class Ledger:
             attempt += 1
             try:
                 with self._span(report, attempt) or contextlib.nullcontext():
-                    async with asyncio.timeout(ANSWER_LIMIT):
+                    async with deadline(ANSWER_LIMIT, f"answer to report {report.sequence}"):
                         await self._send(report)
                 self._forget(KEPT_SECONDS)
                 self._away.clear()
@@ -153,7 +154,7 @@ class Ledger:
         backoff = Backoff()
         while not self._reached:
             try:
-                async with asyncio.timeout(ANSWER_LIMIT):
+                async with deadline(ANSWER_LIMIT, "connection, or no answer on it,"):
                     # No report, but all that a report would fail on.
                     _, self._coins_kept = await self._script(keys=self._keys)
                 self._reached = True

@@ -1,6 +1,5 @@
 """Which server of a deployment takes writes now."""
 
-import asyncio
 import random
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from chassis.deadline import deadline
 from chassis.redis import trouble
 from chassis.redis.deployment import Node
 
@@ -46,7 +46,7 @@ class Master(ABC):
         for node in tuple(self._nodes):
             self._ask_last(node)
             try:
-                async with asyncio.timeout(ANSWER_LIMIT):
+                async with deadline(ANSWER_LIMIT, "answer"):
                     found = await self.ask(node)
             except (RedisError, OSError, TimeoutError) as error:
                 causes.append(f"{node[0]}:{node[1]}: {str(error) or type(error).__name__}")

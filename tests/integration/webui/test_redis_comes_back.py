@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+import pytest
 from integration.webui.page import Page, follows_redis, points, until
 from integration.webui.reports import Reports
 from support.redis_server import RedisServer
@@ -114,12 +115,15 @@ async def test_with_something_else_in_the_streams_place(
     await known(ready_page, now - 1, 10)
 
 
-async def test_after_it_froze(ready_page: Page, redis: RedisServer, reports: Reports, now: int) -> None:
+async def test_after_it_froze(
+    ready_page: Page, redis: RedisServer, reports: Reports, now: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def away() -> bool:
         return not await follows_redis(ready_page)
 
     redis.send(signal.SIGSTOP)
     await until(away)
+    assert "TimeoutError: no answer within 2.5 s" in capfd.readouterr().out
     redis.send(signal.SIGCONT)
     await until(lambda: follows_redis(ready_page))
     reports.add_seconds(now - 3, 3)

@@ -183,7 +183,9 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(redis: Redi
     assert [entry["sequence"] for _, entry in redis.client().xrange("reports")] == [str(i) for i in range(1, 12)]
 
 
-async def test_a_redis_that_froze_counts_a_report_once_though_it_was_sent_again(redis: RedisServer) -> None:
+async def test_a_redis_that_froze_counts_a_report_once_though_it_was_sent_again(
+    redis: RedisServer, capfd: pytest.CaptureFixture[str]
+) -> None:
     async with ledger(redis) as made:
         made.add(report(1))
         await made.settle(2)
@@ -193,6 +195,7 @@ async def test_a_redis_that_froze_counts_a_report_once_though_it_was_sent_again(
         redis.send(signal.SIGCONT)
         assert await made.settle(4)
     assert redis.client().get("hashes") == "20"
+    assert "cause='no answer to report 2 within 2 s'" in capfd.readouterr().out
 
 
 async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redis: RedisServer) -> None:
