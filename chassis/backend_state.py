@@ -7,5 +7,7 @@ class BackendState(StrEnum):
     SERVING = "serving"
     LATE = "late"
     """Its oldest unanswered batch is late."""
+    EJECTED = "ejected"
+    """It answered wrongly, and gets no more batches."""
     GONE = "gone"
     """It took batches a while ago, and takes none now."""

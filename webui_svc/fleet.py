@@ -194,7 +194,10 @@ def natural(name: str) -> str:
 
 
 def _together(one: BackendState, other: BackendState) -> BackendState:
-    """Two workers' word on a replica: one that owes anybody an answer is late, one that anybody has is not gone."""
-    if BackendState.LATE in (one, other):
-        return BackendState.LATE
-    return BackendState.SERVING if BackendState.SERVING in (one, other) else BackendState.GONE
+    """Two workers' word on a replica.
+
+    One that answered anybody wrongly is ejected, one that owes anybody an answer is late, one that anybody has is not
+    gone.
+    """
+    states = (BackendState.EJECTED, BackendState.LATE, BackendState.SERVING, BackendState.GONE)
+    return next(state for state in states if state in (one, other))

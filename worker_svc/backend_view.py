@@ -38,7 +38,7 @@ class Record(NamedTuple):
 class _Seen:
     state: BackendState
     present: float
-    """When it was last seen to take batches."""
+    """When it was last seen to take batches, or to be ejected."""
     batches: int = 0
     latency: dict[int, int] = field(default_factory=dict)
     told: int = 0
@@ -70,8 +70,8 @@ class BackendView:
         if name in self._seen:
             self._seen[name].late += 1
 
-    def look(self, names: Collection[str], late: Collection[str], now: float) -> bool:
-        """Note who takes batches now, and who of them is late; whether that is another picture than before."""
+    def look(self, names: Collection[str], late: Collection[str], now: float, *, ejected: Collection[str] = ()) -> bool:
+        """Note who takes batches now, who of them is late and who is ejected; whether that is news."""
         changed = False
         for name in names:
             state = BackendState.LATE if name in late else BackendState.SERVING
@@ -80,9 +80,12 @@ class BackendView:
             seen.state, seen.present = state, now
         for name in self._seen.keys() - names:
             seen = self._seen[name]
-            changed |= seen.state is not BackendState.GONE
-            seen.state = BackendState.GONE
-            if now - seen.present > GONE_SECONDS:
+            state = BackendState.EJECTED if name in ejected else BackendState.GONE
+            changed |= seen.state is not state
+            seen.state = state
+            if state is BackendState.EJECTED:
+                seen.present = now
+            elif now - seen.present > GONE_SECONDS:
                 del self._seen[name]
         return changed
 

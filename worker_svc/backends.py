@@ -59,6 +59,12 @@ class Backends:
             backend.ending.remove(stream)
         self.settled(stream, len(stream.owed))
 
+    def eject(self, name: str) -> set[BatchStream]:
+        """Forget a server and what it owes; returns its streams."""
+        backend = self._backends.pop(name)
+        self._open_streams -= len(backend.streams)
+        return {*backend.streams, *backend.ending}
+
     def late(self, asked_before: float) -> list[str]:
         """Those that owe what they were asked for before that moment."""
         return [

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker_svc.batch_trace import BatchTrace
@@ -19,5 +20,7 @@ class Batch:
     """count x message_size bytes, once rng has answered."""
     digests: bytes | memoryview = b""
     """count x 32 bytes, once hasher has answered."""
+    verified_coins: Sequence[int] = ()
+    """Positions of the coins that were hashed once more, which the wallet gets."""
     trace: BatchTrace | None = None
     """None unless it is one of those traced."""

@@ -57,6 +57,11 @@ class WorkerMetrics(Collector):
         backends = GaugeMetricFamily(
             "dockercoins_worker_backends", "Servers that take batches of this worker", labels=("service",)
         )
+        ejected = GaugeMetricFamily(
+            "dockercoins_worker_ejected_backends",
+            "Servers that answered this worker wrongly and get no more batches",
+            labels=("service",),
+        )
         owed = GaugeMetricFamily(
             "dockercoins_worker_owed_batches", "Batches that a server has not answered", labels=_BY_BACKEND
         )
@@ -72,11 +77,12 @@ class WorkerMetrics(Collector):
         )
         again = CounterMetricFamily(
             "dockercoins_worker_asked_again",
-            "Batches asked once more, since their stream broke or since they were late",
+            "Batches asked once more, since their stream broke, since they were late or since a digest was wrong",
             labels=("service", "cause"),
         )
         for service, pool in self._pools.items():
             backends.add_metric((service,), len(pool.backends))
+            ejected.add_metric((service,), len(pool.ejected))
             for record in pool.records():
                 labels = (service, record.name)
                 owed.add_metric(labels, pool.owed_by(record.name))
@@ -84,7 +90,7 @@ class WorkerMetrics(Collector):
                 late.add_metric(labels, record.late)
             for cause, batches in pool.again.items():
                 again.add_metric((service, cause), batches)
-        yield from (backends, owed, answered, late, again)
+        yield from (backends, ejected, owed, answered, late, again)
 
     def _reports(self) -> Iterator[Metric]:
         ledger = self._ledger

@@ -1,9 +1,11 @@
 from collections.abc import Sequence
 
 from chassis.log import ThrottledLogger
+from worker_svc.batch import Batch
 from worker_svc.batch_stream import BatchStream, StreamBroken
 from worker_svc.generation import HOPELESS
 from worker_svc.question import Question
+from worker_svc.verification import WrongDigest
 
 
 class PoolLog:
@@ -15,10 +17,11 @@ class PoolLog:
         self._breaks = ThrottledLogger("stream broken", interval_s=1.0, to=name)
         self._refusals = ThrottledLogger("stream refused, trying again seldom", level="error", to=name)
         self._late = ThrottledLogger("late, asked of a second backend", interval_s=1.0, to=name)
+        self._wrong = ThrottledLogger("wrong digest, backend not used any more", interval_s=1.0, level="error", to=name)
 
     @property
     def _lines(self) -> tuple[ThrottledLogger, ...]:
-        return self._backends, self._breaks, self._refusals, self._late
+        return self._backends, self._breaks, self._refusals, self._late, self._wrong
 
     def backends(self, names: Sequence[str]) -> None:
         """These take batches from now on, and they are others than before."""
@@ -38,6 +41,10 @@ class PoolLog:
     def late(self, question: Question, second: str | None) -> None:
         """A question's answer is late, and a second backend is going to be asked."""
         self._late.log(batch=question.batch.id, backend=question.asked_of, stream=question.stream, second=second)
+
+    def wrong(self, stream: BatchStream, batch: Batch, wrong: WrongDigest) -> None:
+        """A backend's answer is wrong, and it is not going to be asked any more."""
+        self._wrong.log(backend=stream.backend, stream=stream.number, batch=batch.id, **wrong._asdict())
 
     def flush(self) -> None:
         """Say what is not yet said, unless the last line is too recent."""

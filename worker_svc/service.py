@@ -24,6 +24,7 @@ from worker_svc.settings import WorkerSettings
 from worker_svc.stream_pool import StreamPool
 from worker_svc.tally import Tally
 from worker_svc.tuner import Tuner
+from worker_svc.verification import Verification
 
 CHANGE_PAUSE = 0.25
 """Seconds from one report about a change of backends to the next: some come and go all the time."""
@@ -50,6 +51,7 @@ class Worker:
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id, telemetry.traces)
         streams = RpcMetrics("client")
+        verify = Verification(self._tally.coins_for_wallet).wrong_digest
         certificates = None if settings.tls is None else RenewedCertificates(settings.tls)
         self.budget = None if certificates is None else HandshakeBudget()
         """Of handshakes, where there is TLS."""
@@ -65,8 +67,12 @@ class Worker:
                 on_backends=self._look_at_backends,
                 certificates=certificates,
                 budget=self.budget,
+                **verification,
             )
-            for pool_step, target in ((step.RANDOM, settings.rng_target), (step.HASH, settings.hasher_target))
+            for pool_step, target, verification in (
+                (step.RANDOM, settings.rng_target, {}),
+                (step.HASH, settings.hasher_target, {"wrong_digest": verify}),
+            )
         }
         self._pipeline = Pipeline(
             self._pools[step.RANDOM.name],

@@ -1,7 +1,8 @@
 """The streams to one service: which backend gets the next batch, and what happens when it does not answer.
 
 A batch goes to the backend that owes least. What a broken stream owed is asked again, elsewhere first; what is late is
-asked of a second backend, and the first answer wins.
+asked of a second backend, and the first answer wins. A backend that answers wrongly is ejected: it gets no more batches
+until the worker has no stream to it any more, which is when its process has ended.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from worker_svc.pool_log import PoolLog
 from worker_svc.question import Question
 from worker_svc.rotation import Rotation
 from worker_svc.step import Step
+from worker_svc.verification import WrongDigest
 
 LATE_CHECK = 0.1
 """Seconds between looks at what is late and could not be asked of a second backend. Also how late such a look may be:
@@ -53,16 +55,20 @@ class StreamPool:
         on_backends: Callable[[], None],
         certificates: RenewedCertificates | None = None,
         budget: HandshakeBudget | None = None,
+        wrong_digest: Callable[[Batch, memoryview], WrongDigest | None] = lambda _batch, _answer: None,
     ) -> None:
         """A pool for at most `window` batches on at most `streams` streams, each of them open `generation` seconds.
 
         With certificates its streams are encrypted, and open longer where the budget of handshakes is used up.
+
+        An answer in which `wrong_digest` finds one is not taken, and its backend is ejected.
 
         It counts its streams in `metrics`, and tells `on_backends` when a backend has come or gone, and when one is
         late or no longer so.
         """
         self._step = step
         self._target = target
+        self._wrong_digest = wrong_digest
         self._client_id = client_id
         self._watch = StreamWatch(step.path, metrics)
         self._streams_opened = 0
@@ -72,12 +78,15 @@ class StreamPool:
         """Whom to give the answered batches."""
         self.errors: Counter[str] = Counter()
         """Streams that broke, by gRPC code."""
-        self.again: Counter[str] = Counter(broken=0, late=0)
-        """Batches asked once more, by why: the stream they were asked on is over, or they were late."""
+        self.again: Counter[str] = Counter(broken=0, late=0, wrong=0)
+        """Batches asked once more, by why: the stream they were asked on is over, they were late, or whom they were
+        asked of was ejected."""
         self.latency = LatencyHistogram()
         """Of all answers, in seconds, the wait for a stream with room and other attempts included."""
         self._on_backends = on_backends
         self._backends = Backends(window)
+        self._ejected: dict[str, set[BatchStream]] = {}
+        """The streams to backends that answered wrongly, which get no batches, and of which no answer is taken."""
         self._view = BackendView()
         self._late_backends: list[str] = []
         self._unanswered: dict[int, Question] = {}
@@ -98,6 +107,11 @@ class StreamPool:
     def backends(self) -> list[str]:
         """The names of the backends that take batches now, sorted."""
         return self._backends.names
+
+    @property
+    def ejected(self) -> list[str]:
+        """The names of those that answered wrongly and get no more batches, sorted."""
+        return sorted(self._ejected)
 
     @property
     def waiting(self) -> bool:
@@ -150,18 +164,27 @@ class StreamPool:
         stream.ask(question.batch, now)
 
     def opened(self, *streams: BatchStream) -> None:
-        """Give these streams their share of the batches."""
+        """Give these streams their share of the batches, unless they are to an ejected backend."""
         for stream in streams:
-            self._backends.add(stream)
+            if (ejected := self._ejected.get(stream.backend or "")) is not None:
+                ejected.add(stream)
+            else:
+                self._backends.add(stream)
         self._dispatch(self._loop.time())
         self._say_backends()
 
     def answered(self, stream: BatchStream, batch: Batch, answer: memoryview) -> None:
         """Pass the batch on, unless another stream was faster, and ask for one that waits."""
+        if stream in self._ejected.get(stream.backend or "", ()):
+            return  # others have been asked by now
         now = self._loop.time()
         self._backends.settled(stream, 1)
-        question = self._unanswered.pop(batch.id, None)
+        question = self._unanswered.get(batch.id)
         if question is not None:
+            if (wrong := self._wrong_digest(batch, answer)) is not None:
+                self._eject(stream, question, wrong)
+                return
+            del self._unanswered[batch.id]
             self.latency.observe(now - question.submitted)
             latency = None
             if not question.hedged:
@@ -177,22 +200,45 @@ class StreamPool:
 
     def ended(self, stream: BatchStream, broken: StreamBroken | None) -> None:
         """Ask others for what the stream still owes and nobody else does, before anything newer."""
-        self._backends.remove(stream)
         if broken is not None:
             self._rotation.hopeless = broken.code in HOPELESS
             self.errors[broken.code.name] += 1
             self._log.broken(stream, broken)
-        for batch_id in reversed(stream.owed):
-            question = self._unanswered.get(batch_id)
-            if question is not None:
-                question.pending -= 1
-                if broken is not None and question.batch.trace is not None:
-                    question.batch.trace.broken(self._step, stream.backend, str(broken))
-                if not question.pending:
-                    self.again["broken"] += 1
-                    self._waiting.appendleft(question)
+        ejected = self._ejected.get(stream.backend or "", set())
+        if stream in ejected:
+            ejected.remove(stream)
+            if not ejected:
+                del self._ejected[stream.backend or ""]
+        else:
+            self._backends.remove(stream)
+            self._ask_elsewhere(stream, "broken", "" if broken is None else str(broken))
         self._dispatch(self._loop.time())
         self._say_backends()
+
+    def _eject(self, stream: BatchStream, question: Question, wrong: WrongDigest) -> None:
+        """Ask nothing more of the stream's backend, and ask others for all that it has not answered."""
+        name = stream.backend or ""
+        self._log.wrong(stream, question.batch, wrong)
+        self._ejected[name] = self._backends.eject(name)
+        for each in self._ejected[name]:
+            self._ask_elsewhere(each, "wrong", "wrong digest")
+        self._withdraw(question, stream, "wrong", "wrong digest")
+        self._dispatch(self._loop.time())
+        self._say_backends()
+
+    def _ask_elsewhere(self, stream: BatchStream, why: str, cause: str) -> None:
+        for batch_id in reversed(stream.owed):
+            if (question := self._unanswered.get(batch_id)) is not None:
+                self._withdraw(question, stream, why, cause)
+
+    def _withdraw(self, question: Question, stream: BatchStream, why: str, cause: str) -> None:
+        """Expect no answer of this stream, and have the question asked again unless another one still owes it."""
+        question.pending -= 1
+        if cause and question.batch.trace is not None:
+            question.batch.trace.broken(self._step, stream.backend, cause)
+        if not question.pending:
+            self.again[why] += 1
+            self._waiting.appendleft(question)
 
     def retired(self, stream: BatchStream) -> None:
         """Ask nothing more of this stream."""
@@ -270,7 +316,7 @@ class StreamPool:
         known, self._known = self._known, self.backends
         if self._known != known:
             self._log.backends(self._known)
-        if self._view.look(self._known, self._late_backends, self._loop.time()):
+        if self._view.look(self._known, self._late_backends, self._loop.time(), ejected=self._ejected):
             self._on_backends()
 
 

@@ -4,8 +4,9 @@ An interval runs from the last batch counted in the report before to the last on
 over time is the true speed, whatever the moment at which a report is made.
 """
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
@@ -82,14 +83,16 @@ class Tally:
         if coins := self._finder.count(batch.digests):
             self._coins += coins
             self._latest.found(batch.digests, coins, now)
-        if self.wallet_open:
-            self._collect(batch)
+        self._collect(batch)
+
+    def coins_for_wallet(self, batch: Batch, digests: bytes | memoryview) -> Iterator[int]:
+        """Which of a batch's digests go to the wallet if it is counted next; count() takes those that were verified."""
+        room = min(MAX_WALLET_COINS - len(self._wallet), (MAX_WALLET_BYTES - self._wallet_bytes) // batch.message_size)
+        if self.wallet_open and room > 0:
+            yield from itertools.islice(self._finder.positions(digests), room)
 
     def _collect(self, batch: Batch) -> None:
-        for position in self._finder.positions(batch.digests):
-            full = self._wallet_bytes + batch.message_size > MAX_WALLET_BYTES
-            if full or len(self._wallet) >= MAX_WALLET_COINS:
-                return
+        for position in batch.verified_coins:
             digest = batch.digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
             message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
             self._wallet.append((digest.hex(), bytes(message)))

@@ -22,6 +22,12 @@ def tally() -> Tally:
     return Tally(CoinFinder(4), clock_offset=lambda: 0.0)
 
 
+def count(tally: Tally, mined: Batch, now: float) -> None:
+    """As a worker does: the coins for the wallet were verified before."""
+    mined.verified_coins = tuple(tally.coins_for_wallet(mined, mined.digests))
+    tally.count(mined, now)
+
+
 def report_at(tally: Tally, now: float, oldest: float | None = None) -> Report:
     return tally.report(now, oldest, 64, {})
 
@@ -95,7 +101,7 @@ def test_sequence_numbers_count_reports_and_hashes_are_reported_once(tally: Tall
 
 def test_every_coin_is_counted_but_a_report_carries_only_so_many(tally: Tally) -> None:
     tally.begin(0.0)
-    tally.count(batch(MAX_WALLET_COINS + 500), 1.0)
+    count(tally, batch(MAX_WALLET_COINS + 500), 1.0)
     report = report_at(tally, 1.0)
     assert report.coins == MAX_WALLET_COINS + 500
     assert len(report.wallet) == MAX_WALLET_COINS
@@ -103,14 +109,14 @@ def test_every_coin_is_counted_but_a_report_carries_only_so_many(tally: Tally) -
 
 def test_a_report_carries_only_so_many_bytes(tally: Tally) -> None:
     tally.begin(0.0)
-    tally.count(batch(20, size=100_000), 1.0)
+    count(tally, batch(20, size=100_000), 1.0)
     assert len(report_at(tally, 1.0).wallet) == MAX_WALLET_BYTES // 100_000
 
 
 def test_a_full_wallet_gets_no_coins_but_they_count(tally: Tally) -> None:
     tally.begin(0.0)
     tally.wallet_open = False
-    tally.count(batch(5), 1.0)
+    count(tally, batch(5), 1.0)
     report = report_at(tally, 1.0)
     assert (report.coins, report.wallet) == (5, ())
 
@@ -119,12 +125,19 @@ def test_the_wallet_holds_each_digest_with_the_bytes_that_were_hashed(tally: Tal
     messages = [i.to_bytes(4) for i in range(200)]
     packed = b"".join(sha256(message).digest() for message in messages)
     tally.begin(0.0)
-    tally.count(Batch(1, 200, 4, 0.0, b"".join(messages), packed), 1.0)
+    count(tally, Batch(1, 200, 4, 0.0, b"".join(messages), packed), 1.0)
     report = report_at(tally, 1.0)
     assert report.coins == len(report.wallet) > 0
     for digest, message in report.wallet:
         assert sha256(message).hexdigest() == digest
         assert digest.startswith("0")
+
+
+def test_a_coin_that_was_not_verified_is_counted_and_not_in_the_wallet(tally: Tally) -> None:
+    tally.begin(0.0)
+    tally.count(batch(5), 1.0)
+    report = report_at(tally, 1.0)
+    assert (report.coins, report.wallet) == (5, ())
 
 
 @pytest.mark.parametrize(("moved", "shown"), [(0.4, 0.0), (-0.4, 0.0), (7_200.0, 7_200.0), (-90.0, -90.0)])
