@@ -12,6 +12,14 @@ from worker_svc.batch import Batch
 from worker_svc.eager_start import EagerStart
 from worker_svc.step import Step
 
+# Many servers send headers with their first response only; ours send them at once, unless they are overloaded.
+PROBE_DELAY_S = 0.5
+
+# What a server without a name is sent first. No batch of the pipeline has this id, and the worker counts none that has.
+PROBE_ID = 0
+
+_PROBE = Batch(PROBE_ID, count=1, message_size=1, begun=0.0, data=b"\0")
+
 
 class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC's own status is no error class either
     """A stream ended other than OK with nothing unanswered. Its batches may be asked again on another."""
@@ -25,11 +33,24 @@ class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC'
 class BatchStream:
     """Asks for batches on one gRPC stream and matches the answers by batch id."""
 
-    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]", step: Step, number: int = 0) -> None:
-        """On this call, whose number logs name it by."""
+    def __init__(
+        self,
+        call: "grpc.aio.StreamStreamCall[bytes, bytes]",
+        step: Step,
+        address: str,
+        number: int = 0,
+        *,
+        probe_delay: float = PROBE_DELAY_S,
+    ) -> None:
+        """On this call, whose number logs name it by.
+
+        A server that does not name itself is called by its address. It is sent a probe after so many seconds.
+        """
         self.number = number
         self._call = call
         self._step = step
+        self._address = address
+        self._probe_delay = probe_delay
         self.owed: dict[int, tuple[Batch, float]] = {}
         """Asked for and not answered, by id, with the moment at which that was, the oldest first."""
         self.backend: str | None = None
@@ -41,6 +62,7 @@ class BatchStream:
         """Whether the writer waits for something to send."""
         self._to_send = asyncio.Event()
         self._closing = False
+        self._probed = False
 
     @property
     def oldest(self) -> float:
@@ -50,6 +72,14 @@ class BatchStream:
     def ask(self, batch: Batch, now: float) -> None:
         """Send the request for a batch as soon as the stream takes it."""
         self.owed[batch.id] = batch, now
+        self._send(batch)
+
+    def _probe(self) -> None:
+        if not self._probed:
+            self._probed = True
+            self._send(_PROBE)
+
+    def _send(self, batch: Batch) -> None:
         if self._idle:
             # Not in the next turn of the event loop: batches of one are 4 to 10 % faster (measured).
             self._idle = False
@@ -88,37 +118,55 @@ class BatchStream:
     async def _read(
         self, on_open: Callable[["BatchStream"], None], on_answer: Callable[["BatchStream", Batch, memoryview], None]
     ) -> None:
-        for key, value in await self._call.initial_metadata():
-            if key == SERVED_BY:
-                if len(value) > MAX_NAME:
-                    raise StreamBroken(grpc.StatusCode.INTERNAL, f"a name of {len(value)} characters in {SERVED_BY}")
-                self.backend = str(value)
+        self._set_name(await self._headers())
         if self.backend is not None:
             on_open(self)
         async for response in self._call:
-            on_answer(self, *self._answered(response))
+            answered = self._answered(response)
+            if self.backend is None:
+                self.backend = self._address
+                on_open(self)
+            if answered is not None:
+                on_answer(self, *answered)
         code = await self._call.code()
         if code is not grpc.StatusCode.OK:
             raise StreamBroken(code, await self._call.details() or "")
-        if self.backend is None:
-            raise StreamBroken(grpc.StatusCode.INTERNAL, f"the server did not name itself in {SERVED_BY}")
         if self.owed or not self._closing:
             raise StreamBroken(code, f"ended by the server with {len(self.owed)} batches unanswered")
 
-    def _answered(self, response: bytes) -> tuple[Batch, memoryview]:
-        """The batch that this answers, no longer owed, and the answer."""
+    def _answered(self, response: bytes) -> tuple[Batch, memoryview] | None:
+        """The batch that this answers, no longer owed, and the answer; None for the answer to the probe."""
         try:
             batch_id, answer = self._step.answer(response)
         except DecodeError:
             raise StreamBroken(grpc.StatusCode.INTERNAL, "an answer that can't be decoded") from None
-        owed = self.owed.get(batch_id)
-        if owed is None:
+        is_probe = self._probed and batch_id == PROBE_ID
+        batch, _ = (_PROBE, 0.0) if is_probe else self.owed.get(batch_id, (None, 0.0))
+        if batch is None:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"an answer to no batch: {batch_id}")
-        batch, _ = owed
         if len(answer) != (size := self._step.answer_size(batch)):
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"{len(answer)} bytes for batch {batch.id}, not {size}")
+        if is_probe:
+            return None
         del self.owed[batch.id]
         return batch, answer
+
+    async def _headers(self) -> grpc.aio.Metadata:
+        probing = asyncio.get_running_loop().call_later(self._probe_delay, self._probe)
+        try:
+            return await self._call.initial_metadata()
+        finally:
+            probing.cancel()
+
+    def _set_name(self, headers: grpc.aio.Metadata) -> None:
+        name = headers.get(SERVED_BY)
+        if name is None:
+            # A call that fails has no headers either; only a response says that the server takes batches.
+            self._probe()
+        elif len(name) > MAX_NAME:
+            raise StreamBroken(grpc.StatusCode.INTERNAL, f"a name of {len(name)} characters in {SERVED_BY}")
+        else:
+            self.backend = str(name)
 
     async def _write(self) -> None:
         try:

@@ -26,6 +26,9 @@ SETTLING_TIME = 0.2
 OPEN_LIMIT = 0.5
 """Seconds in which a server is expected to name itself on a new stream; one that takes longer joins in later."""
 
+# More, where no other backend answers: a server that does not name itself joins with its first answer.
+FIRST_ANSWER_LIMIT_S = 2.0
+
 MAX_WAVES_IN_VAIN = 2
 """Attempts in a row that find only backends that hang, after which those known must do for this generation."""
 
@@ -84,6 +87,7 @@ class Generation:
         self._open_stream = open_stream
         self._owner = owner
         self._max_streams = max_streams
+        self._others_answer = expected > 0
         self._expected = max(expected, 1)
         self._streams: set[BatchStream] = set()
         self._keepers: set[asyncio.Task[None]] = set()
@@ -99,7 +103,7 @@ class Generation:
     async def open(self) -> None:
         """Wait for a backend and open streams, which take batches once all of them are open.
 
-        Raises TimeoutError when no backend is ready in time, or none of them opens a stream.
+        Raises TimeoutError, which says what took too long, when no backend is ready or opens a stream in time.
         """
         await self._ready()
         await asyncio.sleep(SETTLING_TIME)
@@ -117,10 +121,12 @@ class Generation:
                 while (state := self._channel.get_state()) is grpc.ChannelConnectivity.CONNECTING:
                     await self._channel.wait_for_state_change(state)
             if state is not grpc.ChannelConnectivity.READY:
-                raise
+                raise TimeoutError(f"no connection in {READY_LIMIT:g} s") from None
 
     async def cause(self) -> str:
         """Why the channel has no backend, in gRPC's words; nothing where it has one, or does not know."""
+        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            return ""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_ANY_METHOD)
         try:
             await call(b"", timeout=CAUSE_LIMIT)
@@ -144,11 +150,16 @@ class Generation:
         ) > 0:
             wave = {self._open_one() for _ in range(more)}
             opened, hung = await asyncio.wait(wave, timeout=OPEN_LIMIT)
+            if not opened and not backends and not self._others_answer:
+                opened, hung = await asyncio.wait(
+                    wave, timeout=FIRST_ANSWER_LIMIT_S, return_when=asyncio.FIRST_COMPLETED
+                )
             backends.update(each.result() for each in opened)
             hanging += len(hung)
             in_vain = 0 if opened else in_vain + 1
             if not backends:
-                raise TimeoutError
+                waited = OPEN_LIMIT + (0 if self._others_answer else FIRST_ANSWER_LIMIT_S)
+                raise TimeoutError(f"it accepts streams, and answers nothing on them for {waited:g} s")
             if in_vain == MAX_WAVES_IN_VAIN:
                 return
 

@@ -7,6 +7,9 @@ Hedged requests, of which the first answer wins: Dean and Barroso, "The Tail at 
 LATE_FACTOR = 4.0
 """Times the usual latency after which an answer is late."""
 
+# Where there has been no answer yet, nobody knows what is usual: then this is logged, and not hedged.
+FIRST_SLOW_S = 3.0
+
 LEAST_LATE = 0.5
 """Seconds before which none is: shorter than the 2 to 7 s in which gRPC notices a frozen peer, longer than a busy
 machine's hiccups, so that a rotation or a polite stop asks nothing twice."""
@@ -34,6 +37,11 @@ class Hedging:
     def late_after(self) -> float:
         """Seconds without an answer after which it is late; never, until there has been one."""
         return float("inf") if self._usual is None else max(LATE_FACTOR * self._usual, LEAST_LATE)
+
+    @property
+    def slow_after(self) -> float:
+        """Seconds without an answer after which it is said: as soon as it is late."""
+        return FIRST_SLOW_S if self._usual is None else self.late_after
 
     def asked(self) -> None:
         """A question was asked for the first time, which earns its part of the budget."""

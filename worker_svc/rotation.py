@@ -30,13 +30,18 @@ it had no time to answer: in either case what it does until others are back is w
 RETRY_PAUSE = 0.05
 """Seconds between attempts at a channel while there is no backend at all."""
 
-ABSENCE_LIMIT = 3.0
-"""Seconds without a backend that need no mention: all services start at the same time, or one is started again."""
-
-
 _UNTRUSTED = re.compile("(?i)verif|tls handshake failed")
 """In what gRPC says of a channel without a backend where servers answer and their certificates are not accepted. Of a
 frozen server, which begins no handshake, it says "Handshake read failed"."""
+
+# What gRPC's words mean where they say it to few.
+_MEANINGS = (
+    (re.compile("backend unhealthy"), "its health service does not say that this service serves"),
+    (re.compile("WRONG_VERSION_NUMBER"), "it speaks no TLS"),
+)
+_MEANINGS_WITHOUT_TLS = (
+    (re.compile("Socket closed|reset by peer"), "it may want TLS, for which TLS_CERT must be set"),
+)
 
 MAX_DETAILS = 400
 """Characters of it that are said."""
@@ -73,31 +78,25 @@ class Rotation:
         self._untrusted = ThrottledLogger(
             "no certificate to be trusted, trying again seldom", level="error", to=name, target=target
         )
-        self._cause: dict[str, str] = {}
-        """Why there is no backend, in gRPC's words; asked for where there is TLS, with which more can be wrong."""
-        self._absences = ThrottledLogger("no backend, still trying", to=name, target=target)
+        self.broken = ""
+        """How the last stream broke since the last attempt began; whoever has the streams says so."""
+        self.cause = ""
+        """Why the last attempt found no backend, mostly in gRPC's words."""
 
     async def run(self) -> None:
         """Rotate until cancelled."""
         loop = asyncio.get_running_loop()
-        present = loop.time()
         while True:
             if self._budget is not None:
                 await self._budget.wait()
             began = loop.time()
             await self._rotate()
-            found = [] if self._current is None else self._current.backends
-            if found:
-                self._absences.clear()
-            for each in (self._given_up, self._untrusted, self._absences):
+            for each in (self._given_up, self._untrusted):
                 each.flush()
-            if found:
-                present = loop.time()
-                self._hurried = self._expectation.unmet_by(found, present)
+            if self._current is not None and (found := self._current.backends):
+                self._hurried = self._expectation.unmet_by(found, loop.time())
                 await asyncio.sleep(self._next_length() - (loop.time() - began))
             else:
-                if loop.time() - present > ABSENCE_LIMIT:
-                    self._absences.log(**self._cause)
                 await asyncio.sleep(LAST if self.hopeless else RETRY_PAUSE)
 
     def _next_length(self) -> float:
@@ -106,19 +105,20 @@ class Rotation:
         return self._length * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter is no secret
 
     async def _rotate(self) -> None:
+        self.broken = ""
         generation = self._make_generation()
         self._generations.append(generation)
         try:
             await generation.open()
-        except TimeoutError:
-            if self._budget is not None:
-                self._look_at_cause(await generation.cause())
+        except TimeoutError as error:
+            self._look_at_cause(await generation.cause() or self.broken or str(error))
             self._retire(generation)
         else:
             if self._budget is not None:
                 self._budget.spend(len(generation.backends))
             self.hopeless = False
             self._untrusted.clear()
+            self.cause = ""
             previous, self._current = self._current, generation
             if previous is not None:
                 self._retire(
@@ -126,10 +126,13 @@ class Rotation:
                 )
 
     def _look_at_cause(self, cause: str) -> None:
-        self._cause = {"details": cause[:MAX_DETAILS]} if cause else {}
-        if _UNTRUSTED.search(cause):
+        self.cause = cause[:MAX_DETAILS]
+        for words, meaning in (*_MEANINGS, *(_MEANINGS_WITHOUT_TLS if self._budget is None else ())):
+            if words.search(cause):
+                self.cause += f"; {meaning}"
+        if self._budget is not None and _UNTRUSTED.search(cause):
             self.hopeless = True
-            self._untrusted.log(**self._cause)
+            self._untrusted.log(details=self.cause)
 
     def _retire(self, generation: Generation, *, but: Collection[str] = ()) -> None:
         generation.retire(but=but)

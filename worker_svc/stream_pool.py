@@ -6,6 +6,7 @@ until the worker has no stream to it any more, which is when its process has end
 """
 
 import asyncio
+import re
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -13,14 +14,14 @@ import grpc
 
 from chassis.grpc_client.channel import open_channel
 from chassis.grpc_client.stream_watch import StreamWatch
-from chassis.metadata import CLIENT_ID, STREAM_ID
+from chassis.metadata import CLIENT_ID, MAX_NAME, STREAM_ID
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backend_view import BackendView, Record, Sighting
 from worker_svc.backends import Backends
 from worker_svc.batch import Batch
-from worker_svc.batch_stream import BatchStream, StreamBroken
+from worker_svc.batch_stream import PROBE_DELAY_S, BatchStream, StreamBroken
 from worker_svc.generation import HOPELESS, Generation
 from worker_svc.handshake_budget import HandshakeBudget
 from worker_svc.hedging import LEAST_LATE, Hedging
@@ -68,6 +69,7 @@ class StreamPool:
         """
         self._step = step
         self._target = target
+        self._address = re.sub(r"^\w+:(//[^/]*/)?", "", target)[:MAX_NAME]
         self._wrong_digest = wrong_digest
         self._client_id = client_id
         self._watch = StreamWatch(step.path, metrics)
@@ -96,7 +98,7 @@ class StreamPool:
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
         self._rotation = Rotation(self._new_generation, length=generation, target=target, name=step.name, budget=budget)
-        self._log = PoolLog(step.name)
+        self._log = PoolLog(step.name, target)
 
     def resize(self, window: int) -> None:
         """Have the streams share so many batches from now on."""
@@ -202,6 +204,7 @@ class StreamPool:
         """Ask others for what the stream still owes and nobody else does, before anything newer."""
         if broken is not None:
             self._rotation.hopeless = broken.code in HOPELESS
+            self._rotation.broken = str(broken)
             self.errors[broken.code.name] += 1
             self._log.broken(stream, broken)
         ejected = self._ejected.get(stream.backend or "", set())
@@ -260,6 +263,7 @@ class StreamPool:
             self._failure.set_exception(error)
 
     async def _hedge(self) -> None:
+        present = self._loop.time()
         while True:
             first = min(self._candidates(), key=_asked_at, default=None)
             age = 0.0 if first is None else self._loop.time() - first.asked_at
@@ -268,15 +272,26 @@ class StreamPool:
             if self._loop.time() - due < LATE_CHECK:
                 self._count_late()
                 self._hedge_late()
+                slow = [question for question in self._candidates() if question.late]
+                self._log.slow(slow, self._loop.time())
                 self._late_backends = self._backends.late(self._loop.time() - self._hedging.late_after)
             self._say_backends()
             self._log.flush()
+            if self.backends:
+                present = self._loop.time()
+            else:
+                self._log.absence(present, self._loop.time(), self._why_absent())
+
+    def _why_absent(self) -> str:
+        if self._ejected:
+            return f"{' '.join(self.ejected)}: wrong digests, not used until restarted"
+        return self._rotation.cause
 
     def _candidates(self) -> list[Question]:
         return [question for question in self._unanswered.values() if question.pending and not question.hedged]
 
     def _count_late(self) -> None:
-        asked_before = self._loop.time() - self._hedging.late_after
+        asked_before = self._loop.time() - self._hedging.slow_after
         for question in self._unanswered.values():
             if question.pending and not question.late and question.asked_at <= asked_before:
                 question.late = True
@@ -305,7 +320,10 @@ class StreamPool:
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:
         self._streams_opened += 1
         metadata = ((CLIENT_ID, self._client_id), (STREAM_ID, str(self._streams_opened)))
-        return BatchStream(self._watch.open(channel, metadata), self._step, self._streams_opened)
+        call = self._watch.open(channel, metadata)
+        # One that is known to have no name has none on its next stream either.
+        delay = 0.0 if self._address in self.backends else PROBE_DELAY_S
+        return BatchStream(call, self._step, self._address, self._streams_opened, probe_delay=delay)
 
     async def close(self, limit: float) -> None:
         """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""

@@ -57,7 +57,7 @@ class KeptStreams:
 
     async def _keep(self) -> None:
         while True:
-            stream = BatchStream(self._watch.open(self._channel, self._metadata), RANDOM)
+            stream = BatchStream(self._watch.open(self._channel, self._metadata), RANDOM, "")
             serving = asyncio.create_task(self._serve(stream))
             self._serving.add(serving)
             serving.add_done_callback(self._serving.discard)

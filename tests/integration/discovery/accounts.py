@@ -14,6 +14,7 @@ from support.redis_server import RedisServer
 from support.service_process import ServiceProcess
 
 from bench.witness import Evidence
+from worker_svc.batch_stream import PROBE_ID
 
 UNITS = re.compile(r"(\d+) units of work done")
 
@@ -71,5 +72,5 @@ def _by_instance(evidence: Evidence) -> dict[str, set[int]]:
     """The batches that were answered, for each worker, whose id is its instance and eight digits."""
     batches: dict[str, set[int]] = defaultdict(set)
     for client, answered in evidence.batches.items():
-        batches[client.rpartition("-")[0]] |= answered
+        batches[client.rpartition("-")[0]] |= answered - {PROBE_ID}
     return batches

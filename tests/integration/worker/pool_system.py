@@ -18,6 +18,7 @@ from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 from worker_svc import step
 from worker_svc.batch import Batch
+from worker_svc.batch_stream import PROBE_ID
 from worker_svc.stream_pool import StreamPool
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -45,7 +46,8 @@ class Backend(RngService):
 
         async def noted() -> Requests:
             async for request in request_iterator:
-                self.batches.append(request.batch_id)
+                if request.batch_id != PROBE_ID:
+                    self.batches.append(request.batch_id)
                 yield request
 
         try:

@@ -1,6 +1,7 @@
 """Batches that are late are asked of a second backend, once, while the budget lasts; the first answer wins."""
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 
 import grpc
@@ -10,6 +11,7 @@ from support.free_port import free_port
 
 from rng_svc.service import RandomBatch
 from rng_svc.settings import RngSettings
+from worker_svc import hedging
 from worker_svc.hedging import BUDGET, LEAST_LATE
 
 pytestmark = pytest.mark.pair(reason="what is late is so by tenths of a second")
@@ -97,7 +99,9 @@ async def test_when_all_are_late_few_batches_are_asked_twice() -> None:
         assert 0 < len(twice) <= BUDGET * client.asked
 
 
-async def test_a_batch_that_nobody_else_can_answer_is_asked_once() -> None:
+async def test_a_batch_that_nobody_else_can_answer_is_asked_once_and_said_to_be_late(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     port = free_port()
     async with (
         backend("only", port, Stalling) as only,
@@ -110,6 +114,22 @@ async def test_a_batch_that_nobody_else_can_answer_is_asked_once() -> None:
         only.going.set()
         await client.answered_once()
         assert len(only.batches) == len(set(only.batches))
+    assert re.search("no answer yet +backend=only .*seconds=0", capfd.readouterr().out)
+
+
+async def test_the_very_first_batch_is_said_to_be_late_too(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Though nobody knows yet how long one usually takes."""
+    monkeypatch.setattr(hedging, "FIRST_SLOW_S", 0.2)
+    port = free_port()
+    async with backend("only", port, Stalling) as only:
+        assert isinstance(only, Stalling)
+        only.going.clear()
+        async with Client([port], window=1, generation=60).running() as client:
+            await client.until(lambda: "no answer yet" in capfd.readouterr().out)
+            only.going.set()
+            await client.answered_once()
 
 
 async def test_a_batch_is_asked_again_when_both_that_were_asked_are_gone() -> None:

@@ -35,7 +35,7 @@ class Mine:
 
     def visit(self, backend: str) -> None:
         """A backend comes and goes."""
-        stream = BatchStream(cast("grpc.aio.StreamStreamCall[bytes, bytes]", None), step.RANDOM, 1)
+        stream = BatchStream(cast("grpc.aio.StreamStreamCall[bytes, bytes]", None), step.RANDOM, "rng:50051", 1)
         stream.backend = backend
         self._pool.opened(stream)
         self._pool.ended(stream, None)
