@@ -20,6 +20,8 @@ class Question:
     """Whether its answer was found to be late since it was asked last."""
     pending: int = 0
     """Streams that owe the answer: none while it waits, two once it is hedged."""
+    withdrawn: str = ""
+    """Why the last stream that owed the answer no longer does: it is `broken`, or its backend's answers are `wrong`."""
     hedged: bool = False
     """Whether a second backend was asked because the first was late."""
 
@@ -28,4 +30,4 @@ class Question:
         """Why it is to be asked once more: for want of an answer from whom it was asked of; empty the first time."""
         if self.asked_of is None:
             return ""
-        return "late" if self.pending else "broken"
+        return "late" if self.pending else self.withdrawn

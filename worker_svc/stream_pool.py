@@ -237,6 +237,7 @@ class StreamPool:
     def _withdraw(self, question: Question, stream: BatchStream, why: str, cause: str) -> None:
         """Expect no answer of this stream, and have the question asked again unless another one still owes it."""
         question.pending -= 1
+        question.withdrawn = why
         if cause and question.batch.trace is not None:
             question.batch.trace.broken(self._step, stream.backend, cause)
         if not question.pending:

@@ -83,6 +83,8 @@ def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
         (BackendState.SERVING, BackendState.GONE, "serving"),
         (BackendState.SERVING, BackendState.LATE, "late"),
         (BackendState.GONE, BackendState.LATE, "late"),
+        (BackendState.SERVING, BackendState.EJECTED, "ejected"),
+        (BackendState.LATE, BackendState.EJECTED, "ejected"),
         (BackendState.SERVING, BackendState.SERVING, "serving"),
     ],
 )

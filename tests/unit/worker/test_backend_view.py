@@ -52,6 +52,15 @@ def test_a_change_is_seen_once(view: BackendView) -> None:
         assert view.look(names, late, float(now)) is changed
 
 
+def test_one_that_is_ejected_is_listed_as_long_as_it_is(view: BackendView) -> None:
+    view.look(["a"], [], 0.0)
+    assert view.look([], [], 1.0, ejected=["a"])
+    assert not view.look([], [], 2 * GONE_SECONDS, ejected=["a"])
+    assert states(view) == {"a": BackendState.EJECTED}
+    assert view.look(["a"], [], 2 * GONE_SECONDS + 1)
+    assert states(view) == {"a": BackendState.SERVING}
+
+
 def test_a_backend_is_serving_late_or_gone(view: BackendView) -> None:
     view.look(["a", "b", "c"], [], 0.0)
     view.look(["a", "b"], ["b", "c"], 1.0)
