@@ -36,10 +36,6 @@ LATE_CHECK = 0.1
 a process that was itself held up has answers waiting that it has not read."""
 
 
-LONGEST_FIRST_ANSWER_S = 2.0
-"""Seconds after which a batch counts as one that gets no answer while it is not known what is usual."""
-
-
 class StreamPool:
     """Asks for one step of batches, of whichever backend owes least."""
 
@@ -121,7 +117,7 @@ class StreamPool:
         if not self._backends.names:
             return True
         oldest = min((question.submitted for question in self._unanswered.values()), default=float("inf"))
-        return self._loop.time() - oldest > min(self._hedging.late_after, LONGEST_FIRST_ANSWER_S)
+        return self._loop.time() - oldest > self._hedging.slow_after
 
     def take_view(self) -> tuple[Sighting, ...]:
         """What the backends did since this was last asked."""
