@@ -196,8 +196,9 @@ class Worker:
 
     async def report_last(self) -> bool:
         """Report what is left; False, said in the log, when Redis did not take it."""
-        self._report()
-        if await self._ledger.settle(REPORT_LIMIT):
+        if not self._tally.stalled:
+            self._report()
+        if not self._ledger.unreported_hashes or await self._ledger.settle(REPORT_LIMIT):
             return True
         self._log.error("hashes could not be reported", hashes=self._ledger.unreported_hashes)
         return False
