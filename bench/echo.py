@@ -16,6 +16,7 @@ from bench.processes import free_port, process, wait_until_listening
 from bench.spread import Spread
 from bench.system import servers
 from bench.turn import take_turn
+from chassis import grpc_options
 
 MESSAGE = bytes(32)
 
@@ -32,7 +33,8 @@ async def _echoes(ports: Sequence[int], seconds: float) -> float:
     async with contextlib.AsyncExitStack() as stack:
         streams: list[grpc.aio.StreamStreamCall[bytes, bytes]] = []
         for port in ports:
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+            opening = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=grpc_options.DIRECT)
+            channel = await stack.enter_async_context(opening)
             streams.append(channel.stream_stream(f"/{SERVICE}/{METHOD}")())
         for length in (WARM_UP, seconds):
             trips = 0

@@ -45,6 +45,11 @@ SERVER: Options = (
 )
 
 
+# By default the core sends even loopback addresses to the proxy that http_proxy, https_proxy or grpc_proxy names, and
+# for a target of two addresses it asks the proxy for "CONNECT [a,b]:443", which no no_proxy matches.
+DIRECT: Options = (("grpc.enable_http_proxy", 0),)
+
+
 def client(service: str) -> Options:
     """Arguments of a channel to a service with this full name, which its servers must have registered for health.
 
@@ -58,6 +63,7 @@ def client(service: str) -> Options:
     }
     return (
         ("grpc.service_config", json.dumps(policy)),
+        *DIRECT,
         # A frozen or cut-off peer shows after both of these, in 2.1 to 2.8 s of silence under load; with
         # grpc.keepalive_timeout_ms instead of the second it took 60 s.
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),

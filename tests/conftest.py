@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from xdist.scheduler import Scheduling
 # How long one example takes depends on what else the machine does; a test as a whole has its time.
 settings.register_profile("dockercoins", deadline=None)
 settings.load_profile("dockercoins")
+
+# What tests send requests to is on this machine, whatever proxy the environment names; pip and docker may need that.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "localhost,127.0.0.1,::1")))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

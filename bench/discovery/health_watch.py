@@ -5,6 +5,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.discovery.fleet import ADDRESSES, Fleet
+from chassis import grpc_options
 from worker_svc.step import RANDOM
 
 
@@ -30,7 +31,7 @@ class HealthWatch:
                 tasks.create_task(self._watch(address))
 
     async def _watch(self, address: str) -> None:
-        async with grpc.aio.insecure_channel(f"{address}:{self._port}") as channel:
+        async with grpc.aio.insecure_channel(f"{address}:{self._port}", options=grpc_options.DIRECT) as channel:
             request = health_pb2.HealthCheckRequest(service=RANDOM.service)
             stub: Any = health_pb2_grpc.HealthStub(channel)  # its types know no Watch
             async for response in stub.Watch(request):

@@ -171,7 +171,8 @@ async def _renewed(clients: Sequence[_Client]) -> AsyncIterator[list[int]]:
 async def _probed(target: str) -> AsyncIterator[list[float]]:
     """Health is asked for again and again; how long each answer took."""
     took: list[float] = []
-    async with grpc.aio.insecure_channel(target, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+    options = (*grpc_options.DIRECT, ("grpc.use_local_subchannel_pool", 1))
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
 
         async def probe() -> None:
