@@ -165,7 +165,7 @@ def _told_to_stop() -> asyncio.Event:
 async def _tracing(
     name: str, settings: ServiceSettings, limit: asyncio.Timeout
 ) -> "AsyncIterator[tracing.Tracing | None]":
-    if not settings.otel_exporter_otlp_endpoint:
+    if not settings.collector_url:
         yield None
         return
     from chassis.telemetry import trace_export  # noqa: PLC0415 - OpenTelemetry is not imported for nothing

@@ -13,19 +13,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chassis.redis import deployment
 from chassis.redis.deployment import HOST_PATTERN, PORT_PATTERN
+from chassis.telemetry import environment
 from chassis.telemetry.sampling import Sampler, Sampling
 from chassis.tls.certificate_files import CertificateError, CertificateFiles
 
@@ -139,6 +132,14 @@ def _pem_file(what: str) -> Any:
     return Field(default=None, description=f"the path of a PEM file with the {what}, or nothing")
 
 
+def _collector_url() -> Any:
+    return text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing")
+
+
+def _protocol() -> Any:
+    return text("http/protobuf", "http/protobuf", "http/protobuf")
+
+
 # What each process of a service has of its own, and what `make run` and Kubernetes call by such names themselves:
 # RNG_PORT is where the first rng listens, or a Service's address.
 _OF_ONE_PROCESS = frozenset({"port", "metrics_port", "instance"})
@@ -189,8 +190,12 @@ class ServiceSettings(BaseSettings):
     tls_cert: OptionalPath = _pem_file("certificate that this service shows")
     tls_key: OptionalPath = _pem_file("key of that certificate")
     tls_ca: OptionalPath = _pem_file("certificate of the authority that is trusted")
-    otel_exporter_otlp_endpoint: str = text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing")
-    otel_exporter_otlp_protocol: str = text("http/protobuf", "http/protobuf", "http/protobuf")
+    otel_sdk_disabled: str = ""
+    otel_traces_exporter: str = text("otlp", "otlp", "otlp or none")
+    otel_exporter_otlp_endpoint: str = _collector_url()
+    otel_exporter_otlp_traces_endpoint: str = _collector_url()
+    otel_exporter_otlp_protocol: str = _protocol()
+    otel_exporter_otlp_traces_protocol: str = _protocol()
     otel_traces_sampler: Sampler = one_of(Sampler.PARENT_BASED_TRACE_ID_RATIO)
     otel_traces_sampler_arg: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1 (part of the traces)"
@@ -203,11 +208,11 @@ class ServiceSettings(BaseSettings):
         pace = next((pace for pace in Pace if pace == str(values.get("pace")).lower()), Pace.CLASSIC)
         return {**cls.by_pace.get(pace, {}), **values}
 
-    @field_validator("otel_exporter_otlp_protocol", "otel_traces_sampler", "otel_traces_sampler_arg", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _take_nothing_for_unset(cls, value: object, info: ValidationInfo) -> object:
-        # As OpenTelemetry has it (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
-        return cls.model_fields[info.field_name or ""].default if value == "" else value
+    def _keep_what_is_in_effect(cls, values: dict[str, object]) -> dict[str, object]:
+        otel = {name: value for name, value in values.items() if name.startswith("otel_")}
+        return {name: value for name, value in values.items() if name not in otel} | environment.in_effect(otel)
 
     @model_validator(mode="after")
     def _check_certificates(self) -> Self:
@@ -254,6 +259,13 @@ class ServiceSettings(BaseSettings):
         if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
             return None
         return CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca)
+
+    @property
+    def collector_url(self) -> str:
+        """Where spans are sent; empty where there are to be none."""
+        if self.otel_exporter_otlp_traces_endpoint or not self.otel_exporter_otlp_endpoint:
+            return self.otel_exporter_otlp_traces_endpoint
+        return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
 
     @property
     def sampling(self) -> Sampling:

@@ -10,12 +10,13 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Attributes, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from chassis import log
 from chassis.log import ThrottledLogger
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.telemetry.tracing import Tracing
@@ -48,8 +49,10 @@ async def exported(
     Raises SettingsError when one of the variables that only the SDK reads holds what it does not allow.
     """
     _hear_troubles()
+    if settings.otel_sdk_disabled not in {"", "false"}:
+        log.get().warning("OTEL_SDK_DISABLED is neither true nor false, so there are traces")
     try:
-        exporter = OTLPSpanExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces")
+        exporter = OTLPSpanExporter(settings.collector_url)
         processor = BatchSpanProcessor(exporter)
         tracing = Tracing(settings.sampling, _resource(service, settings.instance), processor)
     except ValueError as error:
@@ -84,7 +87,13 @@ def _resource(service: str, instance: str) -> Resource:
     """Who tells all this; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
     ours = {"service.name": service, "service.namespace": "dockercoins", "service.instance.id": instance}
     told = cast("Attributes", dict(OTELResourceDetector().detect().attributes or {}))
-    return _HashedOnce(Resource.create({**ours, **told}).attributes)
+    attributes = Resource.create({**ours, **told}).attributes
+    # Bytes in the environment that are no UTF-8 would fail whenever spans are encoded.
+    return _HashedOnce({_utf8(name): _utf8(value) for name, value in attributes.items()})
+
+
+def _utf8(value: Any) -> Any:
+    return value.encode(errors="surrogateescape").decode(errors="replace") if isinstance(value, str) else value
 
 
 async def _within(seconds: float, work: Callable[[], object]) -> None:

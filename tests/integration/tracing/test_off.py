@@ -23,7 +23,14 @@ def imported(processes: ServiceProcesses, service: str, **settings: object) -> s
 
 
 @SERVICES
-@pytest.mark.parametrize("settings", [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}], ids=["unset", "empty"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_SAMPLER": "jaeger_remote"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "True"},
+    ],
+    ids=["no endpoint", "disabled"],
+)
 def test_opentelemetry_is_not_imported_without_a_collector(
     service: str, settings: dict[str, object], processes: ServiceProcesses
 ) -> None:

@@ -1,0 +1,56 @@
+import logging
+import os
+
+import pytest
+import structlog
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext
+
+from chassis.settings import ServiceSettings
+from chassis.telemetry import trace_export
+
+OURS = {"service.name": "rng", "service.namespace": "dockercoins", "service.instance.id": "rng-1"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "found"),
+    [
+        # What the docker CLI passes on to its plugins, and they to containers.
+        (
+            b"docker.cli.cobra.command_path=docker%20compose",
+            {"docker.cli.cobra.command_path": "docker compose", **OURS},
+        ),
+        (b"service.name=page,room=7", {**OURS, "service.name": "page", "room": "7"}),
+        (b"room=a=b,city=K%C3%B6ln", {**OURS, "room": "a=b", "city": "Köln"}),
+        (b"room=\xff,other=%ff,bad=%zz", {**OURS, "room": "�", "other": "�", "bad": "%zz"}),
+        (b"r\xffm=7", {**OURS, "r�m": "7"}),
+        (b"nothing,,=,  room = 7 ,", {**OURS, "room": "7"}),
+    ],
+)
+def test_attributes_of_the_environment_do_no_harm(
+    monkeypatch: pytest.MonkeyPatch, attributes: bytes, found: dict[str, str]
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", os.fsdecode(attributes))
+    resource = trace_export._resource("rng", "rng-1")
+    assert found.items() <= resource.attributes.items()
+    span = ReadableSpan("batch", SpanContext(1, 1, is_remote=False), resource=resource)
+    assert encode_spans([span]).SerializeToString()
+
+
+def test_attributes_that_the_docker_cli_adds_are_no_trouble(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "docker.cli.cobra.command_path=docker%20compose")
+    monkeypatch.setattr(logging.getLogger("opentelemetry"), "propagate", True)
+    trace_export._resource("rng", "rng-1")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("value", "lines"), [("yes", 1), ("False", 0), ("", 0)])
+async def test_a_boolean_that_is_none_is_said(value: str, lines: int) -> None:
+    settings = ServiceSettings(otel_exporter_otlp_endpoint="http://collector.example", otel_sdk_disabled=value)
+    with structlog.testing.capture_logs() as said:
+        async with trace_export.exported("rng", settings, lambda: 0.0):
+            pass
+    assert len(said) == lines
