@@ -5,10 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
-from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from chassis import grpc_options, listener, log
 from chassis.grpc_server import self_check
@@ -18,6 +16,7 @@ from chassis.grpc_server.call_watch import CallWatch
 from chassis.grpc_server.connections import Connections
 from chassis.grpc_server.eviction import Eviction
 from chassis.grpc_server.fault_injection import FaultInjection
+from chassis.grpc_server.introspection import Introspection
 from chassis.grpc_server.request_decoding import RequestDecoding
 from chassis.grpc_server.request_trace import RequestTrace
 from chassis.grpc_server.server_tls import ServerTls, server_tls
@@ -95,8 +94,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
     statuses = grpc_health.aio.HealthServicer()
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    reflection.enable_server_reflection((service, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    channelz.add_channelz_servicer(server)
+    server.add_generic_rpc_handlers((Introspection(service, grpc_health.SERVICE_NAME),))
     host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
     if tls is None:
         server.add_insecure_port(f"{host}:{port}")

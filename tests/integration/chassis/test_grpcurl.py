@@ -26,6 +26,7 @@ def test_a_person_finds_describes_and_asks_rng(processes: ServiceProcesses) -> N
     process = processes.start("rng", DELAY=0, INSTANCE="rng-1")
     assert RNG in grpcurl(process, "list").splitlines()
     assert "rpc StreamRandomBytes ( stream" in grpcurl(process, "describe", RNG)
+    assert "rpc GetRandomBytes (" in grpcurl(process, "describe", f"{RNG}.GetRandomBytes")
     answer = json.loads(grpcurl(process, f"{RNG}/GetRandomBytes", data='{"size": 32}'))
     assert len(base64.b64decode(answer["data"])) == 32
     assert answer["served_by"] == "rng-1"

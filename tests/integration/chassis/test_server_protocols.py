@@ -12,7 +12,6 @@ from grpc_channelz.v1.channelz_pb2 import GetServerRequest, GetServersRequest
 from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from integration.chassis.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
 from integration.chassis.served import health as health_stub
 
@@ -105,27 +104,68 @@ async def test_a_watch_of_health_that_is_none_is_refused() -> None:
         assert violation((await until_failure(watch))[1])[0] == "(message)"
 
 
-async def reflected(channel: grpc.aio.Channel, request: ServerReflectionRequest) -> ServerReflectionResponse:
-    stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # typed for synchronous channels alone
-    [response] = [each async for each in stub.ServerReflectionInfo(iter([request]))]
-    assert isinstance(response, ServerReflectionResponse)
-    return response
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v1alpha"])
 
 
-async def test_reflection_lists_what_is_served() -> None:
+async def reflected(
+    channel: grpc.aio.Channel, version: str, *requests: ServerReflectionRequest
+) -> list[ServerReflectionResponse]:
+    """What one version answers; the messages of both are alike."""
+    untyped: Any = channel  # as above
+    method = untyped.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        ServerReflectionRequest.SerializeToString,
+        ServerReflectionResponse.FromString,
+    )
+    return [response async for response in method(iter(requests))]
+
+
+@VERSIONS
+async def test_reflection_lists_what_is_served(version: str) -> None:
     async with hasher() as channel:
-        response = await reflected(channel, ServerReflectionRequest(list_services=""))
-    names = {service.name for service in response.list_services_response.service}
-    assert {HASHER, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= names
-    assert RNG not in names
+        [response] = await reflected(channel, version, ServerReflectionRequest(list_services=""))
+    assert [service.name for service in response.list_services_response.service] == [
+        HASHER,
+        "grpc.channelz.v1.Channelz",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ]
 
 
-async def test_reflection_describes_the_service() -> None:
+SYMBOLS = {
+    RNG: RNG,
+    f"{RNG}.GetRandomBytes": RNG,
+    f"{RNG}.StreamRandomBytes": RNG,
+    "dockercoins.rng.v1.GetRandomBytesRequest.size": RNG,
+    "grpc.health.v1.Health.Watch": "grpc.health.v1.Health",
+    "grpc.channelz.v1.Channelz.GetServers": "grpc.channelz.v1.Channelz",
+    "grpc.reflection.v1.ServerReflection.ServerReflectionInfo": "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection": "grpc.reflection.v1alpha.ServerReflection",
+}
+"""By symbol, the service that is declared in the same file."""
+
+# gRPC's own servers in Go find none of these either: the name of a method has a dot where its path has a slash.
+NO_SYMBOLS = (f"{RNG}/GetRandomBytes", f"{RNG}.Nothing", f".{RNG}", "rng", "")
+
+
+@VERSIONS
+async def test_reflection_finds_the_file_of_a_symbol(version: str) -> None:
+    asked = [ServerReflectionRequest(file_containing_symbol=symbol) for symbol in SYMBOLS]
     async with rng() as channel:
-        response = await reflected(channel, ServerReflectionRequest(file_containing_symbol=RNG))
-    [raw] = response.file_descriptor_response.file_descriptor_proto
-    [service] = FileDescriptorProto.FromString(raw).service
-    assert [method.name for method in service.method] == ["GetRandomBytes", "StreamRandomBytes"]
+        answers = await reflected(channel, version, *asked)
+    assert [answer.original_request for answer in answers] == asked
+    files = [FileDescriptorProto.FromString(each.file_descriptor_response.file_descriptor_proto[0]) for each in answers]
+    assert [f"{file.package}.{service.name}" for file in files for service in file.service] == list(SYMBOLS.values())
+
+
+@VERSIONS
+async def test_reflection_does_not_find_what_is_no_symbol(version: str) -> None:
+    asked = [ServerReflectionRequest(file_containing_symbol=symbol) for symbol in NO_SYMBOLS]
+    async with rng() as channel:
+        answers = await reflected(channel, version, *asked)
+    codes = [answer.error_response.error_code for answer in answers]
+    assert codes == [grpc.StatusCode.NOT_FOUND.value[0]] * len(NO_SYMBOLS)
 
 
 async def test_channelz_counts_the_calls_of_a_server() -> None:

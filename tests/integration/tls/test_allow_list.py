@@ -9,6 +9,7 @@ import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from integration.chassis.served import HASHER, RNG
 from integration.tls.clients import call, connected, grpcurl, log_lines
 from support.certificates import Authority
@@ -27,6 +28,8 @@ STREAMS = {
         StreamHashesRequest(batch_id=1, data=b"one", message_size=3).SerializeToString(),
     ),
 }
+
+LIST_SERVICES = ServerReflectionRequest(list_services="").SerializeToString()
 
 
 @pytest.fixture(params=["rng", "hasher"])
@@ -78,6 +81,9 @@ async def test_the_methods_of_a_service_are_for_the_worker(
         assert await stream(channel, *STREAMS[server.instance]) is code
         health = HealthCheckRequest(service=SERVICES[server.instance]).SerializeToString()
         checked = await call(channel, "/grpc.health.v1.Health/Check", health)
+        for version in ("v1", "v1alpha"):
+            path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+            assert await stream(channel, path, LIST_SERVICES) is grpc.StatusCode.OK
     assert isinstance(checked, bytes)
     assert HealthCheckResponse.FromString(checked).status == HealthCheckResponse.SERVING
 
