@@ -1,6 +1,9 @@
 """Whether a process is ready for work, from one state that every protocol answers from."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
 
 
 class Health:
@@ -42,3 +45,19 @@ class Health:
     def drain(self) -> None:
         """Not be ready again, for this process is about to end."""
         self.set("draining", met=False)
+
+
+def _alive(_: Health) -> tuple[HTTPStatus, str]:
+    return HTTPStatus.OK, "alive\n"
+
+
+def _ready(health: Health) -> tuple[HTTPStatus, str]:
+    if health.ready:
+        return HTTPStatus.OK, "ready\n"
+    return HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {', '.join(health.unmet)}\n"
+
+
+PROBES: Mapping[str, Callable[[Health], tuple[HTTPStatus, str]]] = MappingProxyType(
+    {"/healthz": _alive, "/readyz": _ready}
+)
+"""By path, the status and text for probes that speak HTTP: alive as long as the event loop turns, and ready."""

@@ -20,18 +20,15 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from aiohttp import web
-
-from chassis import foreign_log, health_http, listener, log, misspelling, probe_connections
+from chassis import admin_endpoint, foreign_log, log, misspelling
 from chassis.foreign_log import ForeignLog
 from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.log_output import LogOutput
-from chassis.probe_connections import ProbeConnections
 from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError
-from chassis.telemetry import metrics_http, process_metrics
+from chassis.telemetry import process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
 from chassis.telemetry.telemetry import Telemetry
 
@@ -130,7 +127,7 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as traces:
             telemetry = Telemetry(health, traces=traces)
             telemetry.metrics.register(logs.output)
-            async with _metrics_endpoint(settings, telemetry), service(settings, telemetry):
+            async with _admin_endpoint(settings, telemetry), service(settings, telemetry):
                 health.started()
                 log.get().info("started", pace=settings.pace.value)
                 await told.wait()
@@ -179,22 +176,13 @@ async def _tracing(
 
 
 @contextlib.asynccontextmanager
-async def _metrics_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[None]:
-    app = web.Application()
-    health_http.add_routes(app, telemetry.health)
-    metrics_http.add_routes(app, telemetry.metrics)
+async def _admin_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     process_metrics.register(telemetry)
     lag = EventLoopLag()
     telemetry.metrics.register(lag)
     looking = asyncio.create_task(lag.run())
-    runner = probe_connections.runner(app)
-    await runner.setup()
     try:
-        connections = ProbeConnections(cast("web.Server", runner.server))
-        telemetry.metrics.register(connections)
-        with listener.listen("METRICS_PORT", settings.bind_address, settings.metrics_port) as listening:
-            async with listener.accepting(listening, connections):
-                yield
+        async with admin_endpoint.serve(settings, telemetry):
+            yield
     finally:
         looking.cancel()
-        await runner.cleanup()

@@ -6,10 +6,10 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from chassis import health_http, log
+from chassis import log
 from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
-from webui_svc import feed
+from webui_svc import feed, health_http
 from webui_svc.access import ANYBODY, Access
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers

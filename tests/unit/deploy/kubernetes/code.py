@@ -2,13 +2,11 @@
 
 import re
 
-from aiohttp import web
 from support.compose_project import ROOT
 
 import hasher_svc.service
 import rng_svc.service
-from chassis import health_http
-from chassis.health import Health
+from chassis.health import PROBES
 from chassis.settings import ServiceSettings
 from hasher_svc.settings import HasherSettings
 from rng_svc.settings import RngSettings
@@ -39,9 +37,7 @@ def ports(service: str) -> dict[str, int]:
 
 def health_paths() -> set[str]:
     """What a probe may ask for over HTTP."""
-    app = web.Application()
-    health_http.add_routes(app, Health())
-    return {resource.canonical for resource in app.router.resources()}
+    return set(PROBES)
 
 
 def user(service: str) -> tuple[int, int]:

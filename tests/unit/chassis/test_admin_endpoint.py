@@ -1,0 +1,152 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint
+from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
+
+READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def served(telemetry: Telemetry | None = None) -> AsyncIterator[tuple[AdminEndpoint, int]]:
+    telemetry = telemetry or Telemetry(Health())
+    telemetry.health.started()
+    endpoint = AdminEndpoint(telemetry)
+    server = await asyncio.get_running_loop().create_server(endpoint.make_protocol, "127.0.0.1", 0)
+    try:
+        yield endpoint, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await endpoint.close()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Streams]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(20):
+            yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def response(reader: asyncio.StreamReader, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    first, *lines = head.strip().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return int(first.split()[1]), headers, await reader.readexactly(int(headers["Content-Length"]) if body else 0)
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    async with served() as (_, port), connected(port) as (reader, writer):
+        for sent in (READY, READY + READY, READY[:9], READY[9:]):
+            writer.write(sent)
+        for _ in range(4):
+            status, headers, body = await response(reader)
+            assert (status, body) == (200, b"ready\n")
+            assert "Connection" not in headers
+            assert headers["Date"].endswith(" GMT")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /readyz HTTP/1.0\r\n\r\n",
+        b"GET /readyz HTTP/1.1\r\nConnection: Close\r\n\r\n",
+        b"GET /readyz HTTP/1.1\r\nContent-Length: 9\r\n\r\nbodybody!",
+        b"GET /readyz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /readyz?a=b HTTP/1.1\r\nX-Odd: \xff\r\nconnection:close\r\n\r\n",
+    ],
+)
+async def test_the_last_request_of_a_connection_is_answered(sent: bytes) -> None:
+    async with served() as (_, port), connected(port) as (reader, writer):
+        writer.write(sent)
+        status, headers, _ = await response(reader)
+        assert (status, headers["Connection"]) == (200, "close")
+        assert await reader.read() == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n",
+        b"GET /readyz\r\n\r\n",
+        b"GET /readyz HTTP/2.0\r\n\r\n",
+        b"GET  /readyz HTTP/1.1\r\n\r\n",
+        b"G(T /readyz HTTP/1.1\r\n\r\n",
+        b"GET /readyz HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /readyz HTTP/1.1\r\nspace : x\r\n\r\n",
+        b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
+        b"GET /readyz HTTP/1.1\r\nX: " + b"y" * 5_000 + b"\r\n\r\n",
+        b"y" * 100_000,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # TLS
+    ],
+)
+async def test_what_is_no_request_is_refused(sent: bytes) -> None:
+    async with served() as (_, port), connected(port) as (reader, writer):
+        writer.write(sent)
+        status, headers, _ = await response(reader)
+        assert (status, headers["Connection"]) == (400, "close")
+        assert await reader.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("HEAD", "/healthz", 200), ("POST", "/readyz", 405), ("X", "/metrics", 405), ("GET", "/", 404), ("GET", "*", 404)],
+)
+async def test_nothing_but_reading_and_nothing_else_to_read(method: str, path: str, status: int) -> None:
+    async with served() as (_, port), connected(port) as (reader, writer):
+        writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode() + READY)
+        assert (await response(reader, body=method != "HEAD"))[0] == status
+        assert (await response(reader))[0] == 200
+
+
+async def test_a_service_that_drains_is_alive_and_not_ready() -> None:
+    telemetry = Telemetry(Health())
+    async with served(telemetry) as (_, port), connected(port) as (reader, writer):
+        telemetry.health.drain()
+        writer.write(READY + b"GET /healthz HTTP/1.1\r\n\r\n")
+        status, _, body = await response(reader)
+        assert (status, body) == (503, b"not ready: draining\n")
+        status, _, body = await response(reader)
+        assert (status, body) == (200, b"alive\n")
+
+
+async def test_the_oldest_connection_makes_room() -> None:
+    async with served() as (endpoint, port):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+        async with connected(port) as (reader, writer):
+            writer.write(READY)
+            assert (await response(reader))[0] == 200
+        assert await held[0][0].read() == b""
+        held[1][1].write(READY)
+        assert (await response(held[1][0]))[0] == 200
+        [metric] = endpoint.collect()
+        assert [sample.value for sample in metric.samples] == [1]
+        for _, writer in held:
+            writer.transport.abort()
+
+
+class _Broken(Collector):
+    def collect(self) -> Iterator[Metric]:
+        raise ValueError("no metrics today")
+
+
+async def test_metrics_that_fail_are_said_and_the_probe_is_still_answered() -> None:
+    telemetry = Telemetry(Health())
+    telemetry.metrics.register(_Broken())
+    with structlog.testing.capture_logs() as said:
+        async with served(telemetry) as (_, port), connected(port) as (reader, writer):
+            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n" + READY)
+            assert (await response(reader))[0] == 500
+            assert (await response(reader))[0] == 200
+    assert [line["event"] for line in said] == ["metrics failed"]
