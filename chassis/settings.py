@@ -163,7 +163,7 @@ class _OwnVariables(EnvSettingsSource):
 class ServiceSettings(BaseSettings):
     """What every service can be told."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True)
 
     # The service's name, with which RNG_DELAY sets DELAY for rng alone; empty where there are no such variables.
     service: ClassVar[str] = ""

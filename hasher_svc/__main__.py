@@ -1,16 +1,20 @@
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from functools import partial
 
-from chassis import process
-from chassis.grpc_server import self_check, server
-from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.digests import DigestThread, check_digests
-from hasher_svc.hashing import fastest
-from hasher_svc.metrics import HasherMetrics
-from hasher_svc.service import CALLERS, SERVICE, HasherService
-from hasher_svc.settings import HasherSettings
+from chassis import quick_start
+
+with quick_start.imports():
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager, closing
+    from functools import partial
+
+    from chassis import process
+    from chassis.grpc_server import self_check, server
+    from chassis.telemetry.telemetry import Telemetry
+    from hasher_svc.digests import DigestThread, check_digests
+    from hasher_svc.hashing import fastest
+    from hasher_svc.metrics import HasherMetrics
+    from hasher_svc.service import CALLERS, SERVICE, HasherService
+    from hasher_svc.settings import HasherSettings
 
 
 @asynccontextmanager

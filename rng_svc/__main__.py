@@ -1,13 +1,17 @@
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from chassis import process
-from chassis.grpc_server import self_check, server
-from chassis.telemetry.telemetry import Telemetry
-from rng_svc.metrics import RngMetrics
-from rng_svc.service import CALLERS, SERVICE, RngService, check_source
-from rng_svc.settings import RngSettings
+from chassis import quick_start
+
+with quick_start.imports():
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager
+
+    from chassis import process
+    from chassis.grpc_server import self_check, server
+    from chassis.telemetry.telemetry import Telemetry
+    from rng_svc.metrics import RngMetrics
+    from rng_svc.service import CALLERS, SERVICE, RngService, check_source
+    from rng_svc.settings import RngSettings
 
 
 @asynccontextmanager

@@ -1,19 +1,24 @@
-import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import cast
 
-from aiohttp import web
+from chassis import quick_start
 
-from chassis import listener, log, process
-from chassis.telemetry.telemetry import Telemetry
-from webui_svc import connections, open_files, request_trace
-from webui_svc.access import Access
-from webui_svc.app import make_app
-from webui_svc.connections import Connections
-from webui_svc.settings import WebuiSettings
+with quick_start.imports():
+    import asyncio
+    import contextlib
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager
+    from typing import cast
+
+    from aiohttp import web
+
+    from chassis import listener, log, process
+    from chassis.telemetry.telemetry import Telemetry
+    from webui_svc import connections, open_files, request_trace
+    from webui_svc.access import Access
+    from webui_svc.app import make_app
+    from webui_svc.connections import Connections
+    from webui_svc.settings import WebuiSettings
+
 
 DRAIN_LIMIT = 0.3
 """Seconds that requests have to end; they take milliseconds, and streams of events have been told to."""

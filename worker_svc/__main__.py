@@ -1,8 +1,11 @@
 import sys
 
-from chassis import process
-from worker_svc.service import worker
-from worker_svc.settings import WorkerSettings
+from chassis import quick_start
+
+with quick_start.imports():
+    from chassis import process
+    from worker_svc.service import worker
+    from worker_svc.settings import WorkerSettings
 
 
 def main() -> int:

@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from grpc_channelz.v1.channelz import ChannelzServicer
-from grpc_channelz.v1.channelz_pb2 import GetServerSocketsRequest, GetServersRequest, GetSocketRequest
-
 _DESCRIPTORS = Path("/proc/self/fd") if Path("/proc/self/fd").is_dir() else Path("/dev/fd")
-
-_CHANNELZ: Any = ChannelzServicer
-"""It is typed for calls with a context, which it needs only when what was asked for is not there."""
 
 
 def descriptors() -> int:
@@ -40,13 +34,18 @@ class Connections:
 
     def open_streams(self) -> dict[str, int]:
         """Calls that are open, by peer, those included whose request has not come yet. It takes some 0.7 ms a peer."""
+        # Only a crowded server needs it.
+        from grpc_channelz.v1 import channelz, channelz_pb2  # noqa: PLC0415
+
+        # It is typed for calls with a context, which it needs only when what was asked for is not there.
+        servicer: Any = channelz.ChannelzServicer
         found = {}
         with _gone():
-            for server in _CHANNELZ.GetServers(GetServersRequest(), None).server:
-                of_server = GetServerSocketsRequest(server_id=server.ref.server_id, max_results=1 << 16)
-                for ref in _CHANNELZ.GetServerSockets(of_server, None).socket_ref:
+            for server in servicer.GetServers(channelz_pb2.GetServersRequest(), None).server:
+                of_server = channelz_pb2.GetServerSocketsRequest(server_id=server.ref.server_id, max_results=1 << 16)
+                for ref in servicer.GetServerSockets(of_server, None).socket_ref:
                     with _gone():
-                        about = _CHANNELZ.GetSocket(GetSocketRequest(socket_id=ref.socket_id), None)
+                        about = servicer.GetSocket(channelz_pb2.GetSocketRequest(socket_id=ref.socket_id), None)
                         found[ref.name.rpartition(" ")[2]] = _open(about.socket.data)
         return found
 
