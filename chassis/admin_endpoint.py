@@ -182,7 +182,7 @@ def _response(status: HTTPStatus, content_type: str, body: bytes, *, last: bool)
 
 @contextlib.asynccontextmanager
 async def serve(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[None]:
-    """Serve for as long as the context lasts. Raises ListenError when the port can't be listened on."""
+    """Serve for as long as the context lasts. Raises ListenError or SettingsError where it can't listen."""
     endpoint = AdminEndpoint(telemetry)
     telemetry.metrics.register(endpoint)
     with listener.listen("METRICS_PORT", settings.bind_address, settings.metrics_port) as listening:
