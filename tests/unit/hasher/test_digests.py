@@ -33,10 +33,15 @@ class Noted:
 
     def __init__(self) -> None:
         self.threads: list[int] = []
+        self.began = threading.Semaphore(0)
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
         self.hashing = Hashing(self._digests, INLINE_COUNT, INLINE_BYTES)
 
     def _digests(self, data: bytes, message_size: int, start: int = 0) -> bytes:
         self.threads.append(threading.get_ident())
+        self.began.release()
+        self.may_go_on.wait()
         return FALLBACK.digests(data, message_size, start)
 
 
@@ -68,10 +73,17 @@ async def test_large_batches_share_one_thread(noted: Noted) -> None:
 
 
 async def test_closing_waits_for_no_more_than_what_has_begun(noted: Noted) -> None:
+    noted.may_go_on.clear()
     thread = DigestThread(noted.hashing)
-    batches = [asyncio.ensure_future(thread.digests(bytes(LARGEST), 32)) for _ in range(50)]
-    await asyncio.sleep(0.01)
-    thread.close()
-    await asyncio.wait(batches)
-    assert 1 <= len(noted.threads) < 10
-    assert sum(batch.cancelled() for batch in batches) == 50 - len(noted.threads)
+    first, *others = (asyncio.ensure_future(thread.digests(bytes(1024), 1)) for _ in range(50))
+    await asyncio.sleep(0)
+    noted.began.acquire()
+    closing_thread = threading.Thread(target=thread.close)
+    closing_thread.start()
+    await asyncio.wait(others)
+    assert not first.done()
+    noted.may_go_on.set()
+    closing_thread.join()
+    await first
+    assert all(batch.cancelled() for batch in others)
+    assert len(noted.threads) == 1

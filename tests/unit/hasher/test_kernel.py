@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -76,6 +75,6 @@ def test_other_threads_run_while_the_kernel_does(by_kernel: Hashing) -> None:
     turns = 0
     running.start()
     while running.is_alive():
-        time.sleep(0.001)
+        running.join(0.001)
         turns += 1
-    assert turns > 10
+    assert turns > 5

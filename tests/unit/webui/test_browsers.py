@@ -2,6 +2,7 @@ import asyncio
 import re
 
 import pytest
+from support.virtual_time import now
 
 from webui_svc import browsers, past
 from webui_svc.browsers import HEARTBEAT, MOST_BEHIND, Browser, Browsers
@@ -128,11 +129,10 @@ def test_the_past_is_bounded_in_bytes() -> None:
     assert kept.since(kept.last - 4) is None
 
 
-async def test_silence_is_filled_with_heartbeats(open_pages: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browsers, "HEARTBEAT_EVERY", 0.01)
+async def test_silence_is_filled_with_heartbeats(open_pages: Browsers) -> None:
     with open_pages.join() as browser:
         await browser.next()
-        assert await browser.next() == HEARTBEAT
+        assert [await browser.next(), now(), await browser.next(), now()] == [HEARTBEAT, 15, HEARTBEAT, 30]
 
 
 async def test_the_end_reaches_whoever_waits_and_whoever_comes_later(open_pages: Browsers) -> None:
