@@ -29,16 +29,10 @@ def random_bytes(length: int) -> bytes:
     return random.Random(length).randbytes(length)
 
 
-@given(st.integers(1, 200).flatmap(lambda size: st.lists(st.binary(min_size=size, max_size=size))))
-def test_packed_digests_are_those_of_the_messages(hashing: Hashing, messages: list[bytes]) -> None:
-    size = len(messages[0]) if messages else 32
-    assert hashing.digests(b"".join(messages), size) == b"".join(sha256(message).digest() for message in messages)
-
-
 @given(sizes, st.integers(0, MAX_COUNT))
 def test_any_number_of_messages_of_any_size_gets_the_right_digests(hashing: Hashing, size: int, count: int) -> None:
     data = random_bytes(size * min(count, MAX_BYTES // size, 5_000))
-    assert hashing.digests(data, size) == expected(data, size)
+    assert hashing.digests(data, size) == hashing.digests(b"before" + data, size, 6) == expected(data, size)
 
 
 def test_every_way_to_pad_a_message_is_right(hashing: Hashing) -> None:
@@ -47,7 +41,7 @@ def test_every_way_to_pad_a_message_is_right(hashing: Hashing) -> None:
         assert hashing.digests(data, size) == expected(data, size), size
 
 
-@pytest.mark.parametrize("size", [1, 2, 31, 32, 33])
+@pytest.mark.parametrize("size", [1, 33])
 @pytest.mark.parametrize(
     "count", [1, SLICE_COUNT - 1, SLICE_COUNT, SLICE_COUNT + 1, 2 * SLICE_COUNT, 3 * SLICE_COUNT + 7, MAX_COUNT]
 )

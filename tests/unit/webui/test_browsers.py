@@ -4,7 +4,7 @@ import re
 import pytest
 from support.virtual_time import now
 
-from webui_svc import browsers, past
+from webui_svc import past
 from webui_svc.browsers import HEARTBEAT, MOST_BEHIND, Browser, Browsers
 
 
@@ -85,8 +85,7 @@ async def test_one_that_comes_back_gets_exactly_what_it_missed(open_pages: Brows
         assert await told(browser) == [b"update 21"]
 
 
-async def test_one_that_missed_nothing_is_told_nothing(open_pages: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browsers, "HEARTBEAT_EVERY", 0.01)
+async def test_one_that_missed_nothing_is_told_nothing(open_pages: Browsers) -> None:
     with open_pages.join() as browser:
         known = await last_id(browser)
     with open_pages.join(known) as browser:

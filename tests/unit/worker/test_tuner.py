@@ -1,9 +1,10 @@
-"""What a trial measures, on a clock of the test's own."""
+"""What a trial measures."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from support.virtual_time import now
 
 from worker_svc.batch import Batch
 from worker_svc.compass_search import Outcome, Point, Search, Trial
@@ -39,10 +40,6 @@ async def experiment() -> AsyncIterator[Experiment]:
     yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def test_the_first_point_is_applied_at_once(experiment: Experiment) -> None:
