@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load-test bench bench-discovery bench-page bench-scaling soak up down images e2e \
+.PHONY: help run test check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e \
   screenshot protos certs sbom lock clean
 
 help: ## List what there is to do
@@ -91,6 +91,9 @@ bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, 
 
 bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and a model of the speed; ARGS=--help
 	@exec $(PY) -m bench.scaling $(ARGS)
+
+perf: $(DEV) $(PROJECT) ## Measure CPU beside bounds that hold on a quiet machine; no other target needs it
+	@$(PY) -m pytest tests/perf -q $(ARGS)
 
 soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
 	@$(PY) -m pytest tests/integration/discovery tests/e2e/page -m soak --capture=no $(ARGS)

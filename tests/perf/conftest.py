@@ -1,0 +1,54 @@
+"""Speeds beside their bounds: `make perf` prints them. They hold on a quiet machine, so no other command runs them."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+ROUNDS = 15
+
+ROWS = pytest.StashKey[list[str]]()
+
+
+class Figures:
+    """The rows of the table."""
+
+    def __init__(self, rows: list[str]) -> None:
+        self._rows = rows
+
+    def check(self, what: str, value: float, at_most: float, unit: str) -> None:
+        """Add a row. Raises AssertionError when the value is above its bound."""
+        self._rows.append(f"{what:<60} {value:>8.3g} {at_most:>8.3g}  {unit}")
+        assert value <= at_most, f"{what}: {value:.3g} {unit}, at most {at_most:.3g}"
+
+    def check_cpu(self, what: str, work: Callable[[], object], calls: int, at_most_us: float) -> None:
+        """Check the CPU time of each of so many calls that are made together; the best of some rounds counts."""
+        self.check(what, min(cpu_seconds(work) for _ in range(ROUNDS)) / calls * 1e6, at_most_us, "µs")
+
+    def check_ratio(self, what: str, ours: Callable[[], object], theirs: Callable[[], object], at_most: float) -> None:
+        """Check how much of the CPU time of another way ours takes, in turns; the best of each counts."""
+        rounds = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(ROUNDS)]
+        best, other = (min(column) for column in zip(*rounds, strict=True))
+        self.check(what, best / other, at_most, "times")
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time that this process takes for one call."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    return Figures(request.config.stash[ROWS])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"{'':<60} {'measured':>8} {'at most':>8}", bold=True)
+    for row in config.stash[ROWS]:
+        terminalreporter.write_line(row)

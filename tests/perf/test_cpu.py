@@ -1,0 +1,47 @@
+import asyncio
+from functools import partial
+
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from perf.conftest import Figures
+
+from chassis.grpc_server.pacing import Pacing
+from chassis.packed_field import PackedField
+from hasher_svc.hashing import FALLBACK, kernel_hashing
+
+BATCH = bytes(16_384 * 32)
+FIELD = PackedField(StreamHashesRequest, "data")
+
+
+def test_hashing(figures: Figures) -> None:
+    kernel = kernel_hashing()
+    figures.check_ratio(
+        "a batch of 16,384 by the kernel, beside hashlib",
+        partial(kernel.digests, BATCH, 32),
+        partial(FALLBACK.digests, BATCH, 32),
+        0.25,
+    )
+
+
+def test_large_fields(figures: Figures) -> None:
+    encoded = StreamHashesRequest(batch_id=1, message_size=32, data=BATCH).SerializeToString()
+
+    def by_hand() -> None:
+        for _ in range(100):
+            FIELD.decode(FIELD.encode(StreamHashesRequest(batch_id=1, message_size=32), BATCH))
+
+    def by_protobuf() -> None:
+        for _ in range(100):
+            StreamHashesRequest(batch_id=1, message_size=32, data=BATCH).SerializeToString()
+            assert StreamHashesRequest.FromString(encoded).data
+
+    figures.check_ratio("a message of 512 KiB, beside protobuf", by_hand, by_protobuf, 0.5)
+
+
+def test_turns(figures: Figures) -> None:
+    async def turns() -> None:
+        pacing = Pacing(0, 1)
+        for _ in range(10_000):
+            async with pacing.turn("ipv4:10.0.0.3:4711"):
+                pass
+
+    figures.check_cpu("a turn at a service without a delay", lambda: asyncio.run(turns()), 10_000, 5)
