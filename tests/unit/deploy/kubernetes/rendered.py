@@ -77,7 +77,7 @@ def built(components: Sequence[str], **more: Any) -> str:
 
 @cache
 def _parsed(names: tuple[str, ...]) -> list[Object]:
-    return list(yaml.safe_load_all(_built(names)))
+    return list(yaml.load_all(_built(names), yaml.CSafeLoader))
 
 
 def render(*names: str) -> list[Object]:

@@ -40,9 +40,9 @@ NO_CLUSTER = {
 """Nobody listens there: kubectl gets as far as that when it has understood what it is to do."""
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    folder = tmp_path / "certs"
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certs") / "certs"
     folders.for_kubernetes(folder)
     return folder
 
