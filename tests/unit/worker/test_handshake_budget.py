@@ -6,8 +6,8 @@ from support.virtual_time import now
 from worker_svc import handshake_budget
 from worker_svc.handshake_budget import BURST, HandshakeBudget
 
+# A float holds its reciprocal, so that debts are paid to the last bit.
 RATE = 4.0
-"""One whose reciprocal a float holds, so that debts are paid to the last bit."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,36 @@
+from collections.abc import Callable
+
+import pytest
+
+from webui_svc.history import QueryError, parse_by, parse_seconds
+
+
+@pytest.mark.parametrize(
+    ("parse", "values", "expected"),
+    [
+        (parse_seconds, [], 300),
+        (parse_seconds, ["1"], 1),
+        (parse_seconds, ["3600"], 3_600),
+        (parse_seconds, ["0042"], 42),
+        (parse_by, [], False),
+        (parse_by, ["worker"], True),
+    ],
+)
+def test_what_is_allowed_is_taken(parse: Callable[[list[str]], object], values: list[str], expected: object) -> None:
+    assert parse(values) == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x", "0", "-1", "3601", "1.5", "1e3", "nan", " 5", "+5", "1_0", "٣", "9" * 5_000, "5\n", "\x00"]
+)
+def test_anything_else_is_refused_with_what_is_allowed(value: str) -> None:
+    with pytest.raises(QueryError, match=r"^seconds='.*' is not allowed; it must be a whole number from 1 to 3600\.$"):
+        parse_seconds([value])
+    with pytest.raises(QueryError, match=r"^by='.*' is not allowed; it must be worker\.$"):
+        parse_by([value])
+
+
+def test_two_values_are_refused() -> None:
+    for parse in (parse_seconds, parse_by):
+        with pytest.raises(QueryError, match="given 2 times"):
+            parse(["5", "5"])
