@@ -1,6 +1,7 @@
 import asyncio
 import random
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -30,8 +31,10 @@ class Noted:
 
 
 @pytest.fixture
-def noted() -> Noted:
-    return Noted()
+def noted() -> Iterator[Noted]:
+    hashing = Noted()
+    yield hashing
+    hashing.may_go_on.set()
 
 
 SMALL = [(1, 1), (INLINE_COUNT, 8), (1, INLINE_BYTES), (4, INLINE_BYTES // 4)]
