@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from support.virtual_time import now
 
 from chassis.redis.deployment import Node
-from chassis.redis.master import Master
+from chassis.redis.master import ANSWER_LIMIT, Master
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
 OLD, NEW = ("old", 6379), ("new", 6379)
@@ -44,6 +45,7 @@ async def test_one_that_does_not_answer_is_passed_over_and_asked_last_the_next_t
     while "a" not in master.order:
         assert await master.find() == NEW
         master.distrust()
+    assert now() == ANSWER_LIMIT
     master.order.clear()
     master.answers = {"a": NEW, "b": RedisError("no"), "c": RedisError("no")}
     assert await master.find() == NEW
