@@ -1,4 +1,7 @@
-"""Time that passes only where an event loop would wait for it, and then at once."""
+"""Time that passes only where an event loop would wait for it, and then at once.
+
+A test that waits for a thread or a socket sets no timeout of its own: virtual time would pass it before they are done.
+"""
 
 import asyncio
 from selectors import DefaultSelector, SelectorKey

@@ -42,7 +42,7 @@ def test_a_line_about_a_handshake_is_understood(line: str, expected: Remark | No
 async def test_failures_on_standard_error_are_said_and_counted(capfd: pytest.CaptureFixture[str]) -> None:
     failures: asyncio.Queue[int] = asyncio.Queue()
     with foreign_log.capture(LogFormat.CONSOLE):
-        async with handshake_log("error", failures.put_nowait), asyncio.timeout(10):
+        async with handshake_log("error", failures.put_nowait):
             os.write(2, f"{EXPIRED}\n{EXPIRED}\n{OTHER_NAME}\n".encode())
             assert [await failures.get() for _ in range(3)] == [1, 1, 0]
     said, passed_on = capfd.readouterr()
