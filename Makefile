@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e \
+.PHONY: help run test coverage check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e \
   screenshot protos certs sbom lock clean
 
 help: ## List what there is to do
@@ -42,9 +42,8 @@ run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WOR
 	@exec $(PY) -m local_run
 
 test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no container; ARGS="-k stops" for some
-	@$(PY) -m coverage erase
 	@found=5; failed=0; \
-	run_tests() { $(PY) -m coverage run -m pytest --company="$$@" $(ARGS); }; \
+	run_tests() { $(PY) -m pytest --company="$$@" $(ARGS); }; \
 	for company in "crowd --numprocesses=4" "pair --numprocesses=2" alone; do \
 	  run_tests $$company; code=$$?; \
 	  if [ $$code = 1 ] && [ "$$company" != alone ]; then \
@@ -54,6 +53,10 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 	  case $$code in 0) found=0 ;; 1) failed=1 ;; 5) ;; *) exit $$code ;; esac; \
 	done; \
 	[ $$failed = 0 ] && exit $$found || exit $$failed
+
+coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Say which lines no test runs that is in one process with them
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest --company=crowd --numprocesses=4 $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 

@@ -80,7 +80,7 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
 
 @contextmanager
 def a_system(folder: Path, workers: int, rngs: int = 1) -> Iterator[System]:
-    with redis_server(folder) as redis, service_processes(folder, covered=False) as processes:
+    with redis_server(folder) as redis, service_processes(folder) as processes:
         system = System(redis, processes, workers, rngs)
         system.start()
         yield system

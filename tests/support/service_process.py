@@ -18,10 +18,9 @@ START_LIMIT = 30.0
 class ServiceProcess:
     """One `python -m NAME_svc`, on loopback and free ports, its output in a file."""
 
-    def __init__(self, module: str, env: Mapping[str, str], output: Path, *, covered: bool) -> None:
+    def __init__(self, module: str, env: Mapping[str, str], output: Path) -> None:
         self.output = output
-        kept = (*KEPT, "COVERAGE_PROCESS_CONFIG") if covered else KEPT
-        clean = {key: value for key, value in os.environ.items() if key in kept}
+        clean = {key: value for key, value in os.environ.items() if key in KEPT}
         with output.open("ab") as file:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", module],
@@ -91,9 +90,8 @@ KEPT = ("HOME", "PATH", "PYTHONPATH", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE")
 class ServiceProcesses:
     """Starts services, and ends whatever is left of them."""
 
-    def __init__(self, folder: Path, *, covered: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._covered = covered
         self._processes: list[ServiceProcess] = []
 
     def start(self, name: str, **env: object) -> ServiceProcess:
@@ -102,7 +100,7 @@ class ServiceProcesses:
         if name in {"rng", "hasher", "webui"}:
             values.setdefault("PORT", "0")
         instance = values.setdefault("INSTANCE", f"{name}-{len(self._processes)}")
-        process = ServiceProcess(f"{name}_svc", values, self._folder / f"{instance}.log", covered=self._covered)
+        process = ServiceProcess(f"{name}_svc", values, self._folder / f"{instance}.log")
         self._processes.append(process)
         return process
 
@@ -114,9 +112,9 @@ class ServiceProcesses:
 
 
 @contextmanager
-def service_processes(folder: Path, *, covered: bool = True) -> Iterator[ServiceProcesses]:
-    """Processes that end with the context; not covered where what they cost is measured."""
-    processes = ServiceProcesses(folder, covered=covered)
+def service_processes(folder: Path) -> Iterator[ServiceProcesses]:
+    """Processes that end with the context."""
+    processes = ServiceProcesses(folder)
     try:
         yield processes
     finally:

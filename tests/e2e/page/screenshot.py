@@ -29,7 +29,7 @@ async def take(picture: Path, chromium: str) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         redis_server(Path(folder) / "redis") as redis,
-        service_processes(Path(folder), covered=False) as processes,
+        service_processes(Path(folder)) as processes,
     ):
         async with mining_system(redis) as mining, async_playwright() as playwright:
             write_past(mining)

@@ -84,7 +84,7 @@ def mining(folder: Path) -> Iterator[Mining]:
     """It has begun."""
     with contextlib.ExitStack() as stack:
         # What they keep in memory is asked here, and coverage keeps much.
-        processes = stack.enter_context(service_processes(folder, covered=False))
+        processes = stack.enter_context(service_processes(folder))
         redis = stack.enter_context(redis_server(folder / "redis"))
         evidence = {
             name: stack.enter_context(contextlib.closing(Evidence(folder / f"{name}.evidence")))

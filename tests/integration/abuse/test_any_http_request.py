@@ -69,7 +69,7 @@ class Endpoint:
 def webui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     folder: Path = tmp_path_factory.mktemp("webui")
     # What it keeps in memory is asked here, and coverage keeps much.
-    with redis_server(folder / "redis") as redis, service_processes(folder, covered=False) as processes:
+    with redis_server(folder / "redis") as redis, service_processes(folder) as processes:
         process = processes.start("webui", REDIS_URL=redis.url)
         process.wait_until_started()
         metrics_port = process.metrics_port

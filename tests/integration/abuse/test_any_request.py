@@ -120,7 +120,7 @@ def server(
 ) -> Iterator[tuple[str, ServiceProcess]]:
     folder: Path = tmp_path_factory.mktemp("servers")
     # What it keeps in memory is asked here, and coverage keeps much.
-    with service_processes(folder, covered=False) as processes:
+    with service_processes(folder) as processes:
         process = processes.start(request.param, PACE="full")
         process.wait_until_started()
         yield request.param, process

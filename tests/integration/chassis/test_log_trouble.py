@@ -37,7 +37,7 @@ def on_exit() -> Iterator[ExitStack]:
 
 def start(on_exit: ExitStack, name: str, output: int | None, **env: object) -> subprocess.Popen[bytes]:
     """Start a service with this output, or with none that is open."""
-    kept = {key: value for key, value in os.environ.items() if key in {*KEPT, "COVERAGE_PROCESS_CONFIG"}}
+    kept = {key: value for key, value in os.environ.items() if key in KEPT}
     closing = ">&- 2>&-" if output is None else ""
     process = subprocess.Popen(
         ["/bin/sh", "-c", f'exec "$0" -m {name}_svc {closing}', sys.executable],

@@ -157,7 +157,7 @@ def mine(folder: Path, environments: Mapping[str, Mapping[str, str]], **delays: 
     """
     with contextlib.ExitStack() as stack:
         # What takes how long is the question here, and coverage takes its time.
-        processes = stack.enter_context(service_processes(folder, covered=False))
+        processes = stack.enter_context(service_processes(folder))
         redis = stack.enter_context(redis_server(folder / "redis"))
         dns = stack.enter_context(dns_server(name("rng"), name("hasher")))
         random = stack.enter_context(contextlib.closing(Evidence(folder / "random")))

@@ -16,7 +16,7 @@ from support.free_port import free_ports
 START_LIMIT = 30.0
 """Seconds for everything that has to start, on a busy machine."""
 
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 class LocalRun:

@@ -49,7 +49,7 @@ class LoadTest:
 @contextmanager
 def load_test(folder: Path, *words: object, **env: object) -> Iterator[LoadTest]:
     errors = folder / "stderr"
-    clean = {key: value for key, value in os.environ.items() if key in (*KEPT, "COVERAGE_PROCESS_CONFIG")}
+    clean = {key: value for key, value in os.environ.items() if key in KEPT}
     with errors.open("w") as file:
         popen = subprocess.Popen(
             [sys.executable, "-m", "worker_svc", "load-test", *map(str, words)],
