@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,9 @@ def busy(service: Service, redis: RedisServer) -> Iterator[None]:
     """It has something to finish for as long as it may take to stop."""
     if service.name == "worker":
         redis.send(signal.SIGSTOP)
+        reported = service.process.units_logged
+        while service.process.units_logged == reported:
+            time.sleep(0.01)
         yield
         redis.send(signal.SIGCONT)
     elif service.name == "webui":

@@ -1,3 +1,4 @@
+import pytest
 from integration.webui.page import Events, Page
 from integration.webui.reports import Reports
 from support.redis_server import RedisServer
@@ -15,7 +16,8 @@ async def test_a_browser_gets_a_snapshot_and_then_what_changes(ready_page: Page,
         assert name == "update"
         assert data["points"][0] == [now - 6, 10]
         _, data = await events.until(lambda _, data: data["hashes"] == 50)
-        assert (data["workers"], data["paces"], data["batch_sizes"], data["speed"]) == (1, ["full"], [16], 10)
+        assert (data["workers"], data["paces"], data["batch_sizes"]) == (1, ["full"], [16])
+        assert data["speed"] == pytest.approx(10, rel=0.4)  # less the later it is, for nothing new is reported
         reports.add_seconds(now - 1, 1)
         _, data = await events.until(lambda _, data: bool(data["points"]))
         assert data["points"] == [[now - 1, 10]]
