@@ -202,7 +202,7 @@ class Feed:
             """A report was heard when it was written, not now; long ago if that was before the clock was set back."""
             return clock - ((now_us - redis_us) / 1e6 if redis_us <= now_us else KEPT)
 
-        position: Id = (now_us // 1_000 - KEPT * 1_000, 0)
+        position: Id = (max(0, now_us // 1_000 - KEPT * 1_000), 0)
         self._position = _NOTHING
         while True:
             answer = await _answer(self._redis.xrange(self._stream, min=f"({_text(position)}", count=PAGE))

@@ -81,17 +81,24 @@ class Attendance:
             self._marks.add(Mark(came(each), f"{self._service} came", present[each]))
 
 
+# Between two marks of the same service: one that hangs again and again must not drive all else out.
+WAITING_EVERY_S = 10.0
+
+
 class Waits:
     """Marks when workers begin to wait for a service."""
 
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
         self._waited_for: set[str] = set()
+        self._marked: dict[str, float] = {}
 
     def settle(self, since: Mapping[str, float]) -> None:
         """Mark the services that no worker waited for before, from the moment in `since` on."""
         for service in sorted(since.keys() - self._waited_for):
-            self._marks.add(Mark(since[service], "waiting", service))
+            if since[service] - self._marked.get(service, -WAITING_EVERY_S) >= WAITING_EVERY_S:
+                self._marked[service] = since[service]
+                self._marks.add(Mark(since[service], "waiting", service))
         self._waited_for = set(since)
 
 

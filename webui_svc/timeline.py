@@ -22,7 +22,7 @@ CREEP_US = 1_000
 # A longer delay of a worker's reports is believed after so many of them in a row: its machine slept, for example.
 CONFIRMATIONS = 3
 
-# Redis's time is ignored when the answer took longer, for it is not known when it was read.
+# An answer that took longer says nothing about small differences, for it is not known when Redis read its clock.
 MAX_ANSWER_US = 250_000
 
 # People are shown times that are off by at most this much: setting them right redraws the page.
@@ -85,17 +85,19 @@ class Timeline:
         seen.
         """
         if self._observed is None:
+            if redis_us < self._last_redis_us - STEP_US:
+                self._offset += self._last_redis_us - redis_us
             self._origin = redis_us + self._offset - steady_us()
             self._observed_before = self._observed = self.now_us
             return self._label()
         self._offset_before = self._offset
         self._observed_before, self._observed = self._observed, self.now_us
-        if steady_us() - sent_us > MAX_ANSWER_US:
-            return False
+        answer_us = steady_us() - sent_us
         behind_us = redis_us + self._offset - self._observed
-        if abs(behind_us) > STEP_US:
+        if abs(behind_us) > STEP_US + answer_us:
             self._offset -= behind_us
-        else:  # the answer took some time, so now may be later than it says, and never is earlier
+        elif answer_us <= MAX_ANSWER_US:
+            # Now may be later than the answer says, which took some time, and is never earlier.
             self._origin += max(behind_us, -CREEP_US)
         return self._label()
 

@@ -28,11 +28,6 @@ class WorkerSpeeds:
         sums = {worker: sum(buckets.between(begin, end)) for worker, buckets in self._buckets.items()}
         return {worker: hashes for worker, hashes in sums.items() if hashes}
 
-    def sum(self, worker: str, begin: int, end: int) -> float:
-        """Hashes of one worker between two seconds."""
-        buckets = self._buckets.get(worker)
-        return sum(buckets.between(begin, end)) if buckets else 0.0
-
     def column(self, worker: str, begin: int, end: int) -> list[float]:
         """Hashes in each second of one worker."""
         return self._buckets[worker].between(begin, end)

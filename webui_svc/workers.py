@@ -32,6 +32,10 @@ CURRENT_INTERVALS = 2
 MIN_CURRENT_S = 2.0
 
 
+# What a worker counted in five seconds comes with fewer reports, however short its report interval is.
+MAX_COUNTED = 256
+
+
 @dataclass(slots=True)
 class Worker:
     """What a worker's last report says, and when it was heard. Moments in microseconds are on the time axis."""
@@ -53,11 +57,13 @@ class Worker:
     waits_for: str = ""
     reported_us: int = 0
     """When Redis took the last report."""
-    counted: deque[tuple[int, int, int]] = field(default_factory=deque)
+    counted: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=MAX_COUNTED))
     """The hashes counted in the last seconds: from, until, how many."""
 
     def count(self, hashes: int, begin_us: int, end_us: int) -> None:
         """Note hashes that were counted in this time."""
+        if not hashes:
+            return
         self.counted.append((min(begin_us, end_us - 1), end_us, hashes))
         while self.counted[0][1] < end_us - CURRENT_S * 1_000_000:
             self.counted.popleft()
@@ -94,7 +100,7 @@ class Workers:
         return worker in self._known
 
     def end_of(self, worker: str, otherwise: float) -> float:
-        """The end of a worker's last report in Unix seconds, if it is remembered."""
+        """The end of a worker's last report in seconds of the time axis, if it is remembered."""
         known = self._known.get(worker)
         return known.end_us / 1e6 if known else otherwise
 

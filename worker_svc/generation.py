@@ -73,7 +73,7 @@ class Owner(Protocol):
 class Generation:
     """Opens streams until it has two a backend, keeps that many until it is retired, then lets them end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a pool knows when it makes one
         self,
         channel: grpc.aio.Channel,
         open_stream: Callable[[grpc.aio.Channel], BatchStream],
@@ -81,13 +81,14 @@ class Generation:
         *,
         max_streams: int,
         expected: int,
+        others_answer: bool,
     ) -> None:
         """On a new channel, which so many backends are expected to be found with."""
         self._channel = channel
         self._open_stream = open_stream
         self._owner = owner
         self._max_streams = max_streams
-        self._others_answer = expected > 0
+        self._others_answer = others_answer
         self._expected = max(expected, 1)
         self._streams: set[BatchStream] = set()
         self._keepers: set[asyncio.Task[None]] = set()

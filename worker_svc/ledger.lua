@@ -22,7 +22,7 @@
 --   sequence   the number of the last report taken
 --   backends   what the worker saw between that report and the one before, in JSON, for whoever draws the system:
 --              {"seconds": S, "rng": [B...], "hasher": [B...]}, at most 64 backends a service, those that serve first;
---              B is {"name", "state": "serving" | "late" | "gone", "batches", "latency"}, and latency counts batches by
+--              B is {"name", "state": "serving" | "late" | "ejected" | "gone", "batches", "latency"}, and latency counts batches by
 --              bucket: in bucket "i" they took over 2^((i-1)/4) us and at most 2^(i/4) us
 --   coins      the latest coins found in that time, in JSON, the oldest first, at most 8:
 --              {"bits": leading zero bits of a coin, "latest": [[hex digest, Unix seconds]...]}
@@ -35,7 +35,7 @@ local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
 local WORKER_SECONDS = 86400
--- Time beyond this between two reports is no time for which workers were silent: nobody reported, or the clock was set.
+-- A longer gap between two reports does not age the workers: no worker ran, or the clock was set.
 local PAUSE_SECONDS = 3600
 -- Workers whose keys one report removes.
 local MAX_REMOVED = 10
@@ -84,16 +84,17 @@ end
 
 -- Where any key may be evicted, the sequence numbers may be, whose loss would have reports counted again.
 local function evicting()
-  local policy = redis.call('INFO', 'memory'):match('maxmemory_policy:(%S+)') or ''
+  local memory = redis.pcall('INFO', 'memory')
+  local policy = type(memory) == 'string' and memory:match('maxmemory_policy:(%S+)') or ''
   if policy:match('^allkeys') then
     return redis.error_reply('EVICTION maxmemory-policy is ' .. policy .. ', which may evict what was counted')
   end
 end
 
 -- Adds an entry to the stream, under the same id whenever it is done: the report's time or, where that is not after the
--- last entry's, the one after that.
-local function add_entry(reports, now_us, ...)
-  local oldest_ms = (math.floor(now_us / 1000000) - REPORTS_SECONDS) * 1000
+-- last entry's, the one after that. Then ids say nothing of the time, and the stream is held to a length.
+local function add_entry(reports, workers, now_us, ...)
+  local oldest_ms = math.max(0, math.floor(now_us / 1000000) - REPORTS_SECONDS) * 1000
   local id = string.format('%d-%d', math.floor(now_us / 1000), now_us % 1000)
   local added = redis.pcall('XADD', reports, 'MINID', '~', oldest_ms, id, ...)
   if type(added) == 'table' and added.err then
@@ -104,7 +105,8 @@ local function add_entry(reports, now_us, ...)
         id = tonumber(number) < 2^53 and ms .. string.format('-%d', number + 1) or '*'
       end
     end
-    added = redis.pcall('XADD', reports, 'MINID', '~', oldest_ms, id, ...)
+    local length = (redis.call('ZCARD', workers) + 1) * REPORTS_SECONDS
+    added = redis.pcall('XADD', reports, 'MAXLEN', '~', length, id, ...)
   end
   return type(added) == 'table' and added.err and added
 end
@@ -126,16 +128,19 @@ end
 
 -- Notes that a worker has reported now, in Unix seconds, and makes up for steps of the clock since the last reports.
 local function follow_clock(KEYS, worker, now)
+  local function last_report(name)
+    local second = tonumber(redis.call('ZSCORE', KEYS[8], name) or now)
+    return second >= 0 and second < 1e11 and second or now
+  end
   for totals, name in pairs({[KEYS[5]] = '', [KEYS[7]] = worker}) do
-    local last = tonumber(redis.call('ZSCORE', KEYS[8], name) or now)
-    if last > now then
-      move_back(totals, last - now)
+    if last_report(name) > now then
+      move_back(totals, last_report(name) - now)
     end
   end
-  local pause = now - (redis.call('ZSCORE', KEYS[8], '') or now)
+  local pause = now - last_report('')
   if pause > PAUSE_SECONDS then
     for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', '+inf')) do
-      redis.call('ZADD', KEYS[8], redis.call('ZSCORE', KEYS[8], each) + pause, each)
+      redis.call('ZADD', KEYS[8], last_report(each) + pause, each)
     end
   end
   redis.call('ZADD', KEYS[8], now, worker, now, '')
@@ -143,7 +148,7 @@ end
 
 -- Counts a report that was written down at that time, in microseconds. Returns the error, if there is one.
 local function apply(KEYS, ARGV, now_us)
-  local failed = forbidden(KEYS) or unfit(KEYS, ARGV) or add_entry(KEYS[4], now_us,
+  local failed = forbidden(KEYS) or unfit(KEYS, ARGV) or add_entry(KEYS[4], KEYS[8], now_us,
     'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
     'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11],
     'sent_us', ARGV[12], 'stalled_since_us', ARGV[13], 'waits_for', ARGV[14], 'redis_us', string.format('%d', now_us))

@@ -2,13 +2,14 @@
 
 A batch goes to the backend that owes least. What a broken stream owed is asked again, elsewhere first; what is late is
 asked of a second backend, and the first answer wins. A backend that answers wrongly is ejected: it gets no more batches
-until the worker has no stream to it any more, which is when its process has ended.
+until the worker has had no stream to it for some seconds, as after its process has ended.
 """
 
 import asyncio
 import re
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import grpc
 
@@ -34,6 +35,20 @@ from worker_svc.verification import WrongDigest
 LATE_CHECK = 0.1
 """Seconds between looks at what is late and could not be asked of a second backend. Also how late such a look may be:
 a process that was itself held up has answers waiting that it has not read."""
+
+
+# An ejected backend is used again when no stream to it was open for this long: its process has ended, and another may
+# have its name.
+READMISSION_DELAY_S = 5.0
+
+
+@dataclass(slots=True)
+class _Ejection:
+    """The streams to a backend that answered wrongly, which get no batches, and of which no answer is taken."""
+
+    streams: set[BatchStream]
+    last_seen: float
+    """When the last of its streams ended, or it was ejected."""
 
 
 class StreamPool:
@@ -78,13 +93,12 @@ class StreamPool:
         """Streams that broke, by gRPC code."""
         self.again: Counter[str] = Counter(broken=0, late=0, wrong=0)
         """Batches asked once more, by why: the stream they were asked on is over, they were late, or whom they were
-        asked of was ejected."""
+        replica was ejected."""
         self.latency = LatencyHistogram()
         """Of all answers, in seconds, the wait for a stream with room and other attempts included."""
         self._on_backends = on_backends
         self._backends = Backends(window)
-        self._ejected: dict[str, set[BatchStream]] = {}
-        """The streams to backends that answered wrongly, which get no batches, and of which no answer is taken."""
+        self._ejected: dict[str, _Ejection] = {}
         self._view = BackendView()
         self._late_backends: list[str] = []
         self._unanswered: dict[int, Question] = {}
@@ -164,8 +178,8 @@ class StreamPool:
     def opened(self, *streams: BatchStream) -> None:
         """Give these streams their share of the batches, unless they are to an ejected backend."""
         for stream in streams:
-            if (ejected := self._ejected.get(stream.backend or "")) is not None:
-                ejected.add(stream)
+            if (ejection := self._ejected.get(stream.backend or "")) is not None:
+                ejection.streams.add(stream)
             else:
                 self._backends.add(stream)
         self._dispatch(self._loop.time())
@@ -173,15 +187,15 @@ class StreamPool:
 
     def answered(self, stream: BatchStream, batch: Batch, answer: memoryview) -> None:
         """Pass the batch on, unless another stream was faster, and ask for one that waits."""
-        if stream in self._ejected.get(stream.backend or "", ()):
+        if stream.backend in self._ejected:
             return  # others have been asked by now
         now = self._loop.time()
-        self._backends.settled(stream, 1)
         question = self._unanswered.get(batch.id)
+        if question is not None and (wrong := self._wrong_digest(batch, answer)) is not None:
+            self._eject(stream, question, wrong)
+            return
+        self._backends.settled(stream, 1)
         if question is not None:
-            if (wrong := self._wrong_digest(batch, answer)) is not None:
-                self._eject(stream, question, wrong)
-                return
             del self._unanswered[batch.id]
             self.latency.observe(now - question.submitted)
             latency = None
@@ -203,11 +217,9 @@ class StreamPool:
             self._rotation.broken = str(broken)
             self.errors[broken.code.name] += 1
             self._log.broken(stream, broken)
-        ejected = self._ejected.get(stream.backend or "", set())
-        if stream in ejected:
-            ejected.remove(stream)
-            if not ejected:
-                del self._ejected[stream.backend or ""]
+        if (ejection := self._ejected.get(stream.backend or "")) is not None:
+            ejection.streams.discard(stream)
+            ejection.last_seen = self._loop.time()
         else:
             self._backends.remove(stream)
             self._ask_elsewhere(stream, "broken", "" if broken is None else str(broken))
@@ -218,8 +230,8 @@ class StreamPool:
         """Ask nothing more of the stream's backend, and ask others for all that it has not answered."""
         name = stream.backend or ""
         self._log.wrong(stream, question.batch, wrong)
-        self._ejected[name] = self._backends.eject(name)
-        for each in self._ejected[name]:
+        self._ejected[name] = _Ejection(self._backends.eject(name), self._loop.time())
+        for each in self._ejected[name].streams:
             self._ask_elsewhere(each, "wrong", "wrong digest")
         self._withdraw(question, stream, "wrong", "wrong digest")
         self._dispatch(self._loop.time())
@@ -231,7 +243,7 @@ class StreamPool:
                 self._withdraw(question, stream, why, cause)
 
     def _withdraw(self, question: Question, stream: BatchStream, why: str, cause: str) -> None:
-        """Expect no answer of this stream, and have the question asked again unless another one still owes it."""
+        """Send the batch elsewhere unless another stream is still to answer it."""
         question.pending -= 1
         question.withdrawn = why
         if cause and question.batch.trace is not None:
@@ -272,12 +284,19 @@ class StreamPool:
                 slow = [question for question in self._candidates() if question.late]
                 self._log.slow(slow, self._loop.time())
                 self._late_backends = self._backends.late(self._loop.time() - self._hedging.late_after)
+            self._readmit()
             self._say_backends()
             self._log.flush()
             if self.backends:
                 present = self._loop.time()
             else:
                 self._log.absence(present, self._loop.time(), self._why_absent())
+
+    def _readmit(self) -> None:
+        now = self._loop.time()
+        for name, ejection in list(self._ejected.items()):
+            if not ejection.streams and now - ejection.last_seen > READMISSION_DELAY_S:
+                del self._ejected[name]
 
     def _why_absent(self) -> str:
         if self._ejected:
@@ -312,7 +331,14 @@ class StreamPool:
 
     def _new_generation(self) -> Generation:
         channel = open_channel(self._target, self._step.service, self._certificates)
-        return Generation(channel, self._open_stream, self, max_streams=self._max_streams, expected=len(self.backends))
+        return Generation(
+            channel,
+            self._open_stream,
+            self,
+            max_streams=self._max_streams,
+            expected=len(self.backends) + len(self._ejected),
+            others_answer=bool(self.backends),
+        )
 
     def _open_stream(self, channel: grpc.aio.Channel) -> BatchStream:
         self._streams_opened += 1

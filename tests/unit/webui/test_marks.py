@@ -39,9 +39,11 @@ def test_whoever_comes_to_an_empty_system_comes(marks: Marks) -> None:
 
 def test_waiting_is_marked_once_where_it_began(marks: Marks) -> None:
     waits = Waits(marks)
-    for since in ({}, {"hasher": BASE + 1}, {"hasher": BASE + 1, "rng": BASE + 2}, {}, {"hasher": BASE + 9}):
+    for since in ({}, {"hasher": BASE + 1}, {"hasher": BASE + 1, "rng": BASE + 2}, {}, {"hasher": BASE + 9}, {}):
         waits.settle(since)
-    assert told(marks) == [(1, "waiting", "hasher"), (2, "waiting", "rng"), (9, "waiting", "hasher")]
+    assert told(marks) == [(1, "waiting", "hasher"), (2, "waiting", "rng")]
+    waits.settle({"hasher": BASE + 11})
+    assert told(marks) == [(11, "waiting", "hasher")]
 
 
 def report(batch_size: int, end: float) -> Report:

@@ -101,6 +101,12 @@ def test_the_current_speed_is_nothing_five_seconds_after_the_last_batch(clocked:
     assert clocked.current(12) == 0
 
 
+def test_a_worker_that_waits_for_hours_takes_no_memory(clocked: Clocked) -> None:
+    stall(clocked, 300)
+    (_, waiting) = clocked.speed.workers.live(300).values()
+    assert len(waiting.counted) == 2
+
+
 def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: Clocked) -> None:
     """Ten workers whose batches take ten seconds each: one of them is counted in each second."""
     for second in range(1, 60):

@@ -194,6 +194,27 @@ def test_what_was_there_before_the_page_began_is_placed_though_the_clock_was_set
     assert axis.now + axis.shift_s == pytest.approx(BASE + 20 - 3_600, abs=1)
 
 
+def test_a_clock_that_was_set_back_before_the_page_began_and_after_the_last_report(clock: Clock) -> None:
+    axis = Timeline()
+    end_us = round((BASE + 3_600) * 1e6)
+    report = Report("z", "z", 1, 1, 0, end_us - 1_000_000, end_us, 1, Pace.CLASSIC, 1_000_000, end_us, end_us)
+    placed = axis.place(report)
+    axis.observe(clock.redis_us, timeline.steady_us())
+    assert placed.end_us <= axis.now_us
+    assert axis.shift_s == -3_600
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_redis_that_answers_slowly_is_followed_all_the_same(clock: Clock, step: float) -> None:
+    axis = Timeline()
+    axis.observe(clock.redis_us, timeline.steady_us())
+    clock.ahead["redis"] += step
+    asked_us = timeline.steady_us()
+    clock.now += 0.3
+    assert axis.observe(clock.redis_us, asked_us)
+    assert axis.shift_s == step
+
+
 @given(
     st.lists(
         st.tuples(st.floats(0.5, 9), st.sampled_from(["a", "others", "redis"]), st.floats(-7_200, 7_200)), max_size=6
