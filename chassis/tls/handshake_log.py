@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Literal, NamedTuple
 
 from chassis.foreign_log import GRPC_CORE
@@ -57,22 +57,19 @@ class HandshakeLog:
     """One line every few seconds for each reason."""
 
     def __init__(self, level: Literal["warning", "error"], on_failures: Callable[[int], None]) -> None:
-        """Failures are told in their number to `on_failures` as well."""
+        """Each failure is passed on to `on_failures` as well, as a number of 1."""
         self._level: Literal["warning", "error"] = level
         self._on_failures = on_failures
         self._names = ThrottledLogger("asked for by a name that is not in the certificate", level=level)
         self._reasons: dict[str, ThrottledLogger] = {}
 
-    def note(self, remarks: Sequence[Remark]) -> None:
-        """Say these."""
-        failures = 0
-        for each in remarks:
-            if each.reason:
-                failures += 1
-                self._line(each.reason).log()
-            else:
-                self._names.log(name=each.name)
-        self._on_failures(failures)
+    def note(self, said: Remark) -> None:
+        """Log this remark, or count it for a later line."""
+        if said.reason:
+            self._line(said.reason).log()
+            self._on_failures(1)
+        else:
+            self._names.log(name=said.name)
 
     def _line(self, reason: str) -> ThrottledLogger:
         if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
@@ -112,7 +109,7 @@ async def handshake_log(
 
     def note(said: Remark) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(log.note, [said])
+            loop.call_soon_threadsafe(log.note, said)
 
     core = logging.getLogger(GRPC_CORE)
     handler = _Handler(note)
