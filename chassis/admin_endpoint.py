@@ -98,7 +98,7 @@ class AdminEndpoint(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield what Prometheus is told."""
         yield CounterMetricFamily(
-            "dockercoins_closed_probe_connections",
+            "dockercoins_closed_admin_connections",
             "Connections to the endpoint of health and metrics that had to make room for newer ones",
             self._closed,
         )

@@ -57,7 +57,7 @@ def test_a_probe_gets_in(rng: Victim, sent: bytes) -> None:
         assert len(open_here) <= MAX_CONNECTIONS + 1  # the one that listens
     # A body is refused, and its connection ends by itself after a second: maybe before it has to make room.
     if not sent.startswith(b"POST"):
-        assert rng.samples()("dockercoins_closed_probe_connections_total") >= HELD - MAX_CONNECTIONS
+        assert rng.samples()("dockercoins_closed_admin_connections_total") >= HELD - MAX_CONNECTIONS
 
 
 @pytest.mark.parametrize(
