@@ -122,7 +122,7 @@ def _run(name: str, settings: Settings, service: Service[Settings], health: Heal
 
 async def _live(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.foreign.handle_loop_exception)
-    told = _told_to_stop()
+    stop_requested = _stop_requested()
     try:
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as traces:
             telemetry = Telemetry(health, traces=traces)
@@ -130,7 +130,7 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
             async with _admin_endpoint(settings, telemetry), service(settings, telemetry):
                 health.started()
                 log.get().info("started", pace=settings.pace.value)
-                await told.wait()
+                await stop_requested.wait()
                 log.get().info("stopping")
                 health.drain()
                 limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
@@ -141,21 +141,21 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
         raise ServiceFailed from None
 
 
-def _told_to_stop() -> asyncio.Event:
-    told = asyncio.Event()
+def _stop_requested() -> asyncio.Event:
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
-        if told.is_set():
+        if stop_requested.is_set():
             os._exit(128 + number)
-        told.set()
+        stop_requested.set()
         last_resort = threading.Timer(LAST_RESORT, os._exit, (EXIT_FAILURE,))
         last_resort.daemon = True
         last_resort.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    return told
+    return stop_requested
 
 
 @contextlib.asynccontextmanager
