@@ -83,7 +83,8 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
 
 def refuse(name: str, error: object) -> int:
     """Report a setting that is not allowed, in one line, and return the exit code."""
-    if os.environ.get("LOG_FORMAT", "").lower() == LogFormat.JSON:
+    shared = os.environ.get("LOG_FORMAT", "")
+    if os.environ.get(f"{name.upper()}_LOG_FORMAT", shared).lower() == LogFormat.JSON:
         instance = os.environ.get("INSTANCE") or socket.gethostname()
         log.configure(LogLevel.ERROR, LogFormat.JSON, service=name, instance=instance)
         log.get().error("can't start", cause=str(error))

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from chassis.settings import ServiceSettings, SettingsError
+from chassis import log, process
+from chassis.settings import LogFormat, ServiceSettings, SettingsError
 from hasher_svc.settings import HasherSettings
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings
@@ -208,6 +209,39 @@ def test_a_batch_above_two_mebibytes_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_an_error_names_the_variable_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal(monkeypatch, RngSettings, RNG_DELAY="soon", DELAY="later", CONCURRENCY="x")
     assert [part.partition(" ")[0] for part in message.split("; ")] == ["RNG_DELAY='soon'", "CONCURRENCY='x'"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LOG_FORMAT": "JSON"},
+        {"RNG_LOG_FORMAT": "json"},
+        {"LOG_FORMAT": "console", "RNG_LOG_FORMAT": "json"},
+    ],
+)
+def test_an_error_is_logged_as_json_where_the_service_logs_so(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    formats: list[object] = []
+    monkeypatch.setattr(log, "configure", lambda _, log_format, **__: formats.append(log_format))
+    assert process.refuse("rng", "DELAY is wrong") == process.EXIT_SETTINGS
+    assert formats == [LogFormat.JSON]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"LOG_FORMAT": "json", "RNG_LOG_FORMAT": "console"}, {"HASHER_LOG_FORMAT": "json"}],
+)
+def test_an_error_is_a_plain_line_where_the_service_logs_for_people(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert process.refuse("rng", "DELAY is wrong") == process.EXIT_SETTINGS
+    assert capfd.readouterr().err == "rng: DELAY is wrong\n"
 
 
 def test_an_error_never_shows_a_token_whatever_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
