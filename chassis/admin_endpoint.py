@@ -185,7 +185,9 @@ async def serve(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterato
     """Serve for as long as the context lasts. Raises ListenError or SettingsError where it can't listen."""
     endpoint = AdminEndpoint(telemetry)
     telemetry.metrics.register(endpoint)
-    with listener.listen("METRICS_PORT", settings.bind_address, settings.metrics_port) as listening:
+    with listener.listen(
+        "METRICS_PORT", settings.bind_address, settings.metrics_port, settings.variable("bind_address")
+    ) as listening:
         async with listener.accepting(listening, endpoint.make_protocol):
             try:
                 yield

@@ -14,7 +14,7 @@ class ListenError(Exception):
     """A port can't be listened on. The message is one line that names the variable, the address and the cause."""
 
 
-def create(address: str, port: int) -> socket.socket:
+def create(address: str, port: int, address_variable: str = "BIND_ADDRESS") -> socket.socket:
     """A listening TCP socket that no other process shares; the address `::` takes IPv4 as well, as it does in gRPC.
 
     Raises SettingsError for an address that is none of this machine's, and OSError for a port that can't be had.
@@ -26,18 +26,18 @@ def create(address: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise SettingsError(
-                f"BIND_ADDRESS={address!r} is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
+                f"{address_variable}={address!r} is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
             ) from None
         raise
 
 
-def listen(variable: str, address: str, port: int) -> socket.socket:
-    """A socket as create() makes it, for a port that this variable chooses.
+def listen(variable: str, address: str, port: int, address_variable: str = "BIND_ADDRESS") -> socket.socket:
+    """A socket as create() makes it, for a port that the first variable chooses, on an address that the other does.
 
     Raises SettingsError for an address that is none of this machine's, and ListenError for a port that can't be had.
     """
     try:
-        return create(address, port)
+        return create(address, port, address_variable)
     except OSError as error:
         cause = "is already in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
         raise ListenError(f"{variable}={port}: port {port} of {address} {cause}") from None

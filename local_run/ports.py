@@ -32,7 +32,7 @@ def _hold(port: Port) -> socket.socket:
     try:
         socket.create_connection((port.address, port.number), 0.2).close()
     except OSError:
-        return listener.create(port.address, port.number)
+        return listener.create(port.address, port.number, port.address_variable)
     raise OSError(errno.EADDRINUSE, "in use")
 
 

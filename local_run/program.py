@@ -38,11 +38,12 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Port:
-    """A port that must be free, and the variable that chooses it."""
+    """A port that must be free, and the variables that choose it and its address."""
 
     address: str
     number: int
     variable: str
+    address_variable: str = "BIND_ADDRESS"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,11 @@ def _service(
             "METRICS_PORT": str(metrics_port),
             **({} if port is None else {"PORT": str(port)}),
         },
-        ports=tuple(Port(address, number, variable) for variable, number in variables.items() if number),
+        ports=tuple(
+            Port(address, number, variable, _SETTINGS[service].variable("bind_address"))
+            for variable, number in variables.items()
+            if number
+        ),
         settings=_SETTINGS[service],
     )
 

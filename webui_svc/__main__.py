@@ -31,7 +31,9 @@ OPEN_FILES = connections.MOST + 200
 async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """The service, from listening to closed."""
     open_files.allow(OPEN_FILES)
-    with contextlib.closing(listener.listen("PORT", settings.bind_address, settings.port)) as socket:
+    with contextlib.closing(
+        listener.listen("PORT", settings.bind_address, settings.port, settings.variable("bind_address"))
+    ) as socket:
         host, port = socket.getsockname()[:2]
         access = Access(settings.hosts, settings.token)
         app = make_app(settings.redis, telemetry, settings.instance, access, settings.streams_per_client)

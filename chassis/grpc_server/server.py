@@ -72,7 +72,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
     *,
     tls: ServerTls | None,
 ) -> AsyncIterator[int]:
-    with listener.listen("PORT", settings.bind_address, settings.port) as probe:
+    with listener.listen("PORT", settings.bind_address, settings.port, settings.variable("bind_address")) as probe:
         port: int = probe.getsockname()[1]
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)

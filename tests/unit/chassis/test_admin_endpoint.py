@@ -7,9 +7,11 @@ import structlog
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint
+from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint, serve
 from chassis.health import Health
+from chassis.settings import SettingsError
 from chassis.telemetry.telemetry import Telemetry
+from rng_svc.settings import RngSettings
 
 READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -150,3 +152,12 @@ async def test_metrics_that_fail_are_said_and_the_probe_is_still_answered() -> N
             assert (await response(reader))[0] == 500
             assert (await response(reader))[0] == 200
     assert [line["event"] for line in said] == ["metrics failed"]
+
+
+async def test_an_address_of_another_machine_is_refused_with_the_variable_that_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RNG_BIND_ADDRESS", "192.0.2.1")
+    with pytest.raises(SettingsError, match=r"^RNG_BIND_ADDRESS='192\.0\.2\.1' is not allowed: "):
+        async with serve(RngSettings.load(), Telemetry(Health())):
+            pass

@@ -38,8 +38,8 @@ def test_a_port_that_was_given_up_can_be_taken_again() -> None:
 @pytest.mark.parametrize("address", ["192.0.2.1", pytest.param("2001:db8::1", marks=with_ipv6)])
 def test_an_address_that_is_none_of_this_machine_s_is_a_bad_setting(address: str) -> None:
     with pytest.raises(SettingsError) as error:
-        listen("PORT", address, 0)
-    expected = f"BIND_ADDRESS={address!r} is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
+        listen("PORT", address, 0, "RNG_BIND_ADDRESS")
+    expected = f"RNG_BIND_ADDRESS={address!r} is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
     assert str(error.value) == expected
 
 

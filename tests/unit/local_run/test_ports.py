@@ -45,6 +45,10 @@ def test_a_port_that_two_programs_are_to_have_is_in_use_by_the_second() -> None:
 
 
 def test_an_address_of_another_machine_says_so() -> None:
-    elsewhere = Program("rng-1", Stage.SERVERS, ("true",), ports=(Port("192.0.2.1", free_port(), "RNG_PORT"),))
-    with pytest.raises(SettingsError, match=r"^BIND_ADDRESS='192\.0\.2\.1' is not allowed: it must be an address of"):
+    elsewhere = Program(
+        "rng-1", Stage.SERVERS, ("true",), ports=(Port("192.0.2.1", free_port(), "RNG_PORT", "RNG_BIND_ADDRESS"),)
+    )
+    with pytest.raises(
+        SettingsError, match=r"^RNG_BIND_ADDRESS='192\.0\.2\.1' is not allowed: it must be an address of"
+    ):
         check([elsewhere])

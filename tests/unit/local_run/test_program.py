@@ -90,6 +90,8 @@ def test_one_service_may_listen_on_another_address(monkeypatch: pytest.MonkeyPat
     assert run["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.2:50051"
     assert run["worker-1"].environment["HASHER_TARGET"] == "ipv4:127.0.0.1:50151"
     assert [port.address for port in (*run["rng-1"].ports, *run["worker-1"].ports)] == ["127.0.0.2"] * 2 + ["127.0.0.1"]
+    assert {port.address_variable for port in run["rng-1"].ports} == {"RNG_BIND_ADDRESS"}
+    assert {port.address_variable for port in run["worker-1"].ports} == {"BIND_ADDRESS"}
     assert page_address(LocalRunSettings()) == ("127.0.0.3", 8_000)
 
 
