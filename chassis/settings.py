@@ -144,6 +144,8 @@ def _protocol() -> Any:
 # RNG_PORT is where the first rng listens, or a Service's address.
 _OF_ONE_PROCESS = frozenset({"port", "metrics_port", "instance"})
 
+_CERTIFICATES = ("tls_cert", "tls_key", "tls_ca")
+
 
 def _has_own_name(field: str) -> bool:
     # The names of OpenTelemetry are its own, and most of them are read by its SDK.
@@ -216,7 +218,7 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_certificates(self) -> Self:
-        paths = {f"TLS_{name.upper()}": getattr(self, f"tls_{name}") for name in ("cert", "key", "ca")}
+        paths = {self.variable(field): getattr(self, field) for field in _CERTIFICATES}
         if missing := [name for name, path in paths.items() if path is None]:
             if len(missing) < len(paths):
                 named = ", ".join(f"{name}={str(path)!r}" for name, path in paths.items() if path is not None)
@@ -258,7 +260,8 @@ class ServiceSettings(BaseSettings):
         """The files to encrypt with; without them nothing is encrypted."""
         if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
             return None
-        return CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca)
+        cert, key, ca = (self.variable(field) for field in _CERTIFICATES)
+        return CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca, variables=(cert, key, ca))
 
     @property
     def collector_url(self) -> str:

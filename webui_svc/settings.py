@@ -41,10 +41,13 @@ class WebuiSettings(RedisSettings):
         path = values.get("token_file")
         if not path:
             return values
+        variable = cls.variable("token_file")
         if values.get("token"):
-            raise ValueError(f"TOKEN_FILE={str(path)!r} is not allowed beside TOKEN: one of them must go")
+            raise ValueError(
+                f"{variable}={str(path)!r} is not allowed beside {cls.variable('token')}: one of them must go"
+            )
         try:
-            return {**values, "token": secret_file.read("TOKEN_FILE", Path(str(path)), "token")}
+            return {**values, "token": secret_file.read(variable, Path(str(path)), "token")}
         except SecretFileError as error:
             raise ValueError(str(error)) from None
 

@@ -82,7 +82,8 @@ class WorkerSettings(RedisSettings):
     def _check_batch_bytes(self) -> Self:
         if self.batch_size is not None and self.batch_size * self.message_size > MAX_BATCH_BYTES:
             raise ValueError(
-                f"BATCH_SIZE={self.batch_size} x MESSAGE_SIZE={self.message_size} is not allowed: "
+                f"{self.variable('batch_size')}={self.batch_size} x "
+                f"{self.variable('message_size')}={self.message_size} is not allowed: "
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
             )
         return self
@@ -94,8 +95,8 @@ class WorkerSettings(RedisSettings):
                 target = getattr(self, name)
                 if not target.startswith("dns:"):
                     raise ValueError(
-                        f"{name.upper()}={target!r} is not allowed with TLS_CERT: it must have a name, as "
-                        "dns:///rng:50051 has, for that is what the server's certificate is checked for"
+                        f"{self.variable(name)}={target!r} is not allowed with {self.variable('tls_cert')}: it must "
+                        "have a name, as dns:///rng:50051 has, for that is what the server's certificate is checked for"
                     )
         return self
 

@@ -27,7 +27,8 @@ class GrpcServerSettings(ServiceSettings):
     def _check_fault_rates(self) -> Self:
         if self.fault_error_rate + self.fault_hang_rate > 1:
             raise ValueError(
-                f"FAULT_ERROR_RATE={self.fault_error_rate} + FAULT_HANG_RATE={self.fault_hang_rate} is not allowed: "
+                f"{self.variable('fault_error_rate')}={self.fault_error_rate} + "
+                f"{self.variable('fault_hang_rate')}={self.fault_hang_rate} is not allowed: "
                 "together they must be at most 1"
             )
         return self

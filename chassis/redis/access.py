@@ -20,6 +20,8 @@ class RedisAccess:
     trusts, and gets none."""
     prefix: str = ""
     """What the names of all keys begin with."""
+    password_variable: str = "REDIS_PASSWORD_FILE"  # noqa: S105 - a name
+    """The name of the variable that names the password file, for errors."""
 
     @property
     def name(self) -> str:
@@ -35,6 +37,6 @@ class RedisAccess:
         return KeyNames(self.prefix)
 
 
-def password(path: Path) -> str:
-    """The password that a file holds. Raises SecretFileError."""
-    return secret_file.read("REDIS_PASSWORD_FILE", path, "password")
+def password(path: Path, variable: str) -> str:
+    """The password in the file that this variable names. Raises SecretFileError."""
+    return secret_file.read(variable, path, "password")

@@ -58,7 +58,10 @@ def _with_password(access: RedisAccess, arguments: dict[str, Any]) -> dict[str, 
     if access.password_file is None:
         return arguments
     others = {name: value for name, value in arguments.items() if name not in {"username", "password"}}
-    return {**others, "credential_provider": _PasswordFile(arguments.get("username"), access.password_file)}
+    return {
+        **others,
+        "credential_provider": _PasswordFile(arguments.get("username"), access.password_file, access.password_variable),
+    }
 
 
 def _client(kind: type[Any], arguments: dict[str, Any]) -> Redis:
@@ -71,13 +74,14 @@ def _client(kind: type[Any], arguments: dict[str, Any]) -> Redis:
 
 
 class _PasswordFile(CredentialProvider):
-    def __init__(self, user: str | None, path: Path) -> None:
+    def __init__(self, user: str | None, path: Path, variable: str) -> None:
         self._user = user
         self._path = path
+        self._variable = variable
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
-            found = password(self._path)
+            found = password(self._path, self._variable)
         except SecretFileError as error:
             raise AuthenticationError(str(error)) from None
         return (found,) if self._user is None else (self._user, found)

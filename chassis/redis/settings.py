@@ -22,13 +22,14 @@ class RedisSettings(ServiceSettings):
     @model_validator(mode="after")
     def _check_password(self) -> Self:
         if self.redis_password_file is not None:
+            variable = self.variable("redis_password_file")
             if self._password_in_url:
                 raise ValueError(
-                    f"REDIS_PASSWORD_FILE={str(self.redis_password_file)!r} is not allowed beside a password in "
-                    "REDIS_URL: one of them must go"
+                    f"{variable}={str(self.redis_password_file)!r} is not allowed beside a password in "
+                    f"{self.variable('redis_url')}: one of them must go"
                 )
             try:
-                password(self.redis_password_file)
+                password(self.redis_password_file, variable)
             except SecretFileError as error:
                 raise ValueError(str(error)) from None
         return self
@@ -37,8 +38,9 @@ class RedisSettings(ServiceSettings):
     def _check_slot(self) -> Self:
         if self.redis_prefix is not None and self._clustered and not KeyNames(self.redis_prefix).have_one_slot:
             raise ValueError(
-                f"REDIS_PREFIX={self.redis_prefix!r} is not allowed with a cluster, which keeps all keys of a report "
-                f"in one slot only if a part of the prefix stands in braces, as in {CLUSTER_PREFIX}"
+                f"{self.variable('redis_prefix')}={self.redis_prefix!r} is not allowed with a cluster, which keeps all "
+                "keys of a report in one slot only if a part of the prefix stands in braces, as in "
+                f"{CLUSTER_PREFIX}"
             )
         return self
 
@@ -59,4 +61,5 @@ class RedisSettings(ServiceSettings):
         prefix = self.redis_prefix
         if prefix is None:
             prefix = CLUSTER_PREFIX if self._clustered else ""
-        return RedisAccess(self.redis_url, self.redis_password_file, self.tls, prefix)
+        variable = self.variable("redis_password_file")
+        return RedisAccess(self.redis_url, self.redis_password_file, self.tls, prefix, variable)

@@ -30,22 +30,21 @@ class CertificateFiles:
     cert: Path
     key: Path
     ca: Path
+    variables: tuple[str, str, str] = field(default=("TLS_CERT", "TLS_KEY", "TLS_CA"), kw_only=True)
+    """The names of the variables that the paths come from, for errors."""
 
     def read(self) -> Certificates:
         """Their content, the key being the certificate's. Raises CertificateError."""
+        cert, private_key, ca = self.variables
         for _ in range(READ_ATTEMPTS):
             before = self.state()
-            chain, key, authority = (
-                _read("TLS_CERT", self.cert),
-                _read("TLS_KEY", self.key),
-                _read("TLS_CA", self.ca),
-            )
-            _check_certificates("TLS_CERT", self.cert, chain)
-            _check_certificates("TLS_CA", self.ca, authority)
+            chain, key, authority = _read(cert, self.cert), _read(private_key, self.key), _read(ca, self.ca)
+            _check_certificates(cert, self.cert, chain)
+            _check_certificates(ca, self.ca, authority)
             self._check_key()
             if before == self.state():
                 return Certificates(chain, key, authority)
-        raise CertificateError(f"TLS_CERT={str(self.cert)!r} can't be read: the files keep changing")
+        raise CertificateError(f"{cert}={str(self.cert)!r} can't be read: the files keep changing")
 
     def state(self) -> tuple[tuple[int, int, int], ...]:
         """Something that changes when one of the files does."""
@@ -56,8 +55,9 @@ class CertificateFiles:
             # With a passphrase, so that nobody is asked for one.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert, self.key, password="")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            pair = f"the private key of the certificate in TLS_CERT={str(self.cert)!r}, in PEM and without a passphrase"
-            raise _refusal("TLS_KEY", self.key, pair, getattr(error, "reason", None)) from None
+            cert, key, _ = self.variables
+            pair = f"the private key of the certificate in {cert}={str(self.cert)!r}, in PEM and without a passphrase"
+            raise _refusal(key, self.key, pair, getattr(error, "reason", None)) from None
 
 
 def _state(path: Path) -> tuple[int, int, int]:

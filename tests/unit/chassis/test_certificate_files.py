@@ -84,6 +84,22 @@ def test_the_key_of_another_certificate_is_refused(authority: Authority) -> None
     )
 
 
+def test_a_refusal_names_the_variable_of_one_service_where_that_is_set(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = authority.issue("rng")["TLS_KEY"]
+    files = authority.issue("worker")
+    monkeypatch.setenv("WORKER_TLS_KEY", key)
+    monkeypatch.setenv("WORKER_TLS_CERT", files["TLS_CERT"])
+    monkeypatch.setenv("TLS_CA", files["TLS_CA"])
+    message = refusal(WorkerSettings)
+    assert message.startswith(f"WORKER_TLS_KEY={key!r} is not allowed: ")
+    assert f"WORKER_TLS_CERT={files['TLS_CERT']!r}" in message
+    monkeypatch.setenv("WORKER_TLS_KEY", files["TLS_KEY"])
+    message = refusal(WorkerSettings, RNG_TARGET="ipv4:127.0.0.1:1")
+    assert "is not allowed with WORKER_TLS_CERT: " in message
+
+
 @pytest.fixture
 def shared_folder() -> Iterator[Path]:
     """One that everybody may look into, which pytest's are not."""

@@ -250,6 +250,33 @@ def test_an_error_never_shows_a_token_whatever_its_variable(monkeypatch: pytest.
     assert "s3cret" not in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "environment", "expected"),
+    [
+        (HasherSettings, {"FAULT_ERROR_RATE": "0.7", "HASHER_FAULT_HANG_RATE": "0.7"},
+         "FAULT_ERROR_RATE=0.7 + HASHER_FAULT_HANG_RATE=0.7 is not allowed: "),
+        (WorkerSettings, {"WORKER_BATCH_SIZE": "65536", "WORKER_MESSAGE_SIZE": "33"},
+         "WORKER_BATCH_SIZE=65536 x WORKER_MESSAGE_SIZE=33 is not allowed: "),
+        (RngSettings, {"RNG_TLS_CERT": "a", "TLS_CA": "b"},
+         "RNG_TLS_CERT='a', TLS_CA='b' is not allowed without TLS_KEY: "),
+        (RngSettings, {"RNG_TLS_CERT": "/no", "TLS_KEY": "/no", "TLS_CA": "/no"},
+         "RNG_TLS_CERT='/no' is not allowed: "),
+        (WorkerSettings, {"REDIS_PASSWORD_FILE": "/no", "WORKER_REDIS_URL": "redis://:s3cret@redis"},
+         "REDIS_PASSWORD_FILE='/no' is not allowed beside a password in WORKER_REDIS_URL: "),
+        (WorkerSettings, {"WORKER_REDIS_PASSWORD_FILE": "/no"}, "WORKER_REDIS_PASSWORD_FILE='/no' is not allowed: "),
+        (WebuiSettings, {"WEBUI_REDIS_PREFIX": "a", "REDIS_URL": "redis-cluster://redis:6379"},
+         "WEBUI_REDIS_PREFIX='a' is not allowed with a cluster"),
+        (WebuiSettings, {"WEBUI_TOKEN_FILE": "/no"}, "WEBUI_TOKEN_FILE='/no' is not allowed: "),
+        (WebuiSettings, {"TOKEN_FILE": "/no", "WEBUI_TOKEN": "x" * 16},
+         "TOKEN_FILE='/no' is not allowed beside WEBUI_TOKEN: "),
+    ],
+)  # fmt: skip
+def test_an_error_about_several_variables_names_those_that_were_set(
+    monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings], environment: dict[str, str], expected: str
+) -> None:
+    assert refusal(monkeypatch, settings, **environment).startswith(expected)
+
+
 def test_all_that_is_wrong_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal(monkeypatch, RngSettings, PACE="none", DELAY="x", PORT="-1")
     assert [part.partition("=")[0] for part in message.split("; ")] == ["PACE", "PORT", "DELAY"]

@@ -28,7 +28,7 @@ def test_a_password_comes_from_a_file(
     monkeypatch.setenv("REDIS_PASSWORD_FILE", str(file))
     access = settings.load().redis
     assert access.password_file == file
-    assert password(file) == SECRET
+    assert password(file, "REDIS_PASSWORD_FILE") == SECRET
 
 
 def test_no_file_is_meant_by_an_empty_value(monkeypatch: pytest.MonkeyPatch) -> None:
