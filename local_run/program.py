@@ -84,17 +84,19 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]:
     """All of a local run, in order of starting; `given` are the variables that the user has set."""
-    redis = _redis_access(settings)
+    access = _redis_access(settings)
+    # A service that has a Redis of its own must not get the password of another.
+    redis = {service: {} if f"{service.upper()}_REDIS_URL" in given else access for service in ("webui", "worker")}
     targets = {
         "RNG_TARGET": _target("rng", settings.rng_port, settings.rngs),
         "HASHER_TARGET": _target("hasher", settings.hasher_port, settings.hashers),
     }
-    worker = redis | {name: value for name, value in targets.items() if name not in given}
+    worker = redis["worker"] | {name: value for name, value in targets.items() if name not in given}
     return [
         *([_redis(settings)] if settings.embeds_redis else []),
         *_replicas("rng", settings.rngs, settings.rng_port, settings.rng_metrics_port),
         *_replicas("hasher", settings.hashers, settings.hasher_port, settings.hasher_metrics_port),
-        _service("webui", "webui", redis, settings.webui_port, settings.webui_metrics_port),
+        _service("webui", "webui", redis["webui"], settings.webui_port, settings.webui_metrics_port),
         *_replicas("worker", settings.workers, None, settings.worker_metrics_port, worker),
     ]
 

@@ -136,6 +136,20 @@ def test_services_find_the_password_of_redis_in_a_file() -> None:
     assert "REDIS_PASSWORD_FILE" not in plan(redis_url="redis://elsewhere:6379")["worker-1"].environment
 
 
+@pytest.mark.parametrize(
+    ("service", "name", "other"), [("WORKER", "worker-1", "webui"), ("WEBUI", "webui", "worker-1")]
+)
+def test_a_service_with_a_redis_of_its_own_gets_no_access_to_the_embedded_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str, name: str, other: str
+) -> None:
+    monkeypatch.setenv(f"{service}_REDIS_URL", "redis://:s3cret@elsewhere:7000")
+    run = plan(given=frozenset({f"{service}_REDIS_URL"}), data_dir=str(tmp_path))
+    embedded_redis.renew_password(str(tmp_path))
+    run[name].check_settings()
+    assert not {"REDIS_URL", "REDIS_PASSWORD_FILE"} & set(run[name].environment)
+    assert run[other].environment["REDIS_PASSWORD_FILE"] == str(tmp_path / "redis-password")
+
+
 def test_services_run_as_modules_of_this_python() -> None:
     assert plan()["rng-1"].command == (sys.executable, "-m", "rng_svc")
 
