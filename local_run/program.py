@@ -65,10 +65,20 @@ class Program:
         if self.settings is None:
             return
         with _environment(self.environment):
+            _refuse_tls(self.settings)
             try:
                 self.settings.load()
             except SettingsError as error:
                 raise SettingsError(f"{self.name}: {error}") from None
+
+
+def _refuse_tls(settings: type[ServiceSettings]) -> None:
+    for variable in map(settings.variable, ("tls_cert", "tls_key", "tls_ca")):
+        if path := os.environ.get(variable):
+            raise SettingsError(
+                f"{variable}={path!r} is not allowed: make run encrypts nothing, since all of it is on one machine; "
+                "containers do, with compose.tls.yaml"
+            )
 
 
 @contextlib.contextmanager

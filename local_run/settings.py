@@ -35,15 +35,6 @@ class LocalRunSettings(ServiceSettings):
         return "redis_url" not in self.model_fields_set
 
     @model_validator(mode="after")
-    def _refuse_tls(self) -> Self:
-        if self.tls is not None:
-            raise ValueError(
-                f"TLS_CERT={str(self.tls.cert)!r} is not allowed: make run encrypts nothing, since all of it is on one "
-                "machine; containers do, with compose.tls.yaml"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _check_last_ports(self) -> Self:
         for name, first, count, step in (
             ("RNG_PORT", self.rng_port, self.rngs, 1),

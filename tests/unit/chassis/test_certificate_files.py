@@ -11,7 +11,6 @@ from support.certificates import Authority
 
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.tls.renewed_certificates import RenewedCertificates
-from local_run.settings import LocalRunSettings
 from worker_svc.settings import WorkerSettings
 
 NOBODY = 65_534
@@ -135,11 +134,6 @@ def test_a_worker_needs_names_to_check_certificates_for(authority: Authority, va
     message = refusal(WorkerSettings, **authority.issue("worker"), **{variable: target})
     assert message.startswith(f"{variable}={target!r} is not allowed with TLS_CERT: it must have a name, as ")
     assert load(WorkerSettings, **authority.issue("worker"), **{variable: "dns:///rng:50051"}).tls is not None
-
-
-def test_a_local_run_encrypts_nothing(authority: Authority) -> None:
-    message = refusal(LocalRunSettings, **authority.issue("worker"))
-    assert message.startswith(f"TLS_CERT={str(authority.folder / 'worker.pem')!r} is not allowed: make run encrypts")
 
 
 def test_what_is_renewed_is_taken_once_it_is_whole(authority: Authority, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,20 @@ def test_a_service_with_a_redis_of_its_own_gets_no_access_to_the_embedded_one(
     assert run[other].environment["REDIS_PASSWORD_FILE"] == str(tmp_path / "redis-password")
 
 
+@pytest.mark.parametrize(
+    ("variable", "refusing"),
+    [("TLS_CERT", "rng-1"), ("RNG_TLS_CERT", "rng-1"), ("HASHER_TLS_KEY", "hasher-1"), ("WEBUI_TLS_CA", "webui"),
+     ("WORKER_TLS_CERT", "worker-1")],
+)  # fmt: skip
+def test_certificates_are_refused_since_a_local_run_encrypts_nothing(
+    monkeypatch: pytest.MonkeyPatch, variable: str, refusing: str
+) -> None:
+    run = plan()
+    monkeypatch.setenv(variable, "a.pem")
+    with pytest.raises(SettingsError, match=rf"^{variable}='a\.pem' is not allowed: make run encrypts nothing"):
+        run[refusing].check_settings()
+
+
 def test_services_run_as_modules_of_this_python() -> None:
     assert plan()["rng-1"].command == (sys.executable, "-m", "rng_svc")
 
