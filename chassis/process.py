@@ -89,7 +89,9 @@ def refuse(name: str, error: object) -> int:
         log.configure(LogLevel.ERROR, LogFormat.JSON, service=name, instance=instance)
         log.get().error("can't start", cause=str(error))
     else:
-        LogOutput(sys.stderr).write(f"{name}: {error}\n")
+        output = LogOutput(sys.stderr)
+        output.write(f"{name}: {error}\n")
+        output.close(log.CLOSE_LIMIT_S)  # a thread writes to terminals
     return EXIT_SETTINGS
 
 
