@@ -103,11 +103,25 @@ class LogOutput(Collector):
             self._lose("nothing reads them")
             self._torn = self._within_line and not self._waiting
             return
+        # Not whether there is a thread: a finalizer may log while it starts.
+        starting = not self._waiting
         self._waiting.append(line)
         self._waiting_bytes += len(line)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_waiting, name="log", daemon=True)
-            self._thread.start()
+        if starting:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._write_waiting, name="log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are too many threads, or the interpreter ends
+            for _ in self._waiting:
+                self._lose(str(error))
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._torn = self._within_line
+        else:
+            self._thread = thread
 
     def _write_waiting(self) -> None:
         poll = self._poller()

@@ -153,6 +153,9 @@ def test_a_terminal_that_takes_nothing_blocks_nothing() -> None:
         writing.start()
         writing.join(LIMIT_S)
         assert not writing.is_alive()
+        # Otherwise its thread writes to what next has the descriptor's number.
+        read(leader, 500 * 1_001)
+        output.close(LIMIT_S)
 
 
 def test_what_is_no_text_is_written_all_the_same(tmp_path: Path) -> None:
@@ -177,3 +180,21 @@ def test_room_that_another_process_has_taken_is_waited_for(monkeypatch: pytest.M
         output.close(LIMIT_S)
     assert (tmp_path / "log").read_text() == "line\n"
     assert lost(output) == 0
+
+
+def test_a_thread_that_can_t_start_costs_lines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pipe() as (reading, stream):
+        output = LogOutput(stream)
+        output.on_recovery = lambda lines, cause: output.write(f"{lines} lost: {cause}\n")
+        with monkeypatch.context() as patch:
+            patch.setattr("threading.Thread.start", fail)
+            output.write("x" * 299_999 + "\n")
+            output.close(LIMIT_S)
+        cut = len(os.read(reading, 300_000))
+        assert 0 < cut < 300_000
+        output.write("next\n")
+        assert os.read(reading, 1_000).decode() == "\nnext\n1 lost: can't start new thread\n"
+    assert lost(output) == 1
