@@ -23,10 +23,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from chassis import log
 from chassis.log import ThrottledLogger
+from chassis.log_output import LogOutput
 from chassis.settings import LogFormat
 
 STANDARD_ERROR = 2
@@ -146,7 +147,9 @@ def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[Forei
     original = os.dup(STANDARD_ERROR)
     wanted = any(os.environ.get(name) for name in ("GRPC_VERBOSITY", "GRPC_TRACE"))
     foreign = ForeignLog(log_format, original, core_wanted=wanted)
-    reader = threading.Thread(target=_read, args=(_pipe(), original, foreign), name="standard error", daemon=True)
+    # The descriptor stays open, for a slow reader may not have taken all lines at the end.
+    output = LogOutput(original)
+    reader = threading.Thread(target=_read, args=(_pipe(), output, foreign), name="standard error", daemon=True)
     reader.start()
     try:
         if python_too:
@@ -158,6 +161,7 @@ def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[Forei
         sys.stderr = python
         foreign.release(original)
         reader.join(JOIN_LIMIT_S)
+        output.close(log.CLOSE_LIMIT_S)
         foreign.close()
 
 
@@ -172,8 +176,8 @@ def _pipe() -> int:
     return reading
 
 
-def _read(reading: int, original: int, foreign: ForeignLog) -> None:
-    with open(reading, "rb", buffering=0) as pipe, open(original, "wb", buffering=0) as output:
+def _read(reading: int, output: LogOutput, foreign: ForeignLog) -> None:
+    with open(reading, "rb", buffering=0) as pipe:
         rest = b""
         while chunk := pipe.read(MAX_LINE_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -182,15 +186,9 @@ def _read(reading: int, original: int, foreign: ForeignLog) -> None:
                 rest = b""
             for line in lines:
                 if not foreign.add_line(line):
-                    _pass_on(output, line + b"\n")
+                    output.write(line + b"\n")
         if rest and not foreign.add_line(rest):
-            _pass_on(output, rest)
-
-
-def _pass_on(output: BinaryIO, data: bytes) -> None:
-    with contextlib.suppress(OSError):
-        while data:
-            data = data[output.write(data) :]
+            output.write(rest)
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -26,10 +26,10 @@ PAUSE_S = 0.05
 class LogOutput(Collector):
     """Writes whole lines, in their order, and neither raises nor waits."""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        """Write to this stream's descriptor, or nowhere if it is None, as sys.stdout is when it is closed."""
-        self._terminal = stream is not None and stream.isatty()
-        self._descriptor = None if stream is None else stream.fileno()
+    def __init__(self, stream: TextIO | int | None) -> None:
+        """Write to a stream's descriptor, or nowhere if it is None, as sys.stdout is when it is closed."""
+        self._descriptor = stream if stream is None or isinstance(stream, int) else stream.fileno()
+        self._terminal = self._descriptor is not None and os.isatty(self._descriptor)
         self.on_recovery: Callable[[int, str], None] = lambda _, __: None
         """Called after the first line that could be written again, with the number of lost lines and the cause."""
         # Reentrant: garbage collection inside may log a failure of __del__.
@@ -46,11 +46,11 @@ class LogOutput(Collector):
         self._lost = 0
         self._announced = 0
 
-    def write(self, text: str) -> None:
+    def write(self, text: str | bytes) -> None:
         """Write a line, keep it until there is room, or lose it."""
         if self._descriptor is None:
             return
-        line = text.encode(errors="backslashreplace")
+        line = text.encode(errors="backslashreplace") if isinstance(text, str) else text
         with self._lock:
             if self._waiting or self._terminal or (line := self._write_now(line)):
                 self._keep(line)

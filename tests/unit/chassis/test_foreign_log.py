@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ import structlog
 from chassis import foreign_log, log
 from chassis.foreign_log import MAX_SOURCES, ForeignLog
 from chassis.settings import LogFormat, LogLevel
+
+LIMIT_S = 20.0
 
 GOAWAY = "I1128 10:24:37.138812    8996 chttp2_transport.cc:1403] ipv4:127.0.0.1:41957: Got goaway [2]"
 WARNING = "W1128 10:24:38.090628    9018 log.cc:102] Log level INFO is not suitable for production."
@@ -50,6 +53,16 @@ def write(log_format: LogFormat, *lines: str) -> None:
     with foreign_log.capture(log_format):
         for line in lines:
             os.write(2, f"{line}\n".encode())
+
+
+def wait_for_output(capfd: pytest.CaptureFixture[str], lines: int) -> str:
+    """Return what is on standard output once that is so many lines."""
+    deadline = time.monotonic() + LIMIT_S
+    text = ""
+    while text.count("\n") < lines and time.monotonic() < deadline:
+        time.sleep(0.01)
+        text += capfd.readouterr().out
+    return text
 
 
 def json_events(text: str) -> list[tuple[str, str]]:
@@ -133,6 +146,31 @@ def test_python_s_own_lines_can_stay_out_of_it(capfd: pytest.CaptureFixture[str]
 def test_grpc_never_waits_for_python_to_read_its_lines() -> None:
     with foreign_log.capture(LogFormat.CONSOLE):
         assert not os.get_blocking(2)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_standard_error_that_nothing_reads_keeps_no_error_from_the_log(
+    capfd: pytest.CaptureFixture[str],
+    blocking: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    log.configure(LogLevel.INFO, LogFormat.CONSOLE)
+    before = os.dup(2)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filled = os.write(writing, b"x" * 1_000_000)
+    os.set_blocking(writing, blocking)
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        with foreign_log.capture(LogFormat.CONSOLE):
+            os.write(2, f"one\n{NO_PORT}\n".encode())
+            assert "error in gRPC" in wait_for_output(capfd, lines=1)
+            os.read(reading, filled)
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+    assert os.read(reading, 100) == b"one\n"
+    os.close(reading)
 
 
 def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFixture[str]) -> None:

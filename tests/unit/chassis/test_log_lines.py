@@ -152,7 +152,7 @@ def test_a_terminal_gets_colours_unless_they_are_not_wanted(
     environment: dict[str, str],
     coloured: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("os.isatty", lambda _: True)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     output = configure(LogFormat.CONSOLE)
