@@ -121,6 +121,8 @@ class AdminEndpoint(Collector):
                 while not last:
                     async with asyncio.timeout(REQUEST_LIMIT_S):
                         last = await self._serve_request(reader, writer)
+                    # Requests that have already arrived would be served without a pause.
+                    await asyncio.sleep(0)
                 writer.write_eof()
                 async with asyncio.timeout(LINGER_LIMIT_S):
                     while await reader.read(MAX_HEAD_BYTES):

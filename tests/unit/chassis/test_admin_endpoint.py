@@ -112,6 +112,24 @@ async def test_nothing_but_reading_and_nothing_else_to_read(method: str, path: s
         assert (await response(reader))[0] == 200
 
 
+async def test_a_burst_of_requests_does_not_hold_the_event_loop() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with served() as (_, port), connected(port) as (reader, writer):
+        counting = asyncio.create_task(count_turns())
+        writer.write(READY * 500)
+        for _ in range(500):
+            assert (await response(reader))[0] == 200
+        counting.cancel()
+    assert turns >= 500
+
+
 async def test_a_service_that_drains_is_alive_and_not_ready() -> None:
     telemetry = Telemetry(Health())
     async with served(telemetry) as (_, port), connected(port) as (reader, writer):
