@@ -190,8 +190,8 @@ async def serve(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterato
     with listener.listen(
         "METRICS_PORT", settings.bind_address, settings.metrics_port, settings.variable("bind_address")
     ) as listening:
-        async with listener.accepting(listening, endpoint.make_protocol):
-            try:
+        try:
+            async with listener.accepting(listening, endpoint.make_protocol):
                 yield
-            finally:
-                await endpoint.close()
+        finally:
+            await endpoint.close()

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -7,9 +8,10 @@ import structlog
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from chassis import admin_endpoint, listener
 from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint, serve
 from chassis.health import Health
-from chassis.settings import SettingsError
+from chassis.settings import ServiceSettings, SettingsError
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.settings import RngSettings
 
@@ -179,3 +181,22 @@ async def test_an_address_of_another_machine_is_refused_with_the_variable_that_w
     with pytest.raises(SettingsError, match=r"^RNG_BIND_ADDRESS='192\.0\.2\.1' is not allowed: "):
         async with serve(RngSettings.load(), Telemetry(Health())):
             pass
+
+
+async def test_no_connection_is_accepted_any_more_when_all_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening: list[socket.socket] = []
+    open_at_close: list[int] = []
+    create = listener.create
+
+    def create_seen(address: str, port: int) -> socket.socket:
+        listening.append(create(address, port))
+        return listening[-1]
+
+    async def close(_: AdminEndpoint) -> None:
+        open_at_close.extend(each.fileno() for each in listening)
+
+    monkeypatch.setattr(listener, "create", create_seen)
+    monkeypatch.setattr(AdminEndpoint, "close", close)
+    async with admin_endpoint.serve(ServiceSettings(bind_address="127.0.0.1", metrics_port=0), Telemetry(Health())):
+        assert listening[0].fileno() != -1
+    assert open_at_close == [-1]
