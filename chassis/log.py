@@ -85,7 +85,7 @@ class ThrottledLogger:
     ) -> None:
         self.times = 0
         """How often the event has happened."""
-        self._logger = get(**fields)
+        self._fields = fields
         self._level = level
         self._event = event
         self._interval_s = interval_s
@@ -124,7 +124,8 @@ class ThrottledLogger:
             self._silent_until = time.monotonic() + self._interval_s
             when = {"timestamp": self._last_at} if held_back else {}
             fields = self._last
-        getattr(self._logger, self._level)(self._event, **fields, times=times, **when)
+        # Not bound before, as the log may be configured after this was made.
+        getattr(get(**self._fields), self._level)(self._event, **fields, times=times, **when)
 
 
 def _is_our_trouble(record: logging.LogRecord) -> bool:

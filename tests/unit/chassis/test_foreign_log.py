@@ -189,6 +189,13 @@ def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFix
     assert line["times"] == 999
 
 
+def test_the_log_may_be_configured_later(capfd: pytest.CaptureFixture[str]) -> None:
+    foreign = ForeignLog(LogFormat.JSON)
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    foreign.add_line(OUT_OF_FILES.encode())
+    assert json_events(capfd.readouterr().out) == [("error", "out of file descriptors")]
+
+
 def test_other_failures_in_an_event_loop_keep_their_lines(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure(LogLevel.INFO, LogFormat.JSON)
     loop = asyncio.new_event_loop()
