@@ -19,6 +19,7 @@ import fcntl
 import logging
 import os
 import re
+import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ GRPC_CORE = "grpc.core"
 PIPE_BYTES = 256 * 1024
 MAX_LINE_BYTES = 64 * 1024
 JOIN_LIMIT_S = 0.2
+FLUSH_INTERVAL_S = 5.0
 
 # Places in gRPC's source that have a throttle of their own; the others share one.
 MAX_SOURCES = 16
@@ -115,10 +117,18 @@ class ForeignLog:
             self._sources[source] = ThrottledLogger("error in gRPC", level="error", source=source)
         self._sources[source].log(message=message)
 
+    def flush(self) -> None:
+        """Log what has been held back for long enough."""
+        for line in self._throttled():
+            line.flush()
+
     def close(self) -> None:
         """Log what is held back."""
-        for line in (self._out_of_files, *self._sources.values()):
+        for line in self._throttled():
             line.close()
+
+    def _throttled(self) -> list[ThrottledLogger]:
+        return [self._out_of_files, *self._sources.values()]
 
     def release(self, original: int) -> None:
         """Make standard error what it was; in a process that ends nothing, unless gRPC's lines are wanted as they are.
@@ -142,7 +152,8 @@ def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[Forei
     core.addHandler(logging.NullHandler())
     python = sys.stderr
     if python is None:
-        yield ForeignLog(log_format)
+        with contextlib.closing(ForeignLog(log_format)) as foreign:
+            yield foreign
         return
     original = os.dup(STANDARD_ERROR)
     wanted = any(os.environ.get(name) for name in ("GRPC_VERBOSITY", "GRPC_TRACE"))
@@ -177,9 +188,16 @@ def _pipe() -> int:
 
 
 def _read(reading: int, output: LogOutput, foreign: ForeignLog) -> None:
+    poll = select.poll()
+    poll.register(reading, select.POLLIN)
     with open(reading, "rb", buffering=0) as pipe:
         rest = b""
-        while chunk := pipe.read(MAX_LINE_BYTES):
+        while True:
+            foreign.flush()
+            if not poll.poll(FLUSH_INTERVAL_S * 1_000):
+                continue
+            if not (chunk := pipe.read(MAX_LINE_BYTES)):
+                break
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) >= MAX_LINE_BYTES:
                 lines.append(rest)

@@ -10,12 +10,14 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import structlog
 
 from chassis import foreign_log, log
 from chassis.foreign_log import MAX_SOURCES, ForeignLog
+from chassis.log import ThrottledLogger
 from chassis.settings import LogFormat, LogLevel
 
 LIMIT_S = 20.0
@@ -171,6 +173,18 @@ def test_a_standard_error_that_nothing_reads_keeps_no_error_from_the_log(
         os.close(before)
     assert os.read(reading, 100) == b"one\n"
     os.close(reading)
+
+
+def test_errors_that_are_held_back_are_logged_once_the_interval_has_passed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_log, "FLUSH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(foreign_log, "ThrottledLogger", partial(ThrottledLogger, interval_s=0.1))
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    with foreign_log.capture(LogFormat.JSON):
+        os.write(2, f"{NO_PORT}\n{NO_PORT}\n".encode())
+        lines = [json.loads(line) for line in wait_for_output(capfd, lines=2).splitlines()]
+    assert [line["times"] for line in lines] == [1, 1]
 
 
 def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFixture[str]) -> None:
