@@ -39,6 +39,17 @@ class _Troubles(logging.Handler):
         """Note it; the SDK's thread and the event loop's both come here, one at a time."""
         self._log.log(cause=record.getMessage())
 
+    async def keep_flushing(self) -> None:
+        """Log what has been held back for long enough, again and again."""
+        while True:
+            await asyncio.sleep(TROUBLE_EVERY)
+            self._log.flush()
+
+    def close(self) -> None:
+        """Log what is held back."""
+        self._log.close()
+        super().close()
+
 
 @contextlib.asynccontextmanager
 async def exported(
@@ -48,7 +59,7 @@ async def exported(
 
     Raises SettingsError when one of the variables that only the SDK reads holds what it does not allow.
     """
-    _hear_troubles()
+    troubles = _hear_troubles()
     if settings.otel_sdk_disabled not in {"", "false"}:
         log.get().warning("OTEL_SDK_DISABLED is neither true nor false, so there are traces")
     try:
@@ -57,16 +68,21 @@ async def exported(
         tracing = Tracing(settings.sampling, _resource(service, settings.instance), processor)
     except ValueError as error:
         raise SettingsError(f"a variable OTEL_… is not allowed: {error}") from None
+    flushing = asyncio.create_task(troubles.keep_flushing())
     try:
         yield tracing
     finally:
+        flushing.cancel()
         await _within(min(FLUSH_LIMIT, seconds_left()), processor.shutdown)
+        troubles.close()
 
 
-def _hear_troubles() -> None:
+def _hear_troubles() -> _Troubles:
+    troubles = _Troubles()
     logger = logging.getLogger("opentelemetry")
     logger.propagate = False
-    logger.addHandler(_Troubles())
+    logger.addHandler(troubles)
+    return troubles
 
 
 class _HashedOnce(Resource):

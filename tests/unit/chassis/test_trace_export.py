@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import os
 
@@ -54,3 +55,34 @@ async def test_a_boolean_that_is_none_is_said(value: str, lines: int) -> None:
         async with trace_export.exported("rng", settings, lambda: 0.0):
             pass
     assert len(said) == lines
+
+
+SETTINGS = ServiceSettings(otel_exporter_otlp_endpoint="http://collector.example")
+
+
+@pytest.fixture
+def sdk_logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
+    logger = logging.getLogger("opentelemetry")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    return logger
+
+
+async def test_troubles_that_are_held_back_are_logged_at_the_end(sdk_logger: logging.Logger) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with trace_export.exported("rng", SETTINGS, lambda: 0.0):
+            for number in range(3):
+                sdk_logger.error("failure %d", number)
+    assert [(line["cause"], line["times"]) for line in lines] == [("failure 0", 1), ("failure 2", 2)]
+
+
+async def test_troubles_that_are_held_back_are_logged_once_the_interval_has_passed(
+    sdk_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_export, "TROUBLE_EVERY", 0.01)
+    with structlog.testing.capture_logs() as lines:
+        async with trace_export.exported("rng", SETTINGS, lambda: 0.0), asyncio.timeout(20):
+            sdk_logger.error("failure")
+            sdk_logger.error("failure")
+            while len(lines) < 2:  # noqa: ASYNC110 - nothing tells that there is a line
+                await asyncio.sleep(0.01)
