@@ -131,7 +131,7 @@ class ThrottledLogger:
 def _is_our_trouble(record: logging.LogRecord) -> bool:
     """Whether it is none of who sent what is no HTTP: aiohttp says each in many lines, with what was sent."""
     # By its name, for importing aiohttp takes as much CPU as the rest of a start.
-    return record.exc_info is None or not type(record.exc_info[1]).__module__.startswith("aiohttp.")
+    return record.exc_info is None or type(record.exc_info[1]).__module__ != "aiohttp.http_exceptions"
 
 
 def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":

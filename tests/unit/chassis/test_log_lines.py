@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp import ClientConnectionError
 from aiohttp.http_exceptions import BadHttpMessage
 
 from chassis import log
@@ -212,6 +213,8 @@ def test_what_a_client_sent_that_is_no_http_fills_no_log(
     configure(log_format)
     aiohttp_server = logging.getLogger("aiohttp.server")
     aiohttp_server.error("Error handling request", exc_info=BadHttpMessage("what was sent"))
+    aiohttp_server.error("Error handling request", exc_info=ClientConnectionError("our own failure"))
     fail_and_log(aiohttp_server)
     assert FAILURE in (text := capfd.readouterr().out)
+    assert "our own failure" in text
     assert "what was sent" not in text
