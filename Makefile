@@ -54,7 +54,7 @@ test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no cont
 	done; \
 	[ $$failed = 0 ] && exit $$found || exit $$failed
 
-coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Say which lines no test runs that is in one process with them
+coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no in-process test covers
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest --company=crowd --numprocesses=4 $(ARGS)
 	@$(PY) -m coverage combine --quiet

@@ -27,8 +27,8 @@ MAX_CONNECTIONS = 64
 # Until a request is complete and its response is taken. Prometheus asks every 5 s and may every 15 s.
 REQUEST_LIMIT_S = 30.0
 
-# In which the rest of a request that was refused is thrown away: a connection that is closed with something unread in
-# it takes the response with it.
+# After the last response, what the client still sends is discarded for this long: closing a connection with unread
+# data resets it, and the client may lose the response.
 LINGER_LIMIT_S = 1.0
 
 # Prometheus sends 6 headers with 400 bytes in all.
@@ -96,7 +96,7 @@ class AdminEndpoint(Collector):
         await asyncio.sleep(0)  # abort() closes the socket in the next turn of the event loop
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what Prometheus is told."""
+        """Yield the endpoint's metrics."""
         yield CounterMetricFamily(
             "dockercoins_closed_admin_connections",
             "Connections to the endpoint of health and metrics that had to make room for newer ones",

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import cast
 
 # What libraries import where it is installed, for parts of theirs that no service uses: structlog imports rich for
-# tracebacks, redis-py imports OpenTelemetry for metrics. Whoever needs them imports them later.
+# tracebacks, redis-py imports OpenTelemetry for metrics. After the context ends, they can be imported as usual.
 _UNUSED = ("opentelemetry", "rich")
 
 
