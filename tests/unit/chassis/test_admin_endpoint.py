@@ -188,8 +188,8 @@ async def test_no_connection_is_accepted_any_more_when_all_are_closed(monkeypatc
     open_at_close: list[int] = []
     create = listener.create
 
-    def create_seen(address: str, port: int) -> socket.socket:
-        listening.append(create(address, port))
+    def create_seen(address: str, port: int, *more: str) -> socket.socket:
+        listening.append(create(address, port, *more))
         return listening[-1]
 
     async def close(_: AdminEndpoint) -> None:
