@@ -63,6 +63,9 @@ class ForeignLog:
         self._json = log_format is LogFormat.JSON
         self._core_wanted = core_wanted
         self._core = logging.getLogger(GRPC_CORE)
+        self._core.setLevel(logging.DEBUG)
+        self._core.propagate = False
+        self._core.addHandler(logging.NullHandler())
         self._out_of_files = ThrottledLogger("out of file descriptors", level="error")
         self._sources: dict[str, ThrottledLogger] = {}
         self._in_core_line = False
@@ -146,10 +149,6 @@ def capture(log_format: LogFormat, *, python_too: bool = True) -> Iterator[Forei
 
     Nothing is captured where standard error is closed.
     """
-    core = logging.getLogger(GRPC_CORE)
-    core.setLevel(logging.DEBUG)
-    core.propagate = False
-    core.addHandler(logging.NullHandler())
     python = sys.stderr
     if python is None:
         with contextlib.closing(ForeignLog(log_format)) as foreign:
