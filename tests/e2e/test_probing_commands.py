@@ -17,6 +17,7 @@ EXPECTED = {
     r"describe dockercoins\.rng\.v1\.RngService$": r"rpc StreamRandomBytes \( stream ",
     r"list dockercoins\.hasher": r"dockercoins\.hasher\.v1\.HasherService\.StreamHashes",
     r"describe dockercoins\.hasher\.v1\.HashRequest$": r"bytes data = 1;",
+    r"describe \S+HasherService.Hash$": r"rpc Hash \( \.dockercoins\.hasher\.v1\.HashRequest \)",
     r'"size": 16.*GetRandomBytes$': r'"data": "[A-Za-z0-9+/]{22}==",\s+"served_?[bB]y": "[0-9a-f]{12}"',
     r"/Hash$": r'"hex_?[dD]igest": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"',
     r'"count": 2.*StreamRandomBytes$': r'"batch_?[iI]d": "1"(?s:.*)"batch_?[iI]d": "2"',

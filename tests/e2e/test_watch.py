@@ -78,4 +78,4 @@ def test_changed_source_restarts_its_service(watched: ComposeProject) -> None:
 def test_a_changed_lock_file_rebuilds(watched: ComposeProject) -> None:
     before = watched.run("images", "--quiet", "rng").stdout
     append(watched.root / "requirements/grpc-server.txt", "# changed\n")
-    until(lambda: watched.run("images", "--quiet", "rng").stdout not in {before, ""}, 60)
+    until(lambda: watched.run("images", "--quiet", "rng").stdout not in {before, ""}, 180)
