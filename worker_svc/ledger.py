@@ -68,7 +68,7 @@ class Ledger:
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
         self._reports: deque[tuple[Report, float]] = deque()
-        """With the moments they were made, on the steady clock."""
+        """With the moments at which they were made or, from then on, acknowledged, on the steady clock."""
         self._acknowledged = 0
         self._attempted = 0
         """The highest sequence number that was tried, whether or not Redis took it."""
@@ -193,8 +193,8 @@ class Ledger:
     def _forget(self, kept_seconds: float) -> None:
         now = steady()
         while self._reports:
-            report, made = self._reports[0]
-            if report.sequence > self._acknowledged or now - made <= kept_seconds:
+            report, since = self._reports[0]
+            if report.sequence > self._acknowledged or now - since <= kept_seconds:
                 return
             self._reports.popleft()
 
@@ -218,6 +218,9 @@ class Ledger:
         self.sent = max(self.sent, held)  # reports are numbered 1, 2, 3 and so on
         if held < self._acknowledged:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
+        for number, (kept, _) in enumerate(self._reports):
+            if self._acknowledged < kept.sequence <= held:
+                self._reports[number] = kept, steady()
         self._acknowledged = held
         self._refused = False
         self.on_change()

@@ -2,7 +2,7 @@
 
 A batch goes to the backend that owes least. What a broken stream owed is asked again, elsewhere first; what is late is
 asked of a second backend, and the first answer wins. A backend that answers wrongly is ejected: it gets no more batches
-until the worker has had no stream to it for some seconds, as after its process has ended.
+until the worker has no stream to it any more, as after its process has ended.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ LATE_CHECK = 0.1
 a process that was itself held up has answers waiting that it has not read."""
 
 
-# An ejected backend is used again when no stream to it was open for this long: its process has ended, and another may
-# have its name.
-READMISSION_DELAY_S = 5.0
+# An ejected backend is used again when no stream to it was open for this long, as while its process is restarted.
+# Generations overlap, so that there always is one to a process that lives.
+READMISSION_DELAY_S = 0.25
 
 
 @dataclass(slots=True)
@@ -177,6 +177,7 @@ class StreamPool:
 
     def opened(self, *streams: BatchStream) -> None:
         """Give these streams their share of the batches, unless they are to an ejected backend."""
+        self._readmit()
         for stream in streams:
             if (ejection := self._ejected.get(stream.backend or "")) is not None:
                 ejection.streams.add(stream)
