@@ -69,7 +69,7 @@ def assert_unharmed(system: TracedSystem, redis: RedisServer) -> None:
         began = time.monotonic()
         assert process.stop() == 0
         assert time.monotonic() - began < 3.5
-        assert troubles(process) <= 1
+        assert troubles(process) <= 2  # the first, and at the end those that were held back
         assert "Traceback" not in process.text
         assert "opentelemetry" not in process.text
     assert hashes_in(redis) == system.worker.units_logged > 0
