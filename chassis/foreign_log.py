@@ -85,7 +85,8 @@ class ForeignLog:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
             self._out_of_files.log(cause=error.strerror)
-        else:
+        elif not (isinstance(error, ValueError) and "_start_serving" in context["message"]):
+            # Out of descriptors, asyncio accepts again a second later, be the listener closed by then (CPython 3.11).
             loop.default_exception_handler(context)
 
     def add_line(self, line: bytes) -> bool:

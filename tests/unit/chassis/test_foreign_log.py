@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -208,6 +209,20 @@ def test_the_log_may_be_configured_later(capfd: pytest.CaptureFixture[str]) -> N
     log.configure(LogLevel.INFO, LogFormat.JSON)
     foreign.add_line(OUT_OF_FILES.encode())
     assert json_events(capfd.readouterr().out) == [("error", "out of file descriptors")]
+
+
+async def test_a_listener_that_was_closed_out_of_descriptors_is_accepted_on_no_more(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log.configure(LogLevel.INFO, LogFormat.JSON)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(ForeignLog(LogFormat.JSON).handle_loop_exception)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+    loop.call_soon(loop._start_serving, asyncio.Protocol, listening)  # type: ignore[attr-defined] # as asyncio does
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert capfd.readouterr().out == ""
 
 
 def test_other_failures_in_an_event_loop_keep_their_lines(capfd: pytest.CaptureFixture[str]) -> None:
