@@ -76,6 +76,7 @@ def test_changed_source_restarts_its_service(watched: ComposeProject) -> None:
 
 
 def test_a_changed_lock_file_rebuilds(watched: ComposeProject) -> None:
-    before = watched.run("images", "--quiet", "rng").stdout
-    append(watched.root / "requirements/grpc-server.txt", "# changed\n")
-    until(lambda: watched.run("images", "--quiet", "rng").stdout not in {before, ""}, 180)
+    # One that a single service watches: of two that are recreated at once, compose 2.26 lets one fail.
+    before = watched.run("images", "--quiet", "webui").stdout
+    append(watched.root / "requirements/webui.txt", "# changed\n")
+    until(lambda: watched.run("images", "--quiet", "webui").stdout not in {before, ""}, 180)
