@@ -45,7 +45,7 @@ def process(
 def cpu_seconds(pid: int) -> float:
     """The CPU time of a process and all its threads, those that have ended included.
 
-    Linux tells it to the nanosecond, where /proc counts hundredths of a second (man 3 clock_getcpuclockid).
+    Linux counts it in nanoseconds, where /proc counts hundredths of a second (man 3 clock_getcpuclockid).
     """
     if sys.platform != "linux":
         times = psutil.Process(pid).cpu_times()

@@ -90,7 +90,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 def _output(command: list[str], folder: Path = ROOT) -> str:
     """What a command prints. Raises BenchError with what it says when it fails."""
-    # What make and git tell their children is about this tree.
+    # Variables that make and git set for their children are about this tree.
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "VIRTUAL_ENV", "PYTHONPATH"}
     environment = {key: value for key, value in os.environ.items() if key not in ours and not key.startswith("GIT_")}
     try:

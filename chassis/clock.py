@@ -5,5 +5,5 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def steady() -> float:
-    """Return the seconds of a clock that nobody sets and that goes on while the machine sleeps, from any origin."""
+    """Return the seconds of a clock that is never set and runs on while the machine sleeps; its origin is arbitrary."""
     return time.clock_gettime(_STEADY)
