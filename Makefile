@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e \
+.PHONY: help run test test-system coverage check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e \
   screenshot protos certs sbom lock clean
 
 help: ## List what there is to do
@@ -41,22 +41,17 @@ help: ## List what there is to do
 run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
 	@exec $(PY) -m local_run
 
-test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all tests that need no container; ARGS="-k stops" for some
-	@found=5; failed=0; \
-	run_tests() { $(PY) -m pytest --company="$$@" $(ARGS); }; \
-	for company in "crowd --numprocesses=4" "pair --numprocesses=2" alone; do \
-	  run_tests $$company; code=$$?; \
-	  if [ $$code = 1 ] && [ "$$company" != alone ]; then \
-	    echo "What failed beside others is tried once more by itself"; \
-	    run_tests $${company%% *} --last-failed; code=$$?; \
-	  fi; \
-	  case $$code in 0) found=0 ;; 1) failed=1 ;; 5) ;; *) exit $$code ;; esac; \
-	done; \
-	[ $$failed = 0 ] && exit $$found || exit $$failed
+test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests that start no process, in two minutes; ARGS="-k stops" for some
+	@$(PY) -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 
-coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no in-process test covers
+# One test that must have the machine to itself is in the second run.
+test-system: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of services as processes, in five minutes
+	@$(PY) -m pytest tests/system -m "not serial and not soak" --numprocesses=4 --dist=loadfile $(ARGS)
+	@$(PY) -m pytest tests/system -m "serial and not soak" $(ARGS); code=$$?; [ $$code = 5 ] || exit $$code
+
+coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no test of make test covers
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest --company=crowd --numprocesses=4 $(ARGS)
+	@$(PY) -m coverage run -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
@@ -99,7 +94,7 @@ perf: $(DEV) $(PROJECT) ## Measure CPU beside bounds that hold on a quiet machin
 	@$(PY) -m pytest tests/perf -q $(ARGS)
 
 soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
-	@$(PY) -m pytest tests/integration/discovery tests/e2e/page -m soak --capture=no $(ARGS)
+	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@$(PY) -m bench --parts memory --memory-seconds 300
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full

@@ -131,7 +131,7 @@ class WitnessedProject:
 def witness(service: str, folder: Path) -> dict[str, Any]:
     """What makes a service one that notes what it answers, in that folder."""
     return {
-        "command": ["python", "-m", f"integration.discovery.witness_{service}_svc"],
+        "command": ["python", "-m", f"system.discovery.witness_{service}_svc"],
         "environment": {
             "PYTHONPATH": "/repository/tests:/repository",
             "WITNESS": f"/witness/{service}",

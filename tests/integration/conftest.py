@@ -1,23 +1,18 @@
-import os
-import shutil
-import subprocess
+from collections.abc import Iterator
 
 import pytest
+from support.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture(scope="session")
-def redis_program() -> str:
-    """A server that knows TLS; the one that comes with the Python packages does not."""
-    found = shutil.which("redis-server")
-    if found is None or not _knows_tls(found):
-        reason = "there is no redis-server that knows TLS; on Debian and Ubuntu, install redis-server"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The one real server of a session."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
-def _knows_tls(program: str) -> bool:
-    # With no certificate it ends at once, either way.
-    asked = [program, "--port", "0", "--tls-port", "1", "--bind", "127.0.0.1"]
-    return "tls-cert-file" in subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout
+@pytest.fixture
+def redis(session_redis: RedisServer) -> RedisServer:
+    """The session's server, empty. A test that stops, freezes or reconfigures one takes `own_redis`."""
+    session_redis.client().flushall()
+    return session_redis

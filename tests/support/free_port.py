@@ -1,45 +1,41 @@
-import os
 import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import cache
+from itertools import cycle
 
 PORTS = range(20_000, 32_000)
-"""TCP ports that neither Linux nor macOS gives to connections or to who asks for any: what is free stays free until it
-is used."""
+"""TCP ports that neither Linux nor macOS gives to outgoing connections or to servers that listen on port 0."""
 
-SHARES = 8
-"""Of those, one for each process that runs tests at the same time."""
+RANGE_SIZE = 200
 
 
 def free_port() -> int:
-    """A TCP port of loopback that is free, and that no other test is given for a long time."""
+    """Return a free TCP port of loopback that no other test is given for a long time."""
     return free_ports(1)
 
 
 def free_ports(count: int) -> int:
-    """The first of so many consecutive ones."""
+    """Return the first of `count` consecutive free ports."""
     while True:
-        first = _next()
+        first = next(_ports())
         with ExitStack() as held, suppress(OSError):
-            for port in (first, *(_next() for _ in range(count - 1))):
+            for port in (first, *(next(_ports()) for _ in range(count - 1))):
                 held.enter_context(socket.create_server(("127.0.0.1", port)))
             if port == first + count - 1:
                 return first
 
 
-def _next() -> int:
-    return next(_ports())
+@cache
+def _ports() -> Iterator[int]:
+    return cycle(_own_range()[0])
 
 
 @cache
-def _ports() -> Iterator[int]:
-    """This process's share, again and again; from anywhere on, for tests of another checkout may run, too."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    size = len(PORTS) // SHARES
-    share = PORTS[worker % SHARES * size :][:size]
-    position = random.randrange(size)
-    while True:
-        yield share[position % size]
-        position += 1
+def _own_range() -> tuple[range, socket.socket]:
+    # Whoever listens on a range's first port has the range, until the process ends; other checkouts may run tests, too.
+    for start in random.sample(PORTS[::RANGE_SIZE], len(PORTS) // RANGE_SIZE):
+        with suppress(OSError):
+            return range(start + 1, start + RANGE_SIZE), socket.create_server(("127.0.0.1", start))
+    raise OSError(f"all ranges of {RANGE_SIZE} ports between {PORTS.start} and {PORTS.stop} are in use")

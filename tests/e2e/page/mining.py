@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from integration.webui.reports import Reports
 from redis.exceptions import RedisError
 from support.redis_server import RedisServer
+from system.webui.reports import Reports
 
 BITS = 4
 """Leading zero bits of a coin."""

@@ -1,0 +1,186 @@
+"""What every gRPC server here answers beside its own methods: health, reflection and channelz."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_channelz.v1.channelz_pb2 import GetServerRequest, GetServersRequest
+from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from system.chassis.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
+from system.chassis.served import health as health_stub
+
+from chassis import grpc_options
+from chassis.grpc_server import server
+from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
+from rng_svc.service import RngService, check_source
+from rng_svc.settings import RngSettings
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+@asynccontextmanager
+async def rng_with(health: Health) -> AsyncIterator[int]:
+    """The port of a server with this health."""
+    settings = RngSettings(port=0, instance="rng-1")
+    add_servicer = RngService("rng-1", settings.pacing()).add_to
+    async with server.serve(settings, Telemetry(health), RNG, add_servicer, check_source) as port:
+        yield port
+
+
+async def status(channel: grpc.aio.Channel, service: str) -> int:
+    response = await health_stub(channel).Check(HealthCheckRequest(service=service))
+    assert isinstance(response, HealthCheckResponse)
+    return response.status
+
+
+async def test_health_tells_alive_from_ready() -> None:
+    health = Health("something")
+    async with rng_with(health) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+        health.started()
+        await asyncio.sleep(0.05)
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+        health.set("something", met=True)
+        await asyncio.sleep(0.05)
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, SERVING)
+        health.set("something", met=False)
+        await asyncio.sleep(0.05)
+        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+
+
+@pytest.mark.parametrize("service", [HASHER, "rng", "grpc.health.v1.Health"])
+async def test_health_of_a_service_that_is_none_here_is_not_found(service: str) -> None:
+    async with rng() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await status(channel, service)
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_who_watches_health_is_told_of_every_change() -> None:
+    health = Health()
+    async with rng_with(health) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        watch = aiter(health_stub(channel).Watch(HealthCheckRequest(service=RNG)))
+        seen = [(await anext(watch)).status]
+        for change in (health.started, health.drain):
+            change()
+            async with asyncio.timeout(10):
+                seen.append((await anext(watch)).status)
+    assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
+
+
+@pytest.mark.pair(reason="stopping is held to 0.5 s")
+async def test_a_client_as_ours_holds_up_no_server_that_stops() -> None:
+    """Its channel watches the server's health for as long as it is open."""
+    health = Health()
+    async with rng_with(health) as port:
+        health.started()
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=grpc_options.client(RNG))
+        async with asyncio.timeout(5):
+            await channel.channel_ready()
+        begin = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - begin < 0.5
+    await channel.close()
+
+
+async def test_a_health_request_that_is_none_is_refused() -> None:
+    async with rng() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await raw_call(channel, "/grpc.health.v1.Health/Check", b"\xff")
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_watch_of_health_that_is_none_is_refused() -> None:
+    async with rng() as channel:
+        untyped: Any = channel  # which the types of a channel are only with a serializer
+        watch = untyped.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff")
+        assert violation((await until_failure(watch))[1])[0] == "(message)"
+
+
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v1alpha"])
+
+
+async def reflected(
+    channel: grpc.aio.Channel, version: str, *requests: ServerReflectionRequest
+) -> list[ServerReflectionResponse]:
+    """What one version answers; the messages of both are alike."""
+    untyped: Any = channel  # as above
+    method = untyped.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        ServerReflectionRequest.SerializeToString,
+        ServerReflectionResponse.FromString,
+    )
+    return [response async for response in method(iter(requests))]
+
+
+@VERSIONS
+async def test_reflection_lists_what_is_served(version: str) -> None:
+    async with hasher() as channel:
+        [response] = await reflected(channel, version, ServerReflectionRequest(list_services=""))
+    assert [service.name for service in response.list_services_response.service] == [
+        HASHER,
+        "grpc.channelz.v1.Channelz",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ]
+
+
+SYMBOLS = {
+    RNG: RNG,
+    f"{RNG}.GetRandomBytes": RNG,
+    f"{RNG}.StreamRandomBytes": RNG,
+    "dockercoins.rng.v1.GetRandomBytesRequest.size": RNG,
+    "grpc.health.v1.Health.Watch": "grpc.health.v1.Health",
+    "grpc.channelz.v1.Channelz.GetServers": "grpc.channelz.v1.Channelz",
+    "grpc.reflection.v1.ServerReflection.ServerReflectionInfo": "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection": "grpc.reflection.v1alpha.ServerReflection",
+}
+"""By symbol, the service that is declared in the same file."""
+
+# gRPC's own servers in Go find none of these either: the name of a method has a dot where its path has a slash.
+NO_SYMBOLS = (f"{RNG}/GetRandomBytes", f"{RNG}.Nothing", f".{RNG}", "rng", "")
+
+
+@VERSIONS
+async def test_reflection_finds_the_file_of_a_symbol(version: str) -> None:
+    asked = [ServerReflectionRequest(file_containing_symbol=symbol) for symbol in SYMBOLS]
+    async with rng() as channel:
+        answers = await reflected(channel, version, *asked)
+    assert [answer.original_request for answer in answers] == asked
+    files = [FileDescriptorProto.FromString(each.file_descriptor_response.file_descriptor_proto[0]) for each in answers]
+    assert [f"{file.package}.{service.name}" for file in files for service in file.service] == list(SYMBOLS.values())
+
+
+@VERSIONS
+async def test_reflection_does_not_find_what_is_no_symbol(version: str) -> None:
+    asked = [ServerReflectionRequest(file_containing_symbol=symbol) for symbol in NO_SYMBOLS]
+    async with rng() as channel:
+        answers = await reflected(channel, version, *asked)
+    codes = [answer.error_response.error_code for answer in answers]
+    assert codes == [grpc.StatusCode.NOT_FOUND.value[0]] * len(NO_SYMBOLS)
+
+
+async def test_channelz_counts_the_calls_of_a_server() -> None:
+    async with rng() as channel:
+        stub: Any = ChannelzStub(channel)  # type: ignore[arg-type] # typed for synchronous channels alone
+        servers = stub.GetServers
+        before = {each.ref.server_id: each.data.calls_started for each in (await servers(GetServersRequest())).server}
+        await status(channel, "")
+        after = {each.ref.server_id: each.data.calls_started for each in (await servers(GetServersRequest())).server}
+    assert max(count - before.get(server, 0) for server, count in after.items()) >= 1
+
+
+async def test_channelz_says_what_is_not_there() -> None:
+    async with rng() as channel:
+        stub: Any = ChannelzStub(channel)  # type: ignore[arg-type] # typed for synchronous channels alone
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.GetServer(GetServerRequest(server_id=2**62))
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND

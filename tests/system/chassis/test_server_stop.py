@@ -1,0 +1,184 @@
+"""How rng and hasher end: idle, with work, with clients that never leave, and at once."""
+
+import asyncio
+import signal
+import time
+from typing import Any
+
+import grpc
+import pytest
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
+from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from support.free_port import free_port
+from support.service_process import ServiceProcess, ServiceProcesses
+from system.chassis.probe import ask
+from system.chassis.served import HASHER, RNG, health
+
+pytestmark = pytest.mark.pair(reason="stopping is held to half a second, and to 3.5 where what it waits for takes 3")
+
+STREAMS = {
+    "rng": (f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(count=1, size=32).SerializeToString()),
+    "hasher": (f"/{HASHER}/StreamHashes", StreamHashesRequest(data=bytes(32), message_size=32).SerializeToString()),
+}
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+def channel_to(process: ServiceProcess) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(f"127.0.0.1:{process.port}")
+
+
+async def ended(process: ServiceProcess, limit: float = 10) -> tuple[int, float]:
+    """The exit code, and the seconds until it was there."""
+    begin = time.monotonic()
+    code = await asyncio.to_thread(process.popen.wait, limit)
+    return code, time.monotonic() - begin
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("name", STREAMS)
+async def test_an_idle_server_ends_well_within_a_second(
+    processes: ServiceProcesses, name: str, number: signal.Signals
+) -> None:
+    """A client that has been served and is still connected does not make it less idle."""
+    process = processes.start(name)
+    process.wait_until_started()
+    async with channel_to(process) as channel:
+        await health(channel).Check(HealthCheckRequest())
+        process.send(number)
+        code, seconds = await ended(process)
+    assert code == 0
+    assert seconds < 1
+    assert [line.rsplit("] ")[1] for line in process.text.splitlines()][-2:] == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize(("name", "number"), [("rng", signal.SIGTERM), ("hasher", signal.SIGINT)])
+async def test_a_stream_that_never_ends_holds_up_a_stop_for_less_than_3_5_seconds(
+    processes: ServiceProcesses, name: str, number: signal.Signals
+) -> None:
+    method, request = STREAMS[name]
+    process = processes.start(name)
+    async with channel_to(process) as channel:
+        stream: Any = channel.stream_stream(method)()
+        await stream.write(request)
+        await stream.read()
+        process.send(number)
+        code, seconds = await ended(process)
+        assert code == 0
+        assert 2 < seconds < 3.5
+        assert await stream.code() is not grpc.StatusCode.OK
+    process.wait_for(r"StreamHashes|StreamRandomBytes")
+    [line] = [line for line in process.text.splitlines() if "code=" in line]
+    assert "code=CANCELLED" in line
+    assert "batches=1" in line
+
+
+async def test_a_stream_that_half_closes_after_the_signal_gets_all_it_is_owed(processes: ServiceProcesses) -> None:
+    process = processes.start("rng")
+    asked = 8  # at the classic pace 0.8 s
+    async with channel_to(process) as channel:
+        stream = RngServiceStub(channel).StreamRandomBytes()
+        for batch_id in range(asked):
+            await stream.write(StreamRandomBytesRequest(batch_id=batch_id, count=1, size=32))
+        await stream.read()
+        process.send(signal.SIGTERM)
+        process.wait_for("stopping")
+        await stream.write(StreamRandomBytesRequest(batch_id=asked, count=1, size=32))
+        await stream.done_writing()
+        got = []
+        while isinstance(answer := await stream.read(), StreamRandomBytesResponse):
+            got.append(answer.batch_id)
+        assert got == list(range(1, asked + 1))
+        assert await stream.code() is grpc.StatusCode.OK
+        code, seconds = await ended(process)
+    assert code == 0
+    assert seconds < 0.5
+
+
+@pytest.mark.parametrize(("name", "service"), [("rng", RNG), ("hasher", HASHER)])
+async def test_a_stream_that_is_opened_when_the_server_says_that_it_leaves_is_served(
+    processes: ServiceProcesses, name: str, service: str
+) -> None:
+    """A client hears of it a little later, and may have opened one by then."""
+    method, request = STREAMS[name]
+    process = processes.start(name, PACE="full")
+    process.wait_until_started()
+    async with channel_to(process) as channel:
+        watch: Any = health(channel).Watch(HealthCheckRequest(service=service))
+        while (await watch.read()).status != HealthCheckResponse.SERVING:
+            pass
+        process.send(signal.SIGTERM)
+        assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
+        stream: Any = channel.stream_stream(method)()
+        await stream.write(request)
+        assert await stream.read() is not grpc.aio.EOF
+        await stream.done_writing()
+        assert await stream.code() is grpc.StatusCode.OK
+        watch.cancel()
+        code, seconds = await ended(process)
+    assert code == 0
+    assert seconds < 1
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+@pytest.mark.parametrize("second", SIGNALS)
+async def test_a_second_signal_ends_it_at_once(
+    processes: ServiceProcesses, first: signal.Signals, second: signal.Signals
+) -> None:
+    method, _ = STREAMS["rng"]
+    process = processes.start("rng")
+    async with channel_to(process) as channel:
+        stream: Any = channel.stream_stream(method)()
+        await stream.initial_metadata()
+        process.send(first)
+        process.wait_for("stopping")
+        process.send(second)
+        code, seconds = await ended(process)
+        stream.cancel()
+    assert code == 128 + second
+    assert seconds < 0.5
+
+
+async def test_who_asks_for_health_is_told_before_the_work_ends(processes: ServiceProcesses) -> None:
+    """By the watch of a client as ours, and over HTTP with the reason, while a stream is still open."""
+    method, request = STREAMS["rng"]
+    metrics_port = free_port()
+    process = processes.start("rng", METRICS_PORT=metrics_port)
+    async with channel_to(process) as channel:
+        watch = aiter(health(channel).Watch(HealthCheckRequest(service=RNG)))
+        process.wait_until_started()
+        while (await anext(watch)).status != HealthCheckResponse.SERVING:
+            pass
+        stream: Any = channel.stream_stream(method)()
+        await stream.write(request)
+        await stream.read()
+        assert await asyncio.to_thread(ask, metrics_port, "/readyz") == (200, "ready\n")
+        assert await asyncio.to_thread(ask, metrics_port, "/healthz") == (200, "alive\n")
+
+        process.send(signal.SIGTERM)
+        async with asyncio.timeout(0.5):
+            assert (await anext(watch)).status == HealthCheckResponse.NOT_SERVING
+        assert await asyncio.to_thread(ask, metrics_port, "/readyz") == (503, "not ready: draining\n")
+        assert await asyncio.to_thread(ask, metrics_port, "/healthz") == (200, "alive\n")
+        await stream.write(request)
+        assert await stream.read()
+        await stream.done_writing()
+        assert await stream.code() is grpc.StatusCode.OK
+    code, _ = await ended(process)
+    assert code == 0
+
+
+async def test_a_server_that_stops_takes_no_new_call(processes: ServiceProcesses) -> None:
+    method, _ = STREAMS["rng"]
+    process = processes.start("rng")
+    async with channel_to(process) as channel:
+        stream: Any = channel.stream_stream(method)()
+        await stream.initial_metadata()
+        process.send(signal.SIGTERM)
+        process.wait_for("stopping")
+        await asyncio.sleep(0.1)
+        code = await health(channel).Check(HealthCheckRequest(), timeout=1).code()
+        assert code is grpc.StatusCode.UNAVAILABLE
+        stream.cancel()
+    assert (await ended(process))[0] == 0

@@ -1,0 +1,188 @@
+"""Servers that are not ours: what they lack is done without, and what makes them useless is said."""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from support.certificates import Authority
+from support.free_port import free_port
+from system.worker.pool_system import Client, Context
+
+from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.tls.certificate_files import CertificateFiles
+from chassis.tls.renewed_certificates import RenewedCertificates
+from worker_svc.batch import Batch
+from worker_svc.handshake_budget import HandshakeBudget
+from worker_svc.step import RANDOM
+from worker_svc.stream_pool import StreamPool
+
+SAYING_LIMIT_S = 5.0
+
+Requests = AsyncIterator[StreamRandomBytesRequest]
+
+
+def handler(method: str, behavior: Any) -> grpc.GenericRpcHandler:
+    stream: Any = grpc.stream_stream_rpc_method_handler(
+        behavior, StreamRandomBytesRequest.FromString, StreamRandomBytesResponse.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(RANDOM.service, {method: stream})
+
+
+async def answer(requests: Requests, _: Context) -> AsyncIterator[StreamRandomBytesResponse]:
+    async for request in requests:
+        yield StreamRandomBytesResponse(batch_id=request.batch_id, data=bytes(request.count * request.size))
+
+
+async def send_headers_first(requests: Requests, context: Context) -> AsyncIterator[StreamRandomBytesResponse]:
+    await context.send_initial_metadata((("server", "somebody else's"),))
+    async for response in answer(requests, context):
+        yield response
+
+
+async def answer_short(requests: Requests, _: Context) -> AsyncIterator[StreamRandomBytesResponse]:
+    async for request in requests:
+        yield StreamRandomBytesResponse(batch_id=request.batch_id, data=bytes(request.count * request.size - 1))
+
+
+async def deny(requests: Requests, context: Context) -> AsyncIterator[StreamRandomBytesResponse]:
+    async for _ in requests:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
+    yield StreamRandomBytesResponse()
+
+
+async def be_silent(_: Requests, __: Context) -> AsyncIterator[StreamRandomBytesResponse]:
+    await asyncio.sleep(3600)
+    yield StreamRandomBytesResponse()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    behavior: Any = answer,
+    *,
+    method: str = RANDOM.method,
+    credentials: grpc.ServerCredentials | None = None,
+    healthy_name: str | None = None,
+) -> AsyncIterator[int]:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((handler(method, behavior),))
+    if healthy_name is not None:
+        statuses = health.aio.HealthServicer()
+        await statuses.set(healthy_name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
+@pytest.mark.parametrize("behavior", [answer, send_headers_first])
+async def test_one_without_a_name_or_health_is_used_under_its_address(behavior: Any) -> None:
+    async with serving(behavior) as port, Client([port]).running() as client:
+        await client.until(lambda: len(client.answers) > 100)
+        assert client.pool.backends == [f"127.0.0.1:{port}"]
+        # It goes on over the generations.
+        await client.until(lambda: client.metrics is not None and client.pool._streams_opened > 6)
+        await client.answered_once()
+        assert [known for known in client.known if known] == [[f"127.0.0.1:{port}"]]
+
+
+def credentials(settings: dict[str, str]) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(Path(settings["TLS_KEY"]).read_bytes(), Path(settings["TLS_CERT"]).read_bytes())]
+    )
+
+
+@contextlib.asynccontextmanager
+async def http() -> AsyncIterator[int]:
+    """A web server."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def asking(target: str, certificates: RenewedCertificates | None = None) -> AsyncIterator[StreamPool]:
+    pool = StreamPool(
+        RANDOM,
+        target,
+        client_id="client",
+        streams=64,
+        window=1,
+        generation=60,
+        metrics=RpcMetrics("client"),
+        on_backends=lambda: None,
+        certificates=certificates,
+        budget=None if certificates is None else HandshakeBudget(),
+    )
+    pool.submit(Batch(1, 4, 32, 0.0))
+    running = asyncio.create_task(pool.run())
+    try:
+        yield pool
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await pool.close(0.2)
+
+
+async def test_what_makes_a_server_useless_is_said_within_five_seconds(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = (Authority(tmp_path / name).issue("rng", "127.0.0.1") for name in ("ours", "theirs"))
+    tls = RenewedCertificates(CertificateFiles(*map(Path, ours.values())))
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        frozen = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        expected = {
+            f"ipv4:127.0.0.1:{free_port()}": "Connection refused",
+            "dns:///nowhere.invalid:50051": "nowhere.invalid.*Domain name not found",
+            f"ipv4:127.0.0.1:{await enter(serving(method='Misspelt'))}": "UNIMPLEMENTED",
+            f"ipv4:127.0.0.1:{await enter(serving(deny))}": "PERMISSION_DENIED: not you",
+            f"ipv4:127.0.0.1:{await enter(serving(answer_short))}": "0 bytes for batch 0, not 1",
+            f"ipv4:127.0.0.1:{await enter(serving(be_silent))}": "answers nothing on them for 2.5 s",
+            f"ipv4:127.0.0.1:{await enter(serving(healthy_name=''))}": "its health service does not say",
+            f"ipv4:127.0.0.1:{await enter(http())}": "HTTP status 400",
+            f"ipv4:127.0.0.1:{frozen.getsockname()[1]}": "timed out before receiving SETTINGS",
+            f"ipv4:127.0.0.1:{await enter(serving(credentials=credentials(ours)))}": "it may want TLS",
+        }
+        encrypted = {
+            f"dns:///127.0.0.1:{await enter(serving())}": "it speaks no TLS",
+            f"dns:///127.0.0.1:{await enter(serving(credentials=credentials(theirs)))}": "(?:verif|VERIF)",
+        }
+        for target in expected:
+            await enter(asking(target))
+        for target in encrypted:
+            await enter(asking(target, tls))
+        said = ""
+        missing = expected | encrypted
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAYING_LIMIT_S):
+                while missing:
+                    await asyncio.sleep(0.1)
+                    said += capfd.readouterr().out
+                    missing = {
+                        target: reason
+                        for target, reason in missing.items()
+                        if not re.search(f"no backend.*{reason}.*{re.escape(target)}", said)
+                    }
+        assert not missing, said

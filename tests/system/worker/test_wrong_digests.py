@@ -1,0 +1,195 @@
+"""A worker beside hashers that answer wrongly, all of them real servers in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from hashlib import sha256
+from typing import Any
+
+import grpc
+import pytest
+from support.free_port import free_port
+from support.redis_server import RedisServer
+from system.worker.pool_system import backend
+
+from chassis.grpc_server import server
+from chassis.health import Health
+from chassis.settings import Pace
+from chassis.telemetry.telemetry import Telemetry
+from hasher_svc.digests import DigestThread, check_digests
+from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
+from hasher_svc.settings import HasherSettings
+from worker_svc import pool_log, service
+from worker_svc.service import worker
+from worker_svc.settings import WorkerSettings
+
+Lie = Callable[[bytes], bytes]
+
+COUNT = 64
+"""Messages a batch."""
+
+
+def no_lie(digests: bytes) -> bytes:
+    return digests
+
+
+def all_zeros(digests: bytes) -> bytes:
+    """Each of them looks like a coin."""
+    return bytes(len(digests))
+
+
+def one_false_coin(digests: bytes) -> bytes:
+    return digests[:-32] + bytes(32)
+
+
+def one_flipped_bit(digests: bytes) -> bytes:
+    """Whether it is a coin stays as it was."""
+    return digests[:-1] + bytes((digests[-1] ^ 1,))
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stops does not wait for what a test leaves unanswered."""
+    monkeypatch.setattr(server, "DRAIN_LIMIT", 0.2)
+    monkeypatch.setattr(service, "DRAIN_LIMIT", 0.2)
+
+
+class Hasher(HasherService):
+    """The real service, with what a lie makes of its digests."""
+
+    def __init__(self, settings: HasherSettings, thread: DigestThread, lie: Lie) -> None:
+        super().__init__(settings.instance, settings.pacing(), thread)
+        self._lie = lie
+        self.answered: set[int] = set()
+        self.last = 0
+
+    async def StreamHashes(  # noqa: N802 - named as in protos/
+        self, request_iterator: AsyncIterator[MessageBatch], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[HashedBatch]:
+        async for response in super().StreamHashes(request_iterator, context):
+            self.answered.add(response.batch_id)
+            self.last = max(self.last, response.batch_id)
+            yield response._replace(digests=self._lie(response.digests))
+
+
+@asynccontextmanager
+async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hasher]:
+    settings = HasherSettings(pace=Pace.FULL, instance=name, port=port, delay=0.002)
+    health = Health()
+    health.started()
+    with closing(DigestThread()) as thread:
+        servicer = Hasher(settings, thread, lie)
+        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, check_digests):
+            yield servicer
+
+
+class Mine:
+    """A worker that runs, and what it has counted."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self._telemetry.metrics.get_sample_value(f"dockercoins_worker_{name}", labels) or 0.0
+
+    @property
+    def unmet(self) -> list[str]:
+        return self._telemetry.health.unmet
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 - the condition is the test's own
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
+    """A worker and its rng; at the end everything is reported, and Redis holds what was counted."""
+    rng = free_port()
+    settings = WorkerSettings(
+        pace=Pace.FULL,
+        batch_size=COUNT,
+        window_size=8,
+        generation=0.5,
+        instance="worker",
+        redis_url=redis.url,
+        rng_target=f"ipv4:127.0.0.1:{rng}",
+        hasher_target="ipv4:" + ",".join(f"127.0.0.1:{port}" for port in hashers),
+    )
+    telemetry = Telemetry(Health("rng", "hasher", "redis"))
+    telemetry.health.started()
+    async with backend("rng", rng):
+        mine = Mine(telemetry)
+        async with worker(settings, telemetry):
+            yield mine
+        held = redis.client()
+        assert int(held.get("hashes")) == mine.metric("hashes_total") == COUNT * mine.metric("batches_total")
+        assert int(held.get("coins")) == mine.metric("coins_total")
+        assert held.hlen("wallet") > 0
+        for digest, message in _wallet(redis):
+            assert sha256(message).hexdigest() == digest
+
+
+def _wallet(redis: RedisServer) -> list[tuple[str, bytes]]:
+    client = redis.client()
+    client.connection_pool.connection_kwargs["decode_responses"] = False
+    return [(digest.decode(), message) for digest, message in client.hgetall("wallet").items()]
+
+
+@pytest.mark.parametrize("lie", [all_zeros, one_false_coin, one_flipped_bit])
+async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
+    lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ports = [free_port(), free_port()]
+    async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying, mining(redis, ports) as mine:
+        await mine.until(lambda: mine.metric("asked_again_total", service="hasher", cause="wrong") > 0)
+        last = lying.last
+        # Two generations, and more: none of their streams brings it a batch.
+        await mine.until(lambda: good.last > last + 500)
+        await asyncio.sleep(1.2)
+        # What was on its way to it when it was found out.
+        assert lying.last <= last + 8
+        assert mine.metric("ejected_backends", service="hasher") == 1
+        assert mine.unmet == []
+    if lie is not one_flipped_bit:
+        assert mine.metric("batches_total") <= len(good.answered)
+    else:
+        assert mine.metric("batches_total") <= len(good.answered | lying.answered)
+    said = capfd.readouterr().out
+    assert said.count("wrong digest, backend not used any more") == 1
+    assert "backend=lying" in said
+
+
+async def test_without_any_other_a_worker_waits_and_says_why(
+    redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_log, "ABSENCE_LIMIT_S", 0.5)
+    port = free_port()
+    async with hasher("only", port) as good, mining(redis, [port]) as mine:
+        await mine.until(lambda: good.last > 100)
+        good._lie = all_zeros
+        await mine.until(lambda: mine.unmet == ["hasher"])
+        counted = mine.metric("hashes_total")
+        said = ""
+        async with asyncio.timeout(5):
+            while "no backend, still trying" not in said:
+                await asyncio.sleep(0.1)
+                said += capfd.readouterr().out
+        assert "only: wrong digests, not used until restarted" in said
+        assert mine.metric("hashes_total") == counted
+        good._lie = no_lie  # which it is not asked about, for it is still the same process
+        await asyncio.sleep(1.2)
+        assert mine.metric("hashes_total") == counted
+
+
+async def test_one_that_was_restarted_under_its_name_is_used_again(redis: RedisServer) -> None:
+    port = free_port()
+    async with AsyncExitStack() as later, mining(redis, [port]) as mine:
+        async with hasher("only", port, all_zeros):
+            await mine.until(lambda: mine.metric("ejected_backends", service="hasher") == 1)
+            assert mine.metric("hashes_total") == 0
+        await asyncio.sleep(0.5)  # as long as a process takes to start
+        good = await later.enter_async_context(hasher("only", port))
+        await mine.until(lambda: mine.metric("hashes_total") > 100 * COUNT)
+        assert mine.metric("ejected_backends", service="hasher") == 0
+        assert mine.metric("batches_total") <= len(good.answered)
