@@ -27,10 +27,10 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.served import HASHER, RNG, violation
 from support.service_process import ServiceProcess, service_processes
 from support.unharmed import unharmed
 from system.abuse.any_message import MAX_BYTES, encoded
-from system.chassis.served import HASHER, RNG, violation
 
 MAX_COUNT = 65_536
 TIMEOUT = 10.0

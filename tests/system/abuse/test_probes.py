@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import psutil
 import pytest
+from support.probe import ask
 from system.abuse.victim import Victim
-from system.chassis.probe import ask
 
 from chassis.admin_endpoint import MAX_CONNECTIONS
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import psutil
+from support.probe import ask
 from support.scrape import Samples, scrape
 from support.service_process import ServiceProcess
 from support.unharmed import MEMORY, PATIENCE
 from system.abuse.raw_h2 import RawClient
-from system.chassis.probe import ask
 
 from chassis.grpc_server.eviction import RETURN_INTERVAL
 

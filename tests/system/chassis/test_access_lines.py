@@ -20,7 +20,7 @@ from dockercoins.rng.v1.rng_service_pb2_grpc import (
 )
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from structlog.testing import capture_logs
-from system.chassis.served import RNG, hasher, health, raw_call, raw_stream, rng, served, until_failure
+from support.served import RNG, hasher, health, raw_call, raw_stream, rng, served, until_failure
 
 from chassis.grpc_server import call_watch
 from chassis.grpc_server.caller import MAX_PEER

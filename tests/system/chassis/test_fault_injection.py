@@ -12,8 +12,8 @@ from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRand
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from structlog.testing import capture_logs
-from system.chassis.served import HASHER, RNG, hasher, raw_stream, rng, until_failure
-from system.chassis.served import health as health_stub
+from support.served import HASHER, RNG, hasher, raw_stream, rng, until_failure
+from support.served import health as health_stub
 
 from chassis.settings import Pace
 

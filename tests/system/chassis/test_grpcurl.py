@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support.served import HASHER, RNG
 from support.service_process import ServiceProcess, ServiceProcesses
-from system.chassis.served import HASHER, RNG
 
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent))
 

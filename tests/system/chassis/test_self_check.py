@@ -7,8 +7,8 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from structlog.testing import capture_logs
-from system.chassis.served import RNG, served
-from system.chassis.served import health as health_stub
+from support.served import RNG, served
+from support.served import health as health_stub
 
 from chassis.grpc_server import self_check
 from hasher_svc import fallback

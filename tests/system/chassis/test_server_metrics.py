@@ -7,7 +7,7 @@ import grpc
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
-from system.chassis.served import RNG, raw_call, rng, until_failure
+from support.served import RNG, raw_call, rng, until_failure
 
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry

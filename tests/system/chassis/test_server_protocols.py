@@ -12,8 +12,8 @@ from grpc_channelz.v1.channelz_pb2 import GetServerRequest, GetServersRequest
 from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
-from system.chassis.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
-from system.chassis.served import health as health_stub
+from support.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
+from support.served import health as health_stub
 
 from chassis import grpc_options
 from chassis.grpc_server import server

@@ -12,9 +12,9 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamR
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from support.free_port import free_port
+from support.probe import ask
+from support.served import HASHER, RNG, health
 from support.service_process import ServiceProcess, ServiceProcesses
-from system.chassis.probe import ask
-from system.chassis.served import HASHER, RNG, health
 
 pytestmark = pytest.mark.pair(reason="stopping is held to half a second, and to 3.5 where what it waits for takes 3")
 

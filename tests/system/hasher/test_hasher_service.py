@@ -10,7 +10,7 @@ import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest, StreamHashesResponse
 from dockercoins.hasher.v1.hasher_service_pb2_grpc import HasherServiceStub
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
-from system.chassis.served import HASHER, hasher, raw_call, raw_stream, until_failure, violation
+from support.served import HASHER, hasher, raw_call, raw_stream, until_failure, violation
 
 LARGEST = 2 * 1024 * 1024
 WHOLE = StreamHashesRequest(batch_id=5, data=bytes(64), message_size=32)

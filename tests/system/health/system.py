@@ -10,10 +10,10 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from support.free_port import free_port
+from support.probe import ask
 from support.redis_server import RedisServer
+from support.served import HASHER, RNG, health
 from support.service_process import ServiceProcess, ServiceProcesses
-from system.chassis.probe import ask
-from system.chassis.served import HASHER, RNG, health
 
 SERVICES = ["rng", "hasher", "worker", "webui"]
 FULL_NAMES = {"rng": RNG, "hasher": HASHER}

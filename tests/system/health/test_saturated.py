@@ -12,9 +12,9 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from support.probe import ask
 from support.redis_server import RedisServer
-from system.chassis.probe import ask
-from system.chassis.served import health
+from support.served import health
 from system.health.system import ALIVE, FULL_NAMES, READY, TESTS, Service, System
 
 pytestmark = pytest.mark.alone(

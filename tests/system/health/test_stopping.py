@@ -13,7 +13,7 @@ from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from support.redis_server import RedisServer
-from system.chassis.served import HASHER, RNG, health
+from support.served import HASHER, RNG, health
 from system.health.system import ALIVE, FULL_NAMES, SERVICES, Service, System, not_ready
 
 STREAMS = {

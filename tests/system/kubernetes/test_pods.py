@@ -10,9 +10,9 @@ import grpc
 import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.probe import ask
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
-from system.chassis.probe import ask
 from unit.deploy.kubernetes import rendered
 from unit.deploy.kubernetes.environment import environment
 from unit.deploy.kubernetes.pods import Pod, pods

@@ -12,7 +12,7 @@ from dockercoins.rng.v1.rng_service_pb2 import (
     StreamRandomBytesResponse,
 )
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
-from system.chassis.served import RNG, raw_call, raw_stream, rng, until_failure, violation
+from support.served import RNG, raw_call, raw_stream, rng, until_failure, violation
 
 LARGEST = 2 * 1024 * 1024
 

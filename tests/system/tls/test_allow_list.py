@@ -11,8 +11,8 @@ from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRand
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from support.certificates import Authority
+from support.served import HASHER, RNG
 from support.service_process import ServiceProcess, ServiceProcesses
-from system.chassis.served import HASHER, RNG
 from system.tls.clients import call, connected, grpcurl, log_lines
 
 SERVICES = {"rng": RNG, "hasher": HASHER}

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, GetRandomBytesResponse
 from support.certificates import Authority
+from support.served import RNG
 from support.service_process import ServiceProcess, ServiceProcesses
-from system.chassis.served import RNG
 from system.tls.clients import call, connected, log_lines
 
 REQUEST = GetRandomBytesRequest(size=16).SerializeToString()

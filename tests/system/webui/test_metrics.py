@@ -6,9 +6,9 @@ import time
 
 import aiohttp
 import pytest
+from support.probe import ask
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses
-from system.chassis.probe import ask
 from system.webui.page import Events, Page, is_ready, until
 from system.webui.reports import Reports
 from system.webui.test_resume import flood, open_without_reading

@@ -55,12 +55,12 @@ async def rng(telemetry: Telemetry | None = None, **settings: Any) -> AsyncItera
 
 
 @asynccontextmanager
-async def hasher(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+async def hasher(telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to hasher, at full pace unless told otherwise."""
     made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
     with closing(DigestThread(fastest())) as thread:
         servicer = HasherService(made.instance, made.pacing(), thread)
-        async with served(made, HASHER, servicer.add_to) as channel:
+        async with served(made, HASHER, servicer.add_to, telemetry=telemetry) as channel:
             yield channel
 
 
