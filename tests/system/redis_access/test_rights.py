@@ -11,12 +11,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from structlog.testing import capture_logs
+from support.ledgers import SECOND_US, report
+from support.load_test_reports import measurement, point
+from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
 from system.redis_access.locked_redis import LockedRedis, set_users
 from system.webui.page import is_ready, until
-from system.worker.test_ledger import SECOND_US, report
-from unit.worker.load_test.made import measurement, point
-from unit.worker.load_test.made import report as load_test_report
 
 from chassis.health import Health
 from chassis.redis.access import RedisAccess

@@ -1,0 +1,246 @@
+"""What a run measures: a schedule, the open loop that keeps it, what is counted and latencies."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.virtual_time import freeze
+
+from chassis.timer import WAKING_TIME
+from worker_svc.batch import Batch
+from worker_svc.load_test.latency import UNIT, Histogram, Quantiles
+from worker_svc.load_test.open_loop import MAX_WAITS, OpenLoop
+from worker_svc.load_test.recorder import TOTAL, Recorder
+from worker_svc.load_test.schedule import Rate
+from worker_svc.pipeline import Pipeline
+
+
+@pytest.mark.parametrize(
+    ("rate", "warm_up", "duration", "due"),
+    [
+        ("1000", 0, 2, {0: 0, 500: 0.5, 1_000: 1, 1_999: 1.999, 2_000: None}),
+        ("100,300", 0, 2, {100: 1, 250: 1.5, 400: None}),
+        ("0..1000", 0, 2, {250: 1, 1_000: None}),
+        ("1000..0", 0, 2, {750: 1, 1_001: None}),
+        ("100..300", 1, 2, {50: 0.5, 501: None}),
+        ("100,0,100", 0, 3, {99: 0.99, 100: 2}),
+    ],
+    ids=["constant", "steps", "rising", "falling", "after the warm-up", "with a pause"],
+)
+def test_a_schedule_says_when_each_hash_is_due(
+    rate: str, warm_up: float, duration: float, due: dict[int, float | None]
+) -> None:
+    schedule = Rate.parse(rate).schedule(warm_up, duration)
+    assert {hashes: schedule.due(hashes) for hashes in due} == pytest.approx(due)
+
+
+rates = st.floats(0, 1e6).map(lambda rate: round(rate, 1))
+parts = st.tuples(rates, rates).map(lambda pair: f"{pair[0]}..{pair[1]}")
+
+
+@given(st.lists(parts, min_size=1, max_size=4), st.floats(0, 5), st.floats(0.1, 100), st.floats(0, 1))
+def test_what_is_due_by_a_moment_and_when_it_is_due_agree(
+    lines: list[str], warm_up: float, duration: float, part: float
+) -> None:
+    try:
+        schedule = Rate.parse(",".join(lines)).schedule(warm_up, duration)
+    except ValueError:
+        return
+    hashes = part * schedule.hashes
+    due = schedule.due(hashes)
+    if due is not None:
+        assert schedule.hashes_until(due) == pytest.approx(hashes, rel=1e-6, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "fast", "-1", "1..", "..", "..5", "1,,2", "0", "0..0", "nan", "inf", "1e12", "1..2..3"]
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="it must be"):
+        Rate.parse(text)
+
+
+class Service:
+    """Answers at once, after a stall, or never."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self.on_answer: Callable[[Batch], None]
+        self.requests: list[Batch] = []
+        self._answers = answers
+
+    def submit(self, batch: Batch) -> None:
+        self.requests.append(batch)
+        if self._answers:
+            asyncio.get_running_loop().call_later(0.001, self.on_answer, batch)
+
+    async def stall(self, seconds: float) -> None:
+        self._answers, before = False, len(self.requests)
+        await asyncio.sleep(seconds)
+        self._answers = True
+        for batch in self.requests[before:]:
+            self.on_answer(batch)
+
+
+class Run:
+    """A pipeline, and an open loop that begins its batches of ten."""
+
+    def __init__(
+        self, rate: str, *, answers: bool, window: int = 1_000, warm_up: float = 0, duration: float = 1
+    ) -> None:
+        self.rng, self.hasher = Service(answers=answers), Service(answers=True)
+        self.recorder = Recorder()
+        self.pipeline = Pipeline(
+            self.rng,
+            self.hasher,
+            batch_size=10,
+            message_size=32,
+            window=window,
+            delay=0,
+            on_begin=lambda _: None,
+            on_done=self._done,
+        )
+        self.loop = OpenLoop(self.pipeline, 10, Rate.parse(rate).schedule(warm_up, duration))
+
+    def _done(self, batch: Batch, now: float) -> None:
+        self.recorder.done(batch, now)
+        self.loop.proceed()
+
+    @property
+    def begun(self) -> list[float]:
+        return [batch.begun for batch in self.rng.requests]
+
+
+async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_made_up_for() -> None:
+    run = Run("1000", answers=False)
+    run.loop.start()
+    await asyncio.sleep(0.105)
+    freeze(0.05)
+    await asyncio.sleep(0.09)
+    assert run.begun == pytest.approx([index / 100 for index in range(25)], abs=1.1 * WAKING_TIME)
+
+
+async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due() -> None:
+    run = Run("1000", answers=False, window=2)
+    run.loop.start()
+    await asyncio.sleep(0.1)
+    assert len(run.begun) == 2
+    run.rng.on_answer(run.rng.requests[0])
+    await asyncio.sleep(0.005)
+    assert run.begun[2:] == [0.02]
+
+
+@pytest.mark.parametrize("warm_up", [0, 0.1])
+async def test_a_batch_that_never_began_has_waited_since_it_was_due(warm_up: float) -> None:
+    run = Run("1000", answers=False, window=2, warm_up=warm_up)
+    run.loop.start()
+    await asyncio.sleep(0.155)
+    waits = run.loop.stop(since=warm_up)
+    due = [index / 100 for index in range(2, 16) if index / 100 >= warm_up]
+    assert [batches for _, batches in waits] == [1] * len(due)
+    assert [wait for wait, _ in waits] == pytest.approx([0.155 - moment for moment in due])
+    run.rng.on_answer(run.rng.requests[0])
+    await asyncio.sleep(0.005)
+    assert len(run.begun) == 2
+
+
+async def test_many_waits_are_reported_as_few() -> None:
+    run = Run("1e9", answers=False, window=2)
+    run.loop.start()
+    await asyncio.sleep(0.05)
+    waits = run.loop.stop(since=0)
+    assert len(waits) <= 2 * MAX_WAITS
+    assert sum(batches for _, batches in waits) == 5_000_000 - 2
+
+
+async def test_a_schedule_comes_to_its_end() -> None:
+    run = Run("1000..2000", answers=True, duration=0.1)
+    run.loop.start()
+    await asyncio.sleep(0.2)
+    assert run.recorder.batches == 15
+    assert run.loop.stop(since=0) == []
+
+
+async def latency_with_a_stall(rate: str) -> Quantiles:
+    """Of two seconds, in which the hasher stalls for 0.8 s."""
+    run = Run(rate or "1", answers=True, window=8, duration=2)
+    if rate:
+        run.loop.start()
+    else:
+        run.pipeline.resume()
+    await asyncio.sleep(0.2)
+    await run.hasher.stall(0.8)
+    await asyncio.sleep(1)
+    run.pipeline.pause()
+    run.loop.stop(since=0)
+    await asyncio.sleep(1)
+    return run.recorder.quantiles()[TOTAL]
+
+
+async def test_a_stall_shows_in_p99_with_a_rate_and_hides_from_a_loop_that_waits_for_answers() -> None:
+    """Two batches in five were due while it lasted, but only a window of eight was in flight: so there is --rate."""
+    open_loop, closed_loop = await latency_with_a_stall("1600"), await latency_with_a_stall("")
+    assert open_loop.p90 > 0.4 * 0.8
+    assert open_loop.p99 > 0.7
+    assert closed_loop.p99 < 0.2
+    assert min(open_loop.max, closed_loop.max) > 0.7
+
+
+def done(recorder: Recorder, begun: float, now: float, count: int = 10) -> None:
+    recorder.done(Batch(1, count, 32, begun), now)
+
+
+def test_time_runs_from_the_last_batch_before_to_the_last_one_within() -> None:
+    recorder = Recorder()
+    done(recorder, 0.0, 0.9)
+    recorder.begin(1.0)
+    done(recorder, 0.9, 1.9)
+    done(recorder, 1.9, 2.9)
+    recorder.end(3.0, due_until=0.0)
+    done(recorder, 2.9, 3.9)
+    assert (recorder.hashes, recorder.batches, recorder.seconds) == pytest.approx((20, 2, 2.0))
+
+
+@pytest.mark.parametrize(("batches", "hashes"), [((), 0), ((1.1,), 10)])
+def test_a_silence_at_the_end_counts(batches: tuple[float, ...], hashes: int) -> None:
+    recorder = Recorder()
+    recorder.begin(1.0)
+    for moment in batches:
+        done(recorder, 1.0, moment)
+    recorder.end(3.0, due_until=0.0)
+    assert (recorder.hashes, recorder.seconds) == pytest.approx((hashes, 2.0))
+
+
+def test_latency_is_that_of_batches_that_were_due_within_and_answered_at_any_time() -> None:
+    recorder = Recorder()
+    recorder.begin(1.0, due_since=1.0)
+    done(recorder, 0.5, 1.2)
+    done(recorder, 1.5, 1.6)
+    recorder.end(2.0, due_until=2.0)
+    done(recorder, 1.9, 4.9)
+    done(recorder, 2.1, 5.0)
+    assert recorder.histograms[TOTAL].total == 2
+    assert recorder.quantiles()[TOTAL].max == pytest.approx(3.0)
+
+
+@given(st.lists(st.floats(0, 3_600), min_size=1, max_size=200), st.floats(0, 1))
+def test_a_quantile_is_right_to_a_tenth_of_a_percent_and_the_largest_exact(values: list[float], part: float) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.record(value)
+    exact = sorted(values)[max(math.ceil(part * len(values)), 1) - 1]
+    assert histogram.quantile(part) == pytest.approx(exact, rel=1e-3, abs=2 * UNIT)
+    quantiles = histogram.quantiles()
+    assert quantiles.p50 <= quantiles.p90 <= quantiles.p99 <= quantiles.p999 <= quantiles.max == max(values)
+
+
+def test_equal_latencies_count_as_often() -> None:
+    histogram = Histogram()
+    assert histogram.quantiles().p999 == 0
+    histogram.record(0.001, 99)
+    histogram.record(5.0)
+    assert histogram.total == 100
+    assert histogram.quantile(0.99) == pytest.approx(0.001)
+    assert histogram.quantile(0.999) == pytest.approx(5, rel=1e-3)
