@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.certificates import Authority as OtherAuthority
+from support.ledgers import report
 from system.redis_access.locked_redis import LockedRedis, locked_redis
 from system.webui.page import until
-from system.worker.test_ledger import report
 
 from chassis.redis.client import open_client
 from worker_svc.ledger import Ledger

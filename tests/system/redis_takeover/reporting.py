@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from support.ledgers import SECOND_US, report
 from support.redis_deployment import Deployment
-from system.worker.test_ledger import SECOND_US, report
 
 from worker_svc.ledger import Ledger
 from worker_svc.settings import WorkerSettings

@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
 
 import pytest
+from support.ledgers import report, send
 from support.redis_server import RedisServer
-from system.worker.test_ledger import ledger, report
 
 FIRST = report(1, coins=1, wallet=(("aa", b"x"),))
 SECOND = report(2, hashes=20, coins=2, begin_us=FIRST.end_us, wallet=(("bb", b"y"), ("cc", b"z")))
@@ -20,8 +19,7 @@ REPORTS = {
     "w-2": (report(1, hashes=7, coins=1, begin_us=FIRST.end_us, wallet=(("dd", b"v"),)),),
 }
 WALLET_LIMIT = 3
-WITHIN = 3
-"""Bytes of a command that are cut off."""
+CUT_BYTES = 3
 
 
 def server(program: str, folder: Path) -> RedisServer:
@@ -32,15 +30,8 @@ def file_of(redis: RedisServer) -> Path:
     return next((redis.folder / "appendonlydir").glob("*.incr.aof"))
 
 
-async def send(redis: RedisServer, *reports: Any, worker_id: str = "w-1") -> None:
-    async with ledger(redis, worker_id, wallet_limit=WALLET_LIMIT) as made:
-        for each in reports:
-            made.add(each)
-        assert await made.settle(5)
-
-
 def command_ends(file: bytes, begin: int) -> Iterator[int]:
-    """The offset behind each command from there on."""
+    """Yield the offset behind each command from there on."""
 
     def line(at: int) -> tuple[int, int]:
         end = file.index(b"\r\n", at)
@@ -54,40 +45,39 @@ def command_ends(file: bytes, begin: int) -> Iterator[int]:
         yield begin
 
 
-@pytest.mark.parametrize("worker_id", ["w-1", "w-2"])
+@pytest.mark.parametrize("worker_id", REPORTS)
 async def test_a_report_in_a_torn_file_is_counted_once(redis_program: str, tmp_path: Path, worker_id: str) -> None:
     """Cut within each command, whoever reports next; a cut between two commands takes the whole transaction away."""
     whole = server(redis_program, tmp_path / "whole")
     whole.start()
     try:
-        await send(whole, FIRST)
+        await send(whole.url, FIRST, wallet_limit=WALLET_LIMIT)
         before = file_of(whole).stat().st_size
-        await send(whole, SECOND)
+        await send(whole.url, SECOND, wallet_limit=WALLET_LIMIT)
     finally:
         whole.stop(SIGKILL)
     for end in command_ends(file_of(whole).read_bytes(), before):
-        cut = end - WITHIN
-        await tear(redis_program, whole.folder, tmp_path / f"cut-{cut}", cut, worker_id)
+        shutil.copytree(whole.folder, tmp_path / f"cut-{end}")
+        torn = server(redis_program, tmp_path / f"cut-{end}")
+        with file_of(torn).open("r+b") as file:
+            file.truncate(end - CUT_BYTES)
+        try:
+            await check_counts(torn, worker_id)
+        finally:
+            torn.stop(SIGKILL)
 
 
-async def tear(program: str, whole: Path, folder: Path, cut: int, worker_id: str) -> None:
-    shutil.copytree(whole, folder)
-    torn = server(program, folder)
-    with file_of(torn).open("r+b") as file:
-        file.truncate(cut)
-    try:
-        torn.start()
-        await send(torn, *REPORTS[worker_id], worker_id=worker_id)
-        counted = torn.content()
-        torn.stop(SIGKILL)
-        torn.start()
-        assert torn.content() == counted, f"cut at {cut}"
-        await send(torn, *REPORTS["w-1"])
-        client = torn.client()
-        made = {name: REPORTS[name] for name in ("w-1", worker_id)}
-        assert int(client.get("hashes")) == sum(each.hashes for reports in made.values() for each in reports)
-        assert int(client.get("coins")) == sum(each.coins for reports in made.values() for each in reports)
-        taken = [(entry["worker"], entry["sequence"]) for _, entry in client.xrange("reports")]
-        assert sorted(taken) == [(name, str(each.sequence)) for name, reports in made.items() for each in reports]
-    finally:
-        torn.stop(SIGKILL)
+async def check_counts(torn: RedisServer, worker_id: str) -> None:
+    torn.start()
+    await send(torn.url, *REPORTS[worker_id], worker_id=worker_id, wallet_limit=WALLET_LIMIT)
+    counted = torn.content()
+    torn.stop(SIGKILL)
+    torn.start()
+    assert torn.content() == counted, torn.folder.name
+    await send(torn.url, *REPORTS["w-1"], wallet_limit=WALLET_LIMIT)
+    content = torn.content()
+    made = {name: REPORTS[name] for name in ("w-1", worker_id)}
+    assert int(content["hashes"]) == sum(each.hashes for reports in made.values() for each in reports)
+    assert int(content["coins"]) == sum(each.coins for reports in made.values() for each in reports)
+    taken = [(entry["worker"], entry["sequence"]) for _, entry in content["reports"]]
+    assert sorted(taken) == [(name, str(each.sequence)) for name, reports in made.items() for each in reports]

@@ -1,0 +1,395 @@
+"""Each report is counted once, whatever happens to the connection or to Redis."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from support.ledgers import BEGIN_US, SECOND_US, ledger, report, send
+from support.redis_server import RedisServer
+from support.waiting import until
+
+from chassis.backend_state import BackendState
+from worker_svc.backend_view import Sighting
+from worker_svc.ledger import MAX_UNACKNOWLEDGED
+
+KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1", "workers", "pending_report"]
+
+# Hashes in a bucket: a report takes a moment to reach Redis, which the script takes for a difference of clocks.
+NEARLY = 1.0
+
+
+def causes(lines: Any) -> list[str]:
+    return [line["cause"] for line in lines if "cause" in line]
+
+
+def sequences(redis: RedisServer) -> list[int]:
+    return [int(entry["sequence"]) for _, entry in redis.client().xrange("reports")]
+
+
+async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
+    seen = {
+        "rng": (Sighting("rng-1", BackendState.SERVING, 12, {40: 11, 47: 1}),),
+        "hasher": (Sighting("hasher-1", BackendState.LATE, 3, {100: 3}),),
+    }
+    latest = (("00ab", 1_700_000_000.125), ("00cd", 1_700_000_000.5))
+    wallet = (("ab", b"\x00x"), ("cd", b"y"))
+    made = report(1, hashes=5, coins=2, wallet=wallet, seconds=1.003, backends=seen, latest=latest)
+    await send(redis.url, made, difficulty_bits=8)
+    client = redis.client()
+    assert (client.get("hashes"), client.get("coins"), client.hget("wallet", "cd")) == ("5", "2", "y")
+    [(_, entry)] = client.xrange("reports")
+    sent_us, redis_us = int(entry.pop("sent_us")), int(entry.pop("redis_us"))
+    assert sent_us - 1_000 <= redis_us <= time.time_ns() // 1_000
+    assert (entry.pop("begin_us"), entry.pop("end_us")) == (str(BEGIN_US), str(BEGIN_US + SECOND_US))
+    assert " ".join(f"{name}={value}" for name, value in entry.items()) == (
+        "worker=w-1 instance=w sequence=1 hashes=5 coins=2 batch_size=1 pace=classic report_interval_us=1000000 "
+        "stalled_since_us=0 waits_for="
+    )
+    key = client.hgetall("worker:w-1")
+    assert key["sequence"] == "1"
+    assert json.loads(key["backends"]) == {
+        "seconds": 1.003,
+        "rng": [{"name": "rng-1", "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}}],
+        "hasher": [{"name": "hasher-1", "state": "late", "batches": 3, "latency": {"100": 3}}],
+    }
+    assert json.loads(key["coins"]) == {"bits": 8, "latest": [["00ab", 1_700_000_000.125], ["00cd", 1_700_000_000.5]]}
+    assert not client.exists("pending_report")
+
+
+async def test_a_report_is_counted_once_though_it_is_sent_again(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis freezes after it has received the report, and takes it when it goes on."""
+    async with ledger(own_redis.url) as made:
+        made.add(report(1))
+        await made.settled()
+        monkeypatch.setattr("worker_svc.ledger.ANSWER_LIMIT", 0.2)
+        own_redis.freeze()
+        with capture_logs() as lines:
+            made.add(report(2))
+            await until(lambda: made.resent)
+        monkeypatch.undo()
+        own_redis.send(signal.SIGCONT)
+        assert await made.settle(20)
+        made.add(report(3))
+        assert await made.settle(20)
+    assert own_redis.client().get("hashes") == "30"
+    assert sequences(own_redis) == [1, 2, 3]
+    assert "no answer to report 2 within 0.2 s" in causes(lines)
+
+
+async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was acknowledged before and got lost, and up to a bound what was made meanwhile."""
+    async with ledger(own_redis.url) as made:
+        made.add(report(1))
+        await made.settled()
+        assert (made.sent, made.resent) == (1, 0)
+        own_redis.client().flushall()
+        own_redis.stop()
+        monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", 0.0)
+        for sequence in range(2, MAX_UNACKNOWLEDGED + 2):
+            assert not made.full
+            made.add(report(sequence))
+        assert (made.taking, made.full, made.unreported_hashes) == (False, True, 10 * MAX_UNACKNOWLEDGED)
+        await until(lambda: made.resent)
+        assert made.sent == 1
+        own_redis.start()
+        assert await made.settle(20)
+        assert (made.taking, made.unreported_hashes, made.sent) == (True, 0, MAX_UNACKNOWLEDGED + 1)
+        assert sum(made.latency.counts) >= made.sent
+        own_redis.stop(signal.SIGKILL)  # what was acknowledged is on disk
+        own_redis.start()
+    assert own_redis.client().get("hashes") == str(10 * (MAX_UNACKNOWLEDGED + 1))
+    assert sequences(own_redis) == list(range(1, MAX_UNACKNOWLEDGED + 2))
+
+
+async def test_a_stopping_worker_does_not_wait_for_a_long_pause_to_end(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_redis.stop()
+    with capture_logs() as lines:
+        async with ledger(own_redis.url) as made:
+            monkeypatch.setattr("worker_svc.backoff.FIRST", 3_600)
+            monkeypatch.setattr("worker_svc.backoff.LAST", 3_600)
+            made.add(report(1))
+            await until(lambda: causes(lines))
+            own_redis.start()
+            assert await made.settle(20)
+
+
+@pytest.mark.parametrize("lost", ["some", "all"])
+async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redis: RedisServer, lost: str) -> None:
+    client = redis.client()
+    async with ledger(redis.url) as made:
+        for sequence in (1, 2, 3):
+            made.add(report(sequence, seconds=float(sequence)))
+        await made.settled()
+        if lost == "all":
+            client.flushall()
+        else:
+            client.set("hashes", 10)
+            client.hset("worker:w-1", "sequence", 1)
+        made.add(report(4, seconds=4.0))
+        assert await made.settle(20)
+        # What is sent again makes no report more, nor does the last one, which was refused while they were missing.
+        assert (made.sent, made.resent) == (4, 4 if lost == "all" else 3)
+    assert client.get("hashes") == "40"
+    assert json.loads(client.hget("worker:w-1", "backends"))["seconds"] == 4
+
+
+async def test_what_is_no_longer_kept_is_not_waited_for(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ledger(redis.url) as made:
+        monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", -1.0)
+        made.add(report(1))
+        await made.settled()
+        monkeypatch.undo()
+        made.add(report(2))
+        await made.settled()
+        redis.client().flushall()
+        made.add(report(3))
+        assert await made.settle(20)
+    assert sequences(redis) == [2, 3]
+
+
+async def test_the_wallet_is_held_to_its_limit_over_all_workers(redis: RedisServer) -> None:
+    async with ledger(redis.url, "w-1", wallet_limit=3) as one, ledger(redis.url, "w-2", wallet_limit=3) as two:
+        one.add(report(1, coins=2, wallet=(("a1", b"1"), ("a2", b"2"))))
+        await one.settled()
+        assert one.wallet_open
+        two.add(report(1, coins=2, wallet=(("b1", b"1"), ("b2", b"2"))))
+        await two.settled()
+        assert not two.wallet_open
+    assert set(redis.client().hkeys("wallet")) == {"a1", "a2", "b1"}
+    assert redis.client().mget("hashes", "coins") == ["20", "4"]
+
+
+async def test_totals_share_out_each_worker_s_hashes_over_ten_seconds_each(redis: RedisServer) -> None:
+    now_us = int(time.time()) // 10 * 10 * SECOND_US
+    interval = {"begin_us": now_us - 25 * SECOND_US, "end_us": now_us}
+    moment = {"begin_us": now_us + SECOND_US, "end_us": now_us + SECOND_US}
+    await send(redis.url, report(1, hashes=100, **interval), report(2, hashes=7, **moment))
+    await send(redis.url, report(1, hashes=50, **interval), worker_id="w-2")
+
+    def totals(key: str) -> dict[int, float]:
+        buckets = redis.client().hgetall(key).items()
+        return {int(bucket) - now_us // SECOND_US: float(hashes) for bucket, hashes in buckets}
+
+    of_one, of_two, of_both = totals("totals:w-1"), totals("totals:w-2"), totals("totals")
+    assert of_one == pytest.approx({-30: 20, -20: 40, -10: 40, 0: 7}, abs=NEARLY)
+    assert of_two == pytest.approx({-30: 10, -20: 20, -10: 20, 0: 0}, abs=NEARLY)
+    assert of_both == pytest.approx({bucket: of_one[bucket] + of_two[bucket] for bucket in of_both})
+
+
+async def test_totals_keep_an_hour_and_begin_anew_where_a_bucket_holds_no_number(redis: RedisServer) -> None:
+    client = redis.client()
+    now = int(time.time()) // 10 * 10
+    for key in ("totals", "totals:w-1"):
+        client.hset(key, mapping={str(now - 10 * age): "1" for age in range(400)})
+        client.hset(key, str(now), "1 000")
+    await send(redis.url, report(1, begin_us=now * SECOND_US, end_us=now * SECOND_US))
+    for key in ("totals", "totals:w-1"):
+        assert client.hlen(key) <= 362
+        assert float(client.hget(key, str(now))) == pytest.approx(10)
+    assert client.ttl("totals") == -1
+    assert 3_500 < client.ttl("totals:w-1") <= 3_600
+    client.expire("totals:w-1", 1_000)
+    await send(redis.url, report(2, hashes=0))
+    assert client.ttl("totals:w-1") <= 1_000  # it is gone an hour after the last batch
+
+
+async def test_a_worker_s_key_is_removed_a_day_after_its_last_report(redis: RedisServer) -> None:
+    client = redis.client()
+    gone = {f"gone-{number}": time.time() - 86_500 for number in range(15)}
+    client.zadd("a:workers", {"w-0": time.time() - 86_000, **gone})
+    for worker in ("w-0", *gone):
+        client.hset(f"a:worker:{worker}", "sequence", 1)
+    left = []
+    for sequence in (1, 2):
+        await send(redis.url, report(sequence), redis_prefix="a:")
+        left.append((len(client.keys("a:worker:*")), client.zcard("a:workers")))
+    assert left == [(7, 8), (2, 3)]  # the empty name is no worker's
+    assert set(client.keys("a:worker:*")) == {"a:worker:w-0", "a:worker:w-1"}
+
+
+@pytest.mark.parametrize("step_s", [90_000, 8_000_000])
+async def test_no_worker_ages_when_the_clock_is_set_forward(redis: RedisServer, step_s: int) -> None:
+    client = redis.client()
+    before = time.time() - step_s
+    client.zadd("workers", {"w-1": before, "w-2": before - 1, "": before})
+    client.hset("worker:w-2", "sequence", 7)
+    await send(redis.url, report(1), report(2))
+    assert client.hget("worker:w-2", "sequence") == "7"
+    assert client.zscore("workers", "w-2") == pytest.approx(time.time() - 1, abs=30)
+
+
+async def test_buckets_move_with_a_clock_that_is_set_back_so_that_none_counts_twice(redis: RedisServer) -> None:
+    client = redis.client()
+    now = int(time.time()) // 10 * 10
+    for key, name in (("totals", ""), ("totals:w-1", "w-1")):
+        client.hset(key, mapping={str(now + 3_600 - 10 * age): 100 for age in range(300)})
+        client.zadd("workers", {name: now + 3_600})
+    moment = {"begin_us": now * SECOND_US, "end_us": now * SECOND_US + 1}
+    await send(redis.url, report(1, hashes=7, **moment), report(2, hashes=7, **moment))
+    for key in ("totals", "totals:w-1"):
+        buckets = {int(bucket) - now: float(hashes) for bucket, hashes in client.hgetall(key).items()}
+        assert sum(buckets.values()) == pytest.approx(30_014)
+        assert len(buckets) == pytest.approx(300, abs=2)
+        assert max(buckets) <= 10
+
+
+async def test_reports_older_than_fifteen_minutes_are_trimmed(redis: RedisServer) -> None:
+    client = redis.client()
+    with client.pipeline() as pipeline:
+        for age in range(2_000, 1_000, -1):
+            pipeline.xadd("reports", {"x": "y"}, id=f"{(int(time.time()) - age) * 1000}-0")
+        pipeline.execute()
+    await send(redis.url, report(1))
+    assert client.xlen("reports") < 200
+
+
+async def test_a_report_whose_worker_got_no_further_is_counted_by_the_next_one(redis: RedisServer) -> None:
+    client = redis.client()
+    async with ledger(redis.url, "w-1") as one:
+
+        async def write_down(*report: bytes | str | int) -> tuple[int, int]:
+            if not client.exists("pending_report"):
+                await one._script(keys=one._keys, args=report)
+            raise ConnectionError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(one, "_take", write_down)
+            one.add(report(1, coins=1, wallet=(("ab", b"x"),)))
+            await until(lambda: one.resent)
+            await send(redis.url, report(1), worker_id="w-2")
+            counted = redis.content()
+        assert await one.settle(20)
+    assert redis.content() == counted
+    assert (counted["hashes"], counted["coins"], counted["wallet"]) == ("20", "1", {"ab": "x"})
+    assert [entry["worker"] for _, entry in counted["reports"]] == ["w-1", "w-2"]
+
+
+def odd(key: str) -> Callable[[Any], None]:
+    return lambda client: client.set(key, "odd")
+
+
+def full(key: str) -> Callable[[Any], None]:
+    if key == "coins":
+        return lambda client: client.set("coins", 2**63 - 1)
+    return lambda client: client.xadd("reports", {"nothing": "comes after it"}, id=f"{2**64 - 1}-{2**64 - 1}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key"),
+    [*((odd(key), key) for key in KEYS), *((full(key), key) for key in ("coins", "reports"))],
+    ids=[*(f"odd {key}" for key in KEYS), "full coins", "full reports"],
+)
+async def test_a_key_that_can_not_take_the_report_counts_nothing_until_it_is_mended(
+    redis: RedisServer, spoil: Callable[[Any], None], key: str
+) -> None:
+    """Redis does not undo what a script wrote before it failed."""
+    client = redis.client()
+    spoil(client)
+    with capture_logs() as lines:
+        async with ledger(redis.url) as made:
+            made.add(report(1, coins=2))
+            await until(lambda: causes(lines))
+            assert key == "hashes" or not client.exists("hashes")
+            client.delete(key)
+            assert await made.settle(20)
+    assert (client.get("hashes"), client.get("coins"), client.xlen("reports")) == ("10", "2", 1)
+
+
+def fill(client: Any) -> None:
+    """Have another application use all memory, until a key of ours is evicted."""
+    client.config_set("maxmemory-policy", "volatile-ttl")
+    client.config_set("maxmemory-samples", 64)
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + (1 << 20))
+    for number in range(10_000):
+        client.set(f"other:{number}", bytes(10_000), ex=864_000)
+        if not client.exists("totals:w-1"):
+            return
+    pytest.fail("nothing of ours was evicted")
+
+
+async def test_what_is_counted_survives_a_policy_that_evicts_keys_with_a_time_to_live(own_redis: RedisServer) -> None:
+    client = own_redis.client()
+    async with ledger(own_redis.url) as made:
+        made.add(report(1))
+        await made.settled()
+        assert [key for key in client.scan_iter() if client.ttl(key) >= 0] == ["totals:w-1"]
+        fill(client)
+        made.add(report(2))
+        assert await made.settle(20)
+    assert client.get("hashes") == "20"
+    assert sequences(own_redis) == [1, 2]
+
+
+async def test_a_redis_that_may_evict_any_key_takes_nothing_and_the_log_says_what_to_set(
+    own_redis: RedisServer,
+) -> None:
+    client = own_redis.client()
+    for policy in ("allkeys-lru", "allkeys-lfu", "allkeys-random"):
+        client.config_set("maxmemory-policy", policy)
+        with capture_logs() as lines:
+            async with ledger(own_redis.url) as made:
+                made.add(report(1))
+                await until(lambda: causes(lines))
+                assert not made.taking
+        assert causes(lines)[0] == (
+            f"EVICTION maxmemory-policy is {policy}, which may evict what was counted; "
+            "it must be noeviction, or one that begins with volatile-"
+        )
+        assert not client.keys()
+    client.config_set("maxmemory-policy", "noeviction")
+    async with ledger(own_redis.url) as made:
+        made.add(report(1))
+        await made.settled()
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        for sequence in range(2, 13):
+            made.add(report(sequence))
+        await until(lambda: not made.taking)  # within ten reports
+        assert client.get("hashes") == "100"
+        client.config_set("maxmemory-policy", "volatile-lfu")
+        assert await made.settle(20)
+    assert client.get("hashes") == "120"
+
+
+async def test_what_was_counted_before_its_sequence_number_was_evicted_is_not_counted_again(
+    own_redis: RedisServer,
+) -> None:
+    client = own_redis.client()
+    async with ledger(own_redis.url) as made:
+        for sequence in (1, 2):
+            made.add(report(sequence))
+        await made.settled()
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.delete("worker:w-1")
+        made.add(report(3))
+        await until(lambda: not made.taking)
+        assert client.get("hashes") == "20"
+        client.config_set("maxmemory-policy", "noeviction")
+        assert await made.settle(20)
+    assert client.get("hashes") == "30"
+
+
+async def test_a_redis_that_has_no_room_takes_all_of_a_report_or_nothing(own_redis: RedisServer) -> None:
+    client = own_redis.client()
+    with capture_logs() as lines:
+        async with ledger(own_redis.url) as made:
+            made.add(report(1))
+            await made.settled()
+            before = own_redis.content()
+            client.config_set("maxmemory", 1)
+            made.add(report(2, coins=1, wallet=(("ab", b"x"),)))
+            await until(lambda: not made.taking)
+            assert own_redis.content() == before
+            client.config_set("maxmemory", 0)
+            assert await made.settle(20)
+    assert (client.get("hashes"), client.hlen("wallet"), client.xlen("reports")) == ("20", 1, 2)
+    assert "maxmemory must leave room for what is counted" in causes(lines)[0]

@@ -1,0 +1,26 @@
+"""Waiting for what sends no event, with a bound that a busy machine does not reach."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+LIMIT_S = 30.0
+PAUSE_S = 0.01
+
+
+def wait_until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> float:
+    """Wait until a condition holds, and return the seconds it took. Raises AssertionError when it does not in time."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit_s, "not in time"
+        time.sleep(PAUSE_S)
+    return time.monotonic() - began
+
+
+async def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> float:
+    """Do the same while the event loop goes on; the condition itself must not block for long."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit_s, "not in time"
+        await asyncio.sleep(PAUSE_S)
+    return time.monotonic() - began
