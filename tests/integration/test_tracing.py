@@ -1,0 +1,392 @@
+"""Spans of services in this process, as a collector receives them over OTLP/HTTP."""
+
+import gc
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest
+from dockercoins.hasher.v1.hasher_service_pb2_grpc import HasherServiceStub
+from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
+from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
+from opentelemetry.sdk.trace import ReadableSpan
+from support import served
+from support.free_port import free_port
+from support.otlp_receiver import OtlpReceiver, Span, otlp_receiver
+from support.redis_server import RedisServer
+from support.waiting import until
+
+from chassis.health import Health
+from chassis.redis.access import RedisAccess
+from chassis.settings import ServiceSettings, SettingsError
+from chassis.telemetry import trace_export
+from chassis.telemetry.telemetry import Telemetry
+from hasher_svc.settings import HasherSettings
+from rng_svc.settings import RngSettings
+from webui_svc import request_trace
+from webui_svc.app import make_app
+from webui_svc.settings import WebuiSettings
+from worker_svc import service as worker_service
+from worker_svc.service import worker
+from worker_svc.settings import WorkerSettings
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPAN = "b7ad6b7169203331"
+TRACED = f"00-{TRACE}-{SPAN}-01"
+NOT_TRACED = f"00-{TRACE}-{SPAN}-00"
+
+RNG = "dockercoins.rng.v1.RngService/StreamRandomBytes"
+HASHER = "dockercoins.hasher.v1.HasherService/StreamHashes"
+UNANSWERED = "unanswered when the worker stopped"
+FAULT = "UNAVAILABLE: a fault that FAULT_ERROR_RATE asks for"
+
+# Waits end a little before their time (chassis.timer.WAKING_TIME), and two clocks are compared.
+EARLY_S = 0.004
+
+SERVERS: Mapping[str, Any] = {"rng": (served.rng, RngSettings), "hasher": (served.hasher, HasherSettings)}
+
+
+@pytest.fixture
+def short_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker waits less than usual for what is never answered."""
+    monkeypatch.setattr(worker_service, "DRAIN_LIMIT", 0.2)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
+    """A collector that has all spans of a service once that has stopped, and most of them soon."""
+    monkeypatch.setattr(trace_export, "FLUSH_LIMIT", 30.0)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
+    with otlp_receiver() as receiver:
+        yield receiver
+
+
+@asynccontextmanager
+async def traced(name: str, settings: ServiceSettings, *conditions: str) -> AsyncIterator[Telemetry]:
+    async with trace_export.exported(name, settings, lambda: 30.0) as tracing:
+        telemetry = Telemetry(Health(*conditions), traces=tracing)
+        telemetry.health.started()
+        yield telemetry
+
+
+@asynccontextmanager
+async def server(name: str, collector: OtlpReceiver, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a traced server."""
+    serve, settings_class = SERVERS[name]
+    defaults = {"pace": "full", "port": 0, "instance": f"{name}-1", "otel_exporter_otlp_endpoint": collector.url}
+    values = defaults | settings
+    async with traced(name, settings_class(**values)) as telemetry, serve(telemetry, **values) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def mine(
+    collector: OtlpReceiver,
+    redis: RedisServer,
+    *hashers: Mapping[str, object],
+    everywhere: Mapping[str, object],
+    **settings: object,
+) -> AsyncIterator[None]:
+    """A worker, a rng and a hasher for each of these settings, all of them traced."""
+    values = {"otel_exporter_otlp_endpoint": collector.url, **everywhere}
+    async with AsyncExitStack() as stack:
+        rng_port, *hasher_ports = (free_port() for _ in range(1 + len(hashers)))
+        await stack.enter_async_context(server("rng", collector, **values, port=rng_port))
+        for number, (port, own) in enumerate(zip(hasher_ports, hashers, strict=True), 1):
+            place = {"port": port, "instance": f"hasher-{number}"}
+            await stack.enter_async_context(server("hasher", collector, **values, **place, **own))
+        values |= {
+            "instance": "worker-1",
+            "redis_url": redis.url,
+            "rng_target": f"ipv4:127.0.0.1:{rng_port}",
+            "hasher_target": "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in hasher_ports),
+            "report_interval": 0.2,
+            **settings,
+        }
+        worker_settings = WorkerSettings(**values)  # type: ignore[arg-type] # checked by pydantic
+        telemetry = await stack.enter_async_context(traced("worker", worker_settings, "rng", "hasher", "redis"))
+        await stack.enter_async_context(worker(worker_settings, telemetry))
+        yield
+
+
+def hashes_in(redis: RedisServer) -> int:
+    return int(redis.client().get("hashes") or 0)
+
+
+def counted(collector: OtlpReceiver) -> list[Span]:
+    """The traces of batches that were counted."""
+    return [batch for batch in collector.roots("batch") if batch.error is None]
+
+
+def whose(span: Span) -> tuple[str, str, str, str]:
+    return span.name, span.kind, span.service, span.instance
+
+
+def assert_inside(outer: Span, inner: Span) -> None:
+    assert (inner.trace, inner.parent) == (outer.trace, outer.id)
+    assert outer.start <= inner.start <= inner.end <= outer.end
+
+
+@pytest.mark.parametrize(("pace", "size"), [("classic", 1), ("full", 16_384)])
+async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
+    pace: str, size: int, redis: RedisServer, collector: OtlpReceiver
+) -> None:
+    """At full pace all messages are large enough to go past protobuf."""
+    everywhere = {"pace": pace, "otel_traces_sampler_arg": 1}
+    async with mine(collector, redis, {}, everywhere=everywhere, batch_size=size, window_size=2):
+        await until(lambda: hashes_in(redis) >= 6 * size)
+    batches = counted(collector)
+    assert len(batches) * size == hashes_in(redis)
+    assert {batch.error for batch in collector.roots("batch")} <= {None, UNANSWERED}
+    for batch in batches:
+        assert whose(batch) == ("batch", "INTERNAL", "worker", "worker-1")
+        assert batch.attributes["dockercoins.batch.size"] == size
+        first, second = batch.children
+        assert first.end <= second.start
+        for stage, name, method in ((first, "rng", RNG), (second, "hasher", HASHER)):
+            assert whose(stage) == (name, "CLIENT", "worker", "worker-1")
+            assert_inside(batch, stage)
+            (at_server,) = stage.children
+            assert whose(at_server) == (method, "SERVER", name, f"{name}-1")
+            assert_inside(stage, at_server)
+            assert at_server.children == []
+            service, _, call = method.partition("/")
+            assert {
+                "rpc.system": "grpc",
+                "rpc.service": service,
+                "rpc.method": call,
+            }.items() <= stage.attributes.items()
+            assert stage.attributes["dockercoins.backend"] == f"{name}-1"
+            assert stage.events == [("asked", {"dockercoins.backend": f"{name}-1"})]
+            waited = at_server.attributes["dockercoins.waited_seconds"]
+            assert 0 <= waited <= at_server.seconds
+            assert pace == "full" or at_server.seconds - waited >= 0.1 - EARLY_S
+        assert pace == "full" or first.start - batch.start >= 0.1 - EARLY_S
+    assert len({batch.trace for batch in batches}) == len(batches)
+    assert len({batch.attributes["dockercoins.batch.id"] for batch in batches}) == len(batches)
+    if pace == "classic":  # two batches are in flight, and a serial rng has the second one wait
+        assert max(span.attributes["dockercoins.waited_seconds"] for span in collector.spans(RNG)) > 0.05
+
+
+@pytest.mark.parametrize("part", [0, 0.5])
+async def test_the_worker_decides_which_batches_are_traced_and_servers_go_by_that(
+    part: float, redis: RedisServer, collector: OtlpReceiver
+) -> None:
+    everywhere = {"pace": "full", "otel_traces_sampler_arg": part}
+    async with mine(collector, redis, {}, everywhere=everywhere, batch_size=256, window_size=4):
+        await until(lambda: hashes_in(redis) >= 256 * 40)
+    batches = counted(collector)
+    assert bool(batches) is bool(part)
+    assert len(batches) < hashes_in(redis) / 256
+    assert all([len(stage.children) for stage in batch.children] == [1, 1] for batch in batches)
+    if not part:
+        assert collector.spans() == []
+
+
+async def test_a_broken_stream_shows_in_its_outstanding_batches(redis: RedisServer, collector: OtlpReceiver) -> None:
+    def broken() -> list[Span]:
+        return [batch for batch in counted(collector) if len(batch.child("hasher").children) > 1]
+
+    everywhere = {"pace": "full", "otel_traces_sampler_arg": 1}
+    async with mine(
+        collector, redis, {"fault_error_rate": 0.5}, everywhere=everywhere, batch_size=1, window_size=1, delay=0.01
+    ):
+        await until(broken)
+    for batch in broken():
+        stage = batch.child("hasher")
+        backend = {"dockercoins.backend": "hasher-1"}
+        *failed, answered = stage.children
+        retry = [
+            ("stream broken", {**backend, "dockercoins.cause": FAULT}),
+            ("asked again", {**backend, "dockercoins.cause": "broken"}),
+        ]
+        assert stage.events == [("asked", backend), *len(failed) * retry]
+        assert {at_server.error for at_server in failed} == {FAULT}
+        assert (answered.error, stage.error) == (None, None)
+
+
+@pytest.mark.usefixtures("short_drain")
+async def test_a_hedged_batch_shows_both_replicas(redis: RedisServer, collector: OtlpReceiver) -> None:
+    to_slow = ("asked", {"dockercoins.backend": "hasher-2"})
+
+    def hedged() -> list[Span]:
+        stages = (batch.child("hasher") for batch in counted(collector))
+        return [stage for stage in stages if stage.events[0] == to_slow and len(stage.events) == 2]
+
+    everywhere = {"pace": "full", "otel_traces_sampler_arg": 1}
+    async with mine(
+        collector, redis, {}, {"fault_hang_rate": 1}, everywhere=everywhere, batch_size=16, window_size=4, delay=0.05
+    ):
+        await until(hedged)
+    for stage in hedged():
+        assert stage.events[1] == ("asked again", {"dockercoins.backend": "hasher-1", "dockercoins.cause": "late"})
+        assert stage.attributes["dockercoins.backend"] == "hasher-1"
+        assert stage.seconds >= 0.5 - EARLY_S
+        assert "hasher-1" in {at_server.instance for at_server in stage.children if at_server.error is None}
+    hung = [span for stage in hedged() for span in stage.children if span.instance == "hasher-2"]
+    assert {span.error for span in hung} == {"CANCELLED"}
+
+
+@pytest.mark.usefixtures("short_drain")
+async def test_a_batch_that_is_never_answered_ends_with_an_error(redis: RedisServer, collector: OtlpReceiver) -> None:
+    async with mine(collector, redis, {"fault_hang_rate": 1}, everywhere={"pace": "classic"}):
+        await until(lambda: collector.spans(RNG))
+    (batch,) = collector.roots("batch")
+    stage = batch.child("hasher")
+    (hung,) = stage.children
+    assert batch.child("rng").error is None
+    assert (batch.error, stage.error, hung.error) == (UNANSWERED, UNANSWERED, "CANCELLED")
+
+
+async def test_each_attempt_to_report_is_a_trace_and_fails_while_redis_is_away(
+    own_redis: RedisServer, collector: OtlpReceiver
+) -> None:
+    def reports(*, failed: bool) -> list[Span]:
+        return [span for span in collector.spans("report") if bool(span.error) is failed]
+
+    async with mine(collector, own_redis, {}, everywhere={"pace": "classic"}):
+        await until(lambda: reports(failed=False))
+        own_redis.stop()
+        await until(lambda: len(reports(failed=True)) >= 2)
+        own_redis.start()
+        taken = len(reports(failed=False))
+        await until(lambda: len(reports(failed=False)) > taken)
+    good, failed = reports(failed=False), reports(failed=True)
+    assert [span.attributes["dockercoins.report.sequence"] for span in good] == list(range(1, len(good) + 1))
+    assert sum(span.attributes["dockercoins.report.hashes"] for span in good) == hashes_in(own_redis)
+    assert {(span.kind, span.parent, span.instance) for span in good + failed} == {("CLIENT", "", "worker-1")}
+    (sequence,) = {span.attributes["dockercoins.report.sequence"] for span in failed}
+    attempts = [span for span in good + failed if span.attributes["dockercoins.report.sequence"] == sequence]
+    numbers = sorted(span.attributes["dockercoins.report.attempt"] for span in attempts)
+    assert numbers == list(range(1, len(failed) + 2))
+    assert {str(span.error).split(":")[0] for span in failed} <= {"ConnectionError", "TimeoutError", "BusyLoadingError"}
+
+
+def metadata(traceparent: str) -> Any:
+    return (("traceparent", traceparent),)
+
+
+async def test_a_single_call_continues_the_trace_that_its_metadata_name(collector: OtlpReceiver) -> None:
+    async with server("hasher", collector, delay=0.1) as channel:
+        stub = HasherServiceStub(channel)
+        await stub.Hash(HashRequest(data=b"x"), metadata=metadata(TRACED))
+        await stub.Hash(HashRequest(data=b"x"), metadata=metadata(NOT_TRACED))
+        await stub.Hash(HashRequest(data=b"x"))
+    (span,) = collector.spans()
+    assert whose(span) == ("dockercoins.hasher.v1.HasherService/Hash", "SERVER", "hasher", "hasher-1")
+    assert (span.trace, span.parent, span.error) == (TRACE, SPAN, None)
+    assert span.seconds >= 0.1 - EARLY_S
+
+
+async def test_the_span_of_a_refused_request_has_the_reason(collector: OtlpReceiver) -> None:
+    async with server("rng", collector) as channel:
+        stub = RngServiceStub(channel)
+        assert await stub.GetRandomBytes(GetRandomBytesRequest(size=0), metadata=metadata(TRACED)).code()
+        stream = stub.StreamRandomBytes(iter([StreamRandomBytesRequest(count=0, size=1, traceparent=TRACED)]))
+        assert await stream.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [(span.trace, span.parent, span.error) for span in collector.spans()] == [
+        (TRACE, SPAN, "INVALID_ARGUMENT: size: 0 is not allowed, it must be 1 to 2097152 bytes"),
+        (TRACE, SPAN, "INVALID_ARGUMENT: count: 0 is not allowed, it must be 1 to 65536 messages"),
+    ]
+
+
+async def test_the_span_of_a_cancelled_call_is_an_error(collector: OtlpReceiver) -> None:
+    async with server("rng", collector, delay=10) as channel:
+        request = GetRandomBytesRequest(size=1)
+        call = RngServiceStub(channel).GetRandomBytes(request, timeout=1, metadata=metadata(TRACED))
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert [span.error for span in collector.spans()] == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("traceparent", ["", "nonsense", NOT_TRACED])
+async def test_only_the_traced_requests_of_a_stream_have_spans(traceparent: str, collector: OtlpReceiver) -> None:
+    requests = [
+        StreamHashesRequest(batch_id=number, data=bytes(8_192), message_size=32, traceparent=text)
+        for number, text in enumerate([traceparent, TRACED, traceparent, TRACED])
+    ]
+    async with server("hasher", collector, otel_traces_sampler_arg=0) as channel:
+        stream = HasherServiceStub(channel).StreamHashes(iter(requests), metadata=metadata(TRACED))
+        assert [len(answer.digests) async for answer in stream] == [8_192] * 4
+    assert [(span.trace, span.parent) for span in collector.spans()] == [(TRACE, SPAN)] * 2
+
+
+@pytest.mark.parametrize(("sampler", "spans"), [("always_on", 3), ("always_off", 0), ("parentbased_always_off", 1)])
+async def test_the_sampler_says_whether_the_client_decides(sampler: str, spans: int, collector: OtlpReceiver) -> None:
+    async with server("rng", collector, otel_traces_sampler=sampler) as channel:
+        for traceparent in (TRACED, NOT_TRACED, "nonsense"):
+            request = GetRandomBytesRequest(size=1)
+            await RngServiceStub(channel).GetRandomBytes(request, metadata=metadata(traceparent))
+    assert len(collector.spans()) == spans
+
+
+@asynccontextmanager
+async def page(collector: OtlpReceiver, redis_url: str, pace: str = "full") -> AsyncIterator[tuple[Any, Health]]:
+    settings = WebuiSettings(pace=pace, instance="webui-1", otel_exporter_otlp_endpoint=collector.url)  # type: ignore[arg-type] # checked by pydantic
+    async with traced("webui", settings, "redis") as telemetry:
+        app = make_app(RedisAccess(redis_url), telemetry, "webui-1")
+        assert telemetry.traces is not None
+        request_trace.trace(app, telemetry.traces)
+        async with TestClient(TestServer(app)) as client:
+            yield client, telemetry.health
+
+
+@pytest.mark.parametrize("pace", ["classic", "full"])
+async def test_each_request_to_the_page_is_a_trace_until_its_answer_begins(
+    pace: str, redis: RedisServer, collector: OtlpReceiver
+) -> None:
+    """At either pace: people ask seldom. Files and probes have no span."""
+    paths = ["/", "/api/history?seconds=60", "/api/history?seconds=x", "/api/load-tests", "/events"]
+    silent = ("/static/page.js", "/healthz", "/readyz", "/nothing", "/static/nothing")
+    async with page(collector, redis.url, pace) as (client, health):
+        await until(lambda: health.ready)
+        statuses = [(await client.get(path)).status for path in (*paths, *silent)]
+        await until(lambda: len(collector.spans()) >= len(paths))  # that of /events, too, which is still open
+    spans = collector.spans()
+    assert [span.name for span in spans] == [f"GET {path.partition('?')[0]}" for path in paths]
+    assert [span.attributes["http.response.status_code"] for span in spans] == statuses[: len(paths)]
+    assert statuses[: len(paths)] == [200, 200, 400, 200, 200]
+    for span in spans:
+        assert (span.kind, span.service, span.parent, span.error) == ("SERVER", "webui", "", None)
+        assert span.attributes["http.request.method"] == "GET"
+        assert span.attributes["http.route"] == span.name.removeprefix("GET ")
+
+
+async def test_a_request_to_the_page_continues_its_clients_trace_and_fails_without_redis(
+    collector: OtlpReceiver,
+) -> None:
+    async with page(collector, f"redis://127.0.0.1:{free_port()}") as (client, _):
+        await client.get("/", headers={"traceparent": TRACED})
+        await client.get("/", headers={"traceparent": NOT_TRACED})
+        await client.get("/json")
+    continued, failed = collector.spans()
+    assert (continued.name, continued.trace, continued.parent) == ("GET /", TRACE, SPAN)
+    assert (failed.name, failed.error, failed.attributes["http.response.status_code"]) == ("GET /json", "503", 503)
+
+
+async def test_a_variable_that_only_the_sdk_reads_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+    settings = RngSettings(otel_exporter_otlp_endpoint="http://collector")
+    with pytest.raises(SettingsError, match=r"a variable OTEL_… is not allowed: max_queue_size must be a positive"):
+        async with trace_export.exported("rng", settings, lambda: 0.0):
+            pass
+
+
+async def test_spans_that_no_collector_takes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10,000, the 2,048 that wait and the 512 that are being sent are kept."""
+    monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = RngSettings(otel_exporter_otlp_endpoint=endpoint, pace="full", otel_traces_sampler_arg=1)  # type: ignore[arg-type] # checked by pydantic
+        async with trace_export.exported("rng", settings, lambda: 0.0) as tracing:
+            for _ in range(10_000):
+                span = tracing.root("batch", "internal", {})
+                assert span is not None
+                span.end()
+            kept = sum(isinstance(each, ReadableSpan) for each in gc.get_objects())
+    assert 2_048 <= kept <= 2_048 + 2 * 512
