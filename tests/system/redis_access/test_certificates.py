@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 from support.certificates import Authority as OtherAuthority
 from support.ledgers import report
+from support.webui_page import until
 from system.redis_access.locked_redis import LockedRedis, locked_redis
-from system.webui.page import until
 
 from chassis.redis.client import open_client
 from worker_svc.ledger import Ledger

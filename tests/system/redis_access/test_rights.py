@@ -15,8 +15,8 @@ from support.ledgers import SECOND_US, report
 from support.load_test_reports import measurement, point
 from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
+from support.webui_page import is_ready, until
 from system.redis_access.locked_redis import LockedRedis, set_users
-from system.webui.page import is_ready, until
 
 from chassis.health import Health
 from chassis.redis.access import RedisAccess

@@ -1,0 +1,138 @@
+"""Which requests are served: by method, host name and token."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http.cookies import SimpleCookie
+
+import pytest
+from support.redis_server import RedisServer
+from support.webui_page import Page, until, webui_page
+
+from webui_svc.access import Access
+from webui_svc.headers import SECURITY
+
+TOKEN = "open-sesame-0123456789"
+PATHS = ["/", "/json", "/api/history", "/api/load-tests", "/events", "/static/page.js", "/readyz", "/none"]
+
+
+@pytest.fixture
+async def secret_page(redis: RedisServer) -> AsyncIterator[Page]:
+    async with webui_page(redis, access=Access((), TOKEN)) as page:
+        yield page
+
+
+async def test_without_the_token_only_healthz_is_served(secret_page: Page) -> None:
+    for path in PATHS:
+        async with secret_page.get(path) as response:
+            assert response.status == 401
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+            assert TOKEN not in await response.text()
+    async with secret_page.get("/healthz") as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        ("", 401),
+        ("Bearer", 401),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("Bearer ÿ", 401),
+    ],
+)
+async def test_only_the_right_bearer_token_is_accepted(secret_page: Page, given: str, status: int) -> None:
+    async with secret_page.get("/", headers={"Authorization": given}) as response:
+        assert response.status == status
+
+
+async def test_a_browser_gives_the_token_once_and_keeps_a_cookie(secret_page: Page) -> None:
+    async with secret_page.get("/", params={"token": TOKEN}, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (303, "./")
+        (cookie,) = SimpleCookie(response.headers["Set-Cookie"]).values()
+        assert (cookie["httponly"], cookie["samesite"], cookie["secure"], cookie["path"]) == (True, "Strict", "", "")
+        assert TOKEN not in cookie.value + await response.text()
+    secret_page.session.cookie_jar.clear()
+    for path, value, status in [
+        ("/", cookie.value, 200),
+        ("/api/load-tests", cookie.value, 200),
+        ("/", f"0{cookie.value[1:]}x", 401),
+    ]:
+        async with secret_page.get(path, headers={"Cookie": f"{cookie.key}={value}"}) as response:
+            assert response.status == status
+
+
+async def test_a_wrong_token_in_the_query_sets_no_cookie(secret_page: Page) -> None:
+    async with secret_page.get("/", params={"token": "x" * 20}, allow_redirects=False) as response:
+        assert response.status == 401
+        assert "Set-Cookie" not in response.headers
+
+
+async def test_behind_https_the_cookie_is_for_https_only(secret_page: Page) -> None:
+    headers = {"X-Forwarded-Proto": "https"}
+    async with secret_page.get("/", params={"token": TOKEN}, headers=headers, allow_redirects=False) as response:
+        (cookie,) = SimpleCookie(response.headers["Set-Cookie"]).values()
+        assert cookie["secure"]
+
+
+async def test_only_allowed_hosts_are_served(redis: RedisServer) -> None:
+    async with webui_page(redis, access=Access({"localhost", "::1", "coins.example"}, "")) as page:
+        for host in ("localhost", "LOCALHOST:8000", "[::1]:8000", "coins.example.", "coins.example:80"):
+            async with page.get("/", headers={"Host": host}) as response:
+                assert response.status == 200, host
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.1", "[::2]:80", "", "a" * 500):
+            async with page.get("/", headers={"Host": host}) as response:
+                assert response.status == 421, host
+                assert "ALLOWED_HOSTS" in await response.text()
+            async with page.get("/healthz", headers={"Host": host}) as response:
+                assert response.status == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+        writer.write(b"GET http://evil.example/json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 421")
+        writer.close()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
+async def test_only_reading_is_allowed(page: Page, method: str) -> None:
+    for path in ("/", "/static/page.js", "/json", "/api/history", "/events", "/healthz", "/readyz"):
+        async with page.request(method, path) as response:
+            assert (response.status, response.headers["Allow"]) == (405, "GET,HEAD")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_body_is_refused(page: Page, method: str) -> None:
+    async with page.request(method, "/json", data=b"x" * 100_000) as response:
+        assert (response.status, response.headers["Connection"]) == (413, "close")
+
+
+async def test_every_response_has_strict_headers(page: Page) -> None:
+    assert "script-src 'self'" in SECURITY["Content-Security-Policy"]
+    assert "unsafe" not in SECURITY["Content-Security-Policy"]
+    for path in (*PATHS, "/healthz", "/api/history?seconds=x"):
+        async with page.get(path) as response:
+            assert {name: response.headers.get(name) for name in SECURITY} == SECURITY
+            assert "Server" not in response.headers
+            assert response.headers["Cache-Control"] in {"no-cache", "no-store"}
+    async with page.get("/json") as response:
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_one_address_has_no_more_streams_than_allowed(redis: RedisServer) -> None:
+    async with webui_page(redis, streams_per_client=3) as page:
+        streams = [await page.get("/events") for _ in range(3)]
+        assert {stream.status for stream in streams} == {200}
+        async with page.get("/events") as response:
+            assert response.status == 429
+            assert int(response.headers["Retry-After"]) > 0
+            assert "STREAMS_PER_CLIENT" in await response.text()
+        streams[0].close()
+
+        async def accepted() -> bool:
+            async with page.get("/events") as response:
+                return response.status == 200
+
+        await until(accepted)
+        for stream in streams[1:]:
+            stream.close()

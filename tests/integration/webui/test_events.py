@@ -1,0 +1,227 @@
+"""Server-sent events: what a browser gets when it opens, comes back, reads nothing, or is one too many."""
+
+import asyncio
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+from integration.webui.conftest import Metric
+from support.redis_server import RedisServer
+from support.reports import WORKER, Reports, backend
+from support.webui_page import WAIT, Events, Page, follows_redis, until, webui_page
+
+from webui_svc import events as events_module
+from webui_svc.browsers import Browsers
+from webui_svc.events import BROWSERS
+
+
+def names(service: Any) -> dict[str, str]:
+    """Return the states of a service's replicas by name."""
+    return {each["name"]: each["state"] for each in service["replicas"]}
+
+
+async def test_a_browser_gets_a_snapshot_and_then_what_changes(page: Page, reports: Reports, now: int) -> None:
+    async with page.get("/events") as response, page.get("/events") as other:
+        assert response.content_type == "text/event-stream"
+        events = Events(response)
+        name, data = await events.next()
+        assert name == "snapshot"
+        assert (data["points"], data["redis"], data["workers"], data["hashes"]) == ([], True, 0, 0)
+        reports.add_seconds(now - 6, 5, batch_size=16, pace="full")
+        data = await events.until(lambda data: bool(data["points"]))
+        assert data["points"][0] == [now - 6, 10]
+        data = await events.until(lambda data: data["hashes"] == 50)
+        assert (data["workers"], data["paces"], data["batch_sizes"]) == (1, ["full"], [16])
+        reports.add_seconds(now - 1, 1)
+        data = await events.until(lambda data: bool(data["points"]))
+        assert data["points"] == [[now - 1, 10]]
+        assert await Events(other).until(lambda other_data: other_data["now"] == data["now"]) == data
+
+
+async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
+    page: Page, reports: Reports, now: int
+) -> None:
+    digest = "0a" * 32
+    async with page.get("/events") as response:
+        events = Events(response)
+        _, data = await events.next()
+        assert data["marks"] == []
+        assert data["system"]["webui"]["name"] == "webui-1"
+        assert data["system"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
+        reports.see([backend("rng-1"), backend("rng-2", batches=1)], [backend("hasher-1", "late", 0)], [[digest, now]])
+        reports.add_seconds(now - 3, 1, 160, coins=11)
+        data = await events.until(lambda data: bool(data.get("system", {}).get("rng", {}).get("replicas")))
+        system, found = data["system"], data["found"]
+        assert [(each["share"], each["rate"]) for each in system["rng"]["replicas"]] == [(0.75, 3), (0.25, 1)]
+        assert names(system["hasher"]) == {"hasher-1": "late"}
+        (worker,) = system["worker"]["replicas"]
+        assert (worker["name"], worker["id"], worker["batch_size"]) == ("worker-1", WORKER, 1)
+        assert found["latest"] == [{"digest": digest, "at": pytest.approx(now, abs=2), "bits": 4, "worker": WORKER}]
+        assert (found["minute"], found["predicted"]) == (11, 10)
+        reports.add_seconds(now - 2, 1)  # says nothing of replicas: what was read before counts once
+        system = await events.until_part("system", lambda system: system["redis"]["reports"] > 0.2)
+        assert system["rng"]["replicas"][0]["rate"] == 3
+        reports.see([backend("rng-1"), backend("rng-2", "gone", 0)], [backend("hasher-1")])
+        reports.add_seconds(now - 1, 1, batch_size=16)
+        system = await events.until_part("system", lambda system: "gone" in names(system["rng"]).values())
+        assert names(system["rng"]) == {"rng-1": "serving", "rng-2": "gone"}
+    async with page.get("/events") as response:
+        _, data = await Events(response).next()
+    assert [(mark["kind"], mark["name"], mark["value"]) for mark in data["marks"]] == [
+        ("worker came", "worker-1", None),
+        ("batch size", "worker-1", 16),
+        ("rng went", "rng-2", None),
+    ]
+
+
+async def test_replicas_from_before_the_start_are_no_change(redis: RedisServer, reports: Reports, now: int) -> None:
+    reports.see([backend("rng-1")], [backend("hasher-1")])
+    reports.add_seconds(now - 2, 2)
+    async with webui_page(redis) as page:
+        await until(lambda: follows_redis(page))
+        async with page.get("/events") as response:
+            _, data = await Events(response).next()
+    assert names(data["system"]["rng"]) == {"rng-1": "serving"}
+    assert data["marks"] == []
+
+
+async def test_stored_load_tests_are_announced_and_can_be_fetched(page: Page, redis: RedisServer) -> None:
+    async with page.get("/api/load-tests") as response:
+        assert await response.json() == {"reports": []}
+    stored = {"began": "2026-11-24T22:00:00+00:00", "points": [{"point": {}, "summary": {}}] * 100}
+    async with page.get("/events") as response:
+        redis.client().lpush("load_tests", "no report", json.dumps(stored))
+        announced = await Events(response).until_part("load_tests", lambda load_tests: load_tests["count"])
+        assert announced == {"count": 1, "newest": stored["began"]}
+    async with page.get("/api/load-tests") as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert await response.json() == {"reports": [stored]}
+
+
+async def test_a_browser_that_comes_back_gets_what_it_missed(page: Page, reports: Reports, now: int) -> None:
+    async with page.get("/events") as response:
+        before = Events(response)
+        await before.next()
+    reports.add_seconds(now - 3, 3)
+    async with page.get("/events") as response:
+        await Events(response).until(lambda data: bool(data["points"]))
+    async with page.get("/events", headers={"Last-Event-ID": before.last_id}) as response:
+        events = Events(response)
+        missed: dict[int, float] = {}
+        while now - 3 not in missed:
+            name, data = await events.next()
+            assert name == "update"
+            missed.update(data["points"])
+    assert missed[now - 3] == 10
+
+
+@pytest.mark.parametrize("known", ["", "0", "0123456789abcdef-1", "x" * 4_000, "\u00ff", "-1"])
+async def test_an_id_from_elsewhere_is_answered_with_a_snapshot(page: Page, known: str) -> None:
+    async with page.get("/events", headers={"Last-Event-ID": known}) as response:
+        assert (await Events(response).next())[0] == "snapshot"
+
+
+async def test_a_request_for_the_header_opens_no_stream(page: Page) -> None:
+    async with page.head("/events") as response:
+        assert (response.status, response.content_type) == (200, "text/event-stream")
+
+
+async def test_streams_are_counted_and_those_too_many_are_refused(
+    page: Page, metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "MOST_STREAMS", 2)
+    async with page.get("/events"), page.get("/events"):
+        assert metric("streams") == 2
+        async with page.get("/events") as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "5")
+            assert (await response.text()).count("\n") == 1
+        assert metric("streams_refused_total") == 1
+    await metric.until("streams", 0)
+    async with page.get("/events") as response:
+        assert response.status == 200
+
+
+async def test_the_lag_is_that_from_redis_to_the_browsers(
+    redis: RedisServer, reports: Reports, page: Page, metric: Metric, now: int
+) -> None:
+    async with page.get("/events") as response:
+        events = Events(response)
+        began = time.time()
+        reports.add_seconds(now - 3, 3)
+        redis.client().xadd("reports", {"worker": "malformed"})
+        await events.until(lambda data: any(second == now - 1 for second, _ in data["points"]))
+        most = 3 * (time.time() - began)
+    await metric.until("lag_seconds_count", 3)
+    assert 0 < metric("lag_seconds_sum") < most
+
+
+def browsers_of(page: Page) -> Browsers:
+    browsers: Browsers = page.server.app[BROWSERS]  # type: ignore[attr-defined] # it is a TestServer, which has one
+    return browsers
+
+
+def open_without_reading(page: Page) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.connect((page.host, page.port))
+    connection.sendall(b"GET /events HTTP/1.1\r\nHost: webui\r\n\r\n")
+    return connection
+
+
+async def flood(page: Page) -> None:
+    """Send more to all browsers than their buffers hold."""
+    browsers = browsers_of(page)
+    update = browsers._update
+    browsers._update = lambda: b"event: update\ndata: {}\n" + b": " + b"x" * 50_000 + b"\n\n"
+    for _ in range(30):
+        browsers.tell_changes()
+        await asyncio.sleep(0.01)
+    browsers._update = update
+
+
+async def test_browsers_that_do_not_read_are_dropped_and_hold_up_no_other(
+    page: Page, metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "WRITE_LIMIT", 1.0)
+    stuck = [open_without_reading(page) for _ in range(10)]
+    await metric.until("streams", 10)
+    async with page.get("/events") as response:
+        events = Events(response)
+        await events.next()
+        await flood(page)
+        for _ in range(5):
+            assert (await events.next())[0] == "update"
+        await metric.until("streams", 1)
+        assert metric("streams_dropped_total") == 10
+    for connection in stuck:
+        connection.close()
+
+
+async def test_a_browser_that_leaves_while_it_is_written_to_is_not_counted_as_dropped(
+    page: Page, metric: Metric
+) -> None:
+    leaving = open_without_reading(page)
+    await metric.until("streams", 1)
+    await flood(page)
+    leaving.close()
+    await metric.until("streams", 0)
+    assert metric("streams_dropped_total") == 0
+
+
+async def test_a_browser_that_reads_again_gets_the_newest_state(
+    page: Page, reports: Reports, metric: Metric, now: int
+) -> None:
+    connection = open_without_reading(page)
+    await metric.until("streams", 1)
+    await flood(page)
+    reports.add_seconds(now - 3, 3)
+    connection.setblocking(False)  # noqa: FBT003 - its only parameter
+    received = b""
+    async with asyncio.timeout(WAIT):
+        while f"[{now - 3},10".encode() not in received:
+            received += await asyncio.get_running_loop().sock_recv(connection, 65_536)
+    connection.close()
+    assert received.count(b"event: snapshot") == 2
+    assert received.count(b"x" * 50_000) < 20

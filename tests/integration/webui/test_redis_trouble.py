@@ -1,0 +1,224 @@
+"""Redis away, back with whatever state, or full of anything: what was known is kept, and what is new shows."""
+
+import json
+import random
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from integration.webui.conftest import Metric
+from structlog.testing import capture_logs
+from support.redis_server import RedisServer
+from support.reports import WORKER, Reports, backend, make_report
+from support.webui_page import Events, Page, follows_redis, is_ready, points, until, until_shown, webui_page
+
+from chassis.telemetry.telemetry import Telemetry
+from webui_svc import board
+
+KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "load_tests")
+ODD_ENTRIES = 300
+
+
+@pytest.fixture
+async def own_page(own_redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
+    """webui that follows a server which the test stops or freezes."""
+    async with webui_page(own_redis, telemetry) as page:
+        await until(lambda: is_ready(page))
+        yield page
+
+
+async def until_away(page: Page) -> None:
+    async def away() -> bool:
+        return not await follows_redis(page)
+
+    await until(away)
+
+
+async def test_while_redis_is_away_what_is_known_is_kept_and_afterwards_there_is_a_gap(
+    own_page: Page, own_redis: RedisServer, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "LEAST_GAP", 0.0)
+    reports = Reports(own_redis.client())
+    assert metric("redis") == 1
+    async with own_page.get("/events") as response:
+        events = Events(response)
+        reports.see([backend("rng-1")], [backend("hasher-1")])
+        reports.add_seconds(now - 20, 2)
+        system = await events.until_part("system", lambda system: system["rng"]["replicas"])
+        own_redis.stop()
+        data = await events.until(lambda data: not data["redis"])
+        assert (data["speed"], data["workers"]) == (None, None)
+        assert data["system"]["redis"]["state"] == "gone"
+        assert data["system"]["rng"] == system["rng"]
+        assert metric("redis") == 0
+        async with own_page.get("/json") as answer:
+            assert (answer.status, "Redis does not answer" in await answer.text()) == (503, True)
+        for probe in ("/healthz", "/readyz"):
+            async with own_page.get(probe) as answer:
+                assert answer.status == 200
+        own_redis.start()
+        data = await events.until(lambda data: data["redis"])
+        assert data["hashes"] == 20
+        assert any(mark["kind"] == "gap" and mark["until"] > mark["at"] for mark in data["marks"])
+    reports.add_seconds(now - 18, 18)
+    await until_shown(own_page, now - 1, 10)
+    assert list((await points(own_page)).values()) == [10] * 20
+    assert metric("redis") == 1
+
+
+async def test_a_redis_that_comes_back_empty_is_followed_on(own_page: Page, own_redis: RedisServer, now: int) -> None:
+    reports = Reports(own_redis.client())
+    reports.add_seconds(now - 20, 10)
+    await until_shown(own_page, now - 11, 10)
+    own_redis.stop()
+    await until_away(own_page)
+    for file in own_redis.folder.rglob("*aof*"):
+        if file.is_file():
+            file.unlink()
+    own_redis.start()
+    await until(lambda: follows_redis(own_page))
+    assert not own_redis.client().exists("reports")
+    reports.add_seconds(now - 10, 10)
+    await until_shown(own_page, now - 1, 10)
+    assert (await points(own_page))[now - 11] == 10
+
+
+async def test_a_redis_that_froze_is_away_until_it_goes_on(own_page: Page, own_redis: RedisServer, now: int) -> None:
+    with capture_logs() as lines:
+        own_redis.send(signal.SIGSTOP)
+        await until_away(own_page)
+    assert "TimeoutError: no answer within 2.5 s" in str(lines)
+    own_redis.send(signal.SIGCONT)
+    await until(lambda: follows_redis(own_page))
+    Reports(own_redis.client()).add_seconds(now - 3, 3)
+    await until_shown(own_page, now - 1, 10)
+
+
+async def test_reports_that_come_again_under_older_ids_count_once(page: Page, reports: Reports, now: int) -> None:
+    reports.add_seconds(now - 20, 10)
+    await until_shown(page, now - 11, 10)
+    entries = reports.client.xrange("reports")
+    reports.client.delete("reports")
+    for number, (_, fields) in enumerate(entries):
+        reports.add_raw(fields | {"redis_us": (now - 100) * 10**6}, entry_id=f"{(now - 100) * 1_000}-{number}")
+    newest = asdict(make_report(now - 10, now - 9, sequence=99))
+    written = dict.fromkeys(("sent_us", "redis_us"), (now - 8) * 10**6)
+    reports.add_raw(newest | written, entry_id=f"{(now - 8) * 1_000}-0")
+    await until_shown(page, now - 10, 10)
+    speeds = await points(page)
+    assert [speeds[second] for second in range(now - 20, now - 10)] == [10] * 10
+
+
+async def test_a_stream_that_was_deleted_is_followed_on(page: Page, reports: Reports, now: int) -> None:
+    reports.add_seconds(now - 5, 2)
+    await until_shown(page, now - 4, 10)
+    reports.client.flushall()
+    reports.add_seconds(now - 3, 3)
+    await until_shown(page, now - 1, 10)
+
+
+async def test_entries_in_place_of_what_was_read_last_are_read(page: Page, reports: Reports, now: int) -> None:
+    """A server that took over may lack that entry, and was written to before webui connected to it."""
+    client = reports.client
+    reports.add_seconds(now - 20, 9)
+    await until_shown(page, now - 12, 10)
+    last_ms = int(client.xinfo_stream("reports")["last-generated-id"].partition("-")[0])
+    reports.add_seconds(now - 11, 1)
+    await until_shown(page, now - 11, 10)
+    entries = client.xrange("reports")[:-1]
+    with client.pipeline() as pipeline:
+        pipeline.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        pipeline.delete("reports")
+        for entry_id, fields in entries:
+            pipeline.xadd("reports", fields, id=entry_id)
+        taken = {"sent_us": last_ms * 1_000, "redis_us": last_ms * 1_000}
+        for sequence, second, entry_id in ((90, now - 10, f"{last_ms + 1}-0"), (91, now - 9, "*")):
+            pipeline.xadd("reports", asdict(make_report(second, second + 1, sequence=sequence)) | taken, id=entry_id)
+        pipeline.execute()
+    await until_shown(page, now - 9, 10)
+    assert (await points(page))[now - 10] == 10
+
+
+async def test_something_else_in_the_streams_place_is_waited_out(page: Page, reports: Reports, now: int) -> None:
+    reports.client.rpush("reports", b"odd")
+    await until_away(page)
+    async with page.get("/healthz") as response:
+        assert response.status == 200
+    reports.client.delete("reports")
+    reports.add_seconds(now - 3, 3)
+    await until_shown(page, now - 1, 10)
+
+
+def put(client: Any, key: str, kind: str, member: bytes) -> None:
+    """Make a key of this type that holds this."""
+    client.delete(key)
+    commands = {
+        "string": ("SET", key, member),
+        "list": ("RPUSH", key, member),
+        "hash": ("HSET", key, member, member, b"sequence", member, b"backends", member, b"coins", member),
+        "set": ("SADD", key, member),
+        "zset": ("ZADD", key, 1, member),
+        "stream": ("XADD", key, "*", member, member),
+    }
+    client.execute_command(*commands[kind])
+
+
+@pytest.mark.parametrize("kind", ["string", "list", "hash", "set", "zset", "stream"])
+async def test_keys_of_any_type_are_skipped_and_counted(
+    page: Page, reports: Reports, metric: Metric, now: int, kind: str
+) -> None:
+    for key in KEYS:
+        put(reports.client, key, kind, b"\xff\x00[")
+    for worker in (WORKER, "worker-2-00000002"):
+        reports.add_raw(asdict(make_report(now - 4, now - 3, worker=worker)))
+    await until_shown(page, now - 4, 20)
+
+    async def counted() -> bool:
+        return metric("malformed_entries_total") >= 3  # what is missing in a key is not counted
+
+    await until(counted)
+    history = "/api/history?seconds=3600"
+    for path in ("/json", "/api/load-tests", history, f"{history}&by=worker", "/", "/events"):
+        async with page.get(path) as response:
+            assert response.status == 200, path
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b'{"seconds": 1}', b"[" * 100_000])
+async def test_a_malformed_key_of_one_worker_spoils_no_other(
+    page: Page, reports: Reports, metric: Metric, now: int, raw: bytes
+) -> None:
+    reports.client.hset(f"worker:{WORKER}", mapping={"sequence": "1", "backends": raw, "coins": raw})
+    reports.see([backend("rng-1")], worker="worker-2-00000002")
+    async with page.get("/events") as response:
+        for worker in (WORKER, "worker-2-00000002"):
+            reports.add(now - 2, now - 1, 10, worker)
+        system = await Events(response).until_part("system", lambda system: len(system["worker"]["replicas"]) == 2)
+    assert [each["name"] for each in system["rng"]["replicas"]] == ["rng-1"]
+    assert metric("malformed_entries_total") == 1
+
+
+async def test_odd_reports_among_good_ones_are_skipped_and_each_is_counted(
+    page: Page, reports: Reports, metric: Metric, now: int
+) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # noqa: T201 - shown when it fails
+    chance = random.Random(seed)
+    good = json.loads(json.dumps(asdict(make_report(now - 3, now - 2))))
+    with reports.client.pipeline(transaction=False) as pipeline:
+        for number in range(ODD_ENTRIES):
+            fields: dict[Any, Any] = {**good, "sequence": number}
+            field = chance.choice(sorted(good))
+            del fields[field]
+            if chance.random() < 0.8:
+                fields[field] = chance.choice((b"\xff", b" ", b"\x00")) + chance.randbytes(chance.randrange(40))
+            for _ in range(chance.randrange(3)):
+                fields[chance.randbytes(chance.randrange(1, 200))] = chance.randbytes(chance.randrange(2_000))
+            pipeline.xadd("reports", fields)
+            if number == ODD_ENTRIES // 2:
+                pipeline.xadd("reports", good)
+        pipeline.execute()
+    await until_shown(page, now - 3, 10)
+    await metric.until("malformed_entries_total", ODD_ENTRIES)
+    assert metric("lag_seconds_count") == 1

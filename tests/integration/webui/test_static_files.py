@@ -1,0 +1,131 @@
+"""The page and its files: what is served, compressed, cached, and what is not served."""
+
+import gzip
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from support.webui_page import Page
+
+from webui_svc.app import STATIC
+from webui_svc.static_files import StaticFiles
+
+TEXT = b"// the page\n" * 1_000
+NOT_THERE = ["/none.js", "/link.js", "/..%2fsecret", "/%2e%2e%2fsecret", "/%00", "/%2fetc%2fpasswd", "/" + "a" * 4_000]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "static"
+    folder.mkdir()
+    (folder / "page.js").write_bytes(TEXT)
+    (folder / "small.css").write_bytes(b"p {}")
+    (folder / "image.png").write_bytes(bytes(5_000))
+    (tmp_path / "secret").write_bytes(b"secret")
+    (folder / "link.js").symlink_to(tmp_path / "secret")
+    return folder
+
+
+@pytest.fixture
+async def files(folder: Path) -> AsyncIterator[Page]:
+    """A server of the folder's files."""
+    static_files = StaticFiles(folder)
+
+    async def static(request: web.Request) -> web.Response:
+        return static_files.response(request, request.match_info["path"])
+
+    app = web.Application()
+    app.router.add_get("/{path:.+}", static)
+    async with TestClient(TestServer(app), auto_decompress=False) as client:
+        yield client
+
+
+async def get(page: Page, path: str, encoding: str = "identity", **headers: str) -> tuple[ClientResponse, bytes]:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with page.get(path, headers={"Accept-Encoding": encoding, **names}) as response:
+        return response, await response.read()
+
+
+async def test_a_file_is_compressed_for_clients_that_accept_it(files: Page) -> None:
+    plain, body = await get(files, "/page.js")
+    zipped, packed = await get(files, "/page.js", "br, gzip")
+    assert (body, gzip.decompress(packed)) == (TEXT, TEXT)
+    assert ("Content-Encoding" in plain.headers, zipped.headers["Content-Encoding"]) == (False, "gzip")
+    for response, received in ((plain, body), (zipped, packed)):
+        assert response.content_type == "text/javascript"
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert not response.headers["ETag"].startswith("W/")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        async with files.head("/page.js", headers={"Accept-Encoding": encoding}) as head:
+            assert (head.status, await head.read()) == (200, b"")
+            assert head.headers["Content-Length"] == str(len(received))
+            assert head.headers["ETag"] == response.headers["ETag"]
+    assert plain.headers["ETag"] != zipped.headers["ETag"]
+
+
+@pytest.mark.parametrize(("path", "content_type"), [("/small.css", "text/css"), ("/image.png", "image/png")])
+async def test_a_file_that_compression_does_not_shrink_is_sent_plain(files: Page, path: str, content_type: str) -> None:
+    response, _ = await get(files, path, "gzip")
+    assert "Content-Encoding" not in response.headers
+    assert response.content_type == content_type
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_a_copy_that_is_up_to_date_is_not_sent_again(files: Page, encoding: str) -> None:
+    first, _ = await get(files, "/page.js", encoding)
+    etag = first.headers["ETag"]
+    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        again, body = await get(files, "/page.js", encoding, If_None_Match=known)
+        assert (again.status, body) == (304, b"")
+        assert (again.headers["ETag"], again.headers["Vary"]) == (etag, "Accept-Encoding")
+    other, _ = await get(files, "/page.js", encoding, If_None_Match='"other"')
+    assert other.status == 200
+
+
+async def test_a_file_that_changed_is_read_again(files: Page, folder: Path) -> None:
+    first, _ = await get(files, "/small.css")
+    (folder / "small.css").write_bytes(b"b {}")
+    os.utime(folder / "small.css", ns=(1, 1))
+    again, body = await get(files, "/small.css", If_None_Match=first.headers["ETag"])
+    assert (again.status, body) == (200, b"b {}")
+    (folder / "small.css").unlink()
+    gone, _ = await get(files, "/small.css")
+    assert gone.status == 404
+
+
+async def test_what_is_not_in_the_folder_is_not_served(files: Page, page: Page) -> None:
+    for path in NOT_THERE:
+        response, _ = await get(files, path)
+        assert response.status == 404, path
+    for path in ("/nowhere", "/metrics", "/static", "/static/", "/static/vendor", *(f"/static{x}" for x in NOT_THERE)):
+        async with page.get(path) as response:
+            assert response.status == 404, path
+
+
+async def test_the_page_refers_only_to_its_own_files_by_relative_urls(page: Page) -> None:
+    async with page.get("/") as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        html = await response.text()
+    assert not re.search(r"<style|style=|<script(?![^>]*src=)|\son\w+=", html)
+    urls = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert urls
+    for url in urls:
+        assert not url.startswith(("/", "http"))
+        if "vendor" not in url:
+            async with page.get(f"/{url}") as file:
+                assert file.status == 200
+    for path in STATIC.rglob("*"):
+        if path.is_file() and "vendor" not in path.parts:
+            elsewhere = re.findall(r"https?://[^\s\"']+", path.read_text())
+            assert [url for url in elsewhere if url != "http://www.w3.org/2000/svg"] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.css", "/json", "/api/history", "/readyz"])
+async def test_the_header_alone_can_be_requested(page: Page, path: str) -> None:
+    async with page.head(path) as response:
+        assert response.status == 200

@@ -1,0 +1,108 @@
+"""Workers that mine and report as time passes, without the workers."""
+
+import asyncio
+import contextlib
+import json
+import math
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from support.redis_server import RedisServer
+from support.reports import WORKER, Reports, backend, worker_key
+
+
+class Mining:
+    """Workers at the classic pace and the replicas that they see; a test changes all of it as it goes."""
+
+    def __init__(self, client: Any) -> None:
+        self.workers = [WORKER]
+        self.rngs = {"rng-1": "serving"}
+        self.hashers = {"hasher-1": "serving"}
+        # Hashes per second of each worker.
+        self.rate = 10.0
+        # Seconds between two reports of a worker.
+        self.interval = 1.0
+        self._client = client
+        self._sequence = 0
+        self._until = float(int(time.time()))
+
+    def write(self, begin: float, end: float) -> None:
+        """Write what every worker reports by the end of an interval, in Unix seconds."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for worker in self.workers:
+                self._write(pipeline, worker, begin, end)
+            pipeline.execute()
+
+    def _write(self, pipeline: Any, worker: str, begin: float, end: float) -> None:
+        # A report covers whole batches, as a worker's does, so that the speed is a flat line.
+        first, last = (math.floor(second * self.rate + 1e-6) for second in (begin, end))
+        hashes = last - first
+        coins = sum(random.choices((0, 1), (15, 1), k=min(hashes, 100)))
+        self._sequence += 1
+        Reports(pipeline).add(first / self.rate, last / self.rate, hashes, worker, sequence=self._sequence, coins=coins)
+        pipeline.incrby("coins", coins)
+        for key in ("totals", f"totals:{worker}"):
+            pipeline.hincrby(key, str(int(begin // 10 * 10)), hashes)
+        found = [["0" + secrets.token_hex(32)[1:], end - 0.5] for _ in range(min(coins, 8))]
+        rngs, hashers = (self._backends(states, hashes) for states in (self.rngs, self.hashers))
+        pipeline.hset(f"worker:{worker}", mapping=worker_key(self._sequence, rngs, hashers, found, end - begin))
+
+    def _backends(self, states: dict[str, str], batches: int) -> list[dict[str, Any]]:
+        serving = [name for name, state in states.items() if state != "gone"]
+        shares = {
+            name: batches // len(serving) + ((index + self._sequence) % len(serving) < batches % len(serving))
+            for index, name in enumerate(serving)
+        }
+        return [backend(name, state, shares.get(name, 0)) for name, state in states.items()]
+
+    def write_past(self, seconds: int, until: int = 0) -> None:
+        """Write the seconds from `seconds` to `until` before this began."""
+        began = int(self._until)
+        for second in range(began - seconds, began - until):
+            self.write(second, second + 1)
+
+    def publish(self, report: dict[str, Any]) -> None:
+        """Store the report of a load test."""
+        self._client.lpush("load_tests", json.dumps(report))
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            now = time.time() // self.interval * self.interval
+            if now >= self._until + self.interval / 2:
+                with contextlib.suppress(RedisError):  # a test may have stopped it
+                    self.write(self._until, now)
+                    self._until = now
+
+
+@asynccontextmanager
+async def mining_system(redis: RedisServer) -> AsyncIterator[Mining]:
+    """Workers that report for as long as the context lasts."""
+    mining = Mining(redis.client())
+    running = asyncio.create_task(mining.run())
+    try:
+        yield mining
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def load_test(began: str, points: int = 5) -> dict[str, Any]:
+    """Return the report of a load test, as far as the page reads it."""
+
+    def point(batch_size: int, mode: str) -> dict[str, Any]:
+        speed = (1_600 if mode == "stream" else 600) * batch_size / (1 + batch_size / 1_000)
+        latency = {"p50": 8 * batch_size / speed, "p99": 16 * batch_size / speed}
+        return {
+            "point": {"mode": mode, "batch_size": batch_size, "window": 8, "message_size": 32},
+            "summary": {"hashes_per_second": {"median": speed}, "latency_seconds": {"total": latency}},
+        }
+
+    measured = [point(16**index, mode) for mode in ("stream", "unary") for index in range(points)]
+    return {"began": began, "complete": True, "points": measured}

@@ -1,0 +1,80 @@
+"""What workers write to Redis, for tests of what webui makes of it."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from chassis.settings import Pace
+from webui_svc.report import Report
+
+WORKER = "worker-1-00000001"
+
+
+def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER, **changes: Any) -> Report:
+    """Return a report of an interval in seconds, which Redis took at its end."""
+    end_us = round(end * 1e6)
+    fields: dict[str, Any] = {
+        "instance": worker.rpartition("-")[0] or worker,
+        "sequence": 1,
+        "coins": 0,
+        "batch_size": 1,
+        "pace": Pace.CLASSIC,
+        "report_interval_us": 1_000_000,
+        "sent_us": end_us,
+        "redis_us": end_us,
+    }
+    return Report(worker, hashes=hashes, begin_us=round(begin * 1e6), end_us=end_us, **(fields | changes))
+
+
+def backend(name: str, state: str = "serving", batches: int = 3, bucket: int = 67) -> dict[str, Any]:
+    """Return what a worker reports of a replica; all batches took the time of one bucket, a tenth of a second."""
+    return {"name": name, "state": state, "batches": batches, "latency": {str(bucket): batches} if batches else {}}
+
+
+def worker_key(
+    sequence: int, rng: Sequence[Any], hasher: Sequence[Any], coins: Sequence[Any] = (), seconds: float = 1.0
+) -> dict[str, Any]:
+    """Return the fields of a worker's own key."""
+    return {
+        "sequence": sequence,
+        "backends": json.dumps({"seconds": seconds, "rng": rng, "hasher": hasher}),
+        "coins": json.dumps({"bits": 4, "latest": coins}),
+    }
+
+
+class Reports:
+    """Writes to Redis, through a client or a pipeline, what a worker writes."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._sequence = 0
+
+    def add(self, begin: float, end: float, hashes: int = 10, worker: str = WORKER, **changes: object) -> None:
+        """Add a report that Redis takes now; the fields in `changes` may hold what no worker writes."""
+        self._sequence += 1
+        now_us = time.time_ns() // 1_000
+        taken = {"sequence": self._sequence, "sent_us": now_us, "redis_us": now_us}
+        self.add_raw(asdict(make_report(begin, end, hashes, worker)) | taken | changes)
+        self.client.incrby("hashes", hashes)
+
+    def add_seconds(self, first: int, count: int, hashes: int = 10, worker: str = WORKER, **changes: object) -> None:
+        """Add a report for each of some whole seconds."""
+        for second in range(first, first + count):
+            self.add(second, second + 1, hashes, worker, **changes)
+
+    def add_raw(self, fields: Mapping[Any, Any], entry_id: str = "*") -> None:
+        self.client.xadd("reports", dict(fields), id=entry_id)
+
+    def add_totals(self, first: int, count: int, hashes: float, worker: str = WORKER) -> None:
+        """Add to ten-second buckets of one worker and of all workers."""
+        for second in range(first, first + 10 * count, 10):
+            for key in ("totals", f"totals:{worker}"):
+                self.client.hincrbyfloat(key, str(second), hashes)
+
+    def see(
+        self, rng: Sequence[Any] = (), hasher: Sequence[Any] = (), coins: Sequence[Any] = (), worker: str = WORKER
+    ) -> None:
+        """Write a worker's own key, which webui reads together with the report that is added next."""
+        self.client.hset(f"worker:{worker}", mapping=worker_key(self._sequence + 1, rng, hasher, coins))

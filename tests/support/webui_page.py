@@ -1,0 +1,98 @@
+"""webui in this process, and what a client of it reads."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
+from chassis.health import Health
+from chassis.redis.access import RedisAccess
+from chassis.telemetry.telemetry import Telemetry
+from support.redis_server import RedisServer
+from webui_svc.app import make_app
+
+# Seconds after which an expected event counts as missing.
+WAIT = 30.0
+
+Page = TestClient[Any, Any]
+
+
+@asynccontextmanager
+async def webui_page(redis: RedisServer, telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[Page]:
+    """A client of webui, which follows this Redis for as long as the context lasts."""
+    telemetry = telemetry or Telemetry(Health("redis"))
+    async with TestClient(TestServer(make_app(RedisAccess(redis.url), telemetry, "webui-1", **settings))) as page:
+        yield page
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(WAIT):
+        while not await condition():  # noqa: ASYNC110 - what is waited for sets no event here
+            await asyncio.sleep(0.02)
+
+
+async def is_ready(page: Page) -> bool:
+    async with page.get("/readyz") as response:
+        return response.status == 200
+
+
+async def follows_redis(page: Page) -> bool:
+    async with page.get("/json") as response:
+        return response.status == 200
+
+
+async def points(page: Page, seconds: int = 300) -> dict[int, float]:
+    """Return the history: hashes by second."""
+    async with page.get("/api/history", params={"seconds": str(seconds)}) as response:
+        assert response.status == 200
+        return dict((await response.json())["points"])
+
+
+async def until_shown(page: Page, second: int, hashes: float) -> None:
+    """Wait until the history has these hashes in a second."""
+
+    async def shown() -> bool:
+        return (await points(page)).get(second) == hashes
+
+    await until(shown)
+
+
+class Events:
+    """Reads server-sent events."""
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._response = response
+        self.last_id = ""
+
+    async def next(self) -> tuple[str, Any]:
+        """Return the name and the data of the next event; ("end", None) at the end of the stream."""
+        name, data = "", ""
+        async with asyncio.timeout(WAIT):
+            async for raw in self._response.content:
+                field, _, value = raw.decode().rstrip("\n").partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "id":
+                    self.last_id = value
+                elif field == "data":
+                    data = value
+                elif not field and name:
+                    return name, json.loads(data)
+        return "end", None
+
+    async def until(self, condition: Callable[[Any], bool]) -> Any:
+        """Return the data of the next event for which a condition holds."""
+        while True:
+            name, data = await self.next()
+            assert name != "end"
+            if condition(data):
+                return data
+
+    async def until_part(self, part: str, condition: Callable[[Any], object] = bool) -> Any:
+        """Return a part of the next event that has it and for which a condition holds."""
+        return (await self.until(lambda data: part in data and bool(condition(data[part]))))[part]
