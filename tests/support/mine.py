@@ -19,6 +19,8 @@ from support.waiting import wait_until
 SERVICES = ("rng", "hasher", "worker", "webui")
 FULL_NAMES = {"rng": RNG, "hasher": HASHER}
 
+TESTS = Path(__file__).parents[1]
+
 ALIVE = (200, "alive\n")
 READY = (200, "ready\n")
 
@@ -47,7 +49,7 @@ class Mine:
         if name == "worker":
             values |= {f"{other.upper()}_TARGET": f"ipv4:127.0.0.1:{self.ports[other]}" for other in FULL_NAMES}
         if module:
-            values["PYTHONPATH"] = Path(__file__).parents[1]
+            values["PYTHONPATH"] = TESTS
         self.running[name] = self._processes.start(module or name, **values)
         return self.running[name]
 

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
+from support.mine import TESTS
 from support.service_process import ServiceProcesses
+from support.waiting import wait_until as until
 from system.abuse.raw_h2 import RawClient, SettingsFrame, message
 from system.abuse.victim import PATHS, Victim
-from system.health.system import TESTS, until
 
 LARGEST = 2 * 1024 * 1024
 BOUND = 256 * 1024 * 1024

@@ -7,10 +7,10 @@ import pytest
 from hyperframe.frame import DataFrame, PingFrame, RstStreamFrame, SettingsFrame
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
+from support.waiting import wait_until as until
 from system.abuse.raw_h2 import RawClient, message
 from system.abuse.test_polite import greedy
 from system.abuse.victim import CALL, PATHS, Victim
-from system.health.system import until
 
 pytestmark = pytest.mark.alone(reason="a mine at full speed under every abuse leaves nothing for others")
 
