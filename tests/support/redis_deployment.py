@@ -1,11 +1,9 @@
 """Real Redis servers on loopback that take over from one another: a master with Sentinels, and a cluster."""
 
 import contextlib
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGKILL
 from typing import Any
@@ -15,71 +13,73 @@ from redis.exceptions import RedisError
 
 from chassis.redis.key_names import CLUSTER_PREFIX, KeyNames
 from local_run.embedded_redis import HOST
-from support import redis_encryption
 from support.free_port import free_port
-from support.redis_encryption import RedisEncryption
-from support.redis_server import RedisServer
+from support.redis_server import TLS_HOST, RedisServer
+from support.waiting import wait_until
 
-DOWN_AFTER = 0.6
-"""Seconds of silence after which a master counts as gone."""
-
-DOWN_AFTER_ENCRYPTED = 2.0
-"""The same where it takes long to connect: Redis 7's Sentinel tries once a second, and takes less for another failure,
-of the master that it has just made (measured: one in six on a busy machine with 0.6)."""
-
-PATIENCE = 20.0
-"""Seconds until servers have found one another, or a replica has taken over."""
+# Milliseconds of silence after which a master counts as gone. With TLS, Redis 7's Sentinel takes less for a failure
+# of the master that it has just made, to which it connects once a second.
+DOWN_AFTER_MS = 2_000
 
 REPLICA = ("--repl-diskless-sync-delay", 0, "--repl-ping-replica-period", 1)
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition holds; that it can't be asked yet is no reason to give up."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds; it does not yet where a server can't answer yet."""
+
+    def holds() -> bool:
         with contextlib.suppress(RedisError, OSError):
-            if condition():
-                return
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.02)
+            return bool(condition())
+        return False
+
+    wait_until(holds)
 
 
 class Deployment(ABC):
-    """Some servers, one of which takes our writes."""
+    """Some servers, one of which takes our writes and has two replicas."""
 
     keys: KeyNames
     url: str
+    servers: list[RedisServer]
 
-    def __init__(self, encryption: RedisEncryption | None = None) -> None:
-        self.encryption = encryption
-        self.servers: list[RedisServer] = []
-        self._host, self._scheme = (HOST, "redis") if encryption is None else (redis_encryption.HOST, "rediss")
+    def __init__(self, tls: Mapping[str, str] | None) -> None:
+        """Encrypt with a certificate for localhost, given as settings, or with none."""
+        self.tls = tls
+        self.host, self.scheme = (HOST, "redis") if tls is None else (TLS_HOST, "rediss")
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start all servers, and wait until they know one another."""
 
     @property
     @abstractmethod
     def master(self) -> RedisServer:
-        """Whoever takes our writes, by the word of those who decide that."""
+        """The server that takes our writes, as those say that decide it."""
+
+    @abstractmethod
+    def hand_over(self) -> None:
+        """Order that a replica takes over from a master that works."""
 
     @property
     def replicas(self) -> list[RedisServer]:
-        """Those that follow it and would take over from it."""
-        return [server for server in self.servers if self._follows(server, self.master)]
+        master = self.master
+        return [server for server in self.servers if self._follows(server, master)]
 
     def _follows(self, server: RedisServer, master: RedisServer) -> bool:
         with contextlib.suppress(RedisError, OSError):
-            role: Any = server.client().role()
+            role = server.client().role()
             return role[0] == "slave" and int(role[2]) == master.port and role[3] == "connected"
         return False
 
     def ask(self, *words: object) -> Any:
-        """What the master answers to a command."""
+        """Have the master execute a command."""
         return self.master.client().execute_command(*words)
 
     def server(self, port: int) -> RedisServer:
         return next(server for server in self.servers if server.port == port)
 
     def cut_off_replicas(self) -> list[RedisServer]:
-        """Let the master go on alone: what it takes now is nowhere else. Those that were cut off are frozen."""
+        """Let the master go on alone: what it takes now is nowhere else. Return the replicas, which are frozen."""
         cut_off = self.replicas
         for replica in cut_off:
             replica.freeze()
@@ -87,69 +87,87 @@ class Deployment(ABC):
         self.ask("CLIENT", "KILL", "TYPE", "replica")
         return cut_off
 
-    def until_taken_over(self, old: RedisServer) -> None:
+    def wait_for_takeover(self, old: RedisServer) -> None:
         """Wait until another is the master, and says so itself."""
-        until(lambda: self.master is not old and self.ask("ROLE")[0] == "master", "a replica takes over")
+        until(lambda: self.master is not old and self.ask("ROLE")[0] == "master")
+
+    def restore(self) -> None:
+        """Start what was stopped, wait until the master has two replicas again, and empty it."""
+        for server in self.servers:
+            if not server.running:
+                server.start()
+        until(self._is_whole)
+        self.ask("FLUSHALL")
+
+    def _is_whole(self) -> bool:
+        return self.ask("ROLE")[0] == "master" and len(self.replicas) == 2
 
     def stop(self) -> None:
         for server in self.servers:
+            server.send(SIGCONT)
             server.stop(SIGKILL)
 
 
 class _Sentinel(RedisServer):
-    def __init__(self, folder: Path, master: RedisServer, quorum: int) -> None:
-        super().__init__(folder, encryption=master.encryption)
-        own: dict[str, object] = {"port": self.port, "bind": HOST, "dir": folder, "logfile": folder / "redis.log"}
-        host, down_after = HOST, DOWN_AFTER
-        if self.encryption is not None:
-            own.update(self.encryption.settings(self.port))
-            own.update({"sentinel resolve-hostnames": "yes", "sentinel announce-hostnames": "yes"})
-            host, down_after = redis_encryption.HOST, DOWN_AFTER_ENCRYPTED
-        own.update(
-            {
-                "sentinel monitor": f"coins {host} {master.port} {quorum}",
-                "sentinel down-after-milliseconds": f"coins {round(down_after * 1_000)}",
-                "sentinel failover-timeout": "coins 3000",
-            }
-        )
+    def __init__(self, folder: Path, host: str, master: RedisServer) -> None:
+        super().__init__(folder, tls=master.tls)
+        lines = {"port": self.port, "bind": HOST, "dir": folder, "logfile": folder / "redis.log", **self.tls_settings}
+        if host == TLS_HOST:
+            lines |= {"sentinel resolve-hostnames": "yes", "sentinel announce-hostnames": "yes"}
+        lines["sentinel monitor"] = f"coins {host} {master.port} 2"
+        lines["sentinel down-after-milliseconds"] = f"coins {DOWN_AFTER_MS}"
+        lines["sentinel failover-timeout"] = "coins 3000"
         settings = folder / "sentinel.conf"
-        settings.write_text("".join(f"{name} {value}\n" for name, value in own.items()))
-        self._command = (self._command[0], str(settings), "--sentinel")
+        settings.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        self._command = (master._command[0], str(settings), "--sentinel")
+
+    def knows_of_all(self) -> bool:
+        flat = self.client().execute_command("SENTINEL", "MASTER", "coins")
+        facts = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+        return (str(facts["num-slaves"]), str(facts["num-other-sentinels"])) == ("2", "2")
 
 
 class SentinelSet(Deployment):
     """A master, two replicas, and three Sentinels of whom two must agree."""
 
-    def __init__(self, folder: Path, encryption: RedisEncryption | None = None) -> None:
-        super().__init__(encryption)
+    def __init__(self, folder: Path, tls: Mapping[str, str] | None = None, program: str | None = None) -> None:
+        super().__init__(tls)
         self.keys = KeyNames()
-        options = (*REPLICA, "--replica-announce-ip", self._host)
-        first = RedisServer(folder / "server-0", *options, encryption=encryption)
-        self.servers.append(first)
-        for number in (1, 2):
-            follow = ("--replicaof", self._host, first.port)
-            self.servers.append(RedisServer(folder / f"server-{number}", *options, *follow, encryption=encryption))
-        self.sentinels = [_Sentinel(folder / f"sentinel-{number}", first, 2) for number in range(3)]
-        nodes = ",".join(f"{self._host}:{each.port}" for each in self.sentinels)
-        self.url = f"{self._scheme}-sentinel://{nodes}/coins"
+        options: tuple[object, ...] = (*REPLICA, "--replica-announce-ip", self.host)
+        first = RedisServer(folder / "server-0", *options, tls=tls, program=program)
+        options = (*options, "--replicaof", self.host, first.port)
+        others = [RedisServer(folder / f"server-{number}", *options, tls=tls, program=program) for number in (1, 2)]
+        self.servers = [first, *others]
+        self.sentinels = [_Sentinel(folder / f"sentinel-{number}", self.host, first) for number in range(3)]
+        nodes = ",".join(f"{self.host}:{each.port}" for each in self.sentinels)
+        self.url = f"{self.scheme}-sentinel://{nodes}/coins"
 
     def start(self) -> None:
         first, *others = self.servers
         for server in self.servers:
             server.start()
-        until(lambda: all(self._follows(each, first) for each in others), "replicas follow")
+        until(lambda: all(self._follows(each, first) for each in others))
         for sentinel in self.sentinels:
             sentinel.start()
-        for sentinel in self.sentinels:
-            until(partial(_knows_of_all, sentinel.client()), "Sentinels know of all")
+        until(lambda: all(sentinel.knows_of_all() for sentinel in self.sentinels))
 
     @property
     def master(self) -> RedisServer:
         for sentinel in self.sentinels:
             with contextlib.suppress(RedisError, OSError):
-                told: Any = sentinel.client()
-                return self.server(int(told.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "coins")[1]))
+                address = sentinel.client().execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "coins")
+                return self.server(int(address[1]))
         raise AssertionError("no Sentinel answers")
+
+    def _is_whole(self) -> bool:
+        for server in self.servers:
+            # Sentinels would have an earlier master follow after some 10 s.
+            if server is not self.master and server.client().role()[0] == "master":
+                server.client().replicaof(self.host, self.master.port)
+        return super()._is_whole()
+
+    def hand_over(self) -> None:
+        self.sentinels[0].client().execute_command("SENTINEL FAILOVER", "coins")
 
     def stop(self) -> None:
         super().stop()
@@ -157,28 +175,24 @@ class SentinelSet(Deployment):
             sentinel.stop(SIGKILL)
 
 
-def _knows_of_all(sentinel: Any) -> bool:
-    flat = sentinel.execute_command("SENTINEL", "MASTER", "coins")
-    facts = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
-    return (str(facts["num-slaves"]), str(facts["num-other-sentinels"])) == ("2", "2")
-
-
 class Cluster(Deployment):
     """Three masters, who decide, and two replicas of the one that has our slot."""
 
-    def __init__(self, folder: Path, encryption: RedisEncryption | None = None) -> None:
-        super().__init__(encryption)
+    def __init__(self, folder: Path, tls: Mapping[str, str] | None = None, program: str | None = None) -> None:
+        super().__init__(tls)
         self.keys = KeyNames(CLUSTER_PREFIX)
         self.slot = key_slot(self.keys.reports.encode())
         self.buses = [free_port() for _ in range(5)]
-        for number, bus in enumerate(self.buses):
-            options = ("--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-replica-validity-factor", 0)
-            timeout = ("--cluster-node-timeout", round(DOWN_AFTER * 1_000))
-            name = ("--cluster-announce-hostname", self._host, "--cluster-preferred-endpoint-type", "hostname")
-            named = () if encryption is None else name
-            node = RedisServer(folder / f"node-{number}", *REPLICA, *options, *timeout, *named, encryption=encryption)
-            self.servers.append(node)
-        self.url = f"{self._scheme}-cluster://{','.join(f'{self._host}:{each.port}' for each in self.servers[:3])}"
+        options: tuple[object, ...] = (*REPLICA, "--cluster-enabled", "yes", "--cluster-replica-validity-factor", 0)
+        options = (*options, "--cluster-node-timeout", DOWN_AFTER_MS, "--cluster-migration-barrier", 10)
+        if tls is not None:
+            hostname = ("--cluster-announce-hostname", self.host, "--cluster-preferred-endpoint-type", "hostname")
+            options = (*options, *hostname)
+        self.servers = [
+            RedisServer(folder / f"node-{number}", *options, "--cluster-port", bus, tls=tls, program=program)
+            for number, bus in enumerate(self.buses)
+        ]
+        self.url = f"{self.scheme}-cluster://{','.join(f'{self.host}:{each.port}' for each in self.servers[:3])}"
 
     def start(self) -> None:
         for server in self.servers:
@@ -192,50 +206,55 @@ class Cluster(Deployment):
             self.tell(server, "SET-CONFIG-EPOCH", number + 1)
             if number:
                 self.tell(self.servers[0], "MEET", HOST, server.port, self.buses[number])
+        until(lambda: all(self._knows_of_all(server) for server in self.servers))
         for server in self.servers[3:]:
-            until(partial(self._all_known, server), "nodes know of all")
             self.tell(server, "REPLICATE", self.tell(self.servers[ours], "MYID"))
-        for server in self.servers:
-            until(partial(self._is_whole, server), "the cluster is whole")
-        until(lambda: len(self.replicas) == 2, "replicas follow")
+        until(lambda: all("cluster_state:ok" in str(self.tell(server, "INFO")) for server in self.servers))
+        until(self._is_whole)
 
     def tell(self, server: RedisServer, *words: object) -> Any:
+        """Have a node execute a command about the cluster."""
         return server.client().execute_command("CLUSTER", *words)
 
-    def _all_known(self, server: RedisServer) -> bool:
-        told: Any = server.client()
-        return len(told.cluster("NODES")) == len(self.servers)
-
-    def _is_whole(self, server: RedisServer) -> bool:
-        told: Any = server.client()
-        return "cluster_state:ok" in str(told.execute_command("CLUSTER", "INFO")) and self._all_known(server)
+    def _knows_of_all(self, server: RedisServer) -> bool:
+        return len(server.client().cluster("NODES")) == len(self.servers)
 
     @property
     def master(self) -> RedisServer:
         for server in self.servers:
             with contextlib.suppress(RedisError, OSError):
-                told: Any = server.client()
-                for first, last, master, *_ in told.execute_command("CLUSTER", "SLOTS"):
-                    if first <= self.slot <= last and "fail" not in self._flags(server, master[2]):
+                for first, last, master, *_ in self.tell(server, "SLOTS"):
+                    if first <= self.slot <= last and "fail" not in self._flags(server, str(master[2])):
                         return self.server(int(master[1]))
-        raise AssertionError("nobody knows who has our slot")
+        raise AssertionError("no node knows who has our slot")
 
-    def _flags(self, server: RedisServer, node: Any) -> str:
-        told: Any = server.client()
-        lines = str(told.execute_command("CLUSTER", "NODES")).splitlines()
-        return next((line.split()[2] for line in lines if str(node) in line), "")
+    def _flags(self, server: RedisServer, node: str) -> str:
+        lines = str(self.tell(server, "NODES")).splitlines()
+        return next((line.split()[2] for line in lines if node in line), "")
+
+    def hand_over(self) -> None:
+        self.replicas[0].client().execute_command("CLUSTER FAILOVER")
+
+    def move_slot(self) -> None:
+        """Move our slot to a master without replicas, as `redis-cli --cluster reshard` does it."""
+        source = self.master
+        target = next(server for server in self.servers if server.client().role() == ["master", 0, []])
+        source_id, target_id = self.tell(source, "MYID"), self.tell(target, "MYID")
+        self.tell(target, "SETSLOT", self.slot, "IMPORTING", source_id)
+        self.tell(source, "SETSLOT", self.slot, "MIGRATING", target_id)
+        while keys := self.tell(source, "GETKEYSINSLOT", self.slot, 1):
+            for key in keys:
+                source.client().execute_command("MIGRATE", HOST, target.port, key, 0, 5_000)
+        for server in (target, source):
+            self.tell(server, "SETSLOT", self.slot, "NODE", target_id)
+        until(lambda: self.master is target)
 
 
 @contextmanager
-def deployed(
-    kind: type[SentinelSet] | type[Cluster], folder: Path, encryption: RedisEncryption | None = None
-) -> Iterator[SentinelSet | Cluster]:
-    """Servers that are ended with the context."""
-    deployment = kind(folder, encryption)
+def deployed(deployment: Deployment) -> Iterator[None]:
+    """Run the servers until the context ends."""
     try:
         deployment.start()
-        yield deployment
+        yield
     finally:
-        for server in deployment.servers:
-            server.send(SIGCONT)
         deployment.stop()

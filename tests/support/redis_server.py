@@ -1,10 +1,12 @@
 """A real Redis-compatible server that tests start, stop, kill and freeze."""
 
+import contextlib
+import hashlib
+import re
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,28 +16,44 @@ import redis
 
 from local_run import embedded_redis
 from support.free_port import free_port
-from support.redis_encryption import RedisEncryption
+from support.waiting import wait_until
+
+TLS_HOST = "localhost"
+"""The name in a server's certificate: servers and clients must use it."""
 
 
 class RedisServer:
     """One server on a fixed free port, append-only, that keeps its data between a stop and a start."""
 
     def __init__(
-        self, folder: Path, *options: object, program: str | None = None, encryption: RedisEncryption | None = None
+        self, folder: Path, *options: object, program: str | None = None, tls: Mapping[str, str] | None = None
     ) -> None:
-        """With further options of its command line; of another program than the one that comes with Python packages."""
+        """Take the program that comes with Python packages, or another one; only another one knows TLS.
+
+        `tls` is the certificate that all servers and clients show, as settings: TLS_CERT, TLS_KEY and TLS_CA.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
-        self.encryption = encryption
+        self.tls = tls
         embedded, *plain = embedded_redis.command(self.port, str(folder))
-        program = program or embedded
-        if encryption is not None:
-            program = encryption.program
-            for name, value in encryption.settings(self.port).items():
-                plain += (f"--{name}", str(value))  # the last one counts
-        self._command = (program, *plain, *map(str, options))
+        encrypted = (word for name, value in self.tls_settings.items() for word in (f"--{name}", f"{value}"))
+        self._command = (program or embedded, *plain, *encrypted, *map(str, options))
         self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def tls_settings(self) -> dict[str, object]:
+        """Of a server that speaks nothing but TLS."""
+        if self.tls is None:
+            return {}
+        files = {"tls-cert-file": "TLS_CERT", "tls-key-file": "TLS_KEY", "tls-ca-cert-file": "TLS_CA"}
+        return {
+            **{option: self.tls[name] for option, name in files.items()},
+            "port": 0,
+            "tls-port": self.port,
+            "tls-replication": "yes",
+            "tls-cluster": "yes",
+        }
 
     @property
     def url(self) -> str:
@@ -46,10 +64,17 @@ class RedisServer:
         assert self._popen is not None, "not running"
         return self._popen.pid
 
+    @property
+    def running(self) -> bool:
+        return self._popen is not None
+
     def client(self) -> Any:
         """A client whose answers are strings; redis-py's own types admit every kind of client at once."""
-        encrypted = self.encryption.client_options() if self.encryption else {}
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5, **encrypted)
+        options: dict[str, Any] = {"decode_responses": True, "socket_timeout": 5}
+        if self.tls is not None:
+            files = {"ssl_certfile": "TLS_CERT", "ssl_keyfile": "TLS_KEY", "ssl_ca_certs": "TLS_CA"}
+            options |= {"ssl": True, **{option: self.tls[name] for option, name in files.items()}}
+        return redis.Redis(port=self.port, **options)
 
     def content(self) -> dict[str, Any]:
         """What every key holds, whenever it ends."""
@@ -58,18 +83,22 @@ class RedisServer:
         read["zset"] = lambda key: client.zrange(key, 0, -1, withscores=True)
         return {key: read[client.type(key)](key) for key in client.scan_iter()}
 
+    def set_users(self, rules: Mapping[str, str]) -> None:
+        """Give it these users beside the default one, each with its name as its password."""
+        for user, allowed in rules.items():
+            digest = hashlib.sha256(user.encode()).hexdigest()
+            words = re.findall(r"\([^)]*\)|\S+", allowed)  # a selector is one word
+            self.client().execute_command("ACL", "SETUSER", user, "reset", "on", f"#{digest}", *words)
+
     def start(self) -> None:
         with (self.folder / "output.log").open("ab") as log:
             self._popen = subprocess.Popen(self._command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1):
-                    return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        wait_until(self._listens)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def send(self, number: signal.Signals) -> None:
         if self._popen is not None:
@@ -78,10 +107,8 @@ class RedisServer:
     def freeze(self) -> None:
         """Stop it, and wait until it has stopped."""
         self.send(signal.SIGSTOP)
-        until = time.monotonic() + 5
-        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
-            assert time.monotonic() < until
-            time.sleep(0.001)
+        process = psutil.Process(self.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._popen is not None:

@@ -1,0 +1,201 @@
+"""Each report is counted once, whoever takes over from whom: what holds with Sentinels and in a cluster.
+
+The worker's user has the rights that docs/redis.md gives it, and no more.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from signal import SIGCONT, SIGKILL
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from structlog.testing import capture_logs
+from support.ledgers import ledger, report
+from support.redis_deployment import Deployment, SentinelSet
+from support.service_process import ServiceProcess, ServiceProcesses, local_target
+from support.waiting import until, wait_until
+
+from chassis.redis.connection import LOOK_INTERVAL
+from deploy.tls.redis_users import USERS, WORKER
+from worker_svc.ledger import Ledger
+
+HASHES = 10
+
+SETTLED_WITHIN_S = 30.0
+
+# A client leaves a master that others were put in place of; the next report may be a while.
+NOTICED_WITHIN_S = LOOK_INTERVAL + 1
+
+
+def rights(deployment: Deployment) -> str:
+    """Those with one server, on keys with the prefix, and to find out who is the master."""
+    found = "+role" if isinstance(deployment, SentinelSet) else "+cluster|slots"
+    prefixed = re.sub(r"~(?=\w)", f"~{deployment.keys.prefix}", USERS[WORKER])
+    return f"resetkeys resetchannels -@all {found} {prefixed}"
+
+
+class Reporting:
+    """Makes reports, and checks what became of them."""
+
+    def __init__(self, ledger: Ledger, deployment: Deployment) -> None:
+        self.ledger = ledger
+        self._deployment = deployment
+        self._made = 0
+
+    def add(self, reports: int = 1) -> None:
+        for _ in range(reports):
+            self._made += 1
+            self.ledger.add(report(self._made, HASHES, coins=1))
+
+    @asynccontextmanager
+    async def all_the_time(self) -> AsyncIterator[None]:
+        """Make reports while the context lasts, and half a second before."""
+        adding = asyncio.create_task(self._add_all_the_time())
+        try:
+            await asyncio.sleep(0.5)
+            yield
+        finally:
+            adding.cancel()
+            await asyncio.gather(adding, return_exceptions=True)
+
+    async def _add_all_the_time(self) -> None:
+        while True:
+            self.add()
+            await asyncio.sleep(0.05)
+
+    async def settle(self) -> None:
+        """Raise AssertionError unless everything is taken in time, and counted once."""
+        assert await self.ledger.settle(SETTLED_WITHIN_S)
+        await asyncio.to_thread(self._check_counts)
+
+    def _check_counts(self) -> None:
+        keys, ask = self._deployment.keys, self._deployment.ask
+        assert int(ask("GET", keys.hashes)) == HASHES * self._made
+        assert int(ask("GET", keys.coins)) == self._made
+        assert self.sequences() == list(range(1, self._made + 1))
+
+    def sequences(self) -> list[int]:
+        """Of the reports that the master holds, in the order in which it took them."""
+        entries = self._deployment.master.client().xrange(self._deployment.keys.reports)
+        return [int(fields["sequence"]) for _, fields in entries]
+
+
+@asynccontextmanager
+async def reporting(deployment: Deployment, user: str = "worker:worker@", **settings: Any) -> AsyncIterator[Reporting]:
+    certificate = {name.lower(): value for name, value in (deployment.tls or {}).items()}
+    url = deployment.url.replace("://", f"://{user}")
+    async with ledger(url, **{**certificate, **settings}) as made:
+        yield Reporting(made, deployment)
+
+
+async def check_takeover_from_killed_master(deployment: Deployment, **settings: Any) -> None:
+    async with reporting(deployment, **settings) as made:
+        async with made.all_the_time():
+            old = deployment.master
+            old.stop(SIGKILL)
+            await asyncio.to_thread(deployment.wait_for_takeover, old)
+        await made.settle()
+
+
+async def first_cause(deployment: Deployment, **settings: Any) -> str:
+    """Return why a report is not taken, as the log says it."""
+    with capture_logs() as lines:
+        async with reporting(deployment, **settings) as made:
+            made.add()
+            await until(lambda: any("cause" in line for line in lines))
+            assert not made.ledger.taking
+    return next(str(line["cause"]) for line in lines if "cause" in line)
+
+
+def get(webui: ServiceProcess, path: str) -> Any:
+    """Return the answer in JSON; nothing while the page's server has not found the new master."""
+    try:
+        with urlopen(f"http://127.0.0.1:{webui.port}{path}", timeout=5) as response:
+            return json.load(response)
+    except HTTPError as error:
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        return {"hashes": -1}
+
+
+class Takeover:
+    """For a file that has a deployment."""
+
+    async def test_a_refusal_says_what_to_mend(self, deployment: Deployment) -> None:
+        cause = await first_cause(deployment, user="worker:another@")
+        assert "must name a user, and it or REDIS_PASSWORD_FILE" in cause
+        for server in deployment.servers:
+            server.set_users({WORKER: rights(deployment).replace("+role", "").replace("+cluster|slots", "")})
+        assert "must have the right to it" in await first_cause(deployment)
+
+    async def test_reports_go_on_when_a_replica_takes_over_from_a_frozen_master(self, deployment: Deployment) -> None:
+        async with reporting(deployment) as made:
+            async with made.all_the_time():
+                old = deployment.master
+                old.freeze()
+                await asyncio.to_thread(deployment.wait_for_takeover, old)
+                old.send(SIGCONT)  # it takes itself for the master still, for a moment
+                await asyncio.sleep(NOTICED_WITHIN_S)
+            await made.settle()
+
+    async def test_a_master_that_others_were_put_in_place_of_is_left(self, deployment: Deployment) -> None:
+        """With Sentinels it is the last to learn of it, and takes reports for some seconds that go with it."""
+        async with reporting(deployment) as made:
+            async with made.all_the_time():
+                old = deployment.master
+                deployment.hand_over()
+                await asyncio.to_thread(deployment.wait_for_takeover, old)
+                await asyncio.sleep(NOTICED_WITHIN_S)
+            await made.settle()
+
+    async def test_what_no_replica_had_when_it_took_over_is_reported_again(self, deployment: Deployment) -> None:
+        """A master acknowledges before its replicas have it."""
+        async with reporting(deployment) as made:
+            made.add(5)
+            await made.settle()
+            old = deployment.master
+            cut_off = deployment.cut_off_replicas()
+            made.add(5)
+            await made.settle()
+            old.stop(SIGKILL)
+            for replica in cut_off:
+                replica.send(SIGCONT)
+            await asyncio.to_thread(deployment.wait_for_takeover, old)
+            assert made.sequences() == [1, 2, 3, 4, 5]  # the rest is lost
+            with capture_logs() as lines:
+                made.add()
+                await made.settle()
+        [behind] = [line for line in lines if line["event"] == "redis is behind, reporting again"]
+        assert (behind["held"], behind["acknowledged"]) == (5, 10)
+
+    @pytest.mark.timeout(180)
+    def test_the_whole_system_mines_on_and_counts_each_hash_once(
+        self, deployment: Deployment, processes: ServiceProcesses
+    ) -> None:
+        rng, hasher = processes.start("rng", DELAY=0), processes.start("hasher", DELAY=0)
+        targets = {"RNG_TARGET": local_target(rng), "HASHER_TARGET": local_target(hasher)}
+        workers = [processes.start("worker", REDIS_URL=deployment.url, DELAY=0.02, **targets) for _ in range(2)]
+        webui = processes.start("webui", REDIS_URL=deployment.url)
+        for process in (*workers, webui):
+            process.wait_until_started()
+
+        def shown() -> int:
+            return int(get(webui, "/json")["hashes"])
+
+        wait_until(lambda: shown() > 20)
+        before, old = shown(), deployment.master
+        old.stop(SIGKILL)
+        deployment.wait_for_takeover(old)
+        wait_until(lambda: shown() > before + 20)
+        for worker in workers:
+            assert worker.stop() == 0, worker.text
+        mined = sum(worker.units_logged for worker in workers)
+        assert int(deployment.ask("GET", deployment.keys.hashes)) == mined
+        wait_until(lambda: shown() == mined)
+        assert len(get(webui, "/api/history?seconds=60&by=worker")["workers"]) == 2

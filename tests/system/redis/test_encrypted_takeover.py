@@ -1,0 +1,30 @@
+"""Servers that speak TLS alone, to one another and to us, and are known by name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.certificates import Authority
+from support.redis_deployment import Cluster, Deployment, SentinelSet, deployed
+from support.redis_server import TLS_HOST
+from system.redis.takeover import check_takeover_from_killed_master, first_cause
+
+
+@pytest.fixture(scope="module", params=[SentinelSet, Cluster])
+def started(request: Any, redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    certificate = Authority(tmp_path_factory.mktemp("certificates")).issue("redis", TLS_HOST)
+    made = request.param(tmp_path_factory.mktemp("servers"), certificate, redis_program)
+    with deployed(made):
+        yield made
+
+
+async def test_servers_of_another_authority_are_not_used(deployment: Deployment, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other").issue("worker")
+    files = {name.lower(): value for name, value in other.items()}
+    assert "TLS_CA" in await first_cause(deployment, **files)
+    assert deployment.ask("GET", deployment.keys.hashes) is None
+
+
+async def test_reports_go_on_when_a_replica_takes_over_from_a_killed_master(deployment: Deployment) -> None:
+    await check_takeover_from_killed_master(deployment)

@@ -1,0 +1,210 @@
+"""A locked Redis lets in its users by certificate and password, and each does what it must and no more."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from structlog.testing import capture_logs
+from support.certificates import Authority
+from support.ledgers import ledger, report, send
+from support.redis_server import TLS_HOST
+from support.waiting import until
+from system.redis.locked_redis import LockedRedis
+
+from chassis.redis.access import RedisAccess
+from chassis.redis.client import open_client
+
+REFUSED_BY_REDIS = re.compile(r"certificate.* in TLS_CERT.* that its authority has issued and that is valid now")
+REFUSED_BY_US = re.compile("it must show a certificate of the authority in TLS_CA, for the host in REDIS_URL")
+
+Changes = Callable[[LockedRedis, Authority], dict[str, Any]]
+
+DAMAGE = """
+FLUSHALL|FLUSHDB|CONFIG GET *|CONFIG SET dir /tmp|KEYS *|ACL LIST|ACL SETUSER x on|SHUTDOWN|REPLICAOF localhost 1
+MONITOR|SAVE|CLIENT LIST|CLIENT KILL ID 1|SELECT 1|SUBSCRIBE x|PUBLISH x y|FUNCTION LIST|DEL hashes
+SET wallet 1|GET other|RENAME hashes x|EVAL return 0|INFO|INFO server
+"""
+
+REFUSED = {
+    "worker": """
+HSET other f v|INCRBY other 1|INCRBY wallet 1|HDEL wallet f|HGETALL wallet|XADD other * f v|XRANGE reports - +
+HSET totals f v|LPUSH other x|LRANGE load_tests 0 -1|EXPIRE hashes 1|SCAN 0|DEL wallet|DEL workers|EXPIRE worker:x 1
+""",
+    "webui": """
+SET hashes 1|INCRBY hashes 1|HSET wallet f v|XADD reports * f v|LPUSH load_tests x|HGETALL wallet|GET hashes|MGET other
+HGETALL other|XRANGE other - +|SCRIPT LOAD x|EVALSHA 0 0
+""",
+    "health": "MGET hashes|XADD reports * f v|TIME|SCRIPT LOAD x|EVALSHA 0 0|SCAN 0",
+}
+
+
+@pytest.fixture(scope="module")
+def locked(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedRedis]:
+    server = LockedRedis(redis_program, tmp_path_factory.mktemp("locked"))
+    server.start()
+    yield server
+    server.stop(SIGKILL)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    """Another authority than the server's."""
+    return Authority(tmp_path / "other")
+
+
+def access(locked: LockedRedis, login: str) -> RedisAccess:
+    return RedisAccess(f"rediss://{login}{TLS_HOST}:{locked.port}", tls=locked.files("worker"))
+
+
+@pytest.mark.parametrize("user", REFUSED)
+async def test_a_user_can_do_nothing_else(locked: LockedRedis, user: str) -> None:
+    allowed = access(locked, "health:any@") if user == "health" else locked.access(user)
+    client: Any
+    async with open_client(allowed) as client:
+        assert await client.ping()
+        for command in re.split(r"[|\n]", DAMAGE.strip() + REFUSED[user].rstrip()):
+            with pytest.raises(NoPermissionError):
+                await client.execute_command(*command.split())
+
+
+async def test_the_default_user_can_not_log_in(locked: LockedRedis) -> None:
+    for login in ("", "default:@", "default:any@", ":any@"):
+        async with open_client(access(locked, login), protocol=2) as client:
+            with pytest.raises(AuthenticationError):
+                await client.ping()
+
+
+async def test_a_script_can_do_no_more_than_its_user(locked: LockedRedis) -> None:
+    async with open_client(locked.access("worker")) as client:
+        for call in ("'FLUSHALL'", "'SET', 'wallet', 1", "'DEL', KEYS[1]", "'INCRBY', 'other', 1"):
+            script = await client.script_load(f"return redis.call({call})")
+            with pytest.raises(RedisError, match=r"can't run this command|can't access|permission"):
+                await client.evalsha(script, 1, "hashes")
+        with pytest.raises(NoPermissionError):
+            await client.evalsha(await client.script_load("return 1"), 1, "other")
+
+
+async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) -> None:
+    """Redis loads scripts' writes as its default user, who must be allowed to do them."""
+    settings = locked.worker_settings()
+    await send(settings.pop("redis_url"), report(1, hashes=5), **settings)
+    locked.stop(SIGKILL)
+    locked.start()
+    async with open_client(locked.access("webui")) as client:
+        assert await client.mget("hashes") == [b"5"]
+
+
+def other_certificate(locked: LockedRedis, other: Authority) -> dict[str, Any]:
+    return shown(other.issue("worker"))
+
+
+def expired(locked: LockedRedis, other: Authority) -> dict[str, Any]:
+    return shown(other.issue("worker", not_after=datetime.now(UTC) - timedelta(days=1)))
+
+
+def self_signed(locked: LockedRedis, other: Authority) -> dict[str, Any]:
+    return shown(other.own)
+
+
+def shown(certificate: dict[str, str]) -> dict[str, Any]:
+    """Return a certificate as fields; the server's authority stays the trusted one."""
+    return {"tls_cert": certificate["TLS_CERT"], "tls_key": certificate["TLS_KEY"]}
+
+
+def no_certificate(locked: LockedRedis, other: Authority) -> dict[str, Any]:
+    return dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
+
+
+def another_authority(locked: LockedRedis, other: Authority) -> dict[str, Any]:
+    return {"tls_ca": other.file}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (other_certificate, REFUSED_BY_REDIS),
+        (self_signed, REFUSED_BY_REDIS),
+        (expired, REFUSED_BY_REDIS),
+        (no_certificate, REFUSED_BY_REDIS),
+        (another_authority, REFUSED_BY_US),
+    ],
+)
+async def test_a_certificate_of_another_authority_is_refused_by_either_side(
+    locked: LockedRedis,
+    other: Authority,
+    changes: Changes,
+    message: re.Pattern[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the system trusts the server's authority: TLS_CA, and nothing else, says whom we trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(locked.folder / "ca.pem"))
+    assert message.search(await first_cause(locked, **changes(locked, other)))
+
+
+async def first_cause(locked: LockedRedis, **changes: Any) -> str:
+    """Return why a worker's report is not taken, as the log says it."""
+    with capture_logs() as lines:
+        async with ledger(**locked.worker_settings(**changes)) as made:
+            made.add(report(1))
+            await until(lambda: lines)
+            assert not made.taking
+    return str(lines[0]["cause"])
+
+
+async def test_a_redis_of_another_name_is_refused(redis_program: str, tmp_path: Path) -> None:
+    locked = LockedRedis(redis_program, tmp_path / "locked", name="elsewhere")
+    locked.start()
+    try:
+        assert REFUSED_BY_US.search(await first_cause(locked))
+    finally:
+        locked.stop(SIGKILL)
+
+
+def without_key(locked: LockedRedis, other: Authority) -> None:
+    (locked.folder / "worker-key.pem").unlink()
+
+
+def wrong_password(locked: LockedRedis, other: Authority) -> None:
+    locked.password_file("worker").write_text("wrong")
+
+
+def expired_certificate(locked: LockedRedis, other: Authority) -> None:
+    for file in map(Path, list(expired(locked, other).values())):
+        file.replace(locked.folder / file.name)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_key, r"^TLS_KEY='\S+/worker-key.pem' is not allowed: "),
+        (wrong_password, "REDIS_URL must name a user, and it or REDIS_PASSWORD_FILE have the password"),
+        (expired_certificate, REFUSED_BY_REDIS),
+    ],
+)
+async def test_a_file_that_is_mended_or_renewed_is_used_at_the_next_connection(
+    locked: LockedRedis,
+    other: Authority,
+    spoil: Callable[[LockedRedis, Authority], None],
+    message: str | re.Pattern[str],
+) -> None:
+    """Until then the log names what is wrong, once in a while and without the secret."""
+    right = {file: file.read_bytes() for file in locked.folder.glob("worker*")}
+    with capture_logs() as lines:
+        async with ledger(**locked.worker_settings()) as made:
+            spoil(locked, other)
+            made.add(report(1))
+            await until(lambda: lines)
+            ready = [made.taking]
+            for file, content in right.items():
+                file.write_bytes(content)
+            assert await made.settle(20)
+            ready.append(made.taking)
+    assert ready == [False, True]
+    assert re.search(message, lines[0]["cause"])
+    assert "wrong" not in str(lines)
+    assert len({line["cause"] for line in lines if "cause" in line}) <= 2  # half of a pair may be read once
