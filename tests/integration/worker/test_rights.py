@@ -1,0 +1,99 @@
+"""The rights of Redis's users are enough for what they do, and a right that is missing counts nothing half."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
+from support.ledgers import SECOND_US, ledger, report, send
+from support.load_test_reports import measurement, point
+from support.load_test_reports import report as load_test_report
+from support.redis_server import RedisServer
+from support.waiting import until
+from support.webui_page import Page, is_ready
+from support.webui_page import until as until_async
+
+from chassis.health import Health
+from chassis.redis.access import RedisAccess
+from chassis.telemetry.telemetry import Telemetry
+from deploy.tls.redis_users import USERS, WEBUI, WORKER
+from webui_svc.app import make_app
+from worker_svc.load_test.publication import publish
+
+NEEDED = ["get", "set", "del", "incrby", "expire", "time", "info|memory", "xlen", "xadd", "xinfo|stream"]
+NEEDED += ["hget", "hset", "hlen", "hkeys", "hdel", "hincrbyfloat", "zcard", "zadd", "zrangebyscore", "zrem"]
+
+
+@pytest.fixture
+def users(redis: RedisServer) -> Iterator[RedisServer]:
+    """The session's server with the users of a deployment."""
+    redis.set_users(USERS)
+    yield redis
+    redis.client().acl_deluser(*USERS)
+
+
+def url(redis: RedisServer, user: str) -> str:
+    return redis.url.replace("://", f"://{user}:{user}@")
+
+
+def webui_page(redis: RedisServer, health: Health) -> Page:
+    return TestClient(TestServer(make_app(RedisAccess(url(redis, WEBUI)), Telemetry(health), "webui-1")))
+
+
+async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisServer) -> None:
+    admin = users.client()
+    admin.acl_log_reset()
+    now_us = time.time_ns() // 1_000 - SECOND_US
+    wallets = ((("ab", b"x"),), (("cd", b"y"),))
+    await send(
+        url(users, WORKER),
+        *(report(number + 1, 5, 1, now_us, wallet=wallet) for number, wallet in enumerate(wallets)),
+    )
+    report_of_load_test = load_test_report({point(4): [measurement(), measurement()]})
+    await asyncio.to_thread(publish, report_of_load_test, RedisAccess(url(users, WORKER)))
+    async with webui_page(users, Health("redis")) as page:
+
+        async def shows(path: str, **expected: object) -> bool:
+            async with page.get(path) as response:
+                return response.status == 200 and expected.items() <= (await response.json()).items()
+
+        await until_async(lambda: shows("/json", hashes=10, coins=2))
+        async with page.get("/api/load-tests") as response:
+            assert len((await response.json())["reports"]) == 1
+    assert admin.acl_log() == []
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+async def test_a_report_counts_nothing_until_no_right_is_missing(users: RedisServer, missing: str) -> None:
+    """A script's writes are not undone, so it must not begin."""
+    admin = users.client()
+    users.set_users({WORKER: USERS[WORKER].replace(f"+{missing}", "+ping")})
+    with capture_logs() as lines:
+        async with ledger(url(users, WORKER)) as made:
+            made.add(report(1, wallet=(("ab", b"x"),)))
+            await until(lambda: any("cause" in line for line in lines))
+            ready = [made.taking]
+            assert admin.get("hashes") is None
+            users.set_users({WORKER: USERS[WORKER]})
+            assert await made.settle(20)
+            ready.append(made.taking)
+    assert ready == [False, True]
+    assert (admin.get("hashes"), admin.xlen("reports"), admin.hlen("wallet")) == ("10", 1, 1)
+    [cause] = [line["cause"] for line in lines if "cause" in line]
+    assert "the user in REDIS_URL must have the right to it" in cause
+
+
+async def test_a_page_without_rights_says_so_and_is_not_ready(users: RedisServer) -> None:
+    users.set_users({WEBUI: USERS[WEBUI].replace("+mget", "+ping")})
+    health = Health("redis")
+    health.started()
+    with capture_logs() as lines:
+        async with webui_page(users, health) as page:
+            await until(lambda: any("cause" in line for line in lines))
+            assert not await is_ready(page)
+            users.set_users({WEBUI: USERS[WEBUI]})
+            await until_async(lambda: is_ready(page))
+    [cause] = [line["cause"] for line in lines if "cause" in line]
+    assert "the user in REDIS_URL must have the right to it" in cause
