@@ -103,6 +103,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--classic-seconds", type=seconds(1, 3_600), default=60.0, help="classic: of all pairs together"
     )
+    parser.add_argument(
+        "--replicas", type=whole(1, 64), default=1, help="hash and classic, of rng and of hasher each; not on macOS"
+    )
     arguments = parser.parse_args()
     known = _parts(arguments)
     arguments.parts = arguments.parts or list(known)

@@ -87,8 +87,11 @@ def _trees(commit: str) -> Trees:
     return Tree.this(), Tree.of(commit)
 
 
-def _systems(stack: contextlib.ExitStack, trees: Trees, folder: Path, pace: str) -> tuple[Servers, Servers]:
-    this, that = (stack.enter_context(servers(folder, {"PACE": pace}, tree=tree)) for tree in trees)
+def _systems(
+    stack: contextlib.ExitStack, trees: Trees, folder: Path, pace: str, replicas: int = 1
+) -> tuple[Servers, Servers]:
+    hosts = tuple(f"127.0.0.{number}" for number in range(1, replicas + 1))
+    this, that = (stack.enter_context(servers(folder, {"PACE": pace}, hosts, tree=tree)) for tree in trees)
     return this, that
 
 
@@ -107,7 +110,7 @@ def _hash(arguments: argparse.Namespace, folder: Path) -> Report:
     pairs: list[Pair] = []
     for number in range(arguments.pairs):
         with contextlib.ExitStack() as stack:
-            systems = _systems(stack, trees, folder, "full")
+            systems = _systems(stack, trees, folder, "full", arguments.replicas)
             pair: tuple[dict[Figure, float], dict[Figure, float]] = ({}, {})
             for place, size in enumerate(arguments.batch_sizes):
                 progress.show(f"CPU a hash: pair {number + 1} of {arguments.pairs}, batch {size}")
@@ -183,7 +186,8 @@ def _classic(arguments: argparse.Namespace, folder: Path) -> Report:
     for number in range(arguments.pairs):
         progress.show(f"classic pace: pair {number + 1} of {arguments.pairs}")
         with contextlib.ExitStack() as stack:
-            pairs.append(_at_once(measure, _systems(stack, trees, folder, "classic"), number))
+            systems = _systems(stack, trees, folder, "classic", arguments.replicas)
+            pairs.append(_at_once(measure, systems, number))
     progress.show("")
     return list(lines("At classic pace", trees, pairs)), []
 
@@ -192,8 +196,11 @@ def _classic_sample(running: Servers, seconds: float) -> Sample:
     with _five(running, {}) as processes:
         time.sleep(SETTLING_S)
         run = count(running, processes, seconds)
-    cpu = {Figure(f"{name}: CPU, ms a second", Kind.CPU): each / run.seconds * 1e3 for name, each in run.cpu.items()}
-    return {**cpu, Figure("hashes/s", Kind.SPEED): run.speed}
+    cpu = {"all processes": sum(run.cpu.values()), **run.cpu}
+    return {
+        **{Figure(f"{name}: CPU, ms a second", Kind.CPU): each / run.seconds * 1e3 for name, each in cpu.items()},
+        Figure("hashes/s", Kind.SPEED): run.speed,
+    }
 
 
 @contextlib.contextmanager
