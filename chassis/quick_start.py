@@ -1,7 +1,6 @@
 """Imports what a service needs at less CPU: ten workers that start at once on two cores wait for nothing else."""
 
 import gc
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +20,6 @@ def imports() -> Iterator[None]:
     """
     # All that is imported stays, and collecting meanwhile takes an eighth of the whole.
     gc.disable()
-    # Pydantic would read the metadata of every installed distribution to find plugins.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     unused = [name for name in _UNUSED if name not in sys.modules]
     # So an import raises ImportError, as where it is not installed.
     sys.modules.update(dict.fromkeys(unused, cast("ModuleType", None)))

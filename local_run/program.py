@@ -122,7 +122,7 @@ def page_address(settings: LocalRunSettings) -> tuple[str, int]:
 
 
 def _redis_access(settings: LocalRunSettings) -> dict[str, str]:
-    if not settings.embeds_redis:
+    if settings.redis_url is not None:
         return {"REDIS_URL": settings.redis_url}
     return {
         "REDIS_URL": embedded_redis.url(settings.redis_port),

@@ -1,8 +1,7 @@
-from typing import Self
+from typing import Any
 
-from pydantic import model_validator
-
-from chassis.settings import ServiceSettings, redis_url, text, whole
+from chassis.redis.settings import redis_url
+from chassis.settings import ServiceSettings, SettingsError, text, whole
 
 LAST_PORT = 65_535
 
@@ -10,32 +9,51 @@ METRICS_STEP = 10
 """From one replica's port for metrics to the next one's: those of the other services lie between."""
 
 
+def _replicas(service: str, most: int) -> Any:
+    return whole(1, 1, most, "processes", f"The number of {service} replicas.")
+
+
+def _port(default: int, meaning: str) -> Any:
+    return whole(default, 1, LAST_PORT, "TCP port", meaning)
+
+
+def _metrics_port(default: int, service: str) -> Any:
+    return whole(
+        default,
+        0,
+        LAST_PORT,
+        "TCP port, 0 for any free one",
+        f"`METRICS_PORT` of the first {service}; further replicas have the ports {METRICS_STEP} further on each.",
+    )
+
+
 class LocalRunSettings(ServiceSettings):
-    """What a local run can be told, beyond what every service can be told."""
+    """The settings of a local run, beyond those that every service has."""
 
-    workers: int = whole(1, 1, 100, "worker processes")
-    rngs: int = whole(1, 1, 49, "rng processes")
-    hashers: int = whole(1, 1, 49, "hasher processes")
+    workers: int = _replicas("worker", 100)
+    rngs: int = _replicas("rng", 49)
+    hashers: int = _replicas("hasher", 49)
 
-    webui_port: int = whole(8_000, 1, LAST_PORT, "TCP port")
-    rng_port: int = whole(50_051, 1, LAST_PORT, "TCP port of the first rng")
-    hasher_port: int = whole(50_151, 1, LAST_PORT, "TCP port of the first hasher")
-    redis_port: int = whole(6_379, 1, LAST_PORT, "TCP port")
-    rng_metrics_port: int = whole(9_101, 0, LAST_PORT, "TCP port of the first rng, 0 for any free one")
-    hasher_metrics_port: int = whole(9_102, 0, LAST_PORT, "TCP port of the first hasher, 0 for any free one")
-    worker_metrics_port: int = whole(9_103, 0, LAST_PORT, "TCP port of the first worker, 0 for any free one")
-    webui_metrics_port: int = whole(9_104, 0, LAST_PORT, "TCP port, 0 for any free one")
+    webui_port: int = _port(8_000, "The port of the page.")
+    rng_port: int = _port(50_051, "The port of the first rng; further replicas have the ports after it.")
+    hasher_port: int = _port(50_151, "The port of the first hasher; further replicas have the ports after it.")
+    redis_port: int = _port(6_379, "The port of Redis.")
+    rng_metrics_port: int = _metrics_port(9_101, "rng")
+    hasher_metrics_port: int = _metrics_port(9_102, "hasher")
+    worker_metrics_port: int = _metrics_port(9_103, "worker")
+    webui_metrics_port: int = _metrics_port(9_104, "webui")
 
-    redis_url: str = redis_url()
-    data_dir: str = text("data", r".*\S.*", "a folder")
+    redis_url: str | None = redis_url(None, "A Redis server of your own; without it, one is started.")
+    data_dir: str = text("data", r".*\S.*", "a folder", "Where the Redis of `make run` keeps its data.")
 
     @property
     def embeds_redis(self) -> bool:
-        """Whether nobody named a Redis, so that this run brings its own."""
-        return "redis_url" not in self.model_fields_set
+        """Whether the run starts a Redis of its own."""
+        return self.redis_url is None
 
-    @model_validator(mode="after")
-    def _check_last_ports(self) -> Self:
+    def check(self) -> None:
+        """Raise SettingsError for a first port that is too high for so many replicas."""
+        super().check()
         for name, first, count, step in (
             ("RNG_PORT", self.rng_port, self.rngs, 1),
             ("HASHER_PORT", self.hasher_port, self.hashers, 1),
@@ -45,5 +63,4 @@ class LocalRunSettings(ServiceSettings):
         ):
             most = LAST_PORT - (count - 1) * step
             if first > most:
-                raise ValueError(f"{name}={first} is not allowed: it must be at most {most} with {count} processes")
-        return self
+                raise SettingsError(f"{name}={first} is not allowed: it must be at most {most} with {count} processes")

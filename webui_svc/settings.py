@@ -1,13 +1,10 @@
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
-
-from chassis import secret_file
 from chassis.redis.settings import RedisSettings
-from chassis.secret_file import SecretFileError
-from chassis.settings import OptionalPath, Pace, secret, tcp_port, text, whole
+from chassis.settings import SettingsError, path, secret_file, tcp_port, text, whole
+from chassis.settings.secret_file import SecretFileError
 from webui_svc.events import MOST_STREAMS
 
 _HOST = r"[A-Za-z0-9_.:-]{1,253}"
@@ -17,39 +14,47 @@ _TOKEN = r"[A-Za-z0-9_.~+/=-]{16,256}"  # noqa: S105 - what tokens are like
 
 
 class WebuiSettings(RedisSettings):
-    """What webui can be told. The pace is no concern of it: it shows the one that the workers report."""
+    """The settings of webui. The pace changes nothing: the page shows the one that the workers report."""
 
     service: ClassVar[str] = "webui"
 
-    traced: ClassVar[Mapping[Pace, float]] = dict.fromkeys(Pace, 1.0)
+    defaults: ClassVar[Mapping[str, Any]] = {"metrics_port": 9_104, "otel_traces_sampler_arg": 1}
 
-    port: int = tcp_port(8_000)
-    metrics_port: int = tcp_port(9_104)
+    port: int = tcp_port(8_000, "The port of the page.")
     allowed_hosts: str = text(
-        "", rf"|{_HOST}(?:,{_HOST})*", "names or addresses that the page is asked for under, with commas, or nothing"
+        "",
+        rf"|{_HOST}(?:,{_HOST})*",
+        "names or addresses that the page is asked for under, with commas, or nothing",
+        "The names that the page may be asked for under; with none, any.",
     )
     # A third of all: two pages each of a large class behind one address.
-    streams_per_client: int = whole(500, 1, MOST_STREAMS, "pages open at one address")
-    token: str = secret(_TOKEN, "16 to 256 of letters, digits and - . _ ~ + / =")
-    token_file: OptionalPath = Field(
-        default=None, description="the path of a file that has the token in one line, or nothing"
+    streams_per_client: int = whole(
+        500, 1, MOST_STREAMS, "pages", "How many pages may be open at one address at the same time."
     )
+    token: str = text(
+        "",
+        f"|{_TOKEN}",
+        "16 to 256 of letters, digits and - . _ ~ + / =",
+        "A [token](security.md#the-page) that every request but `/healthz` must have.",
+        is_secret=True,
+    )
+    token_file: Path | None = path("a file that has the token in one line", "The token, in a file.")
 
-    @model_validator(mode="before")
     @classmethod
-    def _read_token(cls, values: dict[str, object]) -> dict[str, object]:
-        path = values.get("token_file")
-        if not path:
-            return values
+    def in_effect(cls, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """Add the token that a file has."""
+        texts = super().in_effect(texts)
+        if not (file := texts.get("token_file")):
+            return texts
         variable = cls.variable("token_file")
-        if values.get("token"):
-            raise ValueError(
-                f"{variable}={str(path)!r} is not allowed beside {cls.variable('token')}: one of them must go"
+        if texts.get("token"):
+            raise SettingsError(
+                f"{variable}={file!r} is not allowed beside {cls.variable('token')}: one of them must go"
             )
         try:
-            return {**values, "token": secret_file.read(variable, Path(str(path)), "token")}
+            return {**texts, "token": secret_file.read(variable, Path(file), "token")}
         except SecretFileError as error:
-            raise ValueError(str(error)) from None
+            raise SettingsError(str(error)) from None
 
     @property
     def hosts(self) -> frozenset[str]:

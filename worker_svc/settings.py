@@ -1,18 +1,9 @@
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
-
-from pydantic import Field, field_validator, model_validator
+from typing import Any, ClassVar
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
-from chassis.redis.deployment import HOST_PATTERN, PORT_PATTERN
 from chassis.redis.settings import RedisSettings
-from chassis.settings import (
-    Pace,
-    number,
-    tcp_port,
-    text,
-    whole,
-)
+from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, SettingsError, number, text, whole
 from chassis.stored import MAX_REPORT_INTERVAL
 from worker_svc.compass_search import Point
 
@@ -40,65 +31,79 @@ MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 """Random bytes that all batches in flight may hold together."""
 
 
-def whole_or_auto(minimum: int, maximum: int, unit: str) -> Any:
-    """A field for a whole number, or for None when the best one is to be found; the pace gives the default."""
-    return Field(ge=minimum, le=maximum, description=f"a whole number from {minimum} to {maximum} ({unit}), or {AUTO}")
+def _or_auto(bounded: Field) -> Any:
+    def read(value: str) -> object:
+        return None if value == AUTO else bounded.read(value)
+
+    return bounded._replace(read=read, allowed=f"{bounded.allowed}, or {AUTO}")
 
 
-def _target(default: str) -> Any:
-    return text(default, _TARGET, "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052")
+def _target(service: str, port: int) -> Any:
+    return text(
+        f"dns:///{service}:{port}",
+        _TARGET,
+        "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052",
+        f"Where {service} is found; `make run` sets its own.",
+    )
 
 
 class WorkerSettings(RedisSettings):
-    """What worker can be told. At the classic pace it has one batch of one hash in flight and waits 0.1 s each time."""
+    """The settings of worker. At the classic pace it has one batch of one hash in flight and waits 0.1 s each time."""
 
     service: ClassVar[str] = "worker"
 
-    by_pace: ClassVar[Mapping[Pace, Mapping[str, object]]] = {
-        Pace.CLASSIC: {"delay": 0.1, "batch_size": 1, "window_size": 1},
-        Pace.FULL: {"delay": 0, "batch_size": AUTO, "window_size": AUTO},
-    }
+    defaults: ClassVar[Mapping[str, Any]] = {"metrics_port": 9_103}
 
-    metrics_port: int = tcp_port(9_103)
-    rng_target: str = _target("dns:///rng:50051")
-    hasher_target: str = _target("dns:///hasher:50151")
-    batch_size: int | None = whole_or_auto(1, MAX_BATCH_COUNT, "messages a batch")
-    message_size: int = whole(32, 1, MAX_BATCH_BYTES, "bytes a message")
-    window_size: int | None = whole_or_auto(1, MAX_WINDOW, "batches in flight")
-    streams: int = whole(64, 1, 1_024, "streams a service")
-    generation: float = number(1.8, 0.5, 3_600, "seconds a stream lives")
-    target_latency: float = number(0.1, 0.001, 60, "seconds")
-    delay: float = number(None, 0, 60, "seconds of waiting a batch")
-    report_interval: float = number(1, 0.1, MAX_REPORT_INTERVAL, "seconds")
-    difficulty_bits: int = whole(4, 1, 256, "leading zero bits of a coin")
-    wallet_limit: int = whole(100_000, 0, 10_000_000, "coins kept")
+    rng_target: str = _target("rng", 50_051)
+    hasher_target: str = _target("hasher", 50_151)
+    batch_size: int | None = _or_auto(
+        whole(ByPace(1, None), 1, MAX_BATCH_COUNT, "hashes", "The size of a batch; `auto` finds the fastest by itself.")
+    )
+    message_size: int = whole(
+        32, 1, MAX_BATCH_BYTES, "bytes per hash", "How many bytes are hashed at a time; a batch is at most 2 MiB."
+    )
+    window_size: int | None = _or_auto(
+        whole(
+            ByPace(1, None),
+            1,
+            MAX_WINDOW,
+            "batches",
+            "How many batches are in flight; `auto` is found together with the batch size, 8 where that is set.",
+        )
+    )
+    streams: int = whole(64, 1, 1_024, "streams", "The most streams that a worker opens to a service.")
+    generation: float = number(
+        1.8,
+        0.5,
+        3_600,
+        "seconds",
+        "How long a stream lives; beyond 1.8 a server that stops breaks streams.",
+    )
+    target_latency: float = number(
+        0.1, 0.001, 60, "seconds", "The time in which 99 of 100 batches are done, for what `auto` may choose."
+    )
+    delay: float = number(ByPace(0.1, 0), 0, 60, "seconds", "How long the worker waits per batch.")
+    report_interval: float = number(1, 0.1, MAX_REPORT_INTERVAL, "seconds", "The time between a worker's reports.")
+    difficulty_bits: int = whole(4, 1, 256, "bits", "The leading zero bits of a coin.")
+    wallet_limit: int = whole(
+        100_000, 0, 10_000_000, "coins", "How many coins are kept with what was hashed; all are counted."
+    )
 
-    @field_validator("batch_size", "window_size", mode="before")
-    @classmethod
-    def _find_it(cls, value: object) -> object:
-        return None if value == AUTO else value
-
-    @model_validator(mode="after")
-    def _check_batch_bytes(self) -> Self:
+    def check(self) -> None:
+        """Raise SettingsError for a batch that is too large, and with TLS for a target without a name."""
+        super().check()
         if self.batch_size is not None and self.batch_size * self.message_size > MAX_BATCH_BYTES:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.variable('batch_size')}={self.batch_size} x "
                 f"{self.variable('message_size')}={self.message_size} is not allowed: "
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_names(self) -> Self:
-        if self.tls is not None:
-            for name in ("rng_target", "hasher_target"):
-                target = getattr(self, name)
-                if not target.startswith("dns:"):
-                    raise ValueError(
-                        f"{self.variable(name)}={target!r} is not allowed with {self.variable('tls_cert')}: it must "
-                        "have a name, as dns:///rng:50051 has, for that is what the server's certificate is checked for"
-                    )
-        return self
+        for name, target in (("rng_target", self.rng_target), ("hasher_target", self.hasher_target)):
+            if self.tls is not None and not target.startswith("dns:"):
+                raise SettingsError(
+                    f"{self.variable(name)}={target!r} is not allowed with {self.variable('tls_cert')}: it must have a "
+                    "name, as dns:///rng:50051 has, for that is what the server's certificate is checked for"
+                )
 
     @property
     def start(self) -> Point:

@@ -27,10 +27,10 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class ServerSettings(RngSettings):
     """What rng can be told, and more."""
 
-    witness: str = text("", r".+", "a file to append to")
-    max_connection_age: float = number(0, 0, 3_600, "seconds, 0 for ever")
-    max_connection_age_grace: float = number(0, 0, 3_600, "seconds, 0 for ever")
-    queue_limit: int = whole(0, 0, 1_024, "batches beyond which it says NOT_SERVING, 0 for any number")
+    witness: str = text("", r".+", "a file", "A file that is appended to.")
+    max_connection_age: float = number(0, 0, 3_600, "seconds, 0 for ever", "How long a connection lives.")
+    max_connection_age_grace: float = number(0, 0, 3_600, "seconds, 0 for ever", "What its calls have to end.")
+    queue_limit: int = whole(0, 0, 1_024, "batches, 0 for any number", "Beyond so many it is NOT_SERVING.")
 
     @property
     def options(self) -> grpc_options.Options:

@@ -85,7 +85,7 @@ async def record(port: int, backends: int) -> RecordedReport:
     worker = "worker-0-00000000"
     heard: list[bytes] = []
     async with _relay(port, heard) as relay:
-        settings = WorkerSettings.model_validate({"pace": "full", "redis_url": f"redis://127.0.0.1:{relay}"})
+        settings = WorkerSettings(pace="full", redis_url=f"redis://127.0.0.1:{relay}")
         ledger = Ledger(settings, worker)
         now = time.time_ns() // 1_000
         report = Report(

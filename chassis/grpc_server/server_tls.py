@@ -8,7 +8,7 @@ import grpc
 
 from chassis import log
 from chassis.grpc_server.allow_list import AllowList, Callers
-from chassis.tls.certificate_files import CertificateFiles
+from chassis.settings.certificate_files import CertificateFiles
 from chassis.tls.credentials import ServerCredentials
 from chassis.tls.handshake_log import FLUSH_INTERVAL, handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates

@@ -2,10 +2,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from chassis import secret_file
 from chassis.redis.deployment import Deployment
 from chassis.redis.key_names import KeyNames
-from chassis.tls.certificate_files import CertificateFiles
+from chassis.settings import secret_file
+from chassis.settings.certificate_files import CertificateFiles
 
 
 @dataclass(frozen=True)

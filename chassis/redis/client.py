@@ -19,7 +19,7 @@ from chassis.redis.access import RedisAccess, password
 from chassis.redis.connection import EncryptedConnection, EncryptedMasterConnection, MasterConnection
 from chassis.redis.deployment import Deployment, Kind, Node
 from chassis.redis.master import Master, MasterBySentinel, MasterBySlot
-from chassis.secret_file import SecretFileError
+from chassis.settings.secret_file import SecretFileError
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from chassis.redis import trouble
 from chassis.redis.deployment import Node
 from chassis.redis.master import ANSWER_LIMIT, Master
-from chassis.tls.certificate_files import CertificateFiles
+from chassis.settings.certificate_files import CertificateFiles
 
 _MOVED_ON = (ReadOnlyError, AskError, ClusterDownError, TryAgainError)
 """What a server answers that is not the master, or not for long, or not of all our keys."""

@@ -12,11 +12,7 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import unquote
 
-HOST_PATTERN = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
-"""A host name or address; one of IPv6 stands in brackets."""
-
-PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-"""A TCP port to connect to, 1 to 65535."""
+from chassis.settings import HOST_PATTERN, PORT_PATTERN
 
 _HOSTS = rf"{HOST_PATTERN}(?::{PORT_PATTERN})?(?:,{HOST_PATTERN}(?::{PORT_PATTERN})?)*"
 

@@ -1,48 +1,69 @@
-from typing import Self
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
-
+from chassis.redis import deployment
 from chassis.redis.access import RedisAccess, password
 from chassis.redis.deployment import Deployment, Kind
 from chassis.redis.key_names import CLUSTER_PREFIX, PREFIX_PATTERN, KeyNames
-from chassis.secret_file import SecretFileError
-from chassis.settings import OptionalPath, ServiceSettings, redis_url, text
+from chassis.settings import HOST_PATTERN, PORT_PATTERN, ServiceSettings, SettingsError, path, text
+from chassis.settings.secret_file import SecretFileError
+
+_URL = (
+    rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?"
+    rf"|unix://[^\s?#]+(?:\?db=[0-9]+)?|{deployment.PATTERN}"
+)
+
+_URLS = (
+    "redis://HOST:PORT, unix://PATH, redis-sentinel://HOST:PORT,HOST:PORT/NAME or redis-cluster://HOST:PORT,HOST:PORT, "
+    "or one with rediss in place of redis"
+)
+
+
+def redis_url(default: str | None, meaning: str) -> Any:
+    """Return a field for the URL of a Redis server."""
+    return text(default, _URL, _URLS, meaning)
 
 
 class RedisSettings(ServiceSettings):
-    """What a service that talks to Redis can be told of it."""
+    """The settings of every service that uses Redis."""
 
-    redis_url: str = redis_url()
-    redis_prefix: str | None = text(None, PREFIX_PATTERN, "at most 64 of letters, digits and - . _ : / { }")
-    redis_password_file: OptionalPath = Field(
-        default=None, description="the path of a file that has the password in one line, or nothing"
+    redis_url: str = redis_url(
+        "redis://redis:6379",
+        "The Redis server, or [Sentinels or a cluster](redis.md); with `rediss` in place of `redis`, encrypted. In a "
+        "container a worker reaches only what its networks lead to.",
+    )
+    redis_prefix: str | None = text(
+        None,
+        PREFIX_PATTERN,
+        "at most 64 of letters, digits and - . _ : / { }",
+        "What the names of all keys in Redis begin with; with a cluster `{dockercoins}:` unless set.",
+    )
+    redis_password_file: Path | None = path(
+        "a file that has the password in one line",
+        "The password of the user that `REDIS_URL` names (`rediss://worker@redis:6379`), read at each connection.",
     )
 
-    @model_validator(mode="after")
-    def _check_password(self) -> Self:
+    def check(self) -> None:
+        """Raise SettingsError for a second password, one that can't be read, and a prefix that no cluster can use."""
+        super().check()
+        variable = self.variable("redis_password_file")
+        if self.redis_password_file is not None and self._password_in_url:
+            raise SettingsError(
+                f"{variable}={str(self.redis_password_file)!r} is not allowed beside a password in "
+                f"{self.variable('redis_url')}: one of them must go"
+            )
         if self.redis_password_file is not None:
-            variable = self.variable("redis_password_file")
-            if self._password_in_url:
-                raise ValueError(
-                    f"{variable}={str(self.redis_password_file)!r} is not allowed beside a password in "
-                    f"{self.variable('redis_url')}: one of them must go"
-                )
             try:
                 password(self.redis_password_file, variable)
             except SecretFileError as error:
-                raise ValueError(str(error)) from None
-        return self
-
-    @model_validator(mode="after")
-    def _check_slot(self) -> Self:
+                raise SettingsError(str(error)) from None
         if self.redis_prefix is not None and self._clustered and not KeyNames(self.redis_prefix).have_one_slot:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.variable('redis_prefix')}={self.redis_prefix!r} is not allowed with a cluster, which keeps all "
                 "keys of a report in one slot only if a part of the prefix stands in braces, as in "
                 f"{CLUSTER_PREFIX}"
             )
-        return self
 
     @property
     def _password_in_url(self) -> str | None:

@@ -1,22 +1,10 @@
 """Which traces are recorded, decided before anything of them is."""
 
-from enum import StrEnum
-
+from chassis.settings import Sampler
 from chassis.telemetry.traceparent import TraceParent
 
 _LOW_BITS = (1 << 64) - 1
 """Of a trace's id, those that decide: random in every id, and the ones that OpenTelemetry's SDKs look at."""
-
-
-class Sampler(StrEnum):
-    """What OTEL_TRACES_SAMPLER can be, with the meaning that OpenTelemetry's specification gives it."""
-
-    ALWAYS_ON = "always_on"
-    ALWAYS_OFF = "always_off"
-    TRACE_ID_RATIO = "traceidratio"
-    PARENT_BASED_ALWAYS_ON = "parentbased_always_on"
-    PARENT_BASED_ALWAYS_OFF = "parentbased_always_off"
-    PARENT_BASED_TRACE_ID_RATIO = "parentbased_traceidratio"
 
 
 class Sampling:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from chassis import log
 from chassis.log import ThrottledLogger
 from chassis.settings import ServiceSettings, SettingsError
+from chassis.telemetry.sampling import Sampling
 from chassis.telemetry.tracing import Tracing
 
 FLUSH_LIMIT = 0.5
@@ -60,12 +61,13 @@ async def exported(
     Raises SettingsError when one of the variables that only the SDK reads holds what it does not allow.
     """
     troubles = _hear_troubles()
-    if settings.otel_sdk_disabled not in {"", "false"}:
+    if settings.otel_sdk_disabled != "false":
         log.get().warning("OTEL_SDK_DISABLED is neither true nor false, so there are traces")
     try:
         exporter = OTLPSpanExporter(settings.collector_url)
         processor = BatchSpanProcessor(exporter)
-        tracing = Tracing(settings.sampling, _resource(service, settings.instance), processor)
+        sampling = Sampling(settings.otel_traces_sampler, settings.otel_traces_sampler_arg)
+        tracing = Tracing(sampling, _resource(service, settings.instance), processor)
     except ValueError as error:
         raise SettingsError(f"a variable OTEL_… is not allowed: {error}") from None
     flushing = asyncio.create_task(troubles.keep_flushing())

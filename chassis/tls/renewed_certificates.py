@@ -2,7 +2,7 @@ import asyncio
 
 from chassis import log
 from chassis.log import ThrottledLogger
-from chassis.tls.certificate_files import CertificateError, CertificateFiles
+from chassis.settings.certificate_files import CertificateError, CertificateFiles
 
 LOOK_INTERVAL = 5.0
 """Seconds between looks at whether files have changed, which cost three calls of stat(); renewed certificates are to be

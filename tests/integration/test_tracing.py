@@ -109,7 +109,7 @@ async def mine(
             "report_interval": 0.2,
             **settings,
         }
-        worker_settings = WorkerSettings(**values)  # type: ignore[arg-type] # checked by pydantic
+        worker_settings = WorkerSettings(**values)
         telemetry = await stack.enter_async_context(traced("worker", worker_settings, "rng", "hasher", "redis"))
         await stack.enter_async_context(worker(worker_settings, telemetry))
         yield
@@ -327,7 +327,7 @@ async def test_the_sampler_says_whether_the_client_decides(sampler: str, spans: 
 
 @asynccontextmanager
 async def page(collector: OtlpReceiver, redis_url: str, pace: str = "full") -> AsyncIterator[tuple[Any, Health]]:
-    settings = WebuiSettings(pace=pace, instance="webui-1", otel_exporter_otlp_endpoint=collector.url)  # type: ignore[arg-type] # checked by pydantic
+    settings = WebuiSettings(pace=pace, instance="webui-1", otel_exporter_otlp_endpoint=collector.url)
     async with traced("webui", settings, "redis") as telemetry:
         app = make_app(RedisAccess(redis_url), telemetry, "webui-1")
         assert telemetry.traces is not None
@@ -382,7 +382,7 @@ async def test_spans_that_no_collector_takes_do_not_pile_up(monkeypatch: pytest.
     monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        settings = RngSettings(otel_exporter_otlp_endpoint=endpoint, pace="full", otel_traces_sampler_arg=1)  # type: ignore[arg-type] # checked by pydantic
+        settings = RngSettings(otel_exporter_otlp_endpoint=endpoint, pace="full", otel_traces_sampler_arg=1)
         async with trace_export.exported("rng", settings, lambda: 0.0) as tracing:
             for _ in range(10_000):
                 span = tracing.root("batch", "internal", {})

@@ -14,4 +14,4 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 @pytest.mark.parametrize("settings", [RngSettings, HasherSettings, WorkerSettings, WebuiSettings, LocalRunSettings])
 def test_every_variable_is_in_the_readme(settings: type[ServiceSettings]) -> None:
-    assert not [name for name in settings.model_fields if f"`{name.upper()}`" not in README]
+    assert not [name for name in settings.fields if f"`{name.upper()}`" not in README]

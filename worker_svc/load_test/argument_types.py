@@ -5,8 +5,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
-import annotated_types
-
 from worker_svc.load_test.schedule import Rate
 from worker_svc.settings import WorkerSettings
 
@@ -36,8 +34,8 @@ def part(text: str) -> float:
 
 def setting(name: str, unit: str) -> Callable[[str], tuple[int, ...]]:
     """A list of the numbers that the worker's setting of this name may be."""
-    bounds: dict[type, Any] = {type(each): each for each in WorkerSettings.model_fields[name].metadata}
-    return wholes(bounds[annotated_types.Ge].ge, bounds[annotated_types.Le].le, unit)
+    minimum, maximum = map(int, WorkerSettings.fields[name].bounds)
+    return wholes(minimum, maximum, unit)
 
 
 def word(kind: type[Word]) -> Callable[[str], Word]:

@@ -69,7 +69,6 @@ def parse(line: Sequence[str]) -> Options:
         parser.error("--html - and another report can't both go to standard output")
     url = {"redis_url": given.publish} if given.publish else {}
     settings = WorkerSettings.load(pace=Pace.FULL, **targets, **url)
-    named = settings.model_fields_set
     return Options(
         batch_sizes=given.batch_sizes,
         windows=given.windows or (settings.window_size or WINDOW,),
@@ -80,7 +79,11 @@ def parse(line: Sequence[str]) -> Options:
         warm_up=given.warm_up,
         repeat=given.repeat,
         rate=given.rate,
-        targets={name: getattr(settings, f"{name}_target") for name in ("rng", "hasher") if f"{name}_target" in named},
+        targets={
+            name: getattr(settings, field)
+            for name, field in (("rng", "rng_target"), ("hasher", "hasher_target"))
+            if field in targets or settings.is_set(field)
+        },
         tls=settings.tls,
         generation=settings.generation,
         client_id=f"{settings.instance}-load-test",
@@ -91,7 +94,7 @@ def parse(line: Sequence[str]) -> Options:
         compare=given.compare,
         fail_below=given.fail_below,
         # Streams that break are in the report; whoever wants their lines as well asks for them.
-        log_level=settings.log_level if "log_level" in named else LogLevel.ERROR,
+        log_level=settings.log_level if settings.is_set("log_level") else LogLevel.ERROR,
         log_format=settings.log_format,
     )
 

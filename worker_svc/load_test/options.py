@@ -4,7 +4,7 @@ from pathlib import Path
 
 from chassis.redis.access import RedisAccess
 from chassis.settings import LogFormat, LogLevel
-from chassis.tls.certificate_files import CertificateFiles
+from chassis.settings.certificate_files import CertificateFiles
 from worker_svc.load_test import destination
 from worker_svc.load_test.point import Mode
 from worker_svc.load_test.report_format import Format

@@ -8,7 +8,7 @@ from support.compose_project import ROOT
 from support.redis_server import TLS_HOST, RedisServer
 
 from chassis.redis.access import RedisAccess
-from chassis.tls.certificate_files import CertificateFiles
+from chassis.settings.certificate_files import CertificateFiles
 from deploy.tls import redis_users, secret_file
 from deploy.tls.authority import Authority
 from deploy.tls.certificate import CLIENT, SERVER

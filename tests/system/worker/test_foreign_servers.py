@@ -16,8 +16,8 @@ from support.certificates import Authority
 from support.free_port import free_port
 from system.worker.pool_system import Client, Context
 
+from chassis.settings.certificate_files import CertificateFiles
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.tls.certificate_files import CertificateFiles
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.batch import Batch
 from worker_svc.handshake_budget import HandshakeBudget

@@ -2,8 +2,7 @@
 
 import pytest
 
-from chassis.settings import ServiceSettings, SettingsError
-from chassis.telemetry.sampling import Sampler
+from chassis.settings import Sampler, ServiceSettings, SettingsError
 
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

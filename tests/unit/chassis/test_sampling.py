@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from chassis.settings import Pace, ServiceSettings
-from chassis.telemetry.sampling import Sampler, Sampling
+from chassis.settings import Pace, Sampler, ServiceSettings
+from chassis.telemetry.sampling import Sampling
 from chassis.telemetry.traceparent import TraceParent
 from webui_svc.settings import WebuiSettings
 
@@ -55,12 +55,12 @@ def test_elsewhere_its_trace_decides_as_if_it_began_here(flags: int) -> None:
 @pytest.mark.parametrize(("pace", "part"), [(Pace.CLASSIC, 1), (Pace.FULL, 0.01)])
 def test_the_pace_decides_the_part_where_nothing_else_does(pace: Pace, part: float) -> None:
     below, above = round(part * (1 << 64)) - 1, round(part * (1 << 64))
-    sampling = ServiceSettings(pace=pace).sampling
+    sampling = Sampling(Sampler.TRACE_ID_RATIO, ServiceSettings(pace=pace).otel_traces_sampler_arg)
     assert sampling.wants(below)
     assert part == 1 or not sampling.wants(above)
     traced = ServiceSettings(pace=pace, otel_exporter_otlp_endpoint="http://collector", otel_traces_sampler_arg=0)
-    assert not traced.sampling.wants(LOWEST)
+    assert traced.otel_traces_sampler_arg == 0
 
 
 def test_requests_for_the_page_are_all_traced_at_either_pace() -> None:
-    assert all(WebuiSettings(pace=pace).sampling.wants(HIGHEST) for pace in Pace)
+    assert all(WebuiSettings(pace=pace).otel_traces_sampler_arg == 1 for pace in Pace)

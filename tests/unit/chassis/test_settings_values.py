@@ -4,7 +4,6 @@ import os
 import socket
 
 import pytest
-from pydantic import ValidationError
 
 from chassis import cpus
 from chassis.settings import LogFormat, LogLevel, Pace, ServiceSettings
@@ -37,7 +36,7 @@ def test_an_empty_variable_of_opentelemetry_is_one_that_is_not_set(
     monkeypatch: pytest.MonkeyPatch, settings: type[ServiceSettings]
 ) -> None:
     """As its specification has it."""
-    names = [name for name in settings.model_fields if name.startswith("otel_")]
+    names = [name for name in settings.fields if name.startswith("otel_")]
     unset = settings.load()
     for name in names:
         monkeypatch.setenv(name.upper(), "")
@@ -84,7 +83,7 @@ def test_a_single_setting_overrides_the_pace_and_no_other_setting(monkeypatch: p
     monkeypatch.setenv("DELAY", "0.25")
     overridden = HasherSettings.load()
     assert overridden.delay == 0.25
-    assert overridden == by_pace.model_copy(update={"delay": 0.25})
+    assert vars(overridden) == vars(by_pace) | {"delay": 0.25}
 
 
 def test_zero_overrides_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +131,7 @@ def test_a_word_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, valu
 @pytest.mark.parametrize("settings", ALL)
 def test_settings_are_frozen(settings: type[ServiceSettings]) -> None:
     loaded = settings.load()
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(AttributeError, match="frozen"):
         setattr(loaded, "metrics_port", 1)  # noqa: B010 - mypy would refuse the plain assignment, which is the point
 
 
@@ -147,7 +146,7 @@ def test_variables_of_other_programs_are_no_concern(
         monkeypatch.setenv(f"{service}_INSTANCE", "")
     for name in ("HOST", "WINDOW", "BY_PACE", "SERVICE"):
         monkeypatch.setenv(name, "nonsense")
-    assert settings.load() == settings()
+    assert vars(settings.load()) == vars(settings())
 
 
 def test_the_window_is_bounded_in_bytes() -> None:

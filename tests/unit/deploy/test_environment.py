@@ -44,8 +44,8 @@ def listed(file: str) -> list[str]:
 def settable(settings: type[ServiceSettings]) -> set[str]:
     return {
         name.upper()
-        for name, field in settings.model_fields.items()
-        if name.upper() not in OF_THE_CONTAINER and "path of a" not in str(field.description)
+        for name, field in settings.fields.items()
+        if name.upper() not in OF_THE_CONTAINER and "path of a" not in field.allowed
     }
 
 

@@ -20,10 +20,10 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 STACK = yaml.safe_load((ROOT / "deploy" / "swarm" / "stack.yaml").read_text())
 
 PORTS = {
-    "rng": [RngSettings.model_fields["port"].default],
-    "hasher": [HasherSettings.model_fields["port"].default],
+    "rng": [RngSettings.fields["port"].default],
+    "hasher": [HasherSettings.fields["port"].default],
     "worker": [],
-    "webui": [WebuiSettings.model_fields["port"].default],
+    "webui": [WebuiSettings.fields["port"].default],
 }
 
 # In place of the container's own.

@@ -12,7 +12,7 @@ from local_run.settings import LocalRunSettings
 
 
 def plan(given: frozenset[str] = frozenset(), **settings: object) -> dict[str, Program]:
-    return {each.name: each for each in programs(LocalRunSettings.model_validate(settings), given)}
+    return {each.name: each for each in programs(LocalRunSettings(**settings), given)}
 
 
 def test_one_of_each_by_default() -> None:

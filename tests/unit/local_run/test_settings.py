@@ -6,7 +6,7 @@ from local_run.settings import LocalRunSettings
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in LocalRunSettings.model_fields:
+    for name in LocalRunSettings.fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 

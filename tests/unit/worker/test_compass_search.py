@@ -76,7 +76,7 @@ class Run:
 
 
 def settings(**values: object) -> WorkerSettings:
-    return WorkerSettings(pace="full", **values)  # type: ignore[arg-type]  # what the environment would give
+    return WorkerSettings(pace="full", **values)
 
 
 SYSTEMS = [

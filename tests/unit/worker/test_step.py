@@ -6,7 +6,8 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 
-from chassis.telemetry.sampling import Sampler, Sampling
+from chassis.settings import Sampler
+from chassis.telemetry.sampling import Sampling
 from chassis.telemetry.traceparent import TraceParent
 from chassis.telemetry.tracing import Tracing
 from worker_svc import batch_trace

@@ -31,7 +31,7 @@ def variables(service: str) -> set[str]:
 
 def ports(service: str) -> dict[str, int]:
     """By variable, where it listens when nothing is said."""
-    fields = SETTINGS[service].model_fields
+    fields = SETTINGS[service].fields
     return {name.upper(): fields[name].default for name in ("port", "metrics_port") if name in fields}
 
 

@@ -28,8 +28,9 @@ def _variables(pod: Pod, objects: Sequence[Object]) -> Iterator[str]:
     if "INSTANCE" not in own(pod):
         yield "it is not told its name"
     told = {name.lower(): value for name, value in environment(pod, objects).items() if name not in FILES}
+    settings = code.SETTINGS[pod.name]
     try:
-        code.SETTINGS[pod.name].load(**told)
+        settings.load(**{name: value for name, value in told.items() if name in settings.fields})
     except SettingsError as error:
         yield str(error)
 

@@ -1,0 +1,355 @@
+"""Settings read once from the environment, checked, and frozen.
+
+A settings class is a table with one field for each variable. A field has the default, how the text of the variable is
+read, what is allowed, and what the variable is for: errors and docs/configuration.md are made from the same words.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
+
+from chassis.settings.certificate_files import CertificateError, CertificateFiles
+
+HOST_PATTERN = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
+"""A host name or address; one of IPv6 stands in brackets."""
+
+PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+"""A TCP port to connect to, 1 to 65535."""
+
+_COLLECTOR_URL = rf"https?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[^\s?#]*)?"
+
+# What stands before an @ or, where that was forgotten, after a colon that no host precedes; and a password option.
+_SECRETS = (
+    (re.compile(r"^([\w-]+://)?.*@", re.DOTALL), r"\1***@"),
+    (re.compile(r"(?<=://:).*", re.DOTALL), "***"),
+    (re.compile(r"(?<=password=)[^&]*"), "***"),
+)
+
+
+class SettingsError(Exception):
+    """A variable has a value that is not allowed. The message is one line."""
+
+
+class Word(StrEnum):
+    """A word in lower case that may be written in any case."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return next((word for word in cls if isinstance(value, str) and word == value.lower()), None)
+
+
+class Pace(Word):
+    """The workshop's leisurely pace, or as fast as it goes."""
+
+    CLASSIC = "classic"
+    FULL = "full"
+
+
+class LogLevel(Word):
+    """The least severe level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(Word):
+    """Lines for people, or one JSON object a line."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class Sampler(Word):
+    """The values of OTEL_TRACES_SAMPLER, with the meaning that OpenTelemetry's specification gives them."""
+
+    ALWAYS_ON = "always_on"
+    ALWAYS_OFF = "always_off"
+    TRACE_ID_RATIO = "traceidratio"
+    PARENT_BASED_ALWAYS_ON = "parentbased_always_on"
+    PARENT_BASED_ALWAYS_OFF = "parentbased_always_off"
+    PARENT_BASED_TRACE_ID_RATIO = "parentbased_traceidratio"
+
+
+class ByPace(NamedTuple):
+    """A default that depends on the pace."""
+
+    classic: Any
+    full: Any
+
+
+class Field(NamedTuple):
+    """One variable."""
+
+    default: Any
+    """The value, a function that returns it, or ByPace with two of these."""
+    read: Callable[[str], object]
+    """Returns the value that a text means. Raises ValueError when it is not allowed."""
+    allowed: str
+    meaning: str
+    bounds: tuple[float, float] = (0, 0)
+    is_secret: bool = False
+
+    def default_at(self, pace: Pace) -> Any:
+        """Return the default value at a pace."""
+        default = self.default[pace is Pace.FULL] if isinstance(self.default, ByPace) else self.default
+        return default() if callable(default) else default
+
+
+def field(default: Any, read: Callable[[str], object], allowed: str, meaning: str, **more: Any) -> Any:
+    """Return a field that reads texts with a function of its own."""
+    return Field(default, read, allowed, meaning, **more)
+
+
+def whole(default: Any, minimum: int, maximum: int, unit: str, meaning: str) -> Any:
+    """Return a field for a whole number."""
+    allowed = f"a whole number from {minimum} to {maximum} ({unit})"
+    return field(default, _bounded(int, minimum, maximum), allowed, meaning, bounds=(minimum, maximum))
+
+
+def number(default: Any, minimum: float, maximum: float, unit: str, meaning: str) -> Any:
+    """Return a field for a finite number."""
+    allowed = f"a number from {minimum:g} to {maximum:g} ({unit})"
+    return field(default, _bounded(float, minimum, maximum), allowed, meaning, bounds=(minimum, maximum))
+
+
+def text(default: Any, pattern: str, allowed: str, meaning: str, *, is_secret: bool = False) -> Any:
+    """Return a field for a string that matches all of a pattern; no error shows a secret one."""
+
+    def read(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError
+        return value
+
+    return field(default, read, allowed, meaning, is_secret=is_secret)
+
+
+def one_of(default: Word, meaning: str) -> Any:
+    """Return a field for one word of an enumeration."""
+    return field(default, type(default), " or ".join(type(default)), meaning)
+
+
+def path(what: str, meaning: str) -> Any:
+    """Return a field for the path of a file; an empty text means none, as compose passes on what is set to nothing."""
+    return field(None, lambda value: Path(value) if value else None, f"the path of {what}, or nothing", meaning)
+
+
+def tcp_port(default: int, meaning: str) -> Any:
+    """Return a field for a TCP port to listen on; 0 lets the system choose."""
+    return whole(default, 0, 65_535, "TCP port, 0 for any free one", meaning)
+
+
+def _bounded(read: Callable[[str], float], minimum: float, maximum: float) -> Callable[[str], float]:
+    def bounded(value: str) -> float:
+        if minimum <= (found := read(value)) <= maximum:  # nan is not
+            return found
+        raise ValueError
+
+    return bounded
+
+
+def _collector_url(meaning: str) -> Any:
+    return text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing", meaning)
+
+
+def _protocol(meaning: str) -> Any:
+    return text("http/protobuf", "http/protobuf", "http/protobuf", meaning)
+
+
+# Each process of a service has its own, and `make run` and Kubernetes set variables with such names themselves:
+# RNG_PORT is where the first rng listens, or a Service's address.
+_OF_ONE_PROCESS = frozenset({"port", "metrics_port", "instance"})
+
+
+class Settings:
+    """A table of settings. Attributes of the class that are fields are values in its instances."""
+
+    # The service's name, with which RNG_DELAY sets DELAY for rng alone; empty where there are no such variables.
+    service: ClassVar[str] = ""
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Other defaults than the parent class has, by field."""
+
+    fields: ClassVar[Mapping[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Collect the fields, those of the parent class first."""
+        fields = {**cls.fields, **{name: each for name, each in vars(cls).items() if isinstance(each, Field)}}
+        cls.fields = fields | {name: fields[name]._replace(default=value) for name, value in cls.defaults.items()}
+
+    def __init__(self, **given: object) -> None:
+        """Read and check the given values, None being the default, whatever the environment has.
+
+        Raises SettingsError with one line that names each bad variable, its value and what is allowed.
+        """
+        if unknown := given.keys() - self.fields.keys():
+            raise TypeError(f"no such setting: {', '.join(unknown)}")
+        texts = self.in_effect({name: str(value) for name, value in given.items() if value is not None})
+        values: dict[str, Any] = {}
+        errors = []
+        for name, each in self.fields.items():
+            try:
+                pace = values.get("pace", Pace.CLASSIC)
+                values[name] = each.read(texts[name]) if name in texts else each.default_at(pace)
+            except ValueError:
+                errors.append(f"{self._shown(name, texts[name])} is not allowed: it must be {each.allowed}")
+        if errors:
+            raise SettingsError("; ".join(errors))
+        vars(self).update(values)
+        self.check()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: settings are frozen."""
+        raise AttributeError(f"{type(self).__name__}.{name} is frozen")
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Return the settings that the environment names, except for those that are given.
+
+        Raises SettingsError as the constructor does.
+        """
+        found = {name: os.environ[cls.variable(name)] for name in cls.fields if cls.is_set(name)}
+        return cls(**found | given)
+
+    @classmethod
+    def in_effect(cls, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the texts to read, by field. Raises SettingsError."""
+        return texts
+
+    def check(self) -> None:
+        """Raise SettingsError if values do not fit together."""
+
+    @classmethod
+    def is_set(cls, name: str) -> bool:
+        """Whether a variable sets the field."""
+        return cls.variable(name) in os.environ
+
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """Return the name of the variable that a field is read from: the service's own where that is set."""
+        own = cls.own_variable(name)
+        return own if own in os.environ else name.upper()
+
+    @classmethod
+    def own_variable(cls, name: str) -> str:
+        """Return the name of the variable that sets the field for this service alone; empty where there is none."""
+        # The names of OpenTelemetry are its own, and most of them are read by its SDK.
+        shared = not cls.service or name in _OF_ONE_PROCESS or name.startswith("otel_")
+        return "" if shared else f"{cls.service}_{name}".upper()
+
+    @classmethod
+    def variables(cls) -> set[str]:
+        """Return the names of all variables that are read."""
+        return {name.upper() for name in cls.fields} | ({cls.own_variable(name) for name in cls.fields} - {""})
+
+    @classmethod
+    def _shown(cls, name: str, value: str) -> str:
+        if cls.fields[name].is_secret:
+            return cls.variable(name)
+        for secret, replacement in _SECRETS:
+            value = secret.sub(replacement, value)
+        return f"{cls.variable(name)}={value!r}"
+
+
+_CERTIFICATES = ("tls_cert", "tls_key", "tls_ca")
+
+
+class ServiceSettings(Settings):
+    """The settings of every service."""
+
+    pace: Pace = one_of(Pace.CLASSIC, "The workshop's pace, or as fast as it goes; it decides other defaults.")
+    bind_address: str = field(
+        "127.0.0.1",
+        lambda value: str(ip_address(value)),  # no name: gRPC listens on all addresses of one, Python on the first
+        "an IPv4 or IPv6 address to listen on, 0.0.0.0 or :: for all",
+        "The IP address that all ports of a service listen on; `::` is all of IPv4 and IPv6.",
+    )
+    instance: str = text(
+        socket.gethostname,
+        r"[A-Za-z0-9_.-]{1,63}",  # metadata is ASCII, and \w is not
+        "1 to 63 of the letters A to Z, digits, - . _",
+        "The replica's name. It must be unique: workers tell replicas apart by it. `make run` sets `rng-1`, `rng-2` …",
+    )
+    log_level: LogLevel = one_of(LogLevel.INFO, "The least severe level that is logged.")
+    log_format: LogFormat = one_of(LogFormat.CONSOLE, "Lines for people, or one JSON object per line.")
+    metrics_port: int = tcp_port(0, "The port of `/metrics`, `/healthz` and `/readyz`.")
+    tls_cert: Path | None = path(
+        "a PEM file with the certificate that this service shows",
+        "With `TLS_KEY` and `TLS_CA`, turns on mutual TLS between the services. Not with `make run`.",
+    )
+    tls_key: Path | None = path("a PEM file with the key of that certificate", "The key of `TLS_CERT`.")
+    tls_ca: Path | None = path(
+        "a PEM file with the certificate of the authority that is trusted", "The authority that peers must be from."
+    )
+    otel_sdk_disabled: str = field("false", str, "true, or anything else", "With `true` there are no traces.")
+    otel_traces_exporter: str = text("otlp", "otlp", "otlp or none", "With `none` there are no traces.")
+    otel_exporter_otlp_endpoint: str = _collector_url(
+        "The collector of [traces](tracing.md), such as `http://localhost:4318`; without one there are none."
+    )
+    otel_exporter_otlp_traces_endpoint: str = _collector_url(
+        "The same, as the whole URL with its path; it wins over `OTEL_EXPORTER_OTLP_ENDPOINT`."
+    )
+    otel_exporter_otlp_protocol: str = _protocol("The protocol of the collector; there is no other.")
+    otel_exporter_otlp_traces_protocol: str = _protocol("The same; it wins over `OTEL_EXPORTER_OTLP_PROTOCOL`.")
+    otel_traces_sampler: Sampler = one_of(
+        Sampler.PARENT_BASED_TRACE_ID_RATIO, "How traces are sampled, in the words of OpenTelemetry's specification."
+    )
+    # Three batches a second can be looked at one by one, thousands can't.
+    otel_traces_sampler_arg: float = number(
+        ByPace(1, 0.01), 0, 1, "part of the traces", "The part of the batches and reports that is traced."
+    )
+
+    @classmethod
+    def in_effect(cls, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """Leave out the variables of OpenTelemetry that have no effect, by the rules of its specification.
+
+        An empty variable is unset, words are in any case, and a variable for traces replaces the one for all signals.
+        Without a collector none has an effect: they may be meant for other programs, and must not stop a service.
+
+        https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and
+        https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+        """
+        otel = {name: value for name, value in texts.items() if name.startswith("otel_") and value}
+        others = {name: value for name, value in texts.items() if not name.startswith("otel_")}
+        for name in otel.keys() - {"otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint"}:
+            otel[name] = otel[name].strip().lower()
+        for name in ("endpoint", "protocol"):
+            if f"otel_exporter_otlp_traces_{name}" in otel:
+                otel.pop(f"otel_exporter_otlp_{name}", None)
+        has_collector = {"otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint"} & otel.keys()
+        is_off = otel.get("otel_sdk_disabled") == "true" or otel.get("otel_traces_exporter") == "none"
+        return others | otel if has_collector and not is_off else others
+
+    def check(self) -> None:
+        """Raise SettingsError for certificates that are not complete, or can't be used."""
+        paths = {self.variable(name): getattr(self, name) for name in _CERTIFICATES}
+        missing = [name for name, value in paths.items() if value is None]
+        if 0 < len(missing) < len(paths):
+            named = ", ".join(f"{name}={str(value)!r}" for name, value in paths.items() if value is not None)
+            raise SettingsError(f"{named} is not allowed without {' and '.join(missing)}: set all three, or none")
+        if self.tls is not None:
+            try:
+                self.tls.read()
+            except CertificateError as error:
+                raise SettingsError(str(error)) from None
+
+    @property
+    def tls(self) -> CertificateFiles | None:
+        """The files to encrypt with; without them nothing is encrypted."""
+        if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        cert, key, ca = map(self.variable, _CERTIFICATES)
+        return CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca, variables=(cert, key, ca))
+
+    @property
+    def collector_url(self) -> str:
+        """Where spans are sent; empty where there are to be none."""
+        if self.otel_exporter_otlp_traces_endpoint or not self.otel_exporter_otlp_endpoint:
+            return self.otel_exporter_otlp_traces_endpoint
+        return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
