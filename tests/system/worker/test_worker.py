@@ -1,0 +1,279 @@
+"""A worker mines and reports: each hash is counted once, whatever is killed, frozen or stopped, and metrics agree."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.mine import READY, Mine, new_mine, not_ready
+from support.scrape import Samples, scrape
+from support.service_process import ServiceProcess
+from support.waiting import wait_until
+
+BATCH_SIZE = 256
+WINDOW = 4
+WORKER: dict[str, Any] = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW_SIZE": WINDOW, "REPORT_INTERVAL": 0.1}
+
+# A service promises 3.5 s on a machine that has time for it.
+STOPPED_WITHIN_S = 8.0
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+    with new_mine(tmp_path_factory.mktemp("mine")) as made:
+        yield made
+
+
+def hashes_in_redis(mine: Mine) -> int:
+    return int(mine.redis.client().get("hashes") or 0)
+
+
+def reports(mine: Mine) -> list[dict[str, str]]:
+    return [entry for _, entry in mine.redis.client().xrange("reports")]
+
+
+def metrics(mine: Mine, name: str) -> Samples:
+    return scrape(mine.metrics_ports[name])
+
+
+def counted(mine: Mine) -> int:
+    return int(metrics(mine, "worker")("dockercoins_worker_hashes_total"))
+
+
+def units_of_each_report(worker: ServiceProcess) -> list[int]:
+    return [int(units) for units in re.findall(r"(\d+) units of work done", worker.text)]
+
+
+def start_worker(mine: Mine, **changes: Any) -> ServiceProcess:
+    """Start a worker, and wait until its first hashes are in Redis."""
+    before = hashes_in_redis(mine)
+    worker = mine.start("worker", **{**WORKER, **changes})
+    wait_until(lambda: hashes_in_redis(mine) > before)
+    return worker
+
+
+def replace(mine: Mine, name: str, **env: Any) -> ServiceProcess:
+    mine.running[name].kill()
+    return mine.start(name, **env)
+
+
+def stop_between_reports(mine: Mine) -> None:
+    """Stop Redis with no report on its way, which it might count although the worker never hears of that."""
+    worker = mine.running["worker"]
+    worker.send(signal.SIGSTOP)
+    time.sleep(0.3)
+    mine.redis.stop()
+    worker.send(signal.SIGCONT)
+
+
+def test_services_can_start_in_any_order(mine: Mine) -> None:
+    mine.redis.stop()
+    worker = mine.start("worker", **WORKER)
+    mine.until("worker", not_ready("rng", "hasher", "redis"))
+    mine.start("hasher", PACE="full")
+    mine.until("worker", not_ready("rng", "redis"))
+    mine.start("rng", PACE="full")
+    worker.wait_for("[1-9][0-9]* units of work done")
+    mine.redis.start()
+    wait_until(lambda: hashes_in_redis(mine) > 0)
+
+
+def messages_agree(mine: Mine, server: str, method: str) -> bool:
+    """Whether worker and server have counted the same messages."""
+    client, served = metrics(mine, "worker"), metrics(mine, server)
+    labels = {"grpc_method": method, "grpc_type": "bidi_stream"}
+    return all(
+        client.total(f"grpc_client_msg_{one}_total", **labels)
+        == served.total(f"grpc_server_msg_{other}_total", **labels)
+        for one, other in (("sent", "received"), ("received", "sent"))
+    )
+
+
+def test_all_count_the_same_work(mine: Mine) -> None:
+    """Each server is looked at while the other one is frozen, so that it has nothing to do."""
+    rng, hasher = mine.running["rng"], mine.running["hasher"]
+    hasher.send(signal.SIGSTOP)
+    wait_until(lambda: messages_agree(mine, "rng", "StreamRandomBytes"))
+    hasher.send(signal.SIGCONT)
+    mine.mines_on()
+    rng.send(signal.SIGSTOP)
+    wait_until(lambda: messages_agree(mine, "hasher", "StreamHashes"))
+    wait_until(lambda: counted(mine) == hashes_in_redis(mine))
+    worker = metrics(mine, "worker")
+    hashes = worker("dockercoins_worker_hashes_total")
+    assert hashes == metrics(mine, "hasher")("dockercoins_hasher_hashes_total") == hashes_in_redis(mine)
+    assert worker("dockercoins_worker_batches_total") * BATCH_SIZE == hashes
+    assert worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
+    assert worker.total("dockercoins_worker_answered_batches_total", service="hasher") * BATCH_SIZE == hashes
+    assert worker("dockercoins_worker_unreported_hashes") == 0
+    rng.send(signal.SIGCONT)
+    mine.mines_on()
+
+
+def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
+    for _ in range(20):
+        worker = metrics(mine, "worker")
+        batches = worker("dockercoins_worker_batches_total")
+        in_stage = {
+            stage: worker("dockercoins_worker_batch_seconds_count", stage=stage) for stage in ("rng", "hasher", "total")
+        }
+        assert 0 < batches == in_stage["total"] == in_stage["hasher"] <= in_stage["rng"] <= batches + WINDOW
+        assert 0 <= worker("dockercoins_worker_in_flight_batches") <= WINDOW
+        assert 0 <= worker.total("dockercoins_worker_owed_batches") <= WINDOW
+        assert worker("dockercoins_worker_window_batches") == WINDOW
+        assert worker("dockercoins_worker_batch_size") == BATCH_SIZE
+        assert worker("dockercoins_ready") == 1
+        total = worker("dockercoins_worker_batch_seconds_sum", stage="total")
+        assert 0 < worker("dockercoins_worker_batch_seconds_sum", stage="hasher") < total
+
+
+def test_while_redis_is_away_reports_wait_and_then_mining_does(mine: Mine) -> None:
+    before = metrics(mine, "worker")("dockercoins_worker_reports_sent_total")
+    mine.redis.stop()
+    mine.mines_on(2)
+    mine.until("worker", not_ready("redis"))  # the queue is full
+    wait_until(lambda: metrics(mine, "worker")("dockercoins_worker_in_flight_batches") == 0)
+    waiting = metrics(mine, "worker")
+    assert waiting("dockercoins_worker_unreported_hashes") > 0
+    assert waiting("dockercoins_worker_reports_resent_total") > 0
+    assert waiting("dockercoins_worker_reports_sent_total") <= before + 2
+    time.sleep(0.5)
+    assert counted(mine) == waiting("dockercoins_worker_hashes_total")
+    mine.redis.start()
+    mine.until("worker", READY)
+    mine.mines_on()
+    mine.running["rng"].send(signal.SIGSTOP)
+    wait_until(lambda: counted(mine) == hashes_in_redis(mine))
+    mine.running["rng"].send(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("killed", ["rng", "hasher"])
+def test_mining_resumes_when_a_killed_service_is_back(mine: Mine, killed: str) -> None:
+    mine.running[killed].kill()
+    mine.until("worker", not_ready(killed))
+    mine.start(killed, PACE="full")
+    mine.mines_on()
+
+
+def test_a_frozen_worker_goes_on_where_it_was(mine: Mine) -> None:
+    worker = mine.running["worker"]
+    worker.send(signal.SIGSTOP)
+    time.sleep(3)
+    worker.send(signal.SIGCONT)
+    mine.mines_on(2)
+
+
+def test_a_worker_that_went_through_all_this_has_lost_nothing_when_it_stops(mine: Mine) -> None:
+    worker = mine.running["worker"]
+    assert worker.stop() == 0
+    assert hashes_in_redis(mine) == worker.units_logged > 0
+
+
+def replica_states(mine: Mine) -> dict[str, str]:
+    """By service, of the worker that reported last; each service has one replica now."""
+    client = mine.redis.client()
+    [(_, last)] = client.xrevrange("reports", count=1)
+    replicas = json.loads(client.hget(f"worker:{last['worker']}", "backends"))
+    return {
+        service: each["state"]
+        for service in ("rng", "hasher")
+        for each in replicas[service]
+        if each["name"] == mine.running[service].instance
+    }
+
+
+def test_replicas_that_come_and_go_are_reported_before_the_next_report_is_due(mine: Mine) -> None:
+    mine.redis.client().flushall()
+    worker = mine.start("worker", **{**WORKER, "REPORT_INTERVAL": 60})
+    wait_until(lambda: reports(mine) and replica_states(mine) == {"rng": "serving", "hasher": "serving"})
+    hasher = mine.running["hasher"]
+    hasher.send(signal.SIGSTOP)
+    wait_until(lambda: replica_states(mine)["hasher"] != "serving")
+    assert replica_states(mine)["rng"] == "serving"
+    hasher.send(signal.SIGCONT)
+    wait_until(lambda: replica_states(mine)["hasher"] == "serving")
+    hasher.kill()
+    wait_until(lambda: replica_states(mine).get("hasher") != "serving")
+    mine.start("hasher", PACE="full")
+    wait_until(lambda: replica_states(mine).get("hasher") == "serving")
+    assert worker.stop() == 0
+    assert [int(each["sequence"]) for each in reports(mine)] == list(range(1, len(reports(mine)) + 1))
+    assert hashes_in_redis(mine) == worker.units_logged > 0
+
+
+def test_a_killed_worker_loses_at_most_what_it_had_not_reported(mine: Mine) -> None:
+    worker = start_worker(mine, REPORT_INTERVAL=1)
+    mine.mines_on(2)
+    worker.kill()
+    units = units_of_each_report(worker)
+    held = sum(int(each["hashes"]) for each in reports(mine) if each["instance"] == worker.instance)
+    assert sum(units[:-1]) <= held <= sum(units)
+    assert hashes_in_redis(mine) == sum(int(each["hashes"]) for each in reports(mine))
+
+
+def test_a_second_signal_ends_a_worker_at_once(mine: Mine) -> None:
+    worker = start_worker(mine)
+    mine.running["hasher"].send(signal.SIGSTOP)
+    worker.send(signal.SIGTERM)
+    worker.wait_for("stopping")
+    assert worker.stop() == 128 + signal.SIGTERM
+    mine.running["hasher"].send(signal.SIGCONT)
+
+
+def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
+    """Also what was in flight when the queue of reports was full."""
+    mine.redis.client().flushall()
+    worker = start_worker(mine)
+    stop_between_reports(mine)
+    mine.until("worker", not_ready("redis"))
+    assert worker.stop() == 1
+    lost = int(worker.wait_for(r"hashes could not be reported.*hashes=(\d+)")[1])
+    mine.redis.start()
+    assert hashes_in_redis(mine) + lost == worker.units_logged
+    assert units_of_each_report(worker)[-1] > 0
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
+@pytest.mark.parametrize("pace", ["classic", "full"])
+def test_all_stop_soon_and_lose_nothing(mine: Mine, pace: str, *, at_once: bool) -> None:
+    """In the order that `make run` and compose keep, and in none, as when the machine shuts down."""
+    before = hashes_in_redis(mine)
+    for name in ("rng", "hasher"):
+        replace(mine, name, PACE=pace)
+    mine.start("worker", PACE=pace)
+    wait_until(lambda: hashes_in_redis(mine) > before + 3)
+    order = [mine.running[name] for name in ("worker", "rng", "hasher")]
+    began = time.monotonic()
+    if at_once:
+        for process in reversed(order):
+            process.send(signal.SIGTERM)
+        assert [process.popen.wait(30) for process in order] == [0, 0, 0]
+    else:
+        assert [process.stop() for process in order] == [0, 0, 0]
+    assert time.monotonic() - began < STOPPED_WITHIN_S
+    assert hashes_in_redis(mine) - before == order[0].units_logged > 0
+
+
+def test_a_storm_of_broken_streams_is_a_line_a_second_on_both_sides(mine: Mine) -> None:
+    rng = replace(mine, "rng", PACE="full", LOG_FORMAT="json", FAULT_ERROR_RATE=0.5)
+    replace(mine, "hasher", PACE="full")
+    worker = mine.start("worker", PACE="full", LOG_FORMAT="json")
+    worker.wait_for("stream broken")
+    began = time.monotonic()
+    time.sleep(4)  # the storm
+    lines = [[json.loads(text) for text in process.text.splitlines()] for process in (worker, rng)]
+    seconds = time.monotonic() - began
+    breaks = [line for line in lines[0] if line["event"] == "stream broken"]
+    failures = [line for line in lines[1] if line.get("code") == "UNAVAILABLE"]
+    for kind in (breaks, failures):
+        assert 2 <= len(kind) <= seconds + 3
+        assert sum(line["times"] for line in kind) > 2 * len(kind)
+    assert all(len(each) < 10 * (seconds + 2) for each in lines)
+    assert {(line["to"], line["level"], line["backend"]) for line in breaks} == {("rng", "warning", rng.instance)}
+    assert {line["event"] for line in failures} == {"StreamRandomBytes"}
+    assert all(line["stream"] > 0 for line in (*breaks, *failures))
+    assert all(line["peer"].startswith(worker.instance) for line in failures)
+    assert [process.stop() for process in (worker, rng)] == [0, 0]
