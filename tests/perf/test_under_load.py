@@ -120,7 +120,7 @@ def test_probes_of_a_webui_with_many_pages(figures: Figures, mine: Mine) -> None
         hour = dict.fromkeys(range(now - 3_590, now, 10), 20_000)
         mine.redis.client().hset(f"totals:worker-{worker}-00000000", mapping=hour)
         mine.redis.client().hset("totals", mapping=hour)
-    mine.start_all(PACE="full")
+    mine.start_all()
     mine.mines_on()
     with load("pages", mine.ports["webui"]):
         check_probes(figures, "webui with 300 pages", mine, "webui")

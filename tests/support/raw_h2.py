@@ -3,8 +3,7 @@
 import socket
 import time
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractContextManager
 
 import hpack
 from hyperframe.frame import (
@@ -19,8 +18,9 @@ from hyperframe.frame import (
 )
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+# Bytes of data that a frame may carry, unless the server says otherwise.
 FRAME_SIZE = 16_384
-"""Bytes of data that a frame may carry, unless told otherwise."""
 
 
 def message(payload: bytes) -> bytes:
@@ -28,8 +28,8 @@ def message(payload: bytes) -> bytes:
     return b"\0" + len(payload).to_bytes(4, "big") + payload
 
 
-class RawClient:
-    """A connection that sends what it is told, and keeps what comes back."""
+class RawClient(AbstractContextManager["RawClient"]):
+    """A connection that sends any frames, and keeps what it receives."""
 
     def __init__(
         self,
@@ -39,26 +39,26 @@ class RawClient:
         settings: dict[int, int] | None = None,
         preface: bytes = PREFACE,
     ) -> None:
-        """From that address, with these settings; with another preface nothing comes after it."""
+        """Connect from this address; after a preface other than HTTP/2's nothing is sent."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(source, 0))
         self.closed = False
         self.received: list[Frame] = []
+        # What came in headers and trailers, by stream.
         self.headers: dict[int, dict[str, str]] = {}
-        """What came in headers and trailers, by stream."""
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._unread = b""
         self._next_stream = 1
         self._window = self._initial_window = 65_535
+        # By how much the window of each stream differs from the initial one.
         self._windows: dict[int, int] = {}
-        """What each stream's window is beyond the initial one."""
         self._silent = preface != PREFACE
         self.send_bytes(preface)
         if not self._silent:
             self.send(SettingsFrame(0, settings=settings or {}))
 
     def send_bytes(self, raw: bytes) -> bool:
-        """Whether the server took them."""
+        """Return whether the server took them."""
         try:
             self.socket.sendall(raw)
         except OSError:
@@ -69,7 +69,7 @@ class RawClient:
         return self.send_bytes(b"".join(frame.serialize() for frame in frames))
 
     def opening(self, path: str, metadata: Iterable[tuple[str, str]] = ()) -> HeadersFrame:
-        """The frame that begins a call."""
+        """Return the frame that begins a call."""
         headers = [
             (":method", "POST"),
             (":scheme", "http"),
@@ -84,20 +84,20 @@ class RawClient:
         return frame
 
     def open(self, path: str, payload: bytes | None = None, metadata: Iterable[tuple[str, str]] = ()) -> int:
-        """Begin a call, perhaps with a first message; its stream."""
+        """Begin a call, perhaps with a first message, and return its stream."""
         opening = self.opening(path, metadata)
         self.send(opening)
         if payload is not None:
-            self.say(opening.stream_id, message(payload))
+            self.send_data(opening.stream_id, message(payload))
         return int(opening.stream_id)
 
-    def say(self, stream: int, raw: bytes, *, last: bool = False, patience: float = 0.2) -> int:
-        """Send bytes of a call, as many as the server's windows have room for within so long; how many these were."""
+    def send_data(self, stream: int, raw: bytes, *, last: bool = False) -> int:
+        """Send bytes of a call, as many as the server's windows have room for, and return how many these were."""
         sent = 0
         while sent < len(raw) and not self.closed:
             room = min(FRAME_SIZE, self._window, self._initial_window + self._windows.get(stream, 0))
             if room <= 0:
-                if not self.read(patience):
+                if not self.read(0.2, until_any=True):
                     return sent
                 continue
             part = raw[sent : sent + room]
@@ -109,11 +109,11 @@ class RawClient:
             self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
         return sent
 
-    def read(self, seconds: float) -> list[Frame]:
-        """The frames that come within so long, or until the server closes."""
+    def read(self, seconds: float, *, until_any: bool = False) -> list[Frame]:
+        """Return the frames that come in this time, until the first of them or until the server closes."""
         until = time.monotonic() + seconds
         frames: list[Frame] = []
-        while not self.closed and (left := until - time.monotonic()) > 0:
+        while not self.closed and not (frames and until_any) and (left := until - time.monotonic()) > 0:
             self.socket.settimeout(left)
             try:
                 more = self.socket.recv(1 << 20)
@@ -151,18 +151,15 @@ class RawClient:
                 self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
             yield frame
 
-    def until_ended(self, stream: int, limit: float = 5) -> bool:
-        """Whether a call's status comes within so many seconds, before a reset of its stream.
-
-        gRPC takes up to a second to refuse metadata that are too large (measured).
-        """
+    def until_ended(self, stream: int, limit: float = 30) -> bool:
+        """Wait for the end of a call, and return whether that is a status and not only a reset of its stream."""
         until = time.monotonic() + limit
         while stream not in {*self.statuses, *self.resets} and time.monotonic() < until:
-            self.read(0.05)
+            self.read(0.05, until_any=True)
         return stream in self.statuses
 
     def until_closed(self, limit: float) -> bool:
-        """Whether the server closes within so many seconds."""
+        """Return whether the server closes within so many seconds."""
         self.read(limit)
         return self.closed
 
@@ -184,26 +181,11 @@ class RawClient:
         """Streams that the server reset."""
         return {frame.stream_id for frame in self.received if isinstance(frame, RstStreamFrame)}
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-__all__ = [
-    "DataFrame",
-    "Frame",
-    "GoAwayFrame",
-    "PingFrame",
-    "RawClient",
-    "RstStreamFrame",
-    "SettingsFrame",
-    "WindowUpdateFrame",
-    "message",
-]
+    def answers(self, path: str, request: bytes) -> bool:
+        """Return whether a single call over this connection ends well."""
+        stream = self.open(path, request)
+        self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
+        return self.until_ended(stream) and self.statuses[stream][0] == 0

@@ -1,12 +1,11 @@
-"""What no client of ours would send, and how it would not send it."""
+"""What no client of ours would send, and how it would not send it: `SEED=…` repeats it, though never its timing."""
 
 import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -23,24 +22,18 @@ DATA, HEADERS, SETTINGS = 0, 1, 4
 END_STREAM, END_HEADERS = 1, 4
 
 AT_ONCE = 24
-"""Connections."""
 
-ANSWER_LIMIT = 0.3
-"""Seconds that a connection is kept open after all was sent."""
-
-TRICKLE = 0.01
-"""Seconds between two bytes."""
-
-
-class Address(NamedTuple):
-    host: str
-    port: int
+# How long a connection is kept open after all was sent.
+RESPONSE_LIMIT_S = 0.3
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes, length: int | None = None) -> bytes:
-    """A frame of HTTP/2 (RFC 9113, 4.1), which may say that it is of another length than it is."""
-    said = len(payload) if length is None else length
-    return struct.pack(">I", said)[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+    """A frame of HTTP/2 (RFC 9113, 4.1), perhaps with a wrong length."""
+    return (
+        struct.pack(">I", len(payload) if length is None else length)[1:]
+        + struct.pack(">BBI", kind, flags, stream)
+        + payload
+    )
 
 
 def call(method: str) -> bytes:
@@ -64,7 +57,7 @@ def preface_and_garbage(random: Random) -> bytes:
 
 
 def truncated_frame(random: Random) -> bytes:
-    """A frame that says it is longer than what comes of it, or than is allowed."""
+    """A frame that ends early, or is longer than allowed."""
     payload = random.randbytes(random.randrange(200))
     length = random.choice((len(payload) + 1, 16_384, 16_385, 2**24 - 1))
     lying = frame(random.randrange(16), random.randrange(256), random.choice((0, 1, 2, 2**31 - 1)), payload, length)
@@ -72,7 +65,7 @@ def truncated_frame(random: Random) -> bytes:
 
 
 def lying_message(random: Random) -> bytes:
-    """A call whose message says that it is longer or shorter than it is, or compressed when it is not."""
+    """A call whose message has a wrong length, or is not compressed as its flag says."""
     message = random.randbytes(random.randrange(100))
     length = random.choice((len(message) + 1, max(0, len(message) - 1), 2**22 + 1, 2**32 - 1))
     body = struct.pack(">BI", random.choice((0, 0, 1, 255)), length) + message
@@ -116,56 +109,37 @@ KINDS: tuple[Callable[[Random], bytes], ...] = (
 )
 
 
-async def send_all(seed: int, addresses: list[Address], each: int) -> None:
-    """So many of each kind to each address, in any order, and each left in one of several rude ways."""
+async def send_all(seed: int, ports: list[int], each: int) -> None:
+    """Send garbage of each kind to each port, in any order, and leave each connection in one of several rude ways."""
     random = Random(seed)
-    attempts = [(address, kind) for address in addresses for kind in KINDS for _ in range(each)]
+    attempts = [(port, kind) for port in ports for kind in KINDS for _ in range(each)]
     random.shuffle(attempts)
     room = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as group:
-        for number, (address, kind) in enumerate(attempts):
-            group.create_task(_send(room, address, kind(random), Random(f"{seed} {number}")))
+        for number, (port, kind) in enumerate(attempts):
+            group.create_task(_send(room, port, kind(random), Random(f"{seed} {number}")))
 
 
-async def _send(room: asyncio.Semaphore, address: Address, garbage: bytes, random: Random) -> None:
+async def _send(room: asyncio.Semaphore, port: int, garbage: bytes, random: Random) -> None:
     # A server may refuse, cut off or answer; what it may not do is checked elsewhere.
     async with room:
         with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_connection(*address)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                if len(garbage) < 100 and random.random() < 0.3:
-                    for byte in garbage:
-                        writer.write(bytes((byte,)))
-                        await writer.drain()
-                        await asyncio.sleep(TRICKLE)
-                else:
-                    writer.write(garbage)
+                one_by_one = len(garbage) < 100 and random.random() < 0.3
+                for part in (bytes((byte,)) for byte in garbage) if one_by_one else (garbage,):
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0.01 * one_by_one)
                 if random.random() < 0.3:
                     writer.write_eof()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ANSWER_LIMIT):
+                    async with asyncio.timeout(RESPONSE_LIMIT_S):
                         await reader.read()
-                if random.random() < 0.5:
-                    _reset_on_close(writer)
+                if random.random() < 0.5:  # it ends as a connection whose machine is gone
+                    connection: socket.socket = writer.get_extra_info("socket")
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
-
-
-def _reset_on_close(writer: asyncio.StreamWriter) -> None:
-    """Have it end as a connection does whose machine is gone, and not in order."""
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-@contextlib.contextmanager
-def half_open(addresses: list[Address], each: int) -> Iterator[None]:
-    """So many connections to each address on which nothing is said, or only half of how one begins."""
-    with contextlib.ExitStack() as stack:
-        for address in addresses:
-            for number in range(each):
-                connection = stack.enter_context(socket.create_connection(address, timeout=5))
-                with contextlib.suppress(OSError):
-                    connection.sendall((b"", PREFACE[:10], b"GET / HTTP/1.1\r\nHo")[number % 3])
-        yield

@@ -1,0 +1,231 @@
+"""A mine whose services are abused in every way: all stay ready, memory comes back, and each hash is counted once."""
+
+import asyncio
+import os
+import random
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psutil
+import pytest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
+from hyperframe.frame import DataFrame, Frame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from support.mine import FULL_NAMES, READY, SERVICES, Mine, new_mine
+from support.raw_h2 import RawClient, message
+from support.scrape import scrape
+from support.waiting import wait_until
+from system import garbage
+
+from chassis.grpc_options import MAX_CONNECTIONS, MAX_STREAMS
+from chassis.grpc_server.eviction import MAX_CONNECTIONS_OF_AN_ADDRESS, RETURN_INTERVAL
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how large a process is")
+
+STREAMS = {
+    "rng": "/dockercoins.rng.v1.RngService/StreamRandomBytes",
+    "hasher": "/dockercoins.hasher.v1.HasherService/StreamHashes",
+}
+CALL = "/dockercoins.rng.v1.RngService/GetRandomBytes"
+
+# All addresses of loopback are this machine's on Linux.
+ABUSER = "127.0.0.2"
+
+LARGEST = 2 * 1024 * 1024
+MEMORY_BOUND = 384 * 1024 * 1024  # of small_svc.py
+
+# What a service keeps after abuse, compared with before.
+MAX_GROWTH = 1.2
+
+# What a service may log while it is abused once.
+MAX_LOG_BYTES = 64 * 1024
+
+SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
+
+Abuse = Callable[[Mine, ExitStack], None]
+
+
+def send_garbage(mine: Mine, stack: ExitStack) -> None:
+    ports = [*mine.ports.values(), *mine.metrics_ports.values()]
+    for port in ports:
+        for begun in (b"", garbage.PREFACE[:10], b"GET / HTTP/1.1\r\nHo") * 8:
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)).sendall(begun)
+    print(f"SEED={SEED}")  # noqa: T201 - shown when it fails
+    asyncio.run(garbage.send_all(SEED, ports, 3))
+
+
+def hold_admin_connections(mine: Mine, stack: ExitStack) -> None:
+    """More than there may be, and each is of no use."""
+    for port in mine.metrics_ports.values():
+        for sent in (
+            b"",
+            b"GET /readyz HTTP/1.1\r\nHost: x\r\nX-Half: ",
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50,  # whose responses are not read
+            b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n" + bytes(1_000),
+        ) * 40:
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)).sendall(sent)
+
+
+def flood_with_frames(mine: Mine, stack: ExitStack) -> None:
+    def reset_call(client: RawClient, path: str) -> list[Frame]:
+        opening = client.opening(path)
+        return [opening, RstStreamFrame(opening.stream_id, 8)]
+
+    for name, path in STREAMS.items():
+        floods: tuple[Callable[[RawClient], list[Frame]], ...] = (
+            lambda _: [PingFrame(0, b"12345678")],
+            lambda _: [SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 65_535})],
+            lambda client, path=path: reset_call(client, path),  # type: ignore[misc] # mypy has no types for defaults
+            lambda client: [client.opening(CALL)],
+            lambda _: [DataFrame(1, b"")],
+            lambda _: [WindowUpdateFrame(0, 1)],
+        )
+        for flood in floods:
+            client = stack.enter_context(RawClient(mine.ports[name], source=ABUSER))
+            client.open(path)
+            for _ in range(20):
+                if not client.send(*(frame for _ in range(200) for frame in flood(client))):
+                    break
+
+
+def hold_connections(mine: Mine, stack: ExitStack) -> None:
+    """Take all there are. A second later, others get in again."""
+    for name, port in ((name, mine.ports[name]) for name in FULL_NAMES):
+        clients = [stack.enter_context(RawClient(port, source=ABUSER)) for _ in range(MAX_CONNECTIONS + 10)]
+        process = psutil.Process(mine.running[name].popen.pid)
+
+        def held(process: psutil.Process = process) -> int:
+            return sum(each.status == psutil.CONN_ESTABLISHED for each in process.net_connections("tcp"))
+
+        assert held() <= MAX_CONNECTIONS + 10  # and those to the admin endpoint
+        beyond = MAX_CONNECTIONS - MAX_CONNECTIONS_OF_AN_ADDRESS
+        wait_until(lambda: sum(client.until_closed(0.001) for client in clients) >= beyond)  # noqa: B023 - called here
+        with RawClient(port) as other:
+            assert name != "rng" or other.answers(CALL, b"\x08\x04")
+
+
+def hold_calls(mine: Mine, stack: ExitStack) -> None:
+    """Open more streams and calls than there may be, of which half never send their request."""
+    for name, path in STREAMS.items():
+        for number in range(12):
+            client = stack.enter_context(RawClient(mine.ports[name], source=ABUSER))
+            client.read(0.05)
+            client.send(*(client.opening(path if number % 2 else CALL) for _ in range(MAX_STREAMS + 50)))
+
+
+def hold_memory(mine: Mine, stack: ExitStack, messages: int) -> dict[str, RawClient]:
+    """Send half messages, and read no response."""
+    unread = {SettingsFrame.INITIAL_WINDOW_SIZE: 0}
+    clients = {
+        name: stack.enter_context(RawClient(mine.ports[name], source=ABUSER, settings=settings))
+        for name, settings in (("rng", unread), ("hasher", None))
+    }
+    for client in clients.values():
+        client.read(0.1)
+    for _ in range(messages):
+        request = StreamRandomBytesRequest(count=65_536, size=32).SerializeToString()
+        clients["rng"].open(STREAMS["rng"], request)
+        clients["hasher"].send_data(clients["hasher"].open(STREAMS["hasher"]), message(bytes(LARGEST))[:-1])
+    return clients
+
+
+def hold_some_memory(mine: Mine, stack: ExitStack) -> None:
+    hold_memory(mine, stack, 20)
+
+
+def come_and_go(mine: Mine, stack: ExitStack) -> None:
+    del stack  # nothing is held
+    for name, path in STREAMS.items():
+        for _ in range(300):
+            with RawClient(mine.ports[name], source=ABUSER) as client:
+                client.open(CALL, b"\x08\x04")
+                client.open(path)
+
+
+ABUSES: tuple[Abuse, ...] = (
+    send_garbage,
+    hold_admin_connections,
+    flood_with_frames,
+    hold_connections,
+    hold_calls,
+    hold_some_memory,
+    come_and_go,
+)
+
+
+def memory(mine: Mine, name: str) -> int:
+    return int(psutil.Process(mine.running[name].popen.pid).memory_info().rss)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+    """A mine that has made what is made once, when so much comes for the first time."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4_096, hard)), hard))
+    with new_mine(tmp_path_factory.mktemp("mine")) as made:
+        for name in FULL_NAMES:
+            made.start(name, module="system.small", SERVICE=name, PACE="full", DELAY=0.01)
+        made.start("worker", PACE="full", BATCH_SIZE=16, WINDOW_SIZE=4, REPORT_INTERVAL=0.2)
+        made.start("webui")
+        for name in SERVICES:
+            made.until(name, READY)
+        for abuse in ABUSES:
+            with ExitStack() as stack:
+                abuse(made, stack)
+        time.sleep(RETURN_INTERVAL)
+        yield made
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def kept_before(mine: Mine) -> dict[str, int]:
+    return {name: memory(mine, name) for name in SERVICES}
+
+
+@pytest.mark.parametrize("abuse", ABUSES)
+def test_abuse_does_no_harm(mine: Mine, kept_before: dict[str, int], abuse: Abuse) -> None:
+    logged = {name: len(mine.running[name].text) for name in SERVICES}
+    with ExitStack() as stack:
+        abuse(mine, stack)
+        for name in SERVICES:
+            mine.until(name, READY)
+        mine.mines_on()
+    for name in SERVICES:
+        mine.until(name, READY)
+        text = mine.running[name].text[logged[name] :]
+        assert "Traceback" not in text, text[:4_000]
+        assert len(text) < MAX_LOG_BYTES, text[:4_000]
+    wait_until(lambda: all(memory(mine, name) <= MAX_GROWTH * kept for name, kept in kept_before.items()))
+    mine.mines_on()
+
+
+def test_a_connection_that_does_not_begin_to_speak_is_closed(mine: Mine) -> None:
+    began = time.monotonic()
+    with RawClient(mine.ports["rng"], preface=b"") as client:
+        assert client.until_closed(60)
+    assert time.monotonic() - began > 4
+
+
+def test_the_client_with_the_most_streams_is_closed_before_memory_runs_out(mine: Mine) -> None:
+    def closed(name: str) -> float:
+        return scrape(mine.metrics_ports[name])("dockercoins_server_closed_connections_total", bound="memory")
+
+    with ExitStack() as stack:
+        before = {name: closed(name) for name in FULL_NAMES}
+        for name, client in hold_memory(mine, stack, 130).items():
+            wait_until(lambda: client.until_closed(0.01))  # noqa: B023 - called here
+            assert memory(mine, name) < MEMORY_BOUND
+            assert closed(name) == before[name] + 1
+            assert f"bound=memory peer=ipv4:{ABUSER}" in mine.running[name].text
+
+
+def test_the_worker_did_not_notice_and_every_hash_is_counted_once(mine: Mine) -> None:
+    mine.mines_on()
+    worker = mine.running["worker"]
+    assert worker.stop() == 0, worker.text
+    assert "RESOURCE_EXHAUSTED" not in worker.text
+    assert "UNAVAILABLE" not in worker.text
+    assert int(mine.redis.client().get("hashes") or 0) == worker.units_logged
