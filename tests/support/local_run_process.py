@@ -2,19 +2,19 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
 from support.free_port import free_ports
 
-START_LIMIT = 30.0
-"""Seconds for everything that has to start, on a busy machine."""
+LIMIT = 60.0
+"""Seconds for whatever a test waits for, on a busy machine."""
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -22,30 +22,28 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 class LocalRun:
     """One `python -m local_run`."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        self._output = folder / "output"
+    def __init__(self, folder: Path, output: str, variables: Mapping[str, str]) -> None:
+        self._output = folder / output
         ports = free_ports(10)
+        self.redis_port = ports + 8
         self.webui_port = ports + 9
-        self.ports = {
-            "RNG_PORT": str(ports),
-            "HASHER_PORT": str(ports + 4),
-            "REDIS_PORT": str(ports + 8),
-            "WEBUI_PORT": str(self.webui_port),
-        }
         environment = {
             **{name: os.environ[name] for name in _KEPT if name in os.environ},
             **{f"{service}_METRICS_PORT": "0" for service in ("RNG", "HASHER", "WORKER", "WEBUI")},
             "DATA_DIR": str(folder / "data"),
-            **self.ports,
+            "RNG_PORT": str(ports),
+            "HASHER_PORT": str(ports + 4),
+            "REDIS_PORT": str(self.redis_port),
+            "WEBUI_PORT": str(self.webui_port),
             **variables,
         }
-        with self._output.open("wb") as output:
+        with self._output.open("wb") as file:
             # A group of its own, as a terminal gives to each command.
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "local_run"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
@@ -55,36 +53,26 @@ class LocalRun:
     def output(self) -> str:
         return self._output.read_text()
 
-    def wait_for(self, pattern: str, limit: float = START_LIMIT) -> re.Match[str]:
-        """The first match in the output. Raises TimeoutError with the output when there is none in time."""
-        deadline = time.monotonic() + limit
-        while not (match := re.search(pattern, self.output, re.MULTILINE)):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no {pattern!r} in: {self.output}")
-            time.sleep(0.02)
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first match in the output."""
+        self.wait_until(lambda: re.search(pattern, self.output, re.MULTILINE) is not None)
+        match = re.search(pattern, self.output, re.MULTILINE)
+        assert match is not None
         return match
 
-    def wait_until_mining(self, *workers: str) -> None:
-        for worker in workers or ("worker-1",):
-            self.wait_for(rf"^{worker} .* [1-9][0-9]* units of work done")
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
 
-    def wait_until_page_is_there(self) -> None:
-        self.wait_for(r"^run .* the page is at ")
+    def wait_until_mining(self, *workers: str) -> None:
+        for worker in workers:
+            self.wait_for(rf"^{worker} .* [1-9][0-9]* units of work done")
 
     def processes(self) -> dict[str, psutil.Process]:
         """What runs now, by the names of instances."""
         return {self._instance(child): child for child in self._process.children()}
-
-    def signal_and_wait(self, number: signal.Signals, limit: float = 15.0) -> tuple[int, float]:
-        """The exit code, and how many seconds it took until the last process was gone."""
-        children = self._process.children()
-        began = time.monotonic()
-        self.popen.send_signal(number)
-        code = self.popen.wait(limit)
-        took = time.monotonic() - began
-        _, alive = psutil.wait_procs(children, timeout=0)
-        assert not alive
-        return code, took
 
     def close(self) -> None:
         """End what is left of it, if anything."""

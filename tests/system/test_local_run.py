@@ -1,0 +1,164 @@
+"""`make run`, started, broken and stopped as people do it: two runs on the same data, the tests in order."""
+
+import json
+import signal
+import stat
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from support.local_run_process import LocalRun
+
+SCALE = {"WORKERS": "2", "RNGS": "2", "HASHERS": "2", "PACE": "full", "BATCH_SIZE": "256"}
+
+NAMES = ["redis", "rng-1", "rng-2", "hasher-1", "hasher-2", "webui", "worker-1", "worker-2"]
+
+COUNTS_AS_STARTED_S = 2.0
+"""A service that ends sooner is started again after a pause."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("local_run")
+
+
+@pytest.fixture(scope="module")
+def start(folder: Path) -> Iterator[Callable[..., LocalRun]]:
+    """Starts a local run with these variables on the data of all tests."""
+    started: list[LocalRun] = []
+
+    def start_one(**variables: str) -> LocalRun:
+        started.append(LocalRun(folder, f"output-{len(started)}", variables))
+        return started[-1]
+
+    try:
+        yield start_one
+    finally:
+        for run in started:
+            run.close()
+
+
+@pytest.fixture(scope="module")
+def run(start: Callable[..., LocalRun]) -> LocalRun:
+    run = start(**SCALE, BIND_ADDRESS="0.0.0.0")
+    run.wait_until_mining("worker-1", "worker-2")
+    return run
+
+
+def password(folder: Path) -> str:
+    return (folder / "data" / "redis-password").read_text()
+
+
+def counted(run: LocalRun, password: str) -> int:
+    with redis.Redis(port=run.redis_port, password=password) as client:
+        return int(client.get("hashes") or 0)
+
+
+def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
+    page = run.wait_for(r"^run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)$")[1]
+    assert page == f"http://127.0.0.1:{run.webui_port}/"
+    with urllib.request.urlopen(page, timeout=10) as response:
+        assert b"<html" in response.read()
+
+
+def test_replicas_share_the_work(run: LocalRun) -> None:
+    assert list(run.processes()) == NAMES
+    for number in (1, 2):
+        run.wait_for(rf"^rng-{number} .*StreamRandomBytes .*batches=[1-9]")
+        run.wait_for(rf"^hasher-{number} .*StreamHashes .*batches=[1-9]")
+
+
+def test_only_who_may_read_the_password_reaches_redis(run: LocalRun, folder: Path) -> None:
+    for guess in (None, "guessed"):
+        stranger = redis.Redis(port=run.redis_port, password=guess, retry=Retry(NoBackoff(), 0))
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.get("hashes")
+    assert counted(run, password(folder)) > 0
+    listening = [each.laddr for each in run.processes()["redis"].net_connections() if each.status == psutil.CONN_LISTEN]
+    assert listening == [("127.0.0.1", run.redis_port)], "on loopback, whatever BIND_ADDRESS says"
+
+
+def test_the_password_is_in_private_files_and_nowhere_else(run: LocalRun, folder: Path) -> None:
+    secret = password(folder)
+    assert len(secret) >= 32
+    for process in (psutil.Process(run.popen.pid), *run.processes().values()):
+        assert secret not in " ".join(process.cmdline())
+        assert secret not in str(process.environ())
+    files = [path for path in (folder / "data").iterdir() if "redis-" in path.name]
+    assert {path.name for path in files} == {"redis-password", "redis-users.acl"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    for text in ((folder / "data" / name).read_text() for name in ("redis-users.acl", "redis.log")):
+        assert secret not in text
+    assert secret not in run.output
+
+
+def test_a_second_run_on_the_same_data_is_refused_in_one_line(run: LocalRun, start: Callable[..., LocalRun]) -> None:
+    second = start()
+    assert second.popen.wait(30) == 1
+    assert second.output.endswith("is in use by another run; choose another with DATA_DIR=…\n")
+    assert second.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["worker-1", "rng-1", "redis"])
+def test_a_killed_process_is_started_again(run: LocalRun, name: str) -> None:
+    old = run.processes()[name]
+    time.sleep(max(0.0, old.create_time() + COUNTS_AS_STARTED_S - time.time()))
+    old.kill()
+    run.wait_for(rf"^run +\| {name} died of SIGKILL and is started again$")
+    run.wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
+    reports = run.output.count("units of work done")
+    run.wait_until(lambda: run.output.count("units of work done") >= reports + 2)
+
+
+def test_a_process_that_ended_well_stays_away(run: LocalRun) -> None:
+    run.processes()["worker-2"].terminate()
+    run.wait_for(r"^run +\| worker-2 ended by itself and stays away$")
+
+
+def test_a_signal_stops_the_workers_first_and_redis_last(run: LocalRun) -> None:
+    processes = run.processes()
+    server = processes.pop("redis")
+    run.popen.send_signal(signal.SIGTERM)
+    psutil.wait_procs([server], timeout=30)
+    assert not server.is_running()
+    assert not [name for name, process in processes.items() if process.is_running()]
+    assert run.popen.wait(30) == 0, "what takes more than 3.5 s is killed, and the run fails"
+    after = run.output[run.output.index("| stopping") :]
+    names = [line.split()[0] for line in after.splitlines() if " stopped" in line]
+    assert names[0] == "worker-1"
+    assert set(names[1:-1]) == {"rng-1", "rng-2", "hasher-1", "hasher-2", "webui"}
+    assert names[-1] == "run"
+
+
+def test_a_later_run_has_the_data_and_another_password(
+    run: LocalRun, start: Callable[..., LocalRun], folder: Path
+) -> None:
+    units = sum(int(line.split(" units of")[0].split()[-1]) for line in run.output.splitlines() if " units of" in line)
+    old_password = password(folder)
+    later = start()
+    later.wait_for(r"^run .* the page is at ")
+    with urllib.request.urlopen(f"http://127.0.0.1:{later.webui_port}/json", timeout=10) as response:
+        assert json.load(response)["hashes"] >= units > 0
+    assert password(folder) != old_password
+    later.wait_until_mining("worker-1")
+    later.processes()["worker-1"].suspend()
+    later.popen.send_signal(signal.SIGINT)
+    later.wait_for(r"^run +\| stopping")
+    later.popen.send_signal(signal.SIGINT)
+    assert later.popen.wait(30) == 1, "a second signal kills what is left"
+    assert "worker-1 died of SIGKILL" in later.output
+
+
+def test_it_stops_while_it_starts(start: Callable[..., LocalRun]) -> None:
+    run = start()
+    run.wait_for(r"^rng-1 ")
+    children = list(run.processes().values())
+    run.popen.send_signal(signal.SIGHUP)
+    assert run.popen.wait(30) == 0
+    assert not [child for child in children if child.is_running()]
