@@ -1,0 +1,36 @@
+"""The events of a page's server as a browser receives them, followed in a thread."""
+
+import json
+import threading
+import urllib.request
+from typing import Any
+
+
+class FollowedPage:
+    """What the page shows now, and the points and marks that it received."""
+
+    def __init__(self, port: int) -> None:
+        self.data: dict[str, Any] = {}
+        self.points: list[float] = []
+        self.marks: list[dict[str, Any]] = []
+        self._url = f"http://127.0.0.1:{port}"
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        with urllib.request.urlopen(f"{self._url}/events", timeout=60) as response:
+            for line in response:
+                field, _, value = line.decode().rstrip().partition(": ")
+                if field == "data":
+                    data = json.loads(value)
+                    self.data |= data
+                    self.points += [hashes for _, hashes in data.get("points", [])]
+                    self.marks += data.get("marks", [])
+
+    @property
+    def speed(self) -> float:
+        return self.data.get("speed") or 0.0
+
+    def history(self, seconds: int = 300) -> list[float]:
+        """Return the hashes in each of the last seconds."""
+        with urllib.request.urlopen(f"{self._url}/api/history?seconds={seconds}", timeout=30) as response:
+            return [hashes for _, hashes in json.load(response)["points"]]
