@@ -1,7 +1,7 @@
 """Rows of the table of health in docs/operations.md, in the order of one system's life.
 
-Elsewhere: wrong answers and faults on purpose (self_check, fault_injection), Redis that refuses (test_full_redis.py),
-what a draining server's clients get (test_server_stop.py), settings and ports (test_server_process.py).
+Elsewhere: wrong answers and faults on purpose (self_check, fault_injection), Redis that refuses (test_ledger.py), what
+a draining server's clients get (test_server_stop.py), settings and ports (test_server_process.py).
 """
 
 import json

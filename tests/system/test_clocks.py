@@ -1,0 +1,147 @@
+"""The page is right although wall clocks step, and shows time without work as it passes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.followed_page import FollowedPage
+from support.mine import Mine, new_mine
+from support.redis_server import RedisServer
+from support.service_process import ServiceProcesses, local_target
+from support.waiting import wait_until
+
+CLASSIC_SPEED = pytest.approx(10 / 3, rel=0.25)
+MOST_WITH_ONE_RNG = 10.1
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+# A page is right within five seconds of a step, and shows no speed five seconds after the last batch; twice that here.
+SHOWN_WITHIN_S = 10.0
+WATCHED_S = 1.0
+
+
+class WallClock:
+    """The wall clock of one process, which the test sets; libfaketime leaves its monotonic clock alone."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.set(0)
+        self.environment = {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, ahead_s: int) -> None:
+        self._file.write_text(f"{ahead_s:+d}")
+
+
+@pytest.fixture
+def clocks(tmp_path: Path) -> dict[str, WallClock]:
+    if not LIBRARIES:
+        reason = "libfaketime is missing: apt-get install faketime"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return {name: WallClock(tmp_path / f"{name}.clock") for name in ("worker-1", "worker-2", "webui", "redis")}
+
+
+@pytest.fixture
+def redis_with_clock(clocks: dict[str, WallClock], tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis")
+    variables = (f"{name}={value}" for name, value in clocks["redis"].environment.items())
+    server._command = ("env", *variables, *server._command)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
+    clocks: dict[str, WallClock], redis_with_clock: RedisServer, processes: ServiceProcesses
+) -> None:
+    redis = redis_with_clock
+    targets = {f"{name}_TARGET": local_target(processes.start(name.lower())) for name in ("RNG", "HASHER")}
+    workers = [
+        processes.start("worker", INSTANCE=name, REDIS_URL=redis.url, **targets, **clocks[name].environment)
+        for name in ("worker-1", "worker-2")
+    ]
+    webui = processes.start("webui", REDIS_URL=redis.url, **clocks["webui"].environment)
+    webui.wait_until_started()
+    page = FollowedPage(webui.port)
+    wait_until(lambda: page.speed / 2 == CLASSIC_SPEED)
+    everything = tuple(clocks)
+    for step_s, stepped in (
+        (7_200, ("worker-1",)),
+        (-3_600, ("webui",)),
+        (300, ("redis",)),
+        (-90, ("redis",)),
+        (-3_600, everything),
+        (7_200, everything),
+        (0, everything),
+    ):
+        for name in stepped:
+            clocks[name].set(step_s)
+        wait_until(lambda: page.speed / 2 == CLASSIC_SPEED, SHOWN_WITHIN_S)
+        until = time.monotonic() + WATCHED_S
+        while time.monotonic() < until:
+            assert page.speed / 2 == CLASSIC_SPEED, (step_s, stepped, page.data)
+            assert page.data["workers"] == 2
+            time.sleep(0.1)
+        shown_at = time.time() + (step_s if "redis" in stepped else 0)
+        assert page.data["now"] == pytest.approx(shown_at, abs=5), (step_s, stepped)
+        if stepped == ("worker-1",):
+            last = next(entry for _, entry in redis.client().xrevrange("reports") if entry["instance"] == "worker-1")
+            assert int(last["sent_us"]) - int(last["redis_us"]) == pytest.approx(step_s * 1e6, rel=0.01)
+    assert all(0 <= hashes <= MOST_WITH_ONE_RNG for hashes in page.points)
+    for worker in workers:
+        assert worker.stop() == 0
+    assert int(redis.client().get("hashes")) == sum(worker.units_logged for worker in workers)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+    with new_mine(tmp_path_factory.mktemp("mine")) as made:
+        made.start_all()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def page(mine: Mine) -> FollowedPage:
+    return FollowedPage(mine.ports["webui"])
+
+
+@pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "killed"])
+def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(
+    mine: Mine, page: FollowedPage, *, freeze: bool
+) -> None:
+    page.marks.clear()
+    before = page.data.get("hashes", 0)
+    wait_until(lambda: page.speed == CLASSIC_SPEED and page.data["hashes"] > before + 3)
+    if freeze:
+        mine.running["hasher"].send(signal.SIGSTOP)
+    else:
+        mine.running["hasher"].kill()
+    wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
+    assert page.data["waits_for"] == ["hasher"]
+    wait_until(lambda: page.data["system"]["worker"]["replicas"][0]["speed"] == 0)
+    (shown,) = page.data["system"]["worker"]["replicas"]
+    assert (shown["state"], shown["waits_for"]) == ("waiting", "hasher")
+    assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
+    points = len(page.points)
+    wait_until(lambda: len(page.points) >= points + 3)
+    assert set(page.points[points:]) == {0}
+    if freeze:
+        mine.running["hasher"].send(signal.SIGCONT)
+    else:
+        mine.start("hasher")
+    wait_until(lambda: page.speed == CLASSIC_SPEED)
+    assert page.data["waits_for"] == []
+
+
+def test_the_history_then_holds_every_hash(mine: Mine, page: FollowedPage) -> None:
+    assert mine.running["worker"].stop() == 0
+    counted = int(mine.redis.client().get("hashes"))
+    wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))
