@@ -12,7 +12,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
 
 PACKAGES := chassis rng_svc hasher_svc worker_svc webui_svc local_run
-SOURCES := $(PACKAGES) $(wildcard bench) deploy tests hatch_build.py
+SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e \
+.PHONY: help run test test-system coverage check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
 
 help: ## List what there is to do
@@ -96,6 +96,9 @@ perf: $(DEV) $(PROJECT) ## Measure CPU beside bounds that hold on a quiet machin
 soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
 	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@$(PY) -m bench --parts memory --memory-seconds 300
+
+docs: $(PROJECT) $(DEV) ## Generate docs/configuration.md and docs/metrics.md from the code
+	@$(PY) -m docs >/dev/null
 
 up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
 	@docker compose up --detach --wait

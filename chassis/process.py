@@ -129,8 +129,7 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
     try:
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as traces:
             telemetry = Telemetry(health, traces=traces)
-            telemetry.metrics.register(logs.output)
-            async with _admin_endpoint(settings, telemetry), service(settings, telemetry):
+            async with observed(settings, telemetry, logs.output), service(settings, telemetry):
                 health.started()
                 log.get().info("started", pace=settings.pace.value)
                 await stop_requested.wait()
@@ -179,10 +178,12 @@ async def _tracing(
 
 
 @contextlib.asynccontextmanager
-async def _admin_endpoint(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[None]:
+async def observed(settings: ServiceSettings, telemetry: Telemetry, output: LogOutput) -> AsyncIterator[None]:
+    """Serve health and metrics, with those that every process has."""
     process_metrics.register(telemetry)
     lag = EventLoopLag()
     telemetry.metrics.register(lag)
+    telemetry.metrics.register(output)
     looking = asyncio.create_task(lag.run())
     try:
         async with admin_endpoint.serve(settings, telemetry):

@@ -18,5 +18,7 @@ class HasherMetrics(Collector):
         """What Prometheus is told."""
         yield CounterMetricFamily("dockercoins_hasher_hashes", "Messages hashed", self._service.hashes)
         yield GaugeMetricFamily(
-            "dockercoins_hasher_waiting_requests", "Requests that wait for their turn", self._pacing.waiting
+            "dockercoins_hasher_waiting_requests",
+            "Requests that wait for their turn (CONCURRENCY)",
+            self._pacing.waiting,
         )

@@ -18,5 +18,5 @@ class RngMetrics(Collector):
         """What Prometheus is told."""
         yield CounterMetricFamily("dockercoins_rng_bytes", "Random bytes handed out", self._service.bytes_served)
         yield GaugeMetricFamily(
-            "dockercoins_rng_waiting_requests", "Requests that wait for their turn", self._pacing.waiting
+            "dockercoins_rng_waiting_requests", "Requests that wait for their turn (CONCURRENCY)", self._pacing.waiting
         )

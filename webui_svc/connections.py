@@ -85,7 +85,9 @@ class Connections(Collector):
             "dockercoins_webui_connections", "Connections that are open", len(self._server.connections)
         )
         closed = CounterMetricFamily(
-            "dockercoins_webui_closed_connections", "Connections closed on their clients, by bound", labels=["bound"]
+            "dockercoins_webui_closed_connections",
+            "Connections closed on browsers: too many of one `address` or of `all`, or nothing taken for 30 s (`slow`)",
+            labels=["bound"],
         )
         for bound, connections in self._closed.items():
             closed.add_metric([bound], connections)

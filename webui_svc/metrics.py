@@ -21,12 +21,12 @@ class WebuiMetrics(Collector):
         yield GaugeMetricFamily("dockercoins_webui_streams", "Streams of events that are open", len(self._browsers))
         yield CounterMetricFamily(
             "dockercoins_webui_streams_dropped",
-            "Streams that were cut because the browser took nothing any more",
+            "Streams that were cut because the browser took nothing for 30 s",
             self._browsers.dropped,
         )
         yield CounterMetricFamily(
             "dockercoins_webui_streams_refused",
-            "Streams that were refused because too many were open",
+            "Streams that were refused because 1,500 were open, or STREAMS_PER_CLIENT at one address",
             self._browsers.refused,
         )
         lag = HistogramMetricFamily(

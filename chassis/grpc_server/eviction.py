@@ -139,13 +139,23 @@ class Eviction(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus is told."""
-        yield GaugeMetricFamily("dockercoins_server_calls", "Calls that are open", self._admission.open)
-        refused = CounterMetricFamily("dockercoins_server_refused_calls", "Calls refused, by bound", labels=["bound"])
+        yield GaugeMetricFamily(
+            "dockercoins_server_calls",
+            "Calls that are open, also those whose request has not come",
+            self._admission.open,
+        )
+        refused = CounterMetricFamily(
+            "dockercoins_server_refused_calls",
+            "Calls refused with RESOURCE_EXHAUSTED: too many of one `address`, or of `all`",
+            labels=["bound"],
+        )
         for bound, calls in self._admission.refused.items():
             refused.add_metric([bound], calls)
         yield refused
         closed = CounterMetricFamily(
-            "dockercoins_server_closed_connections", "Connections closed on their clients, by bound", labels=["bound"]
+            "dockercoins_server_closed_connections",
+            "Connections closed on clients that had too many `connections` or `calls`, or when `memory` ran short",
+            labels=["bound"],
         )
         for bound, connections in self._evicted.items():
             closed.add_metric([bound], connections)

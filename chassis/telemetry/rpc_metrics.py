@@ -51,9 +51,9 @@ class RpcMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """What Prometheus is told."""
         done = "completed on the server" if self._side == "server" else "completed by the client"
-        started = self._counter("started", "RPCs started")
-        received = self._counter("msg_received", "Stream messages and unary requests or answers received")
-        sent = self._counter("msg_sent", "Stream messages and unary requests or answers sent")
+        started = self._counter("started", "RPCs started; a stream is one")
+        received = self._counter("msg_received", "Messages received; on a stream, each")
+        sent = self._counter("msg_sent", "Messages sent; on a stream, each")
         handled = self._counter("handled", f"RPCs {done}, by code", "grpc_code")
         handling = HistogramMetricFamily(
             f"grpc_{self._side}_handling_seconds", f"Seconds from start to end of RPCs {done}", labels=_LABELS

@@ -1,0 +1,38 @@
+"""Pages that repeat what the code defines; `make docs` writes them."""
+
+import re
+from pathlib import Path
+
+from docs import configuration, metrics
+
+ROOT = Path(__file__).parents[2]
+RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+
+
+def test_the_configuration_page_is_up_to_date() -> None:
+    assert configuration.PAGE.read_text() == configuration.page()
+
+
+async def test_the_metrics_page_is_up_to_date() -> None:
+    assert metrics.PAGE.read_text() == await metrics.page()
+
+
+def test_every_variable_of_the_compose_files_is_on_the_configuration_page() -> None:
+    files = [*ROOT.glob("compose*.yaml"), *(ROOT / "deploy" / "swarm").glob("*.yaml")]
+    named = {name for file in files for name in re.findall(r"\$\{(\w+)", file.read_text())}
+    assert named
+    assert not [name for name in named if f"`{name}`" not in configuration.PAGE.read_text()]
+
+
+def test_every_series_that_a_page_or_a_rule_names_is_on_the_metrics_page() -> None:
+    known = set(re.findall(r"^\| `(\w+)`", metrics.PAGE.read_text(), re.MULTILINE))
+    for text in (RULES, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))):
+        named = set(re.findall(r"\b(?:dockercoins|grpc_(?:server|client))_[a-z_]+\b(?!\*)", text))
+        assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= known
+
+
+def test_every_alert_is_explained() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"\balert: *(\w+)", RULES)) == set(
+        re.findall(r"^\| `(DockerCoins\w+)` \|", page, re.MULTILINE)
+    )
