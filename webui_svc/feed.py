@@ -202,6 +202,8 @@ class Feed:
             """A report was heard when it was written, not now; long ago if that was before the clock was set back."""
             return clock - ((now_us - redis_us) / 1e6 if redis_us <= now_us else KEPT)
 
+        # Before all else, so that no report is missed that is written in between.
+        newest = await self._newest()
         position: Id = (max(0, now_us // 1_000 - KEPT * 1_000), 0)
         self._position = _NOTHING
         while True:
@@ -212,7 +214,7 @@ class Feed:
             if len(answer) < PAGE:
                 break
         if self._position == _NOTHING:  # all that the stream holds is too old to show
-            self._position = await self._newest()
+            self._position = newest
         sent_us = steady_us()
         await self._observe(_microseconds(await _answer(self._redis.time())), sent_us)
         await self._keys.load()

@@ -16,6 +16,7 @@ from support.webui_page import Events, Page, follows_redis, is_ready, points, un
 
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import board
+from webui_svc.feed import Feed
 
 KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "load_tests")
 ODD_ENTRIES = 300
@@ -139,6 +140,20 @@ async def test_entries_in_place_of_what_was_read_last_are_read(page: Page, repor
         pipeline.execute()
     await until_shown(page, now - 9, 10)
     assert (await points(page))[now - 10] == 10
+
+
+async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
+    redis: RedisServer, reports: Reports, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = Feed._newest
+
+    async def newest_after_a_report(feed: Feed) -> tuple[int, int]:
+        reports.add_seconds(now - 2, 2)
+        return await newest(feed)
+
+    monkeypatch.setattr(Feed, "_newest", newest_after_a_report)
+    async with webui_page(redis) as page:
+        await until_shown(page, now - 1, 10)
 
 
 async def test_something_else_in_the_streams_place_is_waited_out(page: Page, reports: Reports, now: int) -> None:
