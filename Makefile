@@ -62,7 +62,7 @@ e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of real containers
 	@$(PY) -m pytest tests/e2e --timeout=900 $(ARGS)
 
 screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the README's picture of the page; it needs Chromium
-	@PYTHONPATH=tests $(PY) -m e2e.page.screenshot docs/page.png
+	@PYTHONPATH=tests $(PY) -m support.screenshot docs/page.png
 
 check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }

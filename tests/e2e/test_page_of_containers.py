@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import AsyncIterator
 
 import pytest
-from e2e.page.browser import ARGUMENTS, found_chromium, opened_pages, shoot, until_text
-from playwright.async_api import Locator, Page, async_playwright, expect
+from playwright.async_api import Locator, Page, expect
+from support.chromium import chromium, opened_pages, shoot, until_text
 from support.compose_project import ComposeProject, Start, docker
 
 APPEARS = 4.0
@@ -24,15 +23,8 @@ def project(make_module_project: Start) -> ComposeProject:
 
 @pytest.fixture
 async def page(project: ComposeProject) -> AsyncIterator[Page]:
-    chromium = found_chromium()
-    if chromium is None:
-        reason = "there is no Chromium; on Debian and Ubuntu, install chromium"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        async with opened_pages(browser) as open_page:
-            yield await open_page(f"http://127.0.0.1:{project.page}/")
-        await browser.close()
+    async with chromium() as browser, opened_pages(browser) as open_page:
+        yield await open_page(f"http://127.0.0.1:{project.page}/")
 
 
 def service(page: Page, name: str) -> Locator:

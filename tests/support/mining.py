@@ -30,13 +30,24 @@ class Mining:
         self.interval = 1.0
         self._client = client
         self._sequence = 0
-        self._until = float(int(time.time()))
+        self._began = int(time.time())
+        self._until = float(self._began)
 
     def write(self, begin: float, end: float) -> None:
         """Write what every worker reports by the end of an interval, in Unix seconds."""
         with self._client.pipeline(transaction=False) as pipeline:
             for worker in self.workers:
                 self._write(pipeline, worker, begin, end)
+            pipeline.execute()
+
+    def write_past(self, seconds: int, until: int = 0) -> None:
+        """Write the seconds from `seconds` to `until` before this began."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for second in range(self._began - seconds, self._began - until):
+                for worker in self.workers:
+                    self._write(pipeline, worker, second, second + 1)
+                if len(pipeline) > 2_000:
+                    pipeline.execute()
             pipeline.execute()
 
     def _write(self, pipeline: Any, worker: str, begin: float, end: float) -> None:
@@ -60,12 +71,6 @@ class Mining:
             for index, name in enumerate(serving)
         }
         return [backend(name, state, shares.get(name, 0)) for name, state in states.items()]
-
-    def write_past(self, seconds: int, until: int = 0) -> None:
-        """Write the seconds from `seconds` to `until` before this began."""
-        began = int(self._until)
-        for second in range(began - seconds, began - until):
-            self.write(second, second + 1)
 
     def publish(self, report: dict[str, Any]) -> None:
         """Store the report of a load test."""

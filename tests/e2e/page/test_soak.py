@@ -2,9 +2,9 @@ import asyncio
 import time
 
 import pytest
-from e2e.page.browser import Open, until_painted, until_text
-from e2e.page.mining import Mining
 from playwright.async_api import CDPSession
+from support.chromium import Open, until_painted, until_text
+from support.mining import Mining
 
 MINUTES = 10
 REPORTS = 10
@@ -24,10 +24,11 @@ async def heap(session: CDPSession) -> float:
 
 
 @pytest.mark.soak
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.timeout((MINUTES + 2) * 60)
 async def test_the_heap_of_a_page_that_stays_open_does_not_grow(open_page: Open, url: str, mining: Mining) -> None:
     mining.write_past(890)
-    mining.every = 1 / REPORTS
+    mining.interval = 1 / REPORTS
     page = await open_page(url)
     session = await page.context.new_cdp_session(page)
     await session.send("Performance.enable")

@@ -1,12 +1,16 @@
 """Pages in a real Chromium, as people see them."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from webui_svc.app import STATIC
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -17,10 +21,10 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
-WAIT = 10_000
-"""Milliseconds after which what should have shown has not."""
+# Milliseconds after which something expected on a page counts as missing.
+WAIT_MS = 30_000
 
 Open = Callable[..., Awaitable[Page]]
 
@@ -42,28 +46,48 @@ _PAINTED = """(name) => {
 }"""
 
 
-def found_chromium() -> str | None:
-    """The path of a Chromium or Chrome, if there is one."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+def skip_or_fail(reason: str) -> None:
+    """End a test that lacks something: a failure in CI, a skip elsewhere."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """A running Chromium or Chrome; without one, the test ends."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        skip_or_fail("there is no Chromium; on Debian and Ubuntu, install chromium")
+    if not (STATIC / "vendor" / "uplot").is_dir():
+        skip_or_fail("the chart library is not there; `make e2e` fetches it")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        await browser.close()
 
 
 @asynccontextmanager
 async def opened_pages(browser: Browser) -> AsyncIterator[Open]:
-    """Opens pages, each in a profile of its own; no script may fail in any of them."""
+    """Opens pages, each in a profile of its own, and closes them; no script may fail in any of them."""
     errors: list[str] = []
+    contexts: list[BrowserContext] = []
 
     async def open_page(url: str, **options: Any) -> Page:
         context = await browser.new_context(
             **{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
         )
+        contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(WAIT)
+        page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if _is_error(said.type, said.text) else None)
         await page.goto(url)
         return page
 
-    yield open_page
+    try:
+        yield open_page
+    finally:
+        for context in contexts:
+            await context.close()
     assert errors == []
 
 
@@ -73,13 +97,14 @@ def _is_error(kind: str, text: str) -> bool:
 
 
 async def painted(page: Page, colour: str) -> float:
-    """The part of the graph's width, 0 to 1, in which a colour of the page shows."""
+    """Return the part of the graph's width, 0 to 1, in which a colour of the page shows."""
     return float(await page.evaluate(_PAINTED, colour))
 
 
-async def until_painted(page: Page, colour: str, least: float) -> None:
-    """Wait until so much of the graph's width shows a colour of the page."""
-    await page.wait_for_function(f"([name, least]) => ({_PAINTED})(name) >= least", arg=[colour, least])
+async def until_painted(page: Page, colour: str, least: float, most: float = 1.0) -> None:
+    """Wait until a part of the graph's width, between `least` and `most`, shows a colour of the page."""
+    within = f"([name, least, most]) => {{ const part = ({_PAINTED})(name); return part >= least && part <= most; }}"
+    await page.wait_for_function(within, arg=[colour, least, most])
 
 
 async def until_text(page: Page, selector: str, pattern: str) -> None:
@@ -91,6 +116,6 @@ async def until_text(page: Page, selector: str, pattern: str) -> None:
 
 
 async def shoot(page: Page, name: str) -> None:
-    """Keep a picture of the whole page for whoever looks at what a run made."""
+    """Keep a picture of the whole page among what a run leaves behind."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
