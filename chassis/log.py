@@ -128,10 +128,18 @@ class ThrottledLogger:
         getattr(get(**self._fields), self._level)(self._event, **fields, times=times, **when)
 
 
+_TROUBLES_OF_CLIENTS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.ExecuteBatchError")
+
+
 def _is_our_trouble(record: logging.LogRecord) -> bool:
-    """Whether it is none of who sent what is no HTTP: aiohttp says each in many lines, with what was sent."""
-    # By its name, for importing aiohttp takes as much CPU as the rest of a start.
-    return record.exc_info is None or type(record.exc_info[1]).__module__ != "aiohttp.http_exceptions"
+    """Return whether it is anything but a client that sends no HTTP, or one that is gone before its response.
+
+    aiohttp logs the first in many lines, with what was sent, and gRPC the second with a traceback; the line of its call
+    says CANCELLED.
+    """
+    # By name, for importing aiohttp takes as much CPU as the rest of a start.
+    error = type(record.exc_info[1]) if record.exc_info else None
+    return error is None or not f"{error.__module__}.{error.__name__}".startswith(_TROUBLES_OF_CLIENTS)
 
 
 def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":

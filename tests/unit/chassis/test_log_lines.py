@@ -11,6 +11,7 @@ import pytest
 import structlog
 from aiohttp import ClientConnectionError
 from aiohttp.http_exceptions import BadHttpMessage
+from grpc._cython.cygrpc import ExecuteBatchError  # type: ignore[import-not-found] # it has no types
 
 from chassis import log
 from chassis.log_output import LogOutput
@@ -207,14 +208,16 @@ def fail(*_: object) -> int:
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_what_a_client_sent_that_is_no_http_fills_no_log(
+def test_no_http_and_a_client_that_is_gone_fill_no_log(
     log_format: LogFormat, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configure(log_format)
     aiohttp_server = logging.getLogger("aiohttp.server")
     aiohttp_server.error("Error handling request", exc_info=BadHttpMessage("what was sent"))
     aiohttp_server.error("Error handling request", exc_info=ClientConnectionError("our own failure"))
+    logging.getLogger("grpc._cython.cygrpc").error("raised in core", exc_info=ExecuteBatchError("a client is gone"))
     fail_and_log(aiohttp_server)
     assert FAILURE in (text := capfd.readouterr().out)
     assert "our own failure" in text
     assert "what was sent" not in text
+    assert "raised in core" not in text
