@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 import hpack
@@ -19,6 +20,15 @@ from hyperframe.frame import (
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
+# The headers of a gRPC call but for its path. hpack's types want both kinds of strings.
+CALL: dict[bytes | str, bytes | str] = {
+    ":method": "POST",
+    ":scheme": "http",
+    ":authority": "x",
+    "te": "trailers",
+    "content-type": "application/grpc",
+}
+
 # Bytes of data that a frame may carry, unless the server says otherwise.
 FRAME_SIZE = 16_384
 
@@ -31,92 +41,73 @@ def message(payload: bytes) -> bytes:
 class RawClient(AbstractContextManager["RawClient"]):
     """A connection that sends any frames, and keeps what it receives."""
 
-    def __init__(
-        self,
-        port: int,
-        *,
-        source: str = "127.0.0.1",
-        settings: dict[int, int] | None = None,
-        preface: bytes = PREFACE,
-    ) -> None:
-        """Connect from this address; after a preface other than HTTP/2's nothing is sent."""
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(source, 0))
+    def __init__(self, port: int, *, source: str = "127.0.0.1", settings: dict[int, int] | None = None) -> None:
+        """Connect from this address, any of loopback's."""
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
         self.closed = False
         self.received: list[Frame] = []
         # What came in headers and trailers, by stream.
-        self.headers: dict[int, dict[str, str]] = {}
+        self._headers: dict[int, dict[str, str]] = {}
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._unread = b""
         self._next_stream = 1
-        self._window = self._initial_window = 65_535
-        # By how much the window of each stream differs from the initial one.
-        self._windows: dict[int, int] = {}
-        self._silent = preface != PREFACE
-        self.send_bytes(preface)
-        if not self._silent:
-            self.send(SettingsFrame(0, settings=settings or {}))
+        self._initial_window = 65_535
+        # By how much the window of each stream differs from the initial one, and that of the connection, which is 0.
+        self._windows: Counter[int] = Counter()
+        self._send_bytes(PREFACE)
+        self.send(SettingsFrame(0, settings=settings or {}))
 
-    def send_bytes(self, raw: bytes) -> bool:
-        """Return whether the server took them."""
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def _send_bytes(self, raw: bytes) -> bool:
         try:
-            self.socket.sendall(raw)
+            self._socket.sendall(raw)
         except OSError:
             self.closed = True
         return not self.closed
 
     def send(self, *frames: Frame) -> bool:
-        return self.send_bytes(b"".join(frame.serialize() for frame in frames))
+        """Return whether the server took them."""
+        return self._send_bytes(b"".join(frame.serialize() for frame in frames))
 
-    def opening(self, path: str, metadata: Iterable[tuple[str, str]] = ()) -> HeadersFrame:
+    def opening(self, path: str, metadata: Mapping[str, str] | None = None) -> HeadersFrame:
         """Return the frame that begins a call."""
-        headers = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "server"),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            *metadata,
-        ]
-        frame = HeadersFrame(self._next_stream, self._encoder.encode(headers), flags=["END_HEADERS"])
+        block = self._encoder.encode({**CALL, ":path": path, **(metadata or {})})
+        frame = HeadersFrame(self._next_stream, block, flags=["END_HEADERS"])
         self._next_stream += 2
         return frame
 
-    def open(self, path: str, payload: bytes | None = None, metadata: Iterable[tuple[str, str]] = ()) -> int:
+    def open(self, path: str, payload: bytes | None = None) -> int:
         """Begin a call, perhaps with a first message, and return its stream."""
-        opening = self.opening(path, metadata)
+        opening = self.opening(path)
         self.send(opening)
         if payload is not None:
             self.send_data(opening.stream_id, message(payload))
         return int(opening.stream_id)
 
-    def send_data(self, stream: int, raw: bytes, *, last: bool = False) -> int:
-        """Send bytes of a call, as many as the server's windows have room for, and return how many these were."""
-        sent = 0
-        while sent < len(raw) and not self.closed:
-            room = min(FRAME_SIZE, self._window, self._initial_window + self._windows.get(stream, 0))
-            if room <= 0:
-                if not self.read(0.2, until_any=True):
-                    return sent
-                continue
-            part = raw[sent : sent + room]
-            self.send(DataFrame(stream, part))
-            sent += len(part)
-            self._window -= len(part)
-            self._windows[stream] = self._windows.get(stream, 0) - len(part)
+    def send_data(self, stream: int, raw: bytes, *, last: bool = False) -> None:
+        """Send bytes of a call, as many as the server's windows have room for."""
+        while raw and not self.closed:
+            room = min(FRAME_SIZE, 65_535 + self._windows[0], self._initial_window + self._windows[stream])
+            if room > 0:
+                part, raw = raw[:room], raw[room:]
+                self.send(DataFrame(stream, part))
+                self._windows.subtract({0: len(part), stream: len(part)})
+            elif not self.read(0.2, until_any=True):
+                return
         if last:
             self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
-        return sent
 
     def read(self, seconds: float, *, until_any: bool = False) -> list[Frame]:
         """Return the frames that come in this time, until the first of them or until the server closes."""
         until = time.monotonic() + seconds
         frames: list[Frame] = []
         while not self.closed and not (frames and until_any) and (left := until - time.monotonic()) > 0:
-            self.socket.settimeout(left)
+            self._socket.settimeout(left)
             try:
-                more = self.socket.recv(1 << 20)
+                more = self._socket.recv(1 << 20)
             except TimeoutError:
                 break
             except OSError:
@@ -124,30 +115,27 @@ class RawClient(AbstractContextManager["RawClient"]):
             self.closed = not more
             self._unread += more
             frames += self._parse()
-        self.socket.settimeout(5)
+        self._socket.settimeout(30)
         self.received += frames
         return frames
 
-    def _parse(self) -> Iterable[Frame]:
+    def _parse(self) -> Iterator[Frame]:
         while len(self._unread) >= 9:
             frame, length = Frame.parse_frame_header(memoryview(self._unread[:9]))
             if len(self._unread) < 9 + length:
                 return
             frame.parse_body(memoryview(self._unread[9 : 9 + length]))
             self._unread = self._unread[9 + length :]
+            acknowledged = "ACK" in frame.flags
             if isinstance(frame, HeadersFrame):
                 decoded = self._decoder.decode(frame.data)
-                self.headers.setdefault(frame.stream_id, {}).update((str(key), str(value)) for key, value in decoded)
+                self._headers.setdefault(frame.stream_id, {}).update((str(key), str(value)) for key, value in decoded)
             elif isinstance(frame, WindowUpdateFrame):
-                if frame.stream_id:
-                    self._windows[frame.stream_id] = self._windows.get(frame.stream_id, 0) + frame.window_increment
-                else:
-                    self._window += frame.window_increment
-            elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
+                self._windows[frame.stream_id] += frame.window_increment
+            elif isinstance(frame, SettingsFrame) and not acknowledged:
                 self._initial_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
-                if not self._silent:
-                    self.send(SettingsFrame(0, flags=["ACK"]))
-            elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
+                self.send(SettingsFrame(0, flags=["ACK"]))
+            elif isinstance(frame, PingFrame) and not acknowledged:
                 self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
             yield frame
 
@@ -163,6 +151,12 @@ class RawClient(AbstractContextManager["RawClient"]):
         self.read(limit)
         return self.closed
 
+    def answers(self, path: str, request: bytes) -> bool:
+        """Return whether a single call over this connection ends well."""
+        stream = self.open(path, request)
+        self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
+        return self.until_ended(stream) and self.statuses[stream][0] == 0
+
     @property
     def goaway(self) -> GoAwayFrame | None:
         return next((frame for frame in self.received if isinstance(frame, GoAwayFrame)), None)
@@ -172,7 +166,7 @@ class RawClient(AbstractContextManager["RawClient"]):
         """Calls that ended, by stream: the gRPC status and its message."""
         return {
             stream: (int(headers["grpc-status"]), headers.get("grpc-message", ""))
-            for stream, headers in self.headers.items()
+            for stream, headers in self._headers.items()
             if "grpc-status" in headers
         }
 
@@ -180,12 +174,3 @@ class RawClient(AbstractContextManager["RawClient"]):
     def resets(self) -> set[int]:
         """Streams that the server reset."""
         return {frame.stream_id for frame in self.received if isinstance(frame, RstStreamFrame)}
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def answers(self, path: str, request: bytes) -> bool:
-        """Return whether a single call over this connection ends well."""
-        stream = self.open(path, request)
-        self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
-        return self.until_ended(stream) and self.statuses[stream][0] == 0

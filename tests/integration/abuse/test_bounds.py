@@ -52,7 +52,7 @@ def test_a_client_that_pings_too_often_is_closed(ports: Ports, other: RawClient)
 def test_metadata_beyond_the_bound_are_refused_with_the_bound(ports: Ports, size: int, status: int) -> None:
     with RawClient(ports.rng) as client:
         client.read(0.1)
-        opening = client.opening(CALL, [(f"x-{number}", "v" * 1_000) for number in range(size // 1_000)])
+        opening = client.opening(CALL, {f"x-{number}": "v" * 1_000 for number in range(size // 1_000)})
         first, *others = (opening.data[at : at + 16_000] for at in range(0, len(opening.data), 16_000))
         frames = [HeadersFrame(opening.stream_id, first), *(ContinuationFrame(opening.stream_id, o) for o in others)]
         frames[-1].flags.add("END_HEADERS")
