@@ -1,9 +1,8 @@
-"""A collector of traces in the test's own process, over OTLP/HTTP as the real ones."""
+"""A collector of traces in the test's own process, over OTLP/HTTP as real ones."""
 
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,17 +20,14 @@ Attributes = dict[str, Any]
 
 @dataclass
 class Span:
-    """A span as it came, with the resource it is of."""
+    """A span with its resource. A root has an empty parent; times are Unix seconds."""
 
     name: str
     kind: str
-    """`INTERNAL`, `CLIENT` or `SERVER`."""
     trace: str
     id: str
     parent: str
-    """Empty for a root."""
     start: float
-    """Unix seconds."""
     end: float
     error: str | None
     attributes: Attributes
@@ -58,7 +54,7 @@ class Span:
 
 
 class OtlpReceiver:
-    """What was received, in order."""
+    """Keeps what is sent to it, in order."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -66,7 +62,7 @@ class OtlpReceiver:
         self._spans: list[Span] = []
         self._lock = threading.Lock()
 
-    def take(self, path: str, body: bytes) -> None:
+    def add(self, path: str, body: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(body)
         spans = [
             _span(span, _attributes(of_resource.resource.attributes))
@@ -79,12 +75,12 @@ class OtlpReceiver:
             self._spans += spans
 
     def spans(self, name: str = "") -> list[Span]:
-        """Those received so far, of that name if there is one."""
+        """Return what was received so far, perhaps of one name."""
         with self._lock:
             return [span for span in self._spans if name in {"", span.name}]
 
     def roots(self, name: str) -> list[Span]:
-        """The roots of that name received so far, with all their children in the order they began."""
+        """Return the roots of a name, with all their children in the order in which they began."""
         by_parent: dict[tuple[str, str], list[Span]] = defaultdict(list)
         spans = self.spans()
         for span in spans:
@@ -93,25 +89,20 @@ class OtlpReceiver:
             span.children = sorted(by_parent[span.trace, span.id], key=lambda child: child.start)
         return [span for span in spans if span.name == name and not span.parent]
 
-    def wait_for(self, condition: Callable[[list[Span]], object], limit: float = 15.0) -> None:
-        """Return once it holds for what was received. Raises AssertionError when it does not in time."""
-        deadline = time.monotonic() + limit
-        while not condition(self.spans()):
-            assert time.monotonic() < deadline, f"not in {limit} s, in: {self.spans()[-20:]}"
-            time.sleep(0.02)
-
 
 @contextmanager
-def otlp_receiver() -> Iterator[OtlpReceiver]:
-    """A receiver on a free port of loopback."""
+def otlp_receiver(status: int = 200) -> Iterator[OtlpReceiver]:
+    """A receiver on a free port of loopback, which refuses all with any other status."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            receiver.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if status == 200:
+                receiver.add(self.path, body)
             answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

@@ -74,7 +74,7 @@ class RawClient(AbstractContextManager["RawClient"]):
 
     def opening(self, path: str, metadata: Mapping[str, str] | None = None) -> HeadersFrame:
         """Return the frame that begins a call."""
-        block = self._encoder.encode({**CALL, ":path": path, **(metadata or {})})
+        block = self._encoder.encode([*CALL.items(), (":path", path), *(metadata or {}).items()])
         frame = HeadersFrame(self._next_stream, block, flags=["END_HEADERS"])
         self._next_stream += 2
         return frame
