@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench bench-discovery bench-page bench-scaling perf soak up down images e2e docs \
+.PHONY: help run test test-system coverage check format load-test bench bench-page bench-scaling perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
 
 help: ## List what there is to do
@@ -80,9 +80,6 @@ format: $(DEV) ## Format, and mend what can be mended
 
 bench: $(DEV) $(PROJECT) ## Measure the speed beside what it could be; ARGS="--against COMMIT" beside what it was
 	@exec $(PY) -m bench $(ARGS)
-
-bench-discovery: $(DEV) $(PROJECT) ## Measure how soon replicas get work, and what that costs; ARGS=--help
-	@exec $(PY) -m bench.discovery $(ARGS)
 
 bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)

@@ -16,10 +16,7 @@ from worker_svc.load_test.trial import Conditions, Trial
 
 BATCH_SIZE = 256
 WINDOW = 8
-STREAMS = {Mode.STREAM: 64, Mode.UNARY: 0}
-
-GENERATION = 1.8
-"""Seconds a stream lives, as mining has it."""
+MAX_ENDPOINTS = 64
 
 WARM_UP = 0.5
 
@@ -30,12 +27,12 @@ Run = dict[Mode, float]
 
 
 async def _speed(running: Servers, mode: Mode, seconds: float) -> float:
-    point = Point(mode, BATCH_SIZE, WINDOW, STREAMS[mode], MESSAGE_SIZE, rate="")
+    point = Point(mode, BATCH_SIZE, WINDOW, MESSAGE_SIZE, rate="")
     conditions = Conditions(
         targets={service: f"ipv4:127.0.0.1:{port}" for service, port in running.ports.items()},
         services={},
         client_id="bench",
-        generation=GENERATION,
+        max_endpoints=MAX_ENDPOINTS,
         warm_up=WARM_UP,
         duration=seconds,
         rate=None,

@@ -15,8 +15,8 @@ MAX_CONNECTIONS = 1_024
 16 KiB."""
 
 MAX_STREAMS = 256
-"""Of one connection at the same time; gRPC's own clients wait beyond that, others have a stream refused. A worker with
-64 streams a pool has twice that while a generation follows the other. An idle one keeps 22 KiB."""
+"""Of one connection at the same time; gRPC's own clients wait beyond that, others have a stream refused. A worker has
+two, and as many again for a moment after the server said that it does not serve. An idle one keeps 22 KiB."""
 
 _MAX_METADATA = 8 * 1024
 """Bytes of a call, from where gRPC refuses a part of the calls; it refuses all beyond twice that. Ours have 200."""
@@ -50,10 +50,10 @@ SERVER: Options = (
 DIRECT: Options = (("grpc.enable_http_proxy", 0),)
 
 
-def client(service: str) -> Options:
+def client(service: str, authority: str | None = None) -> Options:
     """Arguments of a channel to a service with this full name, which its servers must have registered for health.
 
-    Equal for every channel of one service, and they must stay so: only then do channels share connections.
+    The authority, NAME:PORT, is what its servers are called where the channel's target does not say it.
     """
     policy = {
         # One address, one backend: the default would send every stream to the first.
@@ -61,13 +61,24 @@ def client(service: str) -> Options:
         # A server that drains says so here and gets no new streams.
         "healthCheckConfig": {"serviceName": service},
     }
+    named: Options = ()
+    if authority is not None:
+        host = authority.rpartition(":")[0].strip("[]")
+        named = (("grpc.default_authority", authority), ("grpc.ssl_target_name_override", host))
     return (
         ("grpc.service_config", json.dumps(policy)),
+        *named,
         *DIRECT,
-        # A frozen or cut-off peer shows after both of these, in 2.1 to 2.8 s of silence under load; with
-        # grpc.keepalive_timeout_ms instead of the second it took 60 s.
+        # Two channels with equal arguments would share connections, and health checks on shared connections crash
+        # gRPC's core (1.85: a segmentation fault in one of two runs with a new channel every 1.8 s).
+        ("grpc.use_local_subchannel_pool", 1),
+        # A frozen or cut-off peer shows after both of these, in 2.1 to 6.1 s; with grpc.keepalive_timeout_ms instead
+        # of the second it took 60 s.
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
         ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
+        # With the default, a client pings once a minute after two pings without data: a server frozen after 20 s of
+        # silence was noticed after 48 s.
+        ("grpc.http2.max_pings_without_data", 0),
         # How soon a channel whose connections drop may ask DNS once more; the default is 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # A server that comes back is found within 0.6 s, for gRPC varies the pause by a fifth; the defaults are 1 s,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chassis.backend_state import BackendState
+from chassis.endpoint_state import EndpointState
 from chassis.stored import MAX_BACKENDS
 from webui_svc import latency, stored_json
 from webui_svc.stored_json import MalformedJsonError
@@ -17,7 +17,7 @@ _MOST_BATCHES = 2**53
 _MOST_SECONDS = 86_400.0
 
 
-_STATES = {state.value: state for state in BackendState}
+_STATES = {state.value: state for state in EndpointState}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class Backend:
     """One replica of rng or hasher: batches it answered, and their latencies by bucket."""
 
     name: str
-    state: BackendState
+    address: str
+    """Where a worker reaches it, as IP address and port."""
+    state: EndpointState
     batches: int
     latency: Mapping[int, int]
 
@@ -52,9 +54,10 @@ def _backends(data: Any, service: str) -> tuple[Backend, ...]:
 def _backend(data: Any) -> Backend:
     state = _STATES.get(stored_json.text(data, "state"))
     if state is None:
-        raise MalformedJsonError(f"state: not {', '.join(BackendState)}")
+        raise MalformedJsonError(f"state: not {', '.join(EndpointState)}")
     return Backend(
         stored_json.text(data, "name"),
+        stored_json.text(data, "address"),
         state,
         stored_json.whole(data, "batches", _MOST_BATCHES),
         latency.parse(stored_json.member(data, "latency")),

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from chassis.backend_state import BackendState
+from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import quantile
 from webui_svc.backends import Backend
 from webui_svc.workers import GONE_LISTED
@@ -27,6 +27,8 @@ MOST_KNOWN = 1_000
 """Replicas of a service that are remembered."""
 
 _Key = TypeVar("_Key", int, str)
+
+_AWAY = {EndpointState.CONNECTING, EndpointState.GONE}
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -53,7 +55,8 @@ class _Traffic:
 class _Seen:
     """How a replica does, and when that was last said."""
 
-    state: BackendState
+    state: EndpointState
+    address: str
     at: float
     gone_since: float | None = None
 
@@ -131,6 +134,7 @@ class Fleet:
         rates = (batches / self._seconds[worker] for worker, batches in traffic.by_worker.items())
         return {
             "name": name,
+            "address": self._seen[name].address,
             "state": self._seen[name].state.value,
             "share": round(traffic.batches / total, 4) if total else 0.0,
             "rate": round(sum(rates), 3),
@@ -154,27 +158,29 @@ class Fleet:
         if not self._latest:  # nobody is there to see any
             self._seen.clear()
             return
-        states: dict[str, BackendState] = {}
+        states: dict[str, EndpointState] = {}
+        addresses: dict[str, str] = {}
         for backends in self._latest.values():
             for backend in backends:
+                addresses[backend.name] = backend.address
                 said = states.get(backend.name)
                 states[backend.name] = backend.state if said is None else _together(said, backend.state)
         for name, state in states.items():
-            self._note(name, state, now)
+            self._note(name, state, addresses[name], now)
         for name, seen in list(self._seen.items()):
             if seen.gone_since is None and now - seen.at > UNSEEN_LIMIT:
-                seen.state, seen.gone_since = BackendState.GONE, now
+                seen.state, seen.gone_since = EndpointState.GONE, now
             if seen.gone_since is not None and now - seen.gone_since > GONE_LISTED:
                 del self._seen[name]
 
-    def _note(self, name: str, state: BackendState, now: float) -> None:
+    def _note(self, name: str, state: EndpointState, address: str, now: float) -> None:
         seen = self._seen.get(name)
         if seen is None:
-            if state is not BackendState.GONE and len(self._seen) < MOST_KNOWN:
-                self._seen[name] = _Seen(state, now)
-            return
-        seen.state, seen.at = state, now
-        if state is not BackendState.GONE:
+            if state is EndpointState.GONE or len(self._seen) >= MOST_KNOWN:
+                return
+            seen = self._seen[name] = _Seen(state, address, now)
+        seen.state, seen.address, seen.at = state, address, now
+        if state not in _AWAY:
             seen.gone_since = None
         elif seen.gone_since is None:
             seen.gone_since = now
@@ -193,11 +199,11 @@ def natural(name: str) -> str:
     return _DIGITS.sub(lambda digits: digits[0].zfill(18), name)
 
 
-def _together(one: BackendState, other: BackendState) -> BackendState:
+def _together(one: EndpointState, other: EndpointState) -> EndpointState:
     """Two workers' word on a replica.
 
-    One that answered anybody wrongly is ejected, one that owes anybody an answer is late, one that anybody has is not
-    gone.
+    One that any has ejected is ejected, one that is slow for any is slow, and one that serves any is neither away nor
+    going.
     """
-    states = (BackendState.EJECTED, BackendState.LATE, BackendState.SERVING, BackendState.GONE)
-    return next(state for state in states if state in (one, other))
+    order = [EndpointState.EJECTED, EndpointState.SLOW, *EndpointState]
+    return min(one, other, key=order.index)

@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Span, Tracing
     from worker_svc.batch import Batch
-    from worker_svc.step import Step
+    from worker_svc.stage import Stage
 
 UNANSWERED = "unanswered when the worker stopped"
 
@@ -17,12 +17,12 @@ class BatchTrace:
         self._root = root
         self._steps: dict[str, Span] = {}
 
-    def wanted(self, step: "Step") -> None:
+    def wanted(self, step: "Stage") -> None:
         """The step is to be done, as soon as a stream has room."""
         attributes = {"rpc.system": "grpc", "rpc.service": step.service, "rpc.method": step.method}
         self._steps[step.name] = self._root.child(step.name, "client", attributes)
 
-    def asked(self, step: "Step", backend: str | None, again: str = "") -> None:
+    def asked(self, step: "Stage", backend: str | None, again: str = "") -> None:
         """A backend was given the batch, `again` for this cause."""
         attributes = {"dockercoins.backend": backend or ""}
         if again:
@@ -30,12 +30,12 @@ class BatchTrace:
         else:
             self._steps[step.name].event("asked", attributes)
 
-    def broken(self, step: "Step", backend: str | None, cause: str) -> None:
+    def broken(self, step: "Stage", backend: str | None, cause: str) -> None:
         """The stream to a backend that had been given the batch broke."""
         attributes = {"dockercoins.backend": backend or "", "dockercoins.cause": cause}
         self._steps[step.name].event("stream broken", attributes)
 
-    def answered(self, step: "Step", backend: str | None) -> None:
+    def answered(self, step: "Stage", backend: str | None) -> None:
         """The first answer came, from this backend."""
         span = self._steps[step.name]
         span.set({"dockercoins.backend": backend or ""})

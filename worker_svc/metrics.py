@@ -6,7 +6,7 @@ from prometheus_client.registry import Collector
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.ledger import Ledger
 from worker_svc.pipeline import Pipeline
-from worker_svc.stream_pool import StreamPool
+from worker_svc.pool.pool import Pool
 from worker_svc.tally import Tally
 
 _BY_BACKEND = ("service", "backend")
@@ -18,7 +18,7 @@ class WorkerMetrics(Collector):
     There are series for no more backends than a worker lists in its reports, whoever comes and goes.
     """
 
-    def __init__(self, tally: Tally, pipeline: Pipeline, pools: Mapping[str, StreamPool], ledger: Ledger) -> None:
+    def __init__(self, tally: Tally, pipeline: Pipeline, pools: Mapping[str, Pool], ledger: Ledger) -> None:
         """Of these, and the pools by service."""
         self._tally = tally
         self._pipeline = pipeline
@@ -81,15 +81,16 @@ class WorkerMetrics(Collector):
             labels=("service", "cause"),
         )
         for service, pool in self._pools.items():
-            backends.add_metric((service,), len(pool.backends))
+            backends.add_metric((service,), len(pool.replicas))
             ejected.add_metric((service,), len(pool.ejected))
-            for record in pool.records():
-                labels = (service, record.name)
-                owed.add_metric(labels, pool.owed_by(record.name))
-                answered.add_metric(labels, record.answered)
-                late.add_metric(labels, record.late)
-            for cause, batches in pool.again.items():
+            for replica in pool.listed:
+                labels = (service, replica.name)
+                owed.add_metric(labels, replica.outstanding)
+                answered.add_metric(labels, replica.completed)
+                late.add_metric(labels, replica.slow)
+            for cause, batches in pool.retries.items():
                 again.add_metric((service, cause), batches)
+            again.add_metric((service, "late"), pool.hedges)
         yield from (backends, ejected, owed, answered, late, again)
 
     def _reports(self) -> Iterator[Metric]:

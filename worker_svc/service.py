@@ -11,17 +11,16 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 from chassis.tls.handshake_log import handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates
-from worker_svc import step
 from worker_svc.backoff import sleep_unless
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.compass_search import Point, compass_search
-from worker_svc.handshake_budget import HandshakeBudget
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
+from worker_svc.pool.pool import Pool
 from worker_svc.settings import WorkerSettings
-from worker_svc.stream_pool import StreamPool
+from worker_svc.stage import HasherStage, RngStage
 from worker_svc.tally import Tally
 from worker_svc.tuner import Tuner
 from worker_svc.verification import Verification
@@ -53,30 +52,25 @@ class Worker:
         streams = RpcMetrics("client")
         verify = Verification(self._tally.coins_for_wallet).wrong_digest
         certificates = None if settings.tls is None else RenewedCertificates(settings.tls)
-        self.budget = None if certificates is None else HandshakeBudget()
-        """Of handshakes, where there is TLS."""
         self._pools = {
-            pool_step.name: StreamPool(
-                pool_step,
+            stage.name: Pool(
+                stage,
                 target,
                 client_id=self._id,
-                streams=settings.streams,
                 window=self._point.window,
-                generation=settings.generation,
+                max_endpoints=settings.max_endpoints,
                 metrics=streams,
-                on_backends=self._look_at_backends,
+                on_change=self._look_at_replicas,
                 certificates=certificates,
-                budget=self.budget,
-                **verification,
             )
-            for pool_step, target, verification in (
-                (step.RANDOM, settings.rng_target, {}),
-                (step.HASH, settings.hasher_target, {"wrong_digest": verify}),
+            for stage, target in (
+                (RngStage(), settings.rng_target),
+                (HasherStage(verify), settings.hasher_target),
             )
         }
         self._pipeline = Pipeline(
-            self._pools[step.RANDOM.name],
-            self._pools[step.HASH.name],
+            self._pools[RngStage.name],
+            self._pools[HasherStage.name],
             batch_size=self._point.batch_size,
             message_size=settings.message_size,
             window=self._point.window,
@@ -107,10 +101,10 @@ class Worker:
             pool.resize(point.window)
         self._pipeline.resize(*point)
 
-    def _look_at_backends(self) -> None:
+    def _look_at_replicas(self) -> None:
         for name, pool in self._pools.items():
-            self._health.set(name, met=bool(pool.backends))
-        if all(pool.backends for pool in self._pools.values()):
+            self._health.set(name, met=bool(pool.replicas))
+        if all(pool.replicas for pool in self._pools.values()):
             self._connected.set()
         self._changed.set()
 
@@ -172,7 +166,7 @@ class Worker:
         self._changed.clear()
         self._tally.wallet_open = self._ledger.wallet_open
         batch_size = (self._tuner.best if self._tuner else self._point).batch_size
-        seen = {name: pool.take_view() for name, pool in self._pools.items()}
+        seen = {name: pool.snapshot() for name, pool in self._pools.items()}
         waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
         now, oldest = asyncio.get_running_loop().time(), self._pipeline.oldest
         report = self._tally.report(now, oldest, batch_size, seen, waits_for)
@@ -216,7 +210,7 @@ async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterato
     Raises ServiceFailed after stopping when hashes could not be reported.
     """
     miner = Worker(settings, telemetry)
-    failed_handshakes = contextlib.nullcontext() if miner.budget is None else handshake_log("error", miner.budget.spend)
+    failed_handshakes = contextlib.nullcontext() if settings.tls is None else handshake_log("error")
     async with failed_handshakes, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(miner.run())
         reporting = tasks.create_task(miner.send_reports())

@@ -10,7 +10,7 @@ from worker_svc.compass_search import Point
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
 _IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
 _TARGET = (
-    rf"dns:(?://(?:{HOST_PATTERN}(?::{PORT_PATTERN})?)?/)?{HOST_PATTERN}:{PORT_PATTERN}"
+    rf"(?:dns:)?{HOST_PATTERN}:{PORT_PATTERN}|dns:(?://(?:{HOST_PATTERN}(?::{PORT_PATTERN})?)?/)?{HOST_PATTERN}:{PORT_PATTERN}"
     rf"|ipv4:{_IPV4}(?:,{_IPV4})*"
     rf"|ipv6:{_IPV6}(?:,{_IPV6})*"
     r"|unix:[^,\s]+"
@@ -71,13 +71,12 @@ class WorkerSettings(RedisSettings):
             "How many batches are in flight; `auto` is found together with the batch size, 8 where that is set.",
         )
     )
-    streams: int = whole(64, 1, 1_024, "streams", "The most streams that a worker opens to a service.")
-    generation: float = number(
-        1.8,
-        0.5,
-        3_600,
-        "seconds",
-        "How long a stream lives; beyond 1.8 a server that stops breaks streams.",
+    max_endpoints: int = whole(
+        64,
+        1,
+        1_024,
+        "endpoints",
+        "The most addresses of a service that a worker connects to; of more it uses a part, which changes.",
     )
     target_latency: float = number(
         0.1, 0.001, 60, "seconds", "The time in which 99 of 100 batches are done, for what `auto` may choose."
@@ -99,7 +98,7 @@ class WorkerSettings(RedisSettings):
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
             )
         for name, target in (("rng_target", self.rng_target), ("hasher_target", self.hasher_target)):
-            if self.tls is not None and not target.startswith("dns:"):
+            if self.tls is not None and target.startswith(("ipv4:", "ipv6:", "unix:")):
                 raise SettingsError(
                     f"{self.variable(name)}={target!r} is not allowed with {self.variable('tls_cert')}: it must have a "
                     "name, as dns:///rng:50051 has, for that is what the server's certificate is checked for"

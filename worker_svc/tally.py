@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
 from chassis.telemetry.latency_histogram import LatencyHistogram
-from worker_svc.backend_view import Sighting
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.latest_coins import LatestCoins
+from worker_svc.pool.picker import ReplicaStats
 from worker_svc.report import Report
 
 CLOCK_STEP_S = 0.5
@@ -108,7 +108,7 @@ class Tally:
         now: float,
         oldest: float | None,
         batch_size: int,
-        backends: Mapping[str, Sequence[Sighting]],
+        backends: Mapping[str, Sequence[ReplicaStats]],
         waits_for: str = "",
     ) -> Report:
         """Return everything since the last report, with the batch size, the backends and the service waited for.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import parts
 from bench.parts import Part, Report
-from bench.scaling import full, names, paced, point, reports, sizes, streams
+from bench.scaling import full, names, paced, point, reports, sizes
 from webui_svc import open_files
 from worker_svc.load_test.argument_types import seconds, whole
 
@@ -24,16 +24,10 @@ def _reports(arguments: argparse.Namespace, folder: Path) -> Report:
     return list(reports.lines(loads)), reports.bounds(loads)
 
 
-def _streams(arguments: argparse.Namespace, folder: Path) -> Report:
-    open_files.allow(OPEN_FILES)
-    crowds = streams.measure(arguments.clients, arguments.seconds, folder)
-    return list(streams.lines(crowds)), streams.bounds(crowds)
-
-
 def _names(arguments: argparse.Namespace, folder: Path) -> Report:
     open_files.allow(OPEN_FILES)
     found = names.measure(arguments.addresses, arguments.seconds, folder)
-    return list(names.lines(found)), names.bounds(found)
+    return list(names.lines(found)), []
 
 
 def _paced(arguments: argparse.Namespace, folder: Path) -> Report:
@@ -48,7 +42,6 @@ def _full(arguments: argparse.Namespace, folder: Path) -> Report:
 
 PARTS: Mapping[str, Part] = {
     "reports": _reports,
-    "streams": _streams,
     "names": _names,
     "paced": _paced,
     "full": _full,
@@ -65,9 +58,6 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         type=whole(1, MOST_WORKERS),
         default=[200, 1_000, 4_000],
         help="reports: how many report",
-    )
-    parser.add_argument(
-        "--clients", nargs="+", type=whole(1, 500), default=[1, 32, 128, 500], help="streams: how many have streams"
     )
     parser.add_argument(
         "--addresses", nargs="+", type=whole(1, 4_000), default=list(names.ADDRESSES), help="names: of one name"

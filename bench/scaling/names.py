@@ -4,8 +4,6 @@ The name server is the tests' own, over UDP and, for what is too large for that,
 one process answers at all of them (`crowd_server`), so this needs a system on which all of 127/8 is its own: Linux.
 """
 
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,24 +16,17 @@ import dns.query
 import psutil
 
 from bench import progress
-from bench.bound import AtMost, Bound
 from bench.dns_server import DnsServer, dns_server
 from bench.page.served import store
-from bench.processes import BenchError, free_port, log_tails, process, wait_until_listening
-from bench.scaling.channel import Opened
+from bench.processes import BenchError, free_port, process, wait_until_listening
 from bench.system import Servers
 
 ADDRESSES = (1, 10, 100, 1_000)
 
-STREAMS = 64
+MAX_ENDPOINTS = 64
 """The worker's default."""
 
-CHANNEL_LIMIT = 120.0
 SETTLING_TIME = 4.0
-"""Seconds: two generations."""
-
-MOST_READY = 1.0
-"""Seconds that a worker gives a new channel (`READY_LIMIT`) before it keeps the old generation."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,8 @@ class Known:
     answer_bytes: int
     answer_seconds: float
     """That the name server itself takes, over TCP where the answer is too large for UDP."""
-    queries_a_renewal: float
-    channel: Opened
+    queries_per_second: float
+    """Of the worker."""
     first_report: float
     """Seconds from a worker's start to its first report."""
     cores: float
@@ -86,23 +77,19 @@ def measure(counts: Sequence[int], seconds: float, folder: Path) -> list[Known]:
 def _known(count: int, seconds: float, dns: DnsServer, running: Servers) -> Known:
     name = f"many-{count}.test"
     size, took = _asked(dns, name)
-    queries = dns.queries
-    channel = _channel(dns.target(name, running.ports["rng"]), count, running.folder)
-    queries = dns.queries - queries
     running.by_name = lambda _, port: dns.target(name, port)
     began = time.monotonic()
-    with running.worker({"GENERATION": "1.8"}, f"worker-{count}") as worker:
+    with running.worker({}, f"worker-{count}") as worker:
         first_report = time.monotonic() - began
         time.sleep(SETTLING_TIME)
-        cpu, clock = _cpu(worker), time.monotonic()
+        cpu, queries, clock = _cpu(worker), dns.queries, time.monotonic()
         time.sleep(seconds)
         cores = (_cpu(worker) - cpu) / (time.monotonic() - clock)
         return Known(
             count,
             size,
             took,
-            queries / 11,  # ten renewals and the first channel
-            channel,
+            (dns.queries - queries) / (time.monotonic() - clock),
             first_report,
             cores,
             worker.num_fds(),
@@ -126,48 +113,25 @@ def dns_query(name: str, port: int) -> tuple[dns.message.Message, bool]:
     return dns.query.udp_with_fallback(query, "127.0.0.1", port=port, timeout=10)
 
 
-def _channel(target: str, count: int, folder: Path) -> Opened:
-    command = [sys.executable, "-m", "bench.scaling.channel", target, str(count)]
-    ended = subprocess.run(  # noqa: S603 - our own module
-        command, capture_output=True, text=True, timeout=CHANNEL_LIMIT, check=False
-    )
-    if ended.returncode:
-        raise BenchError(f"no channel to {target}: {ended.stderr[-300:]!r}; {log_tails(folder)}")
-    return Opened(**json.loads(ended.stdout))
-
-
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 def lines(found: Sequence[Known]) -> Iterator[str]:
-    """The tables."""
-    yield "A name with many addresses, and one channel to all of them; ms, and CPU ms of the client"
+    """The table."""
     yield (
-        f"{'addresses':>9} {'answer, bytes':>13} {'the server takes':>16} {'queries':>8} {'first ready':>11} "
-        f"{'all connected':>13} {'CPU':>7} {'renewed in':>10} {'CPU':>6}"
+        f"A worker at the classic pace that finds as many rngs and as many hashers, {MAX_ENDPOINTS} endpoints of each "
+        f"at most; the answer's"
+    )
+    yield "bytes, and the milliseconds that the name server takes"
+    yield (
+        f"{'replicas of each':>16} {'answer, bytes':>13} {'ms':>6} {'queries/s':>9} {'first report, s':>15} "
+        f"{'cores':>6} {'descriptors':>11} {'MB':>5}"
     )
     for each in found:
-        channel = each.channel
         yield (
-            f"{each.addresses:>9,} {each.answer_bytes:>13,} {each.answer_seconds * 1e3:>16.1f} "
-            f"{each.queries_a_renewal:>8.1f} {channel.ready * 1e3:>11.0f} {channel.connected * 1e3:>13.0f} "
-            f"{channel.cpu * 1e3:>7.0f} {channel.renewal * 1e3:>10.1f} {channel.renewal_cpu * 1e3:>6.1f}"
-        )
-    yield ""
-    yield f"A worker at the classic pace that finds as many rngs and as many hashers, {STREAMS} streams to each at most"
-    yield f"{'replicas of each':>16} {'first report, s':>15} {'cores':>6} {'descriptors':>11} {'MB':>5}"
-    for each in found:
-        yield (
-            f"{each.addresses:>16,} {each.first_report:>15.1f} {each.cores:>6.3f} {each.descriptors:>11,} "
+            f"{each.addresses:>16,} {each.answer_bytes:>13,} {each.answer_seconds * 1e3:>6.1f} "
+            f"{each.queries_per_second:>9.1f} {each.first_report:>15.1f} {each.cores:>6.3f} {each.descriptors:>11,} "
             f"{each.megabytes:>5.0f}"
         )
-
-
-def bounds(found: Sequence[Known]) -> list[Bound]:
-    """That renewals are in time, at any size."""
-    return [
-        AtMost(f"a channel to {each.addresses:,} addresses renewed in, s", each.channel.renewal, MOST_READY)
-        for each in found
-    ]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import hiredis
 
 from bench.page.simulation import BITS, COINS
-from chassis.backend_state import BackendState
-from worker_svc.backend_view import Sighting
+from chassis.endpoint_state import EndpointState
 from worker_svc.ledger import Ledger
+from worker_svc.pool.picker import ReplicaStats
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
 
@@ -52,11 +52,14 @@ def _encoded(words: list[bytes]) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
-def sightings(service: str, backends: int) -> tuple[Sighting, ...]:
+def stats(service: str, backends: int) -> tuple[ReplicaStats, ...]:
     """What a pool saw of so many backends in a second."""
     latency = {bucket: 3 + bucket for bucket in range(36, 48)}
     each = sum(latency.values())
-    return tuple(Sighting(f"{service}-{n:012x}", BackendState.SERVING, each, latency) for n in range(backends))
+    return tuple(
+        ReplicaStats(f"{service}-{n:012x}", f"10.0.0.{n}:50051", EndpointState.SERVING, each, latency)
+        for n in range(backends)
+    )
 
 
 @contextlib.asynccontextmanager
@@ -100,7 +103,7 @@ async def record(port: int, backends: int) -> RecordedReport:
             stalled_since_us=0,
             waits_for="",
             seconds=1.0,
-            backends={service: sightings(service, backends) for service in ("rng", "hasher")},
+            backends={service: stats(service, backends) for service in ("rng", "hasher")},
             latest=tuple((f"{number:064x}", now / 1e6 - 0.01 * number) for number in range(COINS)),
         )
         running = asyncio.create_task(ledger.run())

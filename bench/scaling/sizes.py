@@ -7,8 +7,7 @@ from math import inf
 from bench.scaling.model import SERVICES, Costs, Node, Prediction, System, predict
 from chassis.grpc_options import MAX_CONNECTIONS
 from chassis.grpc_server.admission import MAX_CALLS
-from worker_svc.generation import STREAMS_A_BACKEND
-from worker_svc.handshake_budget import RATE
+from worker_svc.pool.endpoint import STREAMS_PER_ENDPOINT
 
 SIZES = ((1, 1), (10, 1), (100, 1), (100, 10), (1_000, 1), (1_000, 10), (1_000, 100))
 """Nodes, and cells that know nothing of each other."""
@@ -22,18 +21,14 @@ EACH = 3
 BATCH_SIZE = 65_536
 WINDOW = 8
 
-STREAMS = 64
-GENERATION = 1.8
-"""The worker's defaults."""
+MAX_ENDPOINTS = 64
+"""The worker's default."""
 
 NETWORKS = {"any network": inf, "10 Gbit/s": 10e9 / 8, "25 Gbit/s": 25e9 / 8}
 """Bytes a second each way, of a node."""
 
 CONNECTED_CORES = 0.000_07
 """Of a worker, for each rng and hasher that it is connected to: `--parts names`."""
-
-RENEWAL_CPU = 0.000_8
-"""CPU seconds of a hasher, or rng, for a stream that is renewed: `--parts streams`, with the most clients."""
 
 REPORTS = 2_000
 """A second that one Redis takes in time where each lists 64 rngs and 64 hashers, with `appendfsync always`: 93 MB a
@@ -44,22 +39,16 @@ def speed(nodes: int, costs: Costs, network: float = inf) -> Prediction:
     """What so many nodes do that know of each other."""
     system = System((Node(CORES, EACH, EACH, EACH, nodes, network),), BATCH_SIZE, WINDOW)
     replicas = EACH * nodes
-    at_a_server = server_calls(replicas)[0] / GENERATION
-    process = {
-        "worker": 2 * replicas * CONNECTED_CORES,
-        "rng": at_a_server * RENEWAL_CPU,
-        "hasher": at_a_server * RENEWAL_CPU,
-    }
-    return predict(system, replace(costs, process=process))
+    known = min(replicas, MAX_ENDPOINTS)
+    return predict(system, replace(costs, process={"worker": 2 * known * CONNECTED_CORES}))
 
 
-def server_calls(replicas: int) -> tuple[float, float]:
-    """Streams of batches that one server has, where there are so many of each service; and all calls, at most.
+def server_calls(replicas: int) -> int:
+    """Calls that one server has open, where there are so many replicas of each service: streams and watches of health.
 
-    Two generations of streams are open for a moment, and each worker watches each server's health.
+    A worker knows MAX_ENDPOINTS of a service, so a server is known to as many workers on average.
     """
-    streams = min(STREAMS, STREAMS_A_BACKEND * replicas)
-    return streams, 2 * streams + replicas
+    return (STREAMS_PER_ENDPOINT + 1) * min(replicas, MAX_ENDPOINTS)
 
 
 def cost_lines(costs: Costs) -> Iterator[str]:
@@ -86,22 +75,22 @@ def lines(costs: Costs) -> Iterator[str]:
     yield ""
     yield "The same sizes: how much of its bounds each part uses; above 100 % it can't be done"
     yield (
-        f"{'nodes':>6} {'cells':>6} {'workers of a cell':>18} {'connections':>12} {'calls':>6} {'streams':>8} "
-        f"{'reports':>8} {'a worker, cores':>15} {'generation with TLS, s':>22}"
+        f"{'nodes':>6} {'cells':>6} {'workers of a cell':>18} {'connections':>12} {'calls':>6} {'endpoints':>9} "
+        f"{'reports':>8} {'a worker, cores':>15}"
     )
     for nodes, cells in SIZES:
         replicas = EACH * nodes // cells
+        known = min(replicas, MAX_ENDPOINTS)
         yield (
-            f"{nodes:>6,} {cells:>6,} {replicas:>18,} {replicas / MAX_CONNECTIONS:>12.0%} "
-            f"{server_calls(replicas)[1] / MAX_CALLS:>6.0%} {STREAMS_A_BACKEND * replicas / STREAMS:>8.0%} "
-            f"{replicas / REPORTS:>8.0%} {2 * replicas * CONNECTED_CORES:>15.3f} "
-            f"{max(GENERATION, 2 * replicas / RATE):>22,.1f}"
+            f"{nodes:>6,} {cells:>6,} {replicas:>18,} {known / MAX_CONNECTIONS:>12.0%} "
+            f"{server_calls(replicas) / MAX_CALLS:>6.0%} {replicas / MAX_ENDPOINTS:>9.0%} "
+            f"{replicas / REPORTS:>8.0%} {2 * known * CONNECTED_CORES:>15.3f}"
         )
     yield (
-        f"of {MAX_CONNECTIONS:,} connections and {MAX_CALLS:,} calls to a server, of {STREAMS} streams of a worker to "
-        f"a service (above 100 %"
+        f"of {MAX_CONNECTIONS:,} connections and {MAX_CALLS:,} calls to a server, of {MAX_ENDPOINTS} endpoints of a "
+        f"worker per service (above"
     )
     yield (
-        f"it knows a random part of it at a time), of {REPORTS:,} reports/s to a Redis; cores of a worker for its "
-        f"connections alone"
+        f"100 % it knows a random part of them at a time), of {REPORTS:,} reports/s to a Redis; cores of a worker for "
+        f"its connections alone"
     )

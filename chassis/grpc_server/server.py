@@ -26,11 +26,11 @@ from chassis.metadata import SERVED_BY
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 
-DRAIN_LIMIT = 2.6
-"""Seconds that open streams have to end after the server says it is not serving: a client's streams live 1.8 s, and it
-may take another 0.8 s until they have answered what they owe."""
+DRAIN_LIMIT = 2.5
+"""Seconds that open streams have to end after the server says it is not serving. A worker half-closes its streams at
+once, so they end as soon as nothing is outstanding; stopping takes no longer than that."""
 
-LEAVING_TIME = 0.1
+LEAVING_TIME = 0.05
 """Seconds of these in which new streams are still served: a client opens none any more as soon as it has heard, and one
 that it opened just before would end with CANCELLED."""
 

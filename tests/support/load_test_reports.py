@@ -9,7 +9,7 @@ from worker_svc.load_test.report import Report, results
 
 
 def point(batch_size: int = 256, **changes: Any) -> Point:
-    values = {"mode": Mode.STREAM, "window": 8, "streams": 64, "message_size": 32, "rate": "", **changes}
+    values = {"mode": Mode.STREAM, "window": 8, "message_size": 32, "rate": "", **changes}
     return Point(batch_size=batch_size, **values)
 
 

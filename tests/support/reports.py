@@ -30,7 +30,8 @@ def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER
 
 def backend(name: str, state: str = "serving", batches: int = 3, bucket: int = 67) -> dict[str, Any]:
     """Return what a worker reports of a replica; all batches took the time of one bucket, a tenth of a second."""
-    return {"name": name, "state": state, "batches": batches, "latency": {str(bucket): batches} if batches else {}}
+    latency = {str(bucket): batches} if batches else {}
+    return {"name": name, "address": f"{name}:50051", "state": state, "batches": batches, "latency": latency}
 
 
 def worker_key(

@@ -9,6 +9,9 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 // Steps along an edge per second: one batch a second is slow, a million are fast, and both can be followed by eye.
 const pace = (rate) => (rate > 0 ? 0.5 + 0.55 * Math.log10(1 + rate) : 0);
 
+// Whether a replica gets no batches because there is no connection to it.
+export const isAway = ({ state }) => state === "gone" || state === "connecting";
+
 export class Edges {
   #place;
   #groups;
@@ -38,7 +41,7 @@ export class Edges {
     this.#rates.clear();
     const batches = (replica) => replica.speed / Math.max(replica.batch_size, 1);
     const rates = (service, replicas, rate) =>
-      replicas.forEach((replica, index) => this.#rates.set(`${service} ${index}`, replica.state === "gone" ? 0 : rate(replica)));
+      replicas.forEach((replica, index) => this.#rates.set(`${service} ${index}`, isAway(replica) ? 0 : rate(replica)));
     rates("rng", rng.replicas, (replica) => replica.rate);
     rates("hasher", hasher.replicas, (replica) => replica.rate);
     rates("to worker", worker.replicas, batches);

@@ -1,7 +1,7 @@
 // The system as it is: every replica that is there, and what flows between them.
 
 import { arrange, make, setText } from "./dom.js";
-import { Edges } from "./edges.js";
+import { Edges, isAway } from "./edges.js";
 import { about, count, duration, share, speed } from "./format.js";
 
 const DENSE = 4; // replicas beyond which each gets less room
@@ -66,7 +66,7 @@ export class System {
   #showReplicas(service, { replicas, more }, lines) {
     const { group, replicas: list, note, more: rest } = this.#groups[service];
     const byKey = new Map(replicas.map((replica) => [replica.id ?? replica.name, replica]));
-    const total = replicas.filter((replica) => replica.state !== "gone").length + more;
+    const total = replicas.filter((replica) => !isAway(replica)).length + more;
     setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? HEARD[service] : "none heard of");
     group.classList.toggle("dense", replicas.length > DENSE);
     rest.hidden = !more;
@@ -80,11 +80,11 @@ export class System {
   #showBox(box, replica, lines) {
     const [head, body] = box.children;
     if (box.dataset.state !== replica.state) box.dataset.state = replica.state;
-    head.firstChild.title = replica.name;
+    head.firstChild.title = replica.address ? `${replica.name} at ${replica.address}` : replica.name;
     setText(head.firstChild, replica.name);
     setText(head.lastChild, replica.state === "waiting" ? `waits for ${replica.waits_for}` : replica.state);
-    box.style.setProperty("--share", (replica.state !== "gone" && replica.share) || 0);
-    const wanted = replica.state === "gone" ? [] : lines(replica);
+    box.style.setProperty("--share", (!isAway(replica) && replica.share) || 0);
+    const wanted = isAway(replica) ? [] : lines(replica);
     const rows = arrange(body, wanted.map((_, index) => `${index}`), () => make("p"));
     rows.forEach((row, index) => {
       const cells = arrange(row, wanted[index].map(([label]) => label), (label) => make("span", { class: "fact" }, make("span", { class: "label" }, `${label} `), make("span", { class: "value" })));

@@ -43,8 +43,8 @@ either side there is no interval, and the ratio itself decides. More runs (--rep
 
 --publish keeps the report in Redis, where the page of webui shows the last five; without a URL, in that of REDIS_URL.
 
-The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, STREAMS, MESSAGE_SIZE, GENERATION, INSTANCE and LOG_LEVEL apply
-as they do to a worker, and TLS_CERT, TLS_KEY and TLS_CA where a target is named; with --publish REDIS_PASSWORD_FILE,
+The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINTS, INSTANCE and LOG_LEVEL apply as they
+do to a worker, and TLS_CERT, TLS_KEY and TLS_CA where a target is named; with --publish REDIS_PASSWORD_FILE,
 too. FILE may be - for standard output. Ctrl-C ends the measuring and reports what there is.
 
 exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 what
@@ -72,7 +72,6 @@ def parse(line: Sequence[str]) -> Options:
     return Options(
         batch_sizes=given.batch_sizes,
         windows=given.windows or (settings.window_size or WINDOW,),
-        streams=given.streams or (settings.streams,),
         message_sizes=given.message_sizes or (settings.message_size,),
         modes=given.modes,
         duration=given.duration,
@@ -85,7 +84,7 @@ def parse(line: Sequence[str]) -> Options:
             if field in targets or settings.is_set(field)
         },
         tls=settings.tls,
-        generation=settings.generation,
+        max_endpoints=settings.max_endpoints,
         client_id=f"{settings.instance}-load-test",
         format=given.format or _ENDINGS.get(given.output.suffix if given.output else "", Format.TABLE),
         output=given.output,
@@ -124,12 +123,6 @@ def _parser() -> argparse.ArgumentParser:
         help="messages a batch; the powers of 4 from 1 to 65536",
     )
     add("--windows", metavar="LIST", type=setting("window_size", "batches in flight"), help="batches in flight; 8")
-    add(
-        "--streams",
-        metavar="LIST",
-        type=setting("streams", "streams a service"),
-        help="the most streams to a service; 64",
-    )
     add("--message-sizes", metavar="LIST", type=setting("message_size", "bytes a message"), help="bytes a message; 32")
     add(
         "--modes",

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker_svc import step
 from worker_svc.load_test.latency import Quantiles
 from worker_svc.load_test.recorder import TOTAL
 from worker_svc.load_test.report import Result
+from worker_svc.stage import HasherStage, RngStage
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ def varied(results: Sequence[Result]) -> list[Column]:
     columns: list[Column] = [
         ("mode", lambda result: result.point.mode.value),
         ("message", lambda result: f"{result.point.message_size:,}"),
-        ("streams", lambda result: f"{result.point.streams:,}" if result.point.streams else NOTHING),
         ("window", lambda result: f"{result.point.window:,}"),
     ]
     return [column for column in columns if len({column[1](result) for result in results} - {NOTHING}) > 1]
@@ -125,7 +124,7 @@ def _latency() -> list[Column]:
     ]
     of_steps = [each for each in in_total if each[0] in {"p50", "p99"}]
     return [column(TOTAL, *each) for each in in_total] + [
-        column(name, *each) for name in (step.RANDOM.name, step.HASH.name) for each in of_steps
+        column(name, *each) for name in (RngStage.name, HasherStage.name) for each in of_steps
     ]
 
 

@@ -17,7 +17,6 @@ class Options:
 
     batch_sizes: tuple[int, ...]
     windows: tuple[int, ...]
-    streams: tuple[int, ...]
     message_sizes: tuple[int, ...]
     modes: tuple[Mode, ...]
     duration: float
@@ -32,8 +31,8 @@ class Options:
     """Of the services that were named; the others are started here."""
     tls: CertificateFiles | None
     """To encrypt with what goes to those that were named."""
-    generation: float
-    """Seconds a stream lives."""
+    max_endpoints: int
+    """Of each service."""
     client_id: str
     format: Format
     output: Path | None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chassis.limits import MAX_BATCH_BYTES
 from worker_svc.load_test.errors import UsageError
 from worker_svc.load_test.options import Options
-from worker_svc.load_test.point import Mode, Point
+from worker_svc.load_test.point import Point
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES
 
 
@@ -23,8 +23,8 @@ def plan(options: Options) -> Plan:
     """Every combination that is within bounds. Raises UsageError when none is."""
     points: dict[Point, None] = {}
     remarks: dict[str, None] = {}
-    for mode, message_size, streams, window, batch_size in itertools.product(
-        options.modes, options.message_sizes, options.streams, options.windows, options.batch_sizes
+    for mode, message_size, window, batch_size in itertools.product(
+        options.modes, options.message_sizes, options.windows, options.batch_sizes
     ):
         size = batch_size * message_size
         batch = f"batch {batch_size} x message {message_size}"
@@ -35,9 +35,8 @@ def plan(options: Options) -> Plan:
         bounded = min(window, MAX_IN_FLIGHT_BYTES // size)
         if bounded < window:
             remarks[f"window {window} is {bounded} with {batch}: {MAX_IN_FLIGHT_BYTES} bytes in flight"] = None
-        streams_used = 0 if mode is Mode.UNARY else streams
         rate = options.rate.text if options.rate else ""
-        points[Point(mode, batch_size, bounded, streams_used, message_size, rate)] = None
+        points[Point(mode, batch_size, bounded, message_size, rate)] = None
     if options.tls is not None:
         for name in ("rng", "hasher"):
             if name not in options.targets:

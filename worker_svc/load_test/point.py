@@ -20,8 +20,6 @@ class Point:
     """Messages a batch."""
     window: int
     """Batches in flight at most."""
-    streams: int
-    """The most streams to a service; 0 for calls, which have none."""
     message_size: int
     """Bytes a message."""
     rate: str

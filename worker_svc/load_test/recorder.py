@@ -1,9 +1,9 @@
 import math
 from collections.abc import Mapping
 
-from worker_svc import step
 from worker_svc.batch import Batch
 from worker_svc.load_test.latency import Histogram, Quantiles
+from worker_svc.stage import HasherStage, RngStage
 
 TOTAL = "total"
 """What the latency of a batch over all steps is called, beside the steps' own names."""
@@ -35,7 +35,7 @@ class Recorder:
         self._clear()
 
     def _clear(self) -> None:
-        self.histograms = {name: Histogram() for name in (step.RANDOM.name, step.HASH.name, TOTAL)}
+        self.histograms = {name: Histogram() for name in (RngStage.name, HasherStage.name, TOTAL)}
         self.batches = self.hashes = 0
 
     def begin(self, now: float, *, due_since: float = -math.inf) -> None:

@@ -8,7 +8,7 @@
     versions          of Python, grpcio and the others
     conditions        duration, warm_up, repeat, rate (as given), targets (those named), started (by it), remarks
     points            one each, in the order of the sweep:
-      point             mode, batch_size, window, streams, message_size, rate
+      point             mode, batch_size, window, message_size, rate
       summary           the fields of Summary: medians over the runs
       runs              the fields of Measurement, one each, in the order of measuring; not in what is published
 

@@ -75,7 +75,7 @@ class Sweep:
                 targets={**own, **self._options.targets},
                 services=self._services,
                 client_id=self._options.client_id,
-                generation=self._options.generation,
+                max_endpoints=self._options.max_endpoints,
                 warm_up=self._options.warm_up,
                 duration=self._options.duration,
                 rate=self._options.rate,

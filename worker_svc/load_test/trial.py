@@ -11,9 +11,7 @@ from typing import Protocol
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
-from worker_svc import step
 from worker_svc.batch import Batch
-from worker_svc.handshake_budget import HandshakeBudget
 from worker_svc.load_test import cpu_time, in_process_loop
 from worker_svc.load_test.errors import LoadTestError
 from worker_svc.load_test.local_service import LocalService
@@ -26,8 +24,8 @@ from worker_svc.load_test.timed_asker import TimedAsker
 from worker_svc.load_test.unary_calls import UnaryCalls
 from worker_svc.load_test.watch import Watch
 from worker_svc.pipeline import Asker, Pipeline
-from worker_svc.step import Step
-from worker_svc.stream_pool import StreamPool
+from worker_svc.pool.pool import Pool
+from worker_svc.stage import HASHER, RNG, Stage
 
 CONNECT_LIMIT = 5.0
 """Seconds in which a service must answer at first. A pool that was told of a server needs 0.3."""
@@ -51,12 +49,12 @@ class Client(Asker, Protocol):
     errors: Counter[str]
 
     @property
-    def asked_again(self) -> int:
-        """Batches asked once more."""
+    def sent_again(self) -> int:
+        """Batches sent more than once."""
 
     @property
-    def backends(self) -> list[str]:
-        """Who answers."""
+    def replicas(self) -> list[str]:
+        """The names of those that take batches."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -70,12 +68,12 @@ class Conditions:
     """What all points of a sweep have in common."""
 
     targets: Mapping[str, str]
-    """By step."""
+    """By stage."""
     services: Mapping[str, LocalService]
     """Those of our own, by name."""
     client_id: str
-    generation: float
-    """Seconds a stream lives."""
+    max_endpoints: int
+    """Of each service."""
     warm_up: float
     """Seconds before it counts."""
     duration: float
@@ -94,8 +92,7 @@ class Trial:
         self._conditions = conditions
         self._loop = asyncio.get_running_loop()
         self._recorder = Recorder()
-        self._budget = None if conditions.certificates is None else HandshakeBudget()
-        self._clients = {each.name: self._client(each) for each in (step.RANDOM, step.HASH)}
+        self._clients = {each.name: self._client(each) for each in (RNG, HASHER)}
         rng, hasher = (TimedAsker(client, partial(self._recorder.took, name)) for name, client in self._clients.items())
         self._pipeline = Pipeline(
             rng,
@@ -110,22 +107,20 @@ class Trial:
         self._open_loop = self._make_open_loop()
         self._watch = Watch(conditions.targets, self._clients, conditions.services, self._pipeline)
 
-    def _client(self, each: Step) -> Client:
+    def _client(self, each: Stage) -> Client:
         target, client_id = self._conditions.targets[each.name], self._conditions.client_id
         certificates = None if each.name in self._conditions.services else self._conditions.certificates
         if self._point.mode is Mode.UNARY:
             return UnaryCalls(each, target, client_id=client_id, certificates=certificates)
-        return StreamPool(
+        return Pool(
             each,
             target,
             client_id=client_id,
-            streams=self._point.streams,
             window=self._point.window,
-            generation=self._conditions.generation,
+            max_endpoints=self._conditions.max_endpoints,
             metrics=RpcMetrics("client"),
-            on_backends=lambda: None,
+            on_change=lambda: None,
             certificates=certificates,
-            budget=self._budget,
         )
 
     def _make_open_loop(self) -> OpenLoop | None:
@@ -197,7 +192,7 @@ class Trial:
     async def _connect(self) -> None:
         deadline = self._loop.time() + CONNECT_LIMIT
         for name, client in self._clients.items():
-            while not client.backends:
+            while not client.replicas:
                 if self._loop.time() > deadline:
                     target = self._conditions.targets[name]
                     codes = "".join(f", {code}" for code in client.errors)
@@ -218,4 +213,4 @@ class Trial:
         return {name: Counter(client.errors) for name, client in self._clients.items()}
 
     def _asked_again(self) -> int:
-        return sum(client.asked_again for client in self._clients.values())
+        return sum(client.sent_again for client in self._clients.values())

@@ -16,31 +16,31 @@ from chassis.metadata import CLIENT_ID
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import Backoff
 from worker_svc.batch import Batch
-from worker_svc.generation import HOPELESS
-from worker_svc.step import Step
+from worker_svc.pool.endpoint import PERMANENT
+from worker_svc.stage import Stage
 
 
 class UnaryCalls:
     """Asks for one step of batches, each in a call; the channel spreads the calls over the backends in turn."""
 
     def __init__(
-        self, step: Step, target: str, *, client_id: str, certificates: RenewedCertificates | None = None
+        self, stage: Stage, target: str, *, client_id: str, certificates: RenewedCertificates | None = None
     ) -> None:
         self.on_answer: Callable[[Batch], None]
         self.errors: Counter[str] = Counter()
         """Calls that failed, by gRPC code."""
-        self.asked_again = 0
-        """Batches asked once more, since a call failed."""
-        self._step = step
+        self.sent_again = 0
+        """Batches sent again because a call failed."""
+        self._stage = stage
         self._target = target
-        self._channel = open_channel(target, step.service, certificates)
-        self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(step.path)
+        self._channel = open_channel(target, stage.service, certificates)
+        self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
         self._calls: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
-    def backends(self) -> list[str]:
+    def replicas(self) -> list[str]:
         """The target, if anyone answers there: a call is not told who serves it."""
         ready = self._channel.get_state() is grpc.ChannelConnectivity.READY
         return [self._target] if ready else []
@@ -58,7 +58,7 @@ class UnaryCalls:
 
     async def _answer(self, batch: Batch) -> None:
         backoff = Backoff()
-        request = self._step.request(batch)
+        request = self._stage.request(batch)
         while True:
             try:
                 response = await self._method(request, metadata=self._metadata, wait_for_ready=True)
@@ -66,14 +66,14 @@ class UnaryCalls:
                 code = error.code()
             else:
                 with contextlib.suppress(DecodeError):
-                    _, answer = self._step.answer(response)
-                    if len(answer) == self._step.answer_size(batch):
+                    _, answer = self._stage.response(response)
+                    if len(answer) == self._stage.payload_size(batch):
                         break
                 code = grpc.StatusCode.INTERNAL
             self.errors[code.name] += 1
-            self.asked_again += 1
-            await asyncio.sleep(backoff.slowest() if code in HOPELESS else backoff.pause())
-        self._step.keep(batch, answer)
+            self.sent_again += 1
+            await asyncio.sleep(backoff.slowest() if code in PERMANENT else backoff.pause())
+        self._stage.keep(batch, answer)
         self.on_answer(batch)
 
     async def run(self) -> None:

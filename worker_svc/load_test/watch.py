@@ -20,7 +20,7 @@ class Answering(Protocol):
     """Whoever knows which servers there are."""
 
     @property
-    def backends(self) -> list[str]:
+    def replicas(self) -> list[str]:
         """Their names."""
 
 
@@ -58,7 +58,7 @@ class Watch:
             return
         silent = now - max(oldest, self._last_answer)
         for name, client in self._clients.items():
-            if silent > ABSENCE_LIMIT and not client.backends:
+            if silent > ABSENCE_LIMIT and not client.replicas:
                 raise LoadTestError(f"{name} at {self._targets[name]} is lost: no server for {silent:.0f} s")
         if silent > SILENCE_LIMIT:
             raise LoadTestError(f"nothing was answered for {silent:.0f} s by {' and '.join(self._targets.values())}")

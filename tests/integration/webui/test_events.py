@@ -50,12 +50,12 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         assert data["marks"] == []
         assert data["system"]["webui"]["name"] == "webui-1"
         assert data["system"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
-        reports.see([backend("rng-1"), backend("rng-2", batches=1)], [backend("hasher-1", "late", 0)], [[digest, now]])
+        reports.see([backend("rng-1"), backend("rng-2", batches=1)], [backend("hasher-1", "slow", 0)], [[digest, now]])
         reports.add_seconds(now - 3, 1, 160, coins=11)
         data = await events.until(lambda data: bool(data.get("system", {}).get("rng", {}).get("replicas")))
         system, found = data["system"], data["found"]
         assert [(each["share"], each["rate"]) for each in system["rng"]["replicas"]] == [(0.75, 3), (0.25, 1)]
-        assert names(system["hasher"]) == {"hasher-1": "late"}
+        assert names(system["hasher"]) == {"hasher-1": "slow"}
         (worker,) = system["worker"]["replicas"]
         assert (worker["name"], worker["id"], worker["batch_size"]) == ("worker-1", WORKER, 1)
         assert found["latest"] == [{"digest": digest, "at": pytest.approx(now, abs=2), "bits": 4, "worker": WORKER}]

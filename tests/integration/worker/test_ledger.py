@@ -12,9 +12,9 @@ from support.ledgers import BEGIN_US, SECOND_US, ledger, report, send
 from support.redis_server import RedisServer
 from support.waiting import until
 
-from chassis.backend_state import BackendState
-from worker_svc.backend_view import Sighting
+from chassis.endpoint_state import EndpointState
 from worker_svc.ledger import MAX_UNACKNOWLEDGED
+from worker_svc.pool.picker import ReplicaStats
 
 KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1", "workers", "pending_report"]
 
@@ -32,8 +32,8 @@ def sequences(redis: RedisServer) -> list[int]:
 
 async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     seen = {
-        "rng": (Sighting("rng-1", BackendState.SERVING, 12, {40: 11, 47: 1}),),
-        "hasher": (Sighting("hasher-1", BackendState.LATE, 3, {100: 3}),),
+        "rng": (ReplicaStats("rng-1", "10.0.0.3:50051", EndpointState.SERVING, 12, {40: 11, 47: 1}),),
+        "hasher": (ReplicaStats("hasher-1", "10.0.0.3:50051", EndpointState.SLOW, 3, {100: 3}),),
     }
     latest = (("00ab", 1_700_000_000.125), ("00cd", 1_700_000_000.5))
     wallet = (("ab", b"\x00x"), ("cd", b"y"))
@@ -54,7 +54,7 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     assert json.loads(key["backends"]) == {
         "seconds": 1.003,
         "rng": [{"name": "rng-1", "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}}],
-        "hasher": [{"name": "hasher-1", "state": "late", "batches": 3, "latency": {"100": 3}}],
+        "hasher": [{"name": "hasher-1", "address": "10.0.0.3:50051", "state": "slow", "batches": 3, "latency": {"100": 3}}],
     }
     assert json.loads(key["coins"]) == {"bits": 8, "latest": [["00ab", 1_700_000_000.125], ["00cd", 1_700_000_000.5]]}
     assert not client.exists("pending_report")

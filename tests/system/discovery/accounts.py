@@ -14,7 +14,7 @@ from support.redis_server import RedisServer
 from support.service_process import ServiceProcess
 
 from bench.witness import Evidence
-from worker_svc.batch_stream import PROBE_ID
+from worker_svc.pool.endpoint import PROBE_ID
 
 UNITS = re.compile(r"(\d+) units of work done")
 

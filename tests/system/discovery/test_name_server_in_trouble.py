@@ -5,7 +5,6 @@ from system.discovery.mine import MakeMine, Mine
 from system.discovery.side_by_side import side_by_side
 
 from bench.dns_server import Mood
-from worker_svc.generation import READY_LIMIT
 
 pytestmark = pytest.mark.alone(reason="the speeds of five mines are compared to a twentieth")
 
@@ -35,7 +34,7 @@ def test_a_name_server_in_trouble_costs_no_speed(make_mine: MakeMine) -> None:
 def test_a_name_server_that_takes_longer_than_a_new_channel_may_is_waited_for(make_mine: MakeMine) -> None:
     mine = make_mine(rng=DELAY)
     mine.dns.mood = Mood.SLOW
-    mine.dns.delay = READY_LIMIT + 0.5
+    mine.dns.delay = 1.5
     mine.limit.start(1)
     mine.start_worker()
     mine.until_full_speed(limit=10)

@@ -19,7 +19,7 @@ def test_rotations_and_replicas_that_come_and_go_leave_nothing_behind(make_mine:
     services = (mine.rngs, mine.hashers)
     for replicas in services:
         replicas.start(1, 2, 3)
-    worker = mine.start_worker(GENERATION=GENERATION)
+    worker = mine.start_worker()
     mine.until_full_speed()
     time.sleep(WARM_UP)
     before = Footprint.least(worker.popen.pid)

@@ -83,7 +83,7 @@ def test_with_more_backends_streams_live_longer_and_handshakes_stay_as_few(make_
 def test_a_server_that_stops_while_streams_live_long_breaks_them_and_nothing_is_lost(make_mine: MakeMine) -> None:
     mine = make_mine(rng=DELAY)
     mine.rngs.start(1, 2, 3)
-    mine.start_worker(GENERATION=8)
+    mine.start_worker()
     mine.until_full_speed()
     assert mine.rngs.stop(1) < 3.5
     mine.worker.wait_for("stream broken")

@@ -24,7 +24,7 @@ def test_the_documents_show_more_than_one() -> None:
     assert len(COMMANDS) >= 3
 
 
-@pytest.mark.parametrize("words", ["--parts pages", "--clients 501", "--workers 0", "--seconds 1"])
+@pytest.mark.parametrize("words", ["--parts pages", "--workers 0", "--seconds 1"])
 def test_what_can_not_be_measured_is_refused(words: str) -> None:
     with pytest.raises(SystemExit):
         arguments(shlex.split(words))

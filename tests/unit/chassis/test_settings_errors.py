@@ -20,17 +20,16 @@ COUNTS = [
     (WorkerSettings, "BATCH_SIZE", 65_536),
     (WorkerSettings, "MESSAGE_SIZE", 2 * 1024 * 1024),
     (WorkerSettings, "WINDOW_SIZE", 4_096),
-    (WorkerSettings, "STREAMS", 1_024),
+    (WorkerSettings, "MAX_ENDPOINTS", 1_024),
     (WorkerSettings, "DIFFICULTY_BITS", 256),
     (WorkerSettings, "WALLET_LIMIT", 10_000_000),
 ]
 SECONDS = [
     *((settings, "DELAY", 10) for settings in SERVERS),
     (WorkerSettings, "DELAY", 60),
-    (WorkerSettings, "GENERATION", 3_600),
     (WorkerSettings, "REPORT_INTERVAL", 60),
 ]
-NOT_ZERO = ("BATCH_SIZE", "MESSAGE_SIZE", "WINDOW_SIZE", "STREAMS", "DIFFICULTY_BITS", "GENERATION", "REPORT_INTERVAL")
+NOT_ZERO = ("BATCH_SIZE", "MESSAGE_SIZE", "WINDOW_SIZE", "MAX_ENDPOINTS", "DIFFICULTY_BITS", "REPORT_INTERVAL")
 WORDS = [(settings, name) for settings in ALL for name in ("PACE", "LOG_LEVEL", "LOG_FORMAT")]
 
 
@@ -137,7 +136,8 @@ def test_what_is_no_address_is_refused(
 
 @pytest.mark.parametrize(
     "value",
-    ["", "rng", "rng:50051", "50051", "dns:///", "dns:///rng", "dns:///rng:", "dns:///rng:port", "dns:///a b:1",
+    ["", "rng", "50051", "rng:", ":50051", "http://rng:50051/",
+     "dns:///", "dns:///rng", "dns:///rng:", "dns:///rng:port", "dns:///a b:1",
      "http://rng:50051", "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,", "ipv4:127.0.0.1:1;127.0.0.1:2", "ipv6:[::1]",
      "dns:///rng:50051\n", "unix:", "dns:///rng:0", "dns:///rng:65536", "ipv4:127.0.0.1:70000", "ipv4:rng:50051",
      "ipv4:256.0.0.1:1", "ipv4:[::1]:1", "ipv6:127.0.0.1:1"],
@@ -150,7 +150,8 @@ def test_a_target_that_is_no_target_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize(
     "value",
-    ["dns:///rng:50051", "dns:rng:50051", "dns://127.0.0.1:5353/rng.test:50051", "ipv4:127.0.0.1:1",
+    ["rng:50051", "[::1]:50051",
+     "dns:///rng:50051", "dns:rng:50051", "dns://127.0.0.1:5353/rng.test:50051", "ipv4:127.0.0.1:1",
      "ipv4:127.0.0.1:1,127.0.0.1:2", "ipv6:[::1]:1,[::1]:2", "unix:/run/rng.sock"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["RNG_TARGET", "HASHER_TARGET"])

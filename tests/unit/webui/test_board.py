@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chassis.backend_state import BackendState
+from chassis.endpoint_state import EndpointState
 from chassis.settings import Pace
 from webui_svc import timeline
 from webui_svc.backends import Backend, View
@@ -32,7 +32,7 @@ class Clocked:
         self.now += seconds
 
     def report(
-        self, state: BackendState = BackendState.SERVING, seconds: float = 0.1, hashes: int = 10, waits_for: str = ""
+        self, state: EndpointState = EndpointState.SERVING, seconds: float = 0.1, hashes: int = 10, waits_for: str = ""
     ) -> None:
         self._sequence += 1
         end_us = round(self.now * 1e6)
@@ -43,7 +43,7 @@ class Clocked:
             waits_for=waits_for,
         )
         self.board.take(report, self.clock)
-        backend = Backend("rng-1", state, self._sequence, {40: self._sequence})
+        backend = Backend("rng-1", "10.0.0.3:50051", state, self._sequence, {40: self._sequence})
         self.board.take_view(WORKER, View(seconds, {"rng": (backend,), "hasher": ()}), self.clock)
 
     def update(self) -> dict[str, Any]:
@@ -80,8 +80,8 @@ def test_a_replica_whose_state_changed_is_told_at_once(clocked: Clocked) -> None
     clocked.report()
     clocked.update()
     clocked.pass_time(0.1)
-    clocked.report(BackendState.LATE)
-    assert clocked.update()["system"]["rng"]["replicas"][0]["state"] == "late"
+    clocked.report(EndpointState.SLOW)
+    assert clocked.update()["system"]["rng"]["replicas"][0]["state"] == "slow"
 
 
 def test_a_snapshot_has_what_updates_have_told(clocked: Clocked) -> None:

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.backend_state import BackendState
+from chassis.endpoint_state import EndpointState
 from webui_svc.backends import Backend
 from webui_svc.fleet import MOST_LISTED, UNSEEN_LIMIT, WINDOW, Fleet
 from webui_svc.workers import GONE_LISTED
 
 
-def backend(name: str, batches: int = 10, state: BackendState = BackendState.SERVING, bucket: int = 67) -> Backend:
-    return Backend(name, state, batches, {bucket: batches} if batches else {})
+def backend(name: str, batches: int = 10, state: EndpointState = EndpointState.SERVING, bucket: int = 67) -> Backend:
+    return Backend(name, f"{name}:50051", state, batches, {bucket: batches} if batches else {})
 
 
 def listed(fleet: Fleet) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
     fleet.settle({"a"}, 0)
     assert listed(fleet)["rng-1"] == {
         "name": "rng-1",
+        "address": "rng-1:50051",
         "state": "serving",
         "share": 0,
         "rate": 0,
@@ -71,7 +72,7 @@ def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
 
 def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1", 10)])
-    fleet.hear("b", 0, 1.0, [backend("rng-1", 90), backend("rng-2", 10, BackendState.LATE)])
+    fleet.hear("b", 0, 1.0, [backend("rng-1", 90), backend("rng-2", 10, EndpointState.SLOW)])
     fleet.settle({"a"}, 1)
     assert listed(fleet)["rng-1"]["rate"] == 10
     assert "rng-2" not in listed(fleet)
@@ -80,16 +81,19 @@ def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("one", "other", "together"),
     [
-        (BackendState.SERVING, BackendState.GONE, "serving"),
-        (BackendState.SERVING, BackendState.LATE, "late"),
-        (BackendState.GONE, BackendState.LATE, "late"),
-        (BackendState.SERVING, BackendState.EJECTED, "ejected"),
-        (BackendState.LATE, BackendState.EJECTED, "ejected"),
-        (BackendState.SERVING, BackendState.SERVING, "serving"),
+        (EndpointState.SERVING, EndpointState.GONE, "serving"),
+        (EndpointState.SERVING, EndpointState.SLOW, "slow"),
+        (EndpointState.GONE, EndpointState.SLOW, "slow"),
+        (EndpointState.SERVING, EndpointState.EJECTED, "ejected"),
+        (EndpointState.SLOW, EndpointState.EJECTED, "ejected"),
+        (EndpointState.SERVING, EndpointState.SERVING, "serving"),
+        (EndpointState.SERVING, EndpointState.DRAINING, "serving"),
+        (EndpointState.DRAINING, EndpointState.CONNECTING, "draining"),
+        (EndpointState.CONNECTING, EndpointState.GONE, "connecting"),
     ],
 )
 def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
-    fleet: Fleet, one: BackendState, other: BackendState, together: str
+    fleet: Fleet, one: EndpointState, other: EndpointState, together: str
 ) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1", state=one)])
     fleet.hear("b", 0, 1.0, [backend("rng-1", state=other)])
@@ -100,24 +104,31 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
 def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1")])
     fleet.settle({"a"}, 0)
-    fleet.hear("a", 1, 1.0, [backend("rng-1", 0, BackendState.GONE)])
+    fleet.hear("a", 1, 1.0, [backend("rng-1", 0, EndpointState.GONE)])
     fleet.settle({"a"}, 1)
     assert (states(fleet), fleet.present) == ({"rng-1": "gone"}, set())
-    fleet.hear("a", 1 + GONE_LISTED, 1.0, [backend("rng-1", 0, BackendState.GONE)])
+    fleet.hear("a", 1 + GONE_LISTED, 1.0, [backend("rng-1", 0, EndpointState.GONE)])
     fleet.settle({"a"}, 1 + GONE_LISTED)
     assert states(fleet) == {"rng-1": "gone"}
     fleet.settle({"a"}, 1.1 + GONE_LISTED)
     assert states(fleet) == {}
 
 
+def test_one_that_is_connecting_is_listed_and_not_present(fleet: Fleet) -> None:
+    for clock, state in enumerate([EndpointState.CONNECTING, EndpointState.SERVING, EndpointState.CONNECTING]):
+        fleet.hear("a", clock, 1.0, [backend("rng-1", 0, state)])
+        fleet.settle({"a"}, clock)
+        assert (states(fleet), bool(fleet.present)) == ({"rng-1": state.value}, state is EndpointState.SERVING)
+
+
 def test_one_that_was_gone_when_it_was_first_heard_of_is_not_listed(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1", 0, BackendState.GONE)])
+    fleet.hear("a", 0, 1.0, [backend("rng-1", 0, EndpointState.GONE)])
     fleet.settle({"a"}, 0)
     assert states(fleet) == {}
 
 
 def test_one_that_comes_back_serves_again(fleet: Fleet) -> None:
-    for clock, state in enumerate([BackendState.SERVING, BackendState.GONE, BackendState.SERVING]):
+    for clock, state in enumerate([EndpointState.SERVING, EndpointState.GONE, EndpointState.SERVING]):
         fleet.hear("a", clock, 1.0, [backend("rng-1", state=state)])
         fleet.settle({"a"}, clock)
     assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.backend_state import BackendState
+from chassis.endpoint_state import EndpointState
 from webui_svc import backends, coins
 from webui_svc.backends import Backend
 from webui_svc.coins import Coin
 from webui_svc.stored_json import MalformedJsonError
 
-RNG = {"name": "rng-1", "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}}
+RNG = {"name": "rng-1", "address": "10.0.0.3:50051", "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}}
 VIEW = {"seconds": 1.003, "rng": [RNG], "hasher": []}
 FOUND = {"bits": 4, "latest": [["0a" * 32, 1764000000.123]]}
 
@@ -31,7 +31,8 @@ def encoded(data: Any) -> bytes:
 def test_a_good_view_is_taken() -> None:
     view = backends.parse(encoded(VIEW))
     assert view.seconds == 1.003
-    assert view.backends == {"rng": (Backend("rng-1", BackendState.SERVING, 12, {40: 11, 47: 1}),), "hasher": ()}
+    rng = Backend("rng-1", "10.0.0.3:50051", EndpointState.SERVING, 12, {40: 11, 47: 1})
+    assert view.backends == {"rng": (rng,), "hasher": ()}
 
 
 def test_good_finds_are_taken() -> None:
@@ -46,6 +47,7 @@ def test_good_finds_are_taken() -> None:
         {"name": "a b"},
         {"name": 3},
         {"name": "x" * 129},
+        {"address": ""},
         {"state": "well"},
         {"state": None},
         {"batches": -1},

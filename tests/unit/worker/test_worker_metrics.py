@@ -1,18 +1,15 @@
 """How many series a worker has, whoever comes and goes."""
 
 import asyncio
-from typing import cast
 
-import grpc
 import pytest
 from prometheus_client import CollectorRegistry
+from support.fake_streams import stream_to
 
 from chassis.health import Health
 from chassis.stored import MAX_BACKENDS
 from chassis.telemetry.telemetry import Telemetry
-from worker_svc import step
-from worker_svc.backend_view import GONE_SECONDS
-from worker_svc.batch_stream import BatchStream
+from worker_svc.pool.picker import GONE_LISTED_S
 from worker_svc.service import Worker
 from worker_svc.settings import WorkerSettings
 
@@ -33,9 +30,8 @@ class Mine:
 
     def visit(self, backend: str) -> None:
         """A backend comes and goes."""
-        stream = BatchStream(cast("grpc.aio.StreamStreamCall[bytes, bytes]", None), step.RANDOM, "rng:50051", 1)
-        stream.backend = backend
-        self._pool.opened(stream)
+        stream = stream_to(backend)
+        self._pool.joined(stream)
         self._pool.ended(stream, None)
 
     def shown(self) -> dict[str, set[str]]:
@@ -69,5 +65,5 @@ async def test_a_backend_has_series_for_ten_seconds_after_it_went(mine: Mine) ->
     for number in range(500):
         await asyncio.sleep(1)
         mine.visit(f"rng-{number}")
-    listed = {f"rng-{number}" for number in range(500 - int(GONE_SECONDS) - 1, 500)}
+    listed = {f"rng-{number}" for number in range(500 - int(GONE_LISTED_S) - 1, 500)}
     assert list(mine.shown().values()) == [listed] * 3

@@ -18,7 +18,7 @@ from worker_svc.load_test.schedule import Rate
 
 def test_the_defaults_are_those_of_a_worker_at_full_pace() -> None:
     options = arguments.parse([])
-    assert (options.windows, options.streams, options.message_sizes) == ((8,), (64,), (32,))
+    assert (options.windows, options.max_endpoints, options.message_sizes) == ((8,), 64, (32,))
     assert options.batch_sizes[-1] == 65_536
     assert options.targets == {}
     assert options.log_level is LogLevel.ERROR
@@ -26,12 +26,12 @@ def test_the_defaults_are_those_of_a_worker_at_full_pace() -> None:
 
 
 def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = {"RNG_TARGET": "dns:///r:1", "HASHER_TARGET": "dns:///h:1", "WINDOW_SIZE": "3", "STREAMS": "5"}
+    environment = {"RNG_TARGET": "dns:///r:1", "HASHER_TARGET": "dns:///h:1", "WINDOW_SIZE": "3", "MAX_ENDPOINTS": "5"}
     for name, value in {**environment, "LOG_LEVEL": "info", "REDIS_URL": "redis://r:1"}.items():
         monkeypatch.setenv(name, value)
     options = arguments.parse(["--windows", "7", "--hasher-target", "dns:///h:2", "--publish"])
     assert options.targets == {"rng": "dns:///r:1", "hasher": "dns:///h:2"}
-    assert (options.windows, options.streams) == ((7,), (5,))
+    assert (options.windows, options.max_endpoints) == ((7,), 5)
     assert options.log_level is LogLevel.INFO
     assert options.publish
     assert options.publish.url == "redis://r:1"
@@ -70,7 +70,6 @@ def test_a_dash_is_standard_output() -> None:
         ("--batch-sizes 1,,2", "'' is not allowed"),
         ("--batch-sizes 1.5", "'1.5' is not allowed"),
         ("--windows 5000", "a whole number from 1 to 4096 (batches in flight)"),
-        ("--streams many", "a whole number from 1 to 1024"),
         ("--message-sizes 3000000", "a whole number from 1 to 2097152"),
         ("--modes both", "'both' is not allowed: it must be stream or unary"),
         ("--duration 0", "a number from 0.1 to 3600 (seconds)"),
@@ -116,8 +115,6 @@ def test_every_combination_is_a_point_once() -> None:
     assert len(set(planned.points)) == 16
     assert {point.rate for point in planned.points} == {"10..20"}
     assert not planned.remarks
-    unary = plan(options(batch_sizes=(1,), streams=(1, 64), modes=(Mode.UNARY,)))
-    assert [point.streams for point in unary.points] == [0]  # calls have no streams to vary
 
 
 def test_a_point_that_is_too_large_is_left_out_with_a_remark() -> None:

@@ -11,7 +11,7 @@ from chassis.process import STOP_LIMIT
 DNS_TTL = 5
 """Seconds that CoreDNS' answers are good for where nobody says another time (https://coredns.io/plugins/kubernetes/)."""
 
-GENERATION = 2
+LOOKUP_INTERVAL = 1
 """Seconds until a worker asks again."""
 
 
@@ -25,7 +25,7 @@ def _grace(pod: Pod) -> Iterator[str]:
     waits = hook.get("sleep", {}).get("seconds", 0)
     if pod.name in SERVICES and pod.spec["terminationGracePeriodSeconds"] < waits + STOP_LIMIT:
         yield f"it is killed before its {waits} s and {STOP_LIMIT} s are over"
-    if pod.name in {"rng", "hasher"} and waits < DNS_TTL + GENERATION:
+    if pod.name in {"rng", "hasher"} and waits < DNS_TTL + LOOKUP_INTERVAL:
         yield "it goes before DNS tells of another"
     strategy = pod.workload["spec"].get("strategy", pod.workload["spec"].get("updateStrategy", {}))
     if pod.name in SERVICES and strategy.get("rollingUpdate") != {"maxSurge": 1, "maxUnavailable": 0}:

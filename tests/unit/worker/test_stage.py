@@ -12,7 +12,7 @@ from chassis.telemetry.traceparent import TraceParent
 from chassis.telemetry.tracing import Tracing
 from worker_svc import batch_trace
 from worker_svc.batch import Batch
-from worker_svc.step import HASH, RANDOM
+from worker_svc.stage import HASHER, RNG
 
 SIZES = pytest.mark.parametrize("count", [1, 256], ids=["small", "large"])
 
@@ -26,24 +26,24 @@ def traced(count: int) -> Batch:
     tracing = Tracing(Sampling(Sampler.ALWAYS_ON, 1), Resource.get_empty(), SpanProcessor())
     made.trace = batch_trace.begin(tracing, made)
     assert made.trace is not None
-    made.trace.wanted(RANDOM)
-    made.trace.wanted(HASH)
+    made.trace.wanted(RNG)
+    made.trace.wanted(HASHER)
     return made
 
 
 @SIZES
 def test_a_batch_that_is_not_traced_has_not_one_byte_more(count: int) -> None:
     random = StreamRandomBytesRequest(batch_id=7, count=count, size=32)
-    assert RANDOM.request(batch(count)) == random.SerializeToString()
+    assert RNG.request(batch(count)) == random.SerializeToString()
     hashes = StreamHashesRequest(batch_id=7, message_size=32, data=bytes(count * 32))
-    assert len(HASH.request(batch(count))) == hashes.ByteSize()
+    assert len(HASHER.request(batch(count))) == hashes.ByteSize()
 
 
 @SIZES
 def test_one_that_is_names_the_span_of_the_step(count: int) -> None:
     asked = traced(count)
-    random = StreamRandomBytesRequest.FromString(RANDOM.request(asked))
-    hashes = StreamHashesRequest.FromString(HASH.request(asked))
+    random = StreamRandomBytesRequest.FromString(RNG.request(asked))
+    hashes = StreamHashesRequest.FromString(HASHER.request(asked))
     assert (random.batch_id, random.count, random.size) == (7, count, 32)
     assert (hashes.batch_id, hashes.message_size, hashes.data) == (7, 32, bytes(count * 32))
     first, second = TraceParent.parse(random.traceparent), TraceParent.parse(hashes.traceparent)
@@ -57,7 +57,7 @@ def test_one_that_is_names_the_span_of_the_step(count: int) -> None:
 def test_a_late_request_for_the_first_step_names_that_step_still() -> None:
     """A stream may send what was asked of it when another has long answered it."""
     asked = traced(1)
-    before = RANDOM.request(asked)
+    before = RNG.request(asked)
     assert asked.trace is not None
-    asked.trace.answered(RANDOM, "rng-1")
-    assert RANDOM.request(asked) == before
+    asked.trace.answered(RNG, "rng-1")
+    assert RNG.request(asked) == before

@@ -14,15 +14,12 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamR
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from support.certificates import Authority
 from support.free_port import free_port
-from system.worker.pool_system import Client, Context
+from support.rng_servers import Context, PoolClient
+from support.waiting import until
 
 from chassis.settings.certificate_files import CertificateFiles
-from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
-from worker_svc.batch import Batch
-from worker_svc.handshake_budget import HandshakeBudget
-from worker_svc.step import RANDOM
-from worker_svc.stream_pool import StreamPool
+from worker_svc.stage import RNG
 
 SAYING_LIMIT_S = 5.0
 
@@ -33,7 +30,7 @@ def handler(method: str, behavior: Any) -> grpc.GenericRpcHandler:
     stream: Any = grpc.stream_stream_rpc_method_handler(
         behavior, StreamRandomBytesRequest.FromString, StreamRandomBytesResponse.SerializeToString
     )
-    return grpc.method_handlers_generic_handler(RANDOM.service, {method: stream})
+    return grpc.method_handlers_generic_handler(RNG.service, {method: stream})
 
 
 async def answer(requests: Requests, _: Context) -> AsyncIterator[StreamRandomBytesResponse]:
@@ -67,7 +64,7 @@ async def be_silent(_: Requests, __: Context) -> AsyncIterator[StreamRandomBytes
 async def serving(
     behavior: Any = answer,
     *,
-    method: str = RANDOM.method,
+    method: str = RNG.method,
     credentials: grpc.ServerCredentials | None = None,
     healthy_name: str | None = None,
 ) -> AsyncIterator[int]:
@@ -90,13 +87,12 @@ async def serving(
 
 @pytest.mark.parametrize("behavior", [answer, send_headers_first])
 async def test_one_without_a_name_or_health_is_used_under_its_address(behavior: Any) -> None:
-    async with serving(behavior) as port, Client([port]).running() as client:
-        await client.until(lambda: len(client.answers) > 100)
-        assert client.pool.backends == [f"127.0.0.1:{port}"]
-        # It goes on over the generations.
-        await client.until(lambda: client.metrics is not None and client.pool._streams_opened > 6)
-        await client.answered_once()
-        assert [known for known in client.known if known] == [[f"127.0.0.1:{port}"]]
+    async with serving(behavior) as port, PoolClient(port).running() as client:
+        await client.until_completed(100)
+        assert client.pool.replicas == [f"127.0.0.1:{port}"]
+        await until(lambda: client.pool.listed[0].accepting[1:])
+        await client.finish()
+        assert {tuple(known) for known in client.known if known} == {(f"127.0.0.1:{port}",)}
 
 
 def credentials(settings: dict[str, str]) -> grpc.ServerCredentials:
@@ -121,30 +117,6 @@ async def http() -> AsyncIterator[int]:
         server.close()
 
 
-@contextlib.asynccontextmanager
-async def asking(target: str, certificates: RenewedCertificates | None = None) -> AsyncIterator[StreamPool]:
-    pool = StreamPool(
-        RANDOM,
-        target,
-        client_id="client",
-        streams=64,
-        window=1,
-        generation=60,
-        metrics=RpcMetrics("client"),
-        on_backends=lambda: None,
-        certificates=certificates,
-        budget=None if certificates is None else HandshakeBudget(),
-    )
-    pool.submit(Batch(1, 4, 32, 0.0))
-    running = asyncio.create_task(pool.run())
-    try:
-        yield pool
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await pool.close(0.2)
-
-
 async def test_what_makes_a_server_useless_is_said_within_five_seconds(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +131,7 @@ async def test_what_makes_a_server_useless_is_said_within_five_seconds(
             f"ipv4:127.0.0.1:{await enter(serving(method='Misspelt'))}": "UNIMPLEMENTED",
             f"ipv4:127.0.0.1:{await enter(serving(deny))}": "PERMISSION_DENIED: not you",
             f"ipv4:127.0.0.1:{await enter(serving(answer_short))}": "0 bytes for batch 0, not 1",
-            f"ipv4:127.0.0.1:{await enter(serving(be_silent))}": "answers nothing on them for 2.5 s",
+            f"ipv4:127.0.0.1:{await enter(serving(be_silent))}": "answers nothing on them for",
             f"ipv4:127.0.0.1:{await enter(serving(healthy_name=''))}": "its health service does not say",
             f"ipv4:127.0.0.1:{await enter(http())}": "HTTP status 400",
             f"ipv4:127.0.0.1:{frozen.getsockname()[1]}": "timed out before receiving SETTINGS",
@@ -170,9 +142,9 @@ async def test_what_makes_a_server_useless_is_said_within_five_seconds(
             f"dns:///127.0.0.1:{await enter(serving(credentials=credentials(theirs)))}": "(?:verif|VERIF)",
         }
         for target in expected:
-            await enter(asking(target))
+            await enter(PoolClient(target=target, window=1).running())
         for target in encrypted:
-            await enter(asking(target, tls))
+            await enter(PoolClient(target=target, window=1, certificates=tls).running())
         said = ""
         missing = expected | encrypted
         with contextlib.suppress(TimeoutError):
@@ -183,6 +155,6 @@ async def test_what_makes_a_server_useless_is_said_within_five_seconds(
                     missing = {
                         target: reason
                         for target, reason in missing.items()
-                        if not re.search(f"no backend.*{reason}.*{re.escape(target)}", said)
+                        if not re.search(f"no endpoint.*{reason}.*{re.escape(target)}", said)
                     }
         assert not missing, said

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from support.free_port import free_port
 from support.redis_server import RedisServer
-from system.worker.pool_system import backend
+from support.rng_servers import rng_server
 
 from chassis.grpc_server import server
 from chassis.health import Health
@@ -19,7 +19,8 @@ from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
-from worker_svc import pool_log, service
+from worker_svc import service
+from worker_svc.pool import pool
 from worker_svc.service import worker
 from worker_svc.settings import WorkerSettings
 
@@ -110,7 +111,6 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
         pace=Pace.FULL,
         batch_size=COUNT,
         window_size=8,
-        generation=0.5,
         instance="worker",
         redis_url=redis.url,
         rng_target=f"ipv4:127.0.0.1:{rng}",
@@ -118,7 +118,7 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
     )
     telemetry = Telemetry(Health("rng", "hasher", "redis"))
     telemetry.health.started()
-    async with backend("rng", rng):
+    async with rng_server("rng", rng):
         mine = Mine(telemetry)
         async with worker(settings, telemetry):
             yield mine
@@ -142,9 +142,8 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
 ) -> None:
     ports = [free_port(), free_port()]
     async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying, mining(redis, ports) as mine:
-        await mine.until(lambda: mine.metric("asked_again_total", service="hasher", cause="wrong") > 0)
+        await mine.until(lambda: mine.metric("asked_again_total", service="hasher", cause="wrong_digest") > 0)
         last = lying.last
-        # Two generations, and more: none of their streams brings it a batch.
         await mine.until(lambda: good.last > last + 500)
         await asyncio.sleep(1.2)
         # What was on its way to it when it was found out.
@@ -156,14 +155,14 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
     else:
         assert mine.metric("batches_total") <= len(good.answered | lying.answered)
     said = capfd.readouterr().out
-    assert said.count("wrong digest, backend not used any more") == 1
-    assert "backend=lying" in said
+    assert said.count("wrong digest, replica ejected") == 1
+    assert "replica=lying" in said
 
 
 async def test_without_any_other_a_worker_waits_and_says_why(
     redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_log, "ABSENCE_LIMIT_S", 0.5)
+    monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
     port = free_port()
     async with hasher("only", port) as good, mining(redis, [port]) as mine:
         await mine.until(lambda: good.last > 100)
@@ -172,7 +171,7 @@ async def test_without_any_other_a_worker_waits_and_says_why(
         counted = mine.metric("hashes_total")
         said = ""
         async with asyncio.timeout(5):
-            while "no backend, still trying" not in said:
+            while "no endpoint, still trying" not in said:
                 await asyncio.sleep(0.1)
                 said += capfd.readouterr().out
         assert "only: wrong digests, not used until restarted" in said

@@ -1,4 +1,4 @@
-"""Backends that answer as the tests want, and a client that keeps batches in flight."""
+"""Servers of rng in this process that answer as a test wants, and a pool that keeps batches in flight."""
 
 import asyncio
 from collections import Counter
@@ -14,12 +14,14 @@ from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
+from chassis.tls.renewed_certificates import RenewedCertificates
 from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
-from worker_svc import step
+from support.waiting import until
 from worker_svc.batch import Batch
-from worker_svc.batch_stream import PROBE_ID
-from worker_svc.stream_pool import StreamPool
+from worker_svc.pool.endpoint import PROBE_ID
+from worker_svc.pool.pool import Pool
+from worker_svc.stage import RNG
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[rng_service_pb2.StreamRandomBytesRequest]
@@ -27,8 +29,8 @@ Responses = AsyncIterator[RandomBatch]
 Check = Callable[[], Awaitable[bool]]
 
 
-class Backend(RngService):
-    """The real service, which also keeps what the tests ask about."""
+class RngServer(RngService):
+    """The real service, which also keeps what tests ask about."""
 
     def __init__(self, settings: RngSettings) -> None:
         super().__init__(settings.instance, settings.pacing())
@@ -57,13 +59,15 @@ class Backend(RngService):
             self.open_streams -= 1
 
     def serve(self, requests: Requests, context: Context) -> Responses:
+        """Answer a stream; a test's own server does so in another way."""
         return super().StreamRandomBytes(requests, context)
 
 
 @asynccontextmanager
-async def backend(
-    name: str, port: int, kind: type[Backend] = Backend, check: Check = check_source, **settings: Any
-) -> AsyncIterator[Backend]:
+async def rng_server(
+    name: str, port: int, kind: type[RngServer] = RngServer, check: Check = check_source, **settings: Any
+) -> AsyncIterator[RngServer]:
+    """A server that is ready, until the context is left, when it drains."""
     values = RngSettings(pace=Pace.FULL, instance=name, port=port, **settings)
     health = Health()
     health.started()
@@ -72,62 +76,74 @@ async def backend(
         yield servicer
 
 
-class Client:
-    """A pool that keeps so many batches in flight, as a pipeline would."""
+class PoolClient:
+    """A pool that keeps a number of batches in flight, as a pipeline would."""
 
-    def __init__(self, ports: list[int], *, window: int = 4, generation: float = 0.6, streams: int = 64) -> None:
-        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    def __init__(
+        self,
+        *ports: int,
+        target: str = "",
+        window: int = 4,
+        max_endpoints: int = 64,
+        certificates: RenewedCertificates | None = None,
+    ) -> None:
         self.metrics = RpcMetrics("client")
-        self.pool = StreamPool(
-            step.RANDOM,
-            target,
+        self.pool = Pool(
+            RNG,
+            target or "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports),
             client_id="client",
-            streams=streams,
             window=window,
-            generation=generation,
+            max_endpoints=max_endpoints,
             metrics=self.metrics,
-            on_backends=lambda: self.known.append(self.pool.backends),
+            on_change=lambda: self.known.append(self.pool.replicas),
+            certificates=certificates,
         )
-        self.pool.on_answer = self._answered
+        self.pool.on_answer = self._completed
+        # The replicas at each change.
         self.known: list[list[str]] = []
-        self.answers: Counter[int] = Counter()
+        self.responses: Counter[int] = Counter()
+        self.sent = 0
         self._done: list[Batch] = []
-        self.asked = 0
         self._more = True
         self._window = window
 
-    def _ask(self) -> None:
-        self.asked += 1
-        self.pool.submit(Batch(self.asked, 4, 32, 0.0))
+    def _send(self) -> None:
+        self.sent += 1
+        self.pool.submit(Batch(self.sent, 4, 32, 0.0))
 
-    def _answered(self, batch: Batch) -> None:
+    def _completed(self, batch: Batch) -> None:
         assert len(batch.data) == 128
-        self.answers[batch.id] += 1
+        self.responses[batch.id] += 1
         self._done.append(batch)
         if self._more:
-            self._ask()
+            self._send()
 
     @property
     def data(self) -> dict[int, bytes]:
-        """What the answered batches carry now."""
+        """What the completed batches carry now."""
         return {batch.id: bytes(batch.data) for batch in self._done}
 
-    async def until(self, condition: Callable[[], bool], limit: float = 5.0) -> None:
-        async with asyncio.timeout(limit):
-            while not condition():  # noqa: ASYNC110 - the condition is the test's own
-                await asyncio.sleep(0.005)
+    async def until_completed(self, batches: int) -> None:
+        """Wait until this many more are completed."""
+        wanted = len(self.responses) + batches
+        await until(lambda: len(self.responses) >= wanted)
 
-    async def answered_once(self) -> None:
-        """Ask for nothing more, and see that each batch was answered, and once."""
+    async def until_found(self, *replicas: str) -> None:
+        """Wait until these are all that take batches."""
+        await until(lambda: self.pool.replicas == sorted(replicas))
+
+    async def finish(self) -> None:
+        """Send nothing more, and see that each batch was completed, and once."""
         self._more = False
-        await self.until(lambda: len(self.answers) == self.asked)
-        assert set(self.answers.values()) == {1}
+        await until(lambda: len(self.responses) == self.sent)
+        assert set(self.responses.values()) == {1}
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Client"]:
+    async def running(self) -> AsyncIterator["PoolClient"]:
+        """Keep batches in flight until the context is left."""
         task = asyncio.create_task(self.pool.run())
         for _ in range(self._window):
-            self._ask()
+            self._send()
         try:
             yield self
         finally:

@@ -1,0 +1,35 @@
+"""Streams of a pool on which a test responds."""
+
+from types import SimpleNamespace
+from typing import cast
+
+from worker_svc.batch import Batch
+from worker_svc.pool.endpoint import Attempt, Stream
+
+
+class FakeStream:
+    """What a pool and its picker see of a stream."""
+
+    number = 1
+    leaving = False
+    half_closed = False
+    newest = 0.0
+
+    def __init__(self, replica: str) -> None:
+        self.replica = replica
+        self.endpoint = SimpleNamespace(address=f"{replica}:50051")
+        self.outstanding: dict[int, Attempt] = {}
+
+    @property
+    def oldest(self) -> float:
+        return next((attempt.sent_at for attempt in self.outstanding.values()), float("inf"))
+
+    def send(self, batch: Batch, now: float) -> None:
+        self.outstanding[batch.id] = Attempt(batch, now)
+
+    def half_close(self) -> None:
+        self.half_closed = True
+
+
+def stream_to(replica: str) -> Stream:
+    return cast("Stream", FakeStream(replica))

@@ -1,0 +1,1 @@
+"""The streams to one service: which addresses there are, and which of them gets which batch."""

@@ -1,0 +1,601 @@
+"""The streams to one service: batches are sent, retried and hedged until each has a response.
+
+A batch goes to the replica with the fewest outstanding batches. What is outstanding on a broken stream is retried,
+elsewhere first. A batch that exceeds the hedging delay is sent to a second replica; the first response wins. A replica
+with a wrong digest is ejected: it gets no more batches until its connection has ended, as after a restart.
+"""
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+
+from chassis import log
+from chassis.grpc_client.stream_watch import StreamWatch
+from chassis.log import ThrottledLogger
+from chassis.metadata import CLIENT_ID, STREAM_ID
+from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.tls.renewed_certificates import RenewedCertificates
+from worker_svc.batch import Batch
+from worker_svc.pool.endpoint import PERMANENT, Attempt, Call, Endpoint, Stream, StreamBroken
+from worker_svc.pool.picker import Picker, Replica, ReplicaStats
+from worker_svc.pool.resolver import ResolutionError, Resolver
+from worker_svc.stage import Stage
+from worker_svc.verification import WrongDigest
+
+LOOKUP_INTERVAL_S = 1.0
+LOOKUP_JITTER = 0.1
+
+# While no endpoint serves, and for a while after one was lost, so that a rolling restart leaves none alone.
+FAST_LOOKUP_INTERVAL_S = 0.25
+FAST_LOOKUP_TIME_S = 10.0
+
+# If there are more addresses than endpoints may be, one is exchanged for another now and then.
+EXCHANGE_INTERVAL_S = 5.0
+
+# Between checks of what is slow and could not be hedged. Also how late such a check may be: a process that was itself
+# held up has responses waiting that it has not read.
+CHECK_INTERVAL_S = 0.1
+
+# A stream without a response for so long is broken: at once if its replica completed newer batches on another one.
+SILENCE_LIMIT_S = 30.0
+OVERTAKEN_LIMIT_S = 2.0
+OVERTAKEN_FACTOR = 2.0
+
+# Hedged requests, of which the first response wins: Dean and Barroso, "The Tail at Scale", Communications of the ACM
+# 56(2), 2013. A batch is hedged after this many times the usual latency.
+HEDGING_DELAY_FACTOR = 4.0
+# Shorter than the 2 to 7 s in which gRPC notices a frozen peer, longer than a busy machine's hiccups.
+MIN_HEDGING_DELAY_S = 0.5
+# As long as there has been no response, no latency is usual: then a slow batch is logged, and not hedged.
+FIRST_SLOW_S = 3.0
+# The part of all batches that may be hedged: when all are slow, as on an overloaded service, hedging would sink it.
+HEDGING_BUDGET = 0.05
+# The weight of the newest latency in the usual one.
+LATENCY_WEIGHT = 1 / 32
+
+# An ejected replica is used again when no stream to it was open for this long.
+READMISSION_DELAY_S = 0.25
+
+# All services start at the same time, or one is started again: no endpoint for so long needs no mention.
+ABSENCE_LIMIT_S = 3.0
+# The same, as long as no reason is known: an attempt to connect may be under way.
+UNKNOWN_ABSENCE_LIMIT_S = 4.0
+# From one line about what is still so to the next.
+REPEAT_S = 5.0
+
+
+class Hedging:
+    """Learns which latency is usual, and keeps the budget, a token bucket."""
+
+    def __init__(self, capacity: int) -> None:
+        """Save up for this many hedges at most: for all that a frozen replica may hold. At the start there are none."""
+        self.capacity = capacity
+        self._tokens = 0.0
+        self._usual: float | None = None
+
+    @property
+    def delay(self) -> float:
+        """Seconds without a response after which a batch is hedged; infinity until there has been a response."""
+        return float("inf") if self._usual is None else max(HEDGING_DELAY_FACTOR * self._usual, MIN_HEDGING_DELAY_S)
+
+    @property
+    def slow_after(self) -> float:
+        """Seconds without a response after which a batch is logged as slow."""
+        return FIRST_SLOW_S if self._usual is None else self.delay
+
+    def earn(self) -> None:
+        """Add a new batch's part to the budget."""
+        self._tokens = min(self._tokens + HEDGING_BUDGET, float(self.capacity))
+
+    def observe(self, latency: float) -> None:
+        """Learn from a batch that was not hedged."""
+        self._usual = latency if self._usual is None else self._usual + LATENCY_WEIGHT * (latency - self._usual)
+
+    def spend(self) -> bool:
+        """Take one hedge from the budget, if it allows one."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One stage of a batch, until its first response."""
+
+    batch: Batch
+    submitted_at: float
+    sent_at: float = 0.0
+    sent_to: str | None = None
+    """The replica of the last attempt."""
+    stream: int = 0
+    """The number of its stream."""
+    attempts: int = 0
+    """How many are outstanding: none while it waits, two once it is hedged."""
+    failed: str = ""
+    """Why the last attempt that ended without a response did."""
+    slow: bool = False
+    """Whether the last attempt was found to be over the hedging delay."""
+    hedged: bool = False
+
+
+@dataclass(slots=True)
+class Ejection:
+    """The streams to a replica with a wrong digest; their responses are ignored."""
+
+    streams: set[Stream]
+    ended_at: float
+    """When the last of them ended, or it was ejected."""
+
+
+class Pool:
+    """Sends the batches of one stage. Times are of the event loop's clock."""
+
+    def __init__(  # noqa: PLR0913 - one per setting
+        self,
+        stage: Stage,
+        target: str,
+        *,
+        client_id: str,
+        window: int,
+        max_endpoints: int,
+        metrics: RpcMetrics,
+        on_change: Callable[[], None],
+        certificates: RenewedCertificates | None = None,
+    ) -> None:
+        """Share `window` batches between at most `max_endpoints`, which run() finds.
+
+        Counts streams in `metrics`, and calls `on_change` when the state of a replica has changed.
+        """
+        self.on_answer: Callable[[Batch], None]
+        """Takes the batches that have their response."""
+        self.errors: Counter[str] = Counter()
+        """Broken streams, by gRPC code."""
+        self.retries: Counter[str] = Counter(broken=0, wrong_digest=0)
+        """Batches sent again because the attempt before ended without a valid response, by reason."""
+        self.hedges = 0
+        self.latency = LatencyHistogram()
+        """Seconds from submit() to the response, of all batches."""
+        self._stage = stage
+        self._target = target
+        self._on_change = on_change
+        self._max_endpoints = max_endpoints
+        self._certificates = certificates
+        self._metadata = (CLIENT_ID, client_id)
+        self._watch = StreamWatch(stage.path, metrics)
+        self._streams_opened = 0
+        self._loop = asyncio.get_running_loop()
+        self._failure: asyncio.Future[None] = self._loop.create_future()
+        self._picker = Picker(window)
+        self._hedging = Hedging(window)
+        self._requests: dict[int, Request] = {}
+        self._waiting: deque[Request] = deque()
+        self._ejected: dict[str, Ejection] = {}
+        self._resolver = Resolver(target)
+        self._unresolved = ""
+        self._endpoints: dict[str, Endpoint] = {}
+        """Those that DNS names, by address."""
+        self._running: dict[asyncio.Task[None], Endpoint] = {}
+        """All that are open, those that drain too."""
+        self._renewing: Endpoint | None = None
+        self._exchange_at = 0.0
+        self._lost_at = float("-inf")
+        self._serving_at = self._loop.time()
+        self._names: list[str] = []
+        self._silent_until = dict.fromkeys(("slow", "absent"), 0.0)
+        self._log = log.get(to=stage.name)
+        line = partial(ThrottledLogger, interval_s=1.0, to=stage.name)
+        self._endpoints_line = line("endpoints", level="info")
+        self._broken_line = line("stream broken")
+        self._refused_line = line("stream refused, retrying with maximum backoff", interval_s=5.0, level="error")
+        self._hedged_line = line("over the hedging delay, sent to a second replica")
+        self._wrong_line = line("wrong digest, replica ejected", level="error")
+        self._untrusted_line = line(
+            "certificate not accepted, retrying with maximum backoff", interval_s=5.0, level="error", target=target
+        )
+        self._lookup_line = line("look-up failed, keeping the addresses that are known", interval_s=60.0, target=target)
+        self._lines = (
+            *(self._endpoints_line, self._broken_line, self._refused_line, self._hedged_line),
+            *(self._wrong_line, self._untrusted_line, self._lookup_line),
+        )
+
+    def resize(self, window: int) -> None:
+        """Share another number of batches from now on."""
+        self._picker.window = window
+        self._hedging.capacity = window
+
+    @property
+    def replicas(self) -> list[str]:
+        """The names of those that take batches now, sorted."""
+        return self._picker.names
+
+    @property
+    def listed(self) -> list[Replica]:
+        """Replicas in whatever state, those that are gone for long excepted."""
+        return self._picker.replicas
+
+    @property
+    def ejected(self) -> list[str]:
+        """The names of replicas whose digests were wrong, sorted."""
+        return sorted(self._ejected)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether batches get no response: no replica takes any, or the oldest has waited for longer than is usual."""
+        if not self.replicas:
+            return True
+        oldest = min((request.submitted_at for request in self._requests.values()), default=float("inf"))
+        return self._loop.time() - oldest > self._hedging.slow_after
+
+    @property
+    def sent_again(self) -> int:
+        """Batches sent more than once, for whatever reason."""
+        return self.retries.total() + self.hedges
+
+    def snapshot(self) -> tuple[ReplicaStats, ...]:
+        """Return what was seen of the replicas since the last snapshot."""
+        return self._picker.snapshot()
+
+    # The way of a batch: submit, send, response; or retry, hedge, eject.
+
+    def submit(self, batch: Batch) -> None:
+        """Get a response for a batch, however many attempts it takes; it waits here while no stream has room."""
+        now = self._loop.time()
+        request = self._requests[batch.id] = Request(batch, now)
+        if batch.trace is not None:
+            batch.trace.wanted(self._stage)
+        self._hedging.earn()
+        self._waiting.append(request)
+        self._dispatch(now)
+
+    def _dispatch(self, now: float) -> None:
+        while self._waiting and (stream := self._picker.pick(self._waiting[0].sent_to)) is not None:
+            request = self._waiting.popleft()
+            self._send(stream, request, now, request.failed)
+
+    def _send(self, stream: Stream, request: Request, now: float, again: str) -> None:
+        self._picker.sent(stream)
+        if request.batch.trace is not None:
+            request.batch.trace.asked(self._stage, stream.replica, again)
+        request.sent_at = now
+        request.sent_to = stream.replica
+        request.stream = stream.number
+        request.slow = False
+        request.attempts += 1
+        stream.send(request.batch, now)
+
+    def completed(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:
+        """Pass the batch on, unless another attempt was faster, and send one that waits."""
+        if stream.replica in self._ejected:
+            return
+        batch = attempt.batch
+        request = self._requests.get(batch.id)
+        if request is not None and (wrong := self._stage.wrong_digest(batch, payload)) is not None:
+            self._eject(stream, request, wrong)
+            return
+        now = self._loop.time()
+        self._picker.completed(stream)
+        if request is not None:
+            del self._requests[batch.id]
+            self.latency.observe(now - request.submitted_at)
+            latency = None if request.hedged else now - request.sent_at
+            if latency is not None:
+                self._hedging.observe(latency)
+            self._picker.observe(stream, latency)
+            if batch.trace is not None:
+                batch.trace.answered(self._stage, stream.replica)
+            self._stage.keep(batch, payload)
+            self.on_answer(batch)
+        if self._waiting:
+            self._dispatch(now)
+
+    def ended(self, stream: Stream, broken: StreamBroken | None) -> None:
+        """Retry what is outstanding on this stream and on no other, before anything newer."""
+        if broken is not None:
+            self.errors[broken.code.name] += 1
+            line = self._refused_line if broken.code in PERMANENT else self._broken_line
+            line.log(
+                replica=stream.replica,
+                stream=stream.number,
+                code=broken.code.name,
+                details=broken.details,
+                outstanding=len(stream.outstanding),
+            )
+        if (ejection := self._ejected.get(stream.replica or "")) is not None:
+            ejection.streams.discard(stream)
+            ejection.ended_at = self._loop.time()
+        else:
+            self._picker.remove(stream)
+            self._retry(stream.outstanding, stream, "broken", "" if broken is None else str(broken))
+        if stream.replica is not None:
+            self._lost_at = self._loop.time()
+        self.changed()
+
+    def _retry(self, batch_ids: Iterable[int], stream: Stream, reason: str, cause: str) -> None:
+        for request in [self._requests[batch_id] for batch_id in batch_ids if batch_id in self._requests][::-1]:
+            request.attempts -= 1
+            request.failed = reason
+            if cause and request.batch.trace is not None:
+                request.batch.trace.broken(self._stage, stream.replica, cause)
+            if not request.attempts:
+                self.retries[reason] += 1
+                self._waiting.appendleft(request)
+
+    def _eject(self, stream: Stream, request: Request, wrong: WrongDigest) -> None:
+        """Send no more batches to the stream's replica, and retry elsewhere all that is outstanding there."""
+        name = stream.replica or ""
+        self._wrong_line.log(replica=name, stream=stream.number, batch=request.batch.id, **wrong._asdict())
+        self._ejected[name] = Ejection(self._picker.eject(name), self._loop.time())
+        for each in self._ejected[name].streams:
+            self._retry(each.outstanding, each, "wrong_digest", "wrong digest")
+        self._retry([request.batch.id], stream, "wrong_digest", "wrong digest")
+        self.changed()
+
+    def _readmit(self) -> None:
+        now = self._loop.time()
+        for name, ejection in list(self._ejected.items()):
+            if not ejection.streams and now - ejection.ended_at > READMISSION_DELAY_S:
+                del self._ejected[name]
+
+    # Streams that come and go.
+
+    def joined(self, stream: Stream) -> None:
+        """Give a stream its share of the batches, unless its replica is ejected."""
+        self._readmit()
+        if (ejection := self._ejected.get(stream.replica or "")) is not None:
+            ejection.streams.add(stream)
+        else:
+            self._picker.add(stream)
+        self.changed()
+
+    def changed(self) -> None:
+        """Drain streams that are leaving, if others stay, and send what waits."""
+        streams = [stream for endpoint in self._running.values() for stream in endpoint.streams]
+        others_stay = any(each.serving and each.name not in self._ejected for each in self._running.values())
+        for stream in streams:
+            if stream.leaving and not stream.half_closed and (others_stay or stream.replica in self._ejected):
+                self._drain(stream)
+        self._dispatch(self._loop.time())
+        self._note_states()
+
+    def _drain(self, stream: Stream) -> None:
+        self._picker.drain(stream)
+        stream.half_close()
+        self._lost_at = self._loop.time()
+
+    def _note_states(self) -> None:
+        names = self.replicas
+        if names != self._names:
+            self._names = names
+            self._endpoints_line.log(count=len(names), names=" ".join(names))
+        now = self._loop.time()
+        connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
+        if self._picker.update(
+            now, slow_before=now - self._hedging.delay, connecting=connecting, ejected=self._ejected
+        ):
+            self._on_change()
+
+    def failed(self, error: BaseException) -> None:
+        """Have run() raise this."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    def untrusted(self, details: str) -> None:
+        """Log that one side does not accept the other's certificate."""
+        self._untrusted_line.log(details=details)
+
+    # Endpoints that come and go.
+
+    async def run(self) -> None:
+        """Find endpoints and keep batches going until cancelled.
+
+        Raises what the callbacks of streams raised, which is a defect, in an ExceptionGroup.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._check())
+            await self._failure
+
+    async def _follow(self) -> None:
+        """Look the target up again and again. A look-up that fails or finds nothing changes nothing."""
+        failing_since = float("inf")
+        while True:
+            began = self._loop.time()
+            try:
+                addresses = await self._resolver.resolve()
+            except ResolutionError as error:
+                self._unresolved = str(error)
+                failing_since = min(failing_since, began)
+                if began - failing_since > ABSENCE_LIMIT_S:
+                    self._lookup_line.log(details=self._unresolved)
+            else:
+                self._unresolved = ""
+                failing_since = float("inf")
+                if self._resolver.truncated:
+                    details = f"too long for UDP, and TCP does not work: only {len(addresses)} addresses are known"
+                    self._lookup_line.log(details=details)
+                self._apply(addresses)
+            serving = any(endpoint.serving for endpoint in self._endpoints.values())
+            is_fast = not serving or began - self._lost_at < FAST_LOOKUP_TIME_S
+            interval = FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S
+            interval *= random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
+            await asyncio.sleep(began + interval - self._loop.time())
+
+    def _apply(self, addresses: Sequence[str]) -> None:
+        wanted = self._select(addresses)
+        for address in self._endpoints.keys() - wanted:
+            self._endpoints.pop(address).retire()
+        for address in wanted:
+            if address not in self._endpoints:
+                self._open(address)
+        self._renew()
+        self.changed()
+
+    def _select(self, addresses: Sequence[str]) -> set[str]:
+        """Choose all, or as many as there may be: those there are, of which one is exchanged now and then."""
+        if len(addresses) <= self._max_endpoints:
+            return set(addresses)
+        kept = [address for address in addresses if address in self._endpoints]
+        others = [address for address in addresses if address not in self._endpoints]
+        random.shuffle(kept)
+        if self._loop.time() >= self._exchange_at:
+            self._exchange_at = self._loop.time() + EXCHANGE_INTERVAL_S
+            del kept[self._max_endpoints - 1 :]
+        return {*kept[: self._max_endpoints], *random.sample(others, max(0, self._max_endpoints - len(kept)))}
+
+    def _open(self, address: str) -> Endpoint:
+        endpoint = self._endpoints[address] = Endpoint(
+            address,
+            self._stage,
+            self,
+            self._open_call,
+            authority=self._resolver.authority,
+            certificates=self._certificates,
+        )
+        task = asyncio.create_task(endpoint.run())
+        self._running[task] = endpoint
+        task.add_done_callback(self._endpoint_ended)
+        return endpoint
+
+    def _open_call(self, channel: grpc.aio.Channel) -> tuple[int, Call]:
+        self._streams_opened += 1
+        metadata = (self._metadata, (STREAM_ID, str(self._streams_opened)))
+        return self._streams_opened, self._watch.open(channel, metadata)
+
+    def _endpoint_ended(self, task: "asyncio.Task[None]") -> None:
+        del self._running[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
+
+    def _renew(self) -> None:
+        """Replace endpoints whose certificates were renewed on disk: one after the other, if they serve."""
+        if self._certificates is None:
+            return
+        self._certificates.look()
+        latest, last = self._certificates.latest, self._renewing
+        is_waiting = last is not None and last in self._endpoints.values() and not last.serving
+        for address, endpoint in list(self._endpoints.items()):
+            if endpoint.certificates is not latest and not (endpoint.serving and is_waiting):
+                endpoint.retire()
+                self._renewing = self._open(address)
+                is_waiting = True
+
+    # What is slow, silent or absent.
+
+    async def _check(self) -> None:
+        while True:
+            oldest = min((request.sent_at for request in self._candidates()), default=self._loop.time())
+            age = self._loop.time() - oldest
+            due = self._loop.time() + min(max(self._hedging.delay - age, CHECK_INTERVAL_S), MIN_HEDGING_DELAY_S)
+            await asyncio.sleep(due - self._loop.time())
+            now = self._loop.time()
+            if now - due < CHECK_INTERVAL_S:
+                self._mark_slow(now)
+                self._hedge(now)
+                self._replace_silent(now)
+            await self._drain_stopping()
+            self._readmit()
+            self._note_states()
+            for line in self._lines:
+                line.flush()
+            if self.replicas:
+                self._serving_at = now
+            else:
+                await self._log_absence(now)
+
+    def _candidates(self) -> list[Request]:
+        return [request for request in self._requests.values() if request.attempts and not request.hedged]
+
+    def _mark_slow(self, now: float) -> None:
+        sent_before = now - self._hedging.slow_after
+        for request in self._requests.values():
+            if request.attempts and not request.slow and request.sent_at <= sent_before:
+                request.slow = True
+                if (replica := self._picker.find(request.sent_to)) is not None:
+                    replica.slow += 1
+
+    def _hedge(self, now: float) -> None:
+        for request in self._candidates():
+            if now - request.sent_at < self._hedging.delay:
+                continue
+            stream = self._picker.pick(request.sent_to)
+            if stream is None or stream.replica == request.sent_to:
+                continue
+            if not self._hedging.spend():
+                break
+            self._hedged_line.log(
+                batch=request.batch.id, replica=request.sent_to, stream=request.stream, second=stream.replica
+            )
+            request.hedged = True
+            self.hedges += 1
+            self._send(stream, request, now, "late")
+        slow = [request for request in self._candidates() if request.slow]
+        if slow and now >= self._silent_until["slow"]:
+            self._silent_until["slow"] = now + REPEAT_S
+            self._log.warning(
+                "no response yet",
+                batch=slow[0].batch.id,
+                replica=slow[0].sent_to,
+                stream=slow[0].stream,
+                seconds=round(now - slow[0].sent_at, 1),
+                batches=len(slow),
+            )
+
+    def _replace_silent(self, now: float) -> None:
+        """Give up streams that stay silent although their server completes newer batches, or for very long."""
+        overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.slow_after)
+        for endpoint in self._running.values():
+            for stream in endpoint.streams:
+                silent = now - stream.oldest
+                if silent < overtaken_limit:
+                    continue
+                if silent > SILENCE_LIMIT_S or any(other.newest > stream.oldest for other in endpoint.streams):
+                    stream.give_up(f"no response for {silent:.1f} s")
+                for other in endpoint.streams:
+                    if not other.outstanding:
+                        other.probe()
+
+    async def _drain_stopping(self) -> None:
+        """Drain the last streams of servers that go away; those of servers that only say NOT_SERVING work on."""
+        for endpoint in list(self._running.values()):
+            kept = [stream for stream in endpoint.streams if stream.leaving and not stream.half_closed]
+            if kept and await endpoint.is_stopping():
+                for stream in kept:
+                    self._drain(stream)
+
+    async def _log_absence(self, now: float) -> None:
+        if now - self._serving_at < ABSENCE_LIMIT_S or now < self._silent_until["absent"]:
+            return
+        details = self._unresolved
+        if self._ejected:
+            details = f"{' '.join(self.ejected)}: wrong digests, not used until restarted"
+        elif self._endpoints:
+            details = await random.choice(list(self._endpoints.values())).cause()  # noqa: S311 - no secret
+        if details or now - self._serving_at > UNKNOWN_ABSENCE_LIMIT_S:
+            self._silent_until["absent"] = now + REPEAT_S
+            self._log.warning(
+                "no endpoint, still trying",
+                target=self._target,
+                seconds=round(now - self._serving_at, 1),
+                details=details or "still connecting, or looking up the name",
+            )
+
+    async def close(self, limit: float) -> None:
+        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""
+        for endpoint in self._running.values():
+            endpoint.retire()
+            for stream in endpoint.streams:
+                stream.half_close()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=limit)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for line in self._lines:
+            line.close()
