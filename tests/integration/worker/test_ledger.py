@@ -51,12 +51,11 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     )
     key = client.hgetall("worker:w-1")
     assert key["sequence"] == "1"
+    at = {"address": "10.0.0.3:50051"}
     assert json.loads(key["backends"]) == {
         "seconds": 1.003,
-        "rng": [{"name": "rng-1", "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}}],
-        "hasher": [
-            {"name": "hasher-1", "address": "10.0.0.3:50051", "state": "slow", "batches": 3, "latency": {"100": 3}}
-        ],
+        "rng": [{"name": "rng-1", **at, "state": "serving", "batches": 12, "latency": {"40": 11, "47": 1}}],
+        "hasher": [{"name": "hasher-1", **at, "state": "slow", "batches": 3, "latency": {"100": 3}}],
     }
     assert json.loads(key["coins"]) == {"bits": 8, "latest": [["00ab", 1_700_000_000.125], ["00cd", 1_700_000_000.5]]}
     assert not client.exists("pending_report")
