@@ -1,6 +1,7 @@
-"""What every gRPC server here answers beside its own methods: health, reflection and channelz."""
+"""What each gRPC server answers beside its own methods: health with its self-check, reflection and channelz."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,13 +13,17 @@ from grpc_channelz.v1.channelz_pb2 import GetServerRequest, GetServersRequest
 from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from structlog.testing import capture_logs
 from support.served import HASHER, RNG, hasher, raw_call, rng, until_failure, violation
 from support.served import health as health_stub
 
 from chassis import grpc_options
-from chassis.grpc_server import server
+from chassis.grpc_server import self_check, server
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
+from hasher_svc import fallback
+from hasher_svc.digests import check_digests
+from rng_svc import service
 from rng_svc.service import RngService, check_source
 from rng_svc.settings import RngSettings
 
@@ -27,78 +32,114 @@ NOT_SERVING = HealthCheckResponse.NOT_SERVING
 
 
 @asynccontextmanager
-async def rng_with(health: Health) -> AsyncIterator[int]:
+async def rng_with(health: Health, check: Any = check_source) -> AsyncIterator[int]:
     """The port of a server with this health."""
     settings = RngSettings(port=0, instance="rng-1")
     add_servicer = RngService("rng-1", settings.pacing()).add_to
-    async with server.serve(settings, Telemetry(health), RNG, add_servicer, check_source) as port:
+    async with server.serve(settings, Telemetry(health), RNG, add_servicer, check) as port:
         yield port
 
 
-async def status(channel: grpc.aio.Channel, service: str) -> int:
-    response = await health_stub(channel).Check(HealthCheckRequest(service=service))
+async def status(channel: grpc.aio.Channel, name: str) -> int:
+    response = await health_stub(channel).Check(HealthCheckRequest(service=name))
     assert isinstance(response, HealthCheckResponse)
     return response.status
 
 
-async def test_health_tells_alive_from_ready() -> None:
+@asynccontextmanager
+async def watched(port: int) -> AsyncIterator[tuple[Any, AsyncIterator[int]]]:
+    """A channel, and the states of the service as they come."""
+
+    async def states() -> AsyncIterator[int]:
+        async for response in health_stub(channel).Watch(HealthCheckRequest(service=RNG)):
+            yield response.status
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(20):
+        yield channel, states()
+
+
+async def test_health_tells_alive_from_ready_and_reports_every_change() -> None:
     health = Health("something")
-    async with rng_with(health) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+    async with rng_with(health) as port, watched(port) as (channel, states):
+        assert await anext(states) == NOT_SERVING
         health.started()
-        await asyncio.sleep(0.05)
-        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
-        health.set("something", met=True)
-        await asyncio.sleep(0.05)
-        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, SERVING)
-        health.set("something", met=False)
-        await asyncio.sleep(0.05)
-        assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, NOT_SERVING)
+        await asyncio.sleep(0.05)  # nothing changes
+        for met in (True, False, True):
+            health.set("something", met=met)
+            expected = SERVING if met else NOT_SERVING
+            assert await anext(states) == expected
+            assert (await status(channel, ""), await status(channel, RNG)) == (SERVING, expected)
+        health.drain()
+        assert await anext(states) == NOT_SERVING
 
 
-@pytest.mark.parametrize("service", [HASHER, "rng", "grpc.health.v1.Health"])
-async def test_health_of_a_service_that_is_none_here_is_not_found(service: str) -> None:
-    async with rng() as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await status(channel, service)
-    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(self_check, "INTERVAL", 0.01)
+    failure: Exception | None = None
+    sound = True
 
+    async def check() -> bool:
+        if failure:
+            raise failure
+        return sound
 
-async def test_who_watches_health_is_told_of_every_change() -> None:
     health = Health()
-    async with rng_with(health) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        watch = aiter(health_stub(channel).Watch(HealthCheckRequest(service=RNG)))
-        seen = [(await anext(watch)).status]
-        for change in (health.started, health.drain):
-            change()
-            async with asyncio.timeout(10):
-                seen.append((await anext(watch)).status)
-    assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
+    health.started()
+    with capture_logs() as lines:
+        async with rng_with(health, check) as port, watched(port) as (channel, states):
+            while await anext(states) != SERVING:
+                pass
+            sound = False
+            assert await anext(states) == NOT_SERVING
+            assert await status(channel, "") == SERVING
+            sound = True
+            assert await anext(states) == SERVING
+            failure = OSError("no random source")
+            assert await anext(states) == NOT_SERVING
+    events = [line["event"] for line in lines if "no longer ready" in line["event"] or "again" in line["event"]]
+    failed = "self-check failed, no longer ready"
+    assert events == [failed, "self-check passed again", failed]
 
 
-@pytest.mark.pair(reason="stopping is held to 0.5 s")
+async def test_a_server_notices_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random source that repeats itself, and wrong digests."""
+    assert await service.check_source()
+    assert await check_digests()
+    monkeypatch.setattr("os.urandom", bytes)
+    monkeypatch.setattr(fallback, "sha256", hashlib.blake2s)
+    assert not await service.check_source()
+    assert not await check_digests()
+
+
 async def test_a_client_as_ours_holds_up_no_server_that_stops() -> None:
     """Its channel watches the server's health for as long as it is open."""
     health = Health()
     async with rng_with(health) as port:
         health.started()
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=grpc_options.client(RNG))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await channel.channel_ready()
         begin = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - begin < 0.5
+    # Where the watch held it up, it would wait as long as for a stream that never ends.
+    assert asyncio.get_running_loop().time() - begin < 2
     await channel.close()
+
+
+@pytest.mark.parametrize("name", [HASHER, "rng", "grpc.health.v1.Health"])
+async def test_health_of_a_service_that_is_none_here_is_not_found(name: str) -> None:
+    async with rng() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await status(channel, name)
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_health_request_that_is_none_is_refused() -> None:
     async with rng() as channel:
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await raw_call(channel, "/grpc.health.v1.Health/Check", b"\xff")
-    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-async def test_a_watch_of_health_that_is_none_is_refused() -> None:
-    async with rng() as channel:
+        assert violation(error.value)[0] == "(message)"
         untyped: Any = channel  # which the types of a channel are only with a serializer
         watch = untyped.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff")
         assert violation((await until_failure(watch))[1])[0] == "(message)"
