@@ -1,0 +1,432 @@
+"""What must hold for the objects of every overlay, and of the components together."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from math import ceil
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate import utils
+from packaging.version import Version
+from support import kubernetes
+from support.compose_project import ROOT
+from support.kubernetes import EVERY, PROBES, Object, Pod, name_of, named, of_kind, pods, render
+from support.served import HASHER, RNG
+
+from chassis.process import STOP_LIMIT
+from chassis.settings import ServiceSettings
+from hasher_svc.settings import HasherSettings
+from rng_svc.settings import RngSettings
+from webui_svc.settings import WebuiSettings
+from worker_svc.settings import WorkerSettings
+
+SETTINGS: dict[str, type[ServiceSettings]] = {
+    "rng": RngSettings,
+    "hasher": HasherSettings,
+    "worker": WorkerSettings,
+    "webui": WebuiSettings,
+}
+
+FIRST = "1.30"
+"""The first in which `preStop` can sleep without a feature's being switched on."""
+
+VERSIONS = [
+    version
+    for version in dict.fromkeys(utils.major_minor(each) for each in utils.all_versions())
+    if Version(version) >= Version(FIRST)
+]
+
+PATHS_OF_FILES = {"TLS_CERT", "TLS_KEY", "TLS_CA", "REDIS_PASSWORD_FILE"}
+
+SECRETS = {
+    **{f"{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in (*SETTINGS, "redis")},
+    **{f"{name}-redis-password": {"redis-password"} for name in ("worker", "webui")},
+    "redis-users": {"users.acl"},
+}
+"""Those that people make, as docs/kubernetes.md says, with their keys."""
+
+DNS_TTL_S = 5
+"""For which CoreDNS' answers are good where nobody says another time (https://coredns.io/plugins/kubernetes/)."""
+
+LOOK_UP_S = 1
+"""Until a worker looks a name up again."""
+
+
+@pytest.fixture(params=EVERY, ids="+".join)
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return render(*request.param)
+
+
+def ours(objects: Sequence[Object]) -> list[Pod]:
+    return [pod for name, pod in pods(objects).items() if name in SETTINGS]
+
+
+def composed() -> dict[str, Object]:
+    """The services of compose.yaml, where no variable is set."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
+    return dict(yaml.safe_load(text)["services"])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utils, "schema_contents", cache(utils.schema_contents))  # each is read once
+    objects = {json.dumps(each, sort_keys=True): each for names in EVERY for each in render(*names)}
+    for each in objects.values():
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_objects_have_no_namespace_and_say_what_they_are_part_of(objects: list[Object]) -> None:
+    assert not [each for each in objects if "namespace" in each["metadata"]]
+    assert {each["metadata"]["labels"]["app.kubernetes.io/part-of"] for each in objects} == {"dockercoins"}
+
+
+def test_pods_keep_to_the_restricted_profile(objects: list[Object]) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/, and what we add."""
+    for name, pod in pods(objects).items():
+        context = {key: value for key, value in pod.spec["securityContext"].items() if not key.startswith("fsGroup")}
+        user = context["runAsUser"]
+        assert context == {
+            "runAsNonRoot": True,
+            "runAsUser": user,
+            "runAsGroup": user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert user > 0
+        if name in SETTINGS:
+            dockerfile = (ROOT / f"{name}_svc" / "Dockerfile").read_text()
+            assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)[-1] == f"{user}:{user}"
+        assert pod.container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.spec.keys()
+        kinds = {kind for volume in pod.spec.get("volumes", []) for kind in volume.keys() - {"name"}}
+        assert kinds <= {"configMap", "emptyDir", "projected"}
+        assert all(port.keys() == {"name", "containerPort"} for port in pod.container["ports"])
+        assert pod.spec["automountServiceAccountToken"] is False
+        assert pod.spec["enableServiceLinks"] is False, "their variables are not settings"
+        assert pod.container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert pod.container["resources"]["limits"].keys() == {"memory"}
+
+
+def handlers(pod: Pod) -> list[Object]:
+    """What each probe asks for."""
+    return [
+        {key: value for key, value in pod.container[name].items() if not key.endswith(("Seconds", "Threshold"))}
+        for name in PROBES
+    ]
+
+
+def test_probes_ask_for_what_is_served_and_one_asks_where_clients_do(objects: list[Object]) -> None:
+    alive, ready = ({"httpGet": {"path": path, "port": "metrics"}} for path in ("/healthz", "/readyz"))
+    for pod in ours(objects):
+        if pod.name == "worker":
+            expected: list[Object] = [alive, alive, ready]
+        elif pod.name == "webui":
+            expected = [{"tcpSocket": {"port": "http"}}, alive, ready]
+        elif "TLS_CERT" in pod.environment:  # Kubernetes can't encrypt what it asks over gRPC
+            expected = [{"tcpSocket": {"port": "grpc"}}, alive, ready]
+        else:
+            port, service = pod.ports["grpc"], {"rng": RNG, "hasher": HASHER}[pod.name]
+            expected = [{"grpc": {"port": port, "service": each}} for each in ("", "", service)]
+        assert handlers(pod) == expected
+
+
+def test_variables_and_ports_are_those_of_the_code(objects: list[Object]) -> None:
+    known = {name for settings in SETTINGS.values() for name in settings.variables()}
+    for pod in ours(objects):
+        settings = SETTINGS[pod.name]
+        assert pod.shared_variables.keys() <= known
+        assert {"INSTANCE"} <= pod.own_variables.keys() <= settings.variables()
+        told = {name.lower(): value for name, value in pod.environment.items() if name not in PATHS_OF_FILES}
+        loaded = settings.load(**{name: value for name, value in told.items() if name in settings.fields})
+        ports = {getattr(loaded, name) for name in ("port", "metrics_port") if name in settings.fields}
+        assert set(pod.ports.values()) == ports
+
+
+def test_images_are_those_of_compose(objects: list[Object]) -> None:
+    """One that was loaded into a node is used, so none is pulled always."""
+    for name, pod in pods(objects).items():
+        assert pod.container["image"] == composed()[name]["image"]
+        assert pod.container.get("imagePullPolicy", "IfNotPresent") == "IfNotPresent"
+
+
+def sources(volume: Object) -> Iterator[tuple[str, str]]:
+    """What a volume's files are of: kind and name."""
+    if "configMap" in volume:
+        yield "ConfigMap", volume["configMap"]["name"]
+    for source in volume.get("projected", {}).get("sources", []):
+        yield "Secret", source["secret"]["name"]
+
+
+def files(pod: Pod) -> Iterator[str]:
+    """Those that are mounted; every volume is mounted, and every mount has a volume."""
+    claims = [each["metadata"]["name"] for each in pod.workload["spec"].get("volumeClaimTemplates", [])]
+    volumes = {each["name"]: each for each in pod.spec.get("volumes", [])}
+    mounts = {each["name"]: each["mountPath"] for each in pod.container.get("volumeMounts", [])}
+    assert mounts.keys() == volumes.keys() | set(claims)
+    for name, volume in volumes.items():
+        for kind, source in sources(volume):
+            keys = SECRETS[source] if kind == "Secret" else named(pod.objects, kind, source)["data"]
+            yield from (f"{mounts[name]}/{key}" for key in keys)
+
+
+def test_every_file_that_is_named_is_there(objects: list[Object]) -> None:
+    for pod in pods(objects).values():
+        said = [*pod.environment.values(), *pod.container.get("args", [])]
+        said += [word for name in PROBES for word in pod.container[name].get("exec", {}).get("command", [])]
+        paths = {word.rpartition("=")[2] for word in said}
+        assert {path for path in paths if path.startswith(("/run/", "/etc/"))} <= set(files(pod))
+
+
+def test_everything_that_selects_selects_its_pods(objects: list[Object]) -> None:
+    """All by `app`: workloads, Services, budgets and who is to be on different nodes."""
+    found = pods(objects)
+    for pod in found.values():
+        assert pod.labels.items() >= {"app": pod.name, "app.kubernetes.io/part-of": "dockercoins"}.items()
+        spread = pod.spec.get("topologySpreadConstraints", [])
+        for selector in (pod.workload["spec"]["selector"], *(each["labelSelector"] for each in spread)):
+            assert selector == {"matchLabels": {"app": pod.name}}
+    for each in of_kind(objects, "PodDisruptionBudget"):
+        assert each["spec"]["selector"] == {"matchLabels": {"app": each["metadata"]["name"]}}
+    for each in of_kind(objects, "Service"):
+        assert each["spec"]["selector"] == {"app": each["metadata"]["name"]}
+        ports = found[each["metadata"]["name"]].ports
+        for port in each["spec"]["ports"]:
+            assert (ports[port["targetPort"]], port["targetPort"]) == (port["port"], port["name"])
+    for each in of_kind(objects, "HorizontalPodAutoscaler"):
+        target = each["spec"]["scaleTargetRef"]
+        assert named(objects, target["kind"], target["name"])
+    assert named(objects, "Service", named(objects, "StatefulSet", "redis")["spec"]["serviceName"])
+
+
+def test_names_of_services_lead_to_all_pods_that_are_ready() -> None:
+    for name in ("rng", "hasher", "webui", "redis"):
+        spec = named(render("observability"), "Service", name)["spec"]
+        assert spec["clusterIP"] == "None"
+        assert not spec.get("publishNotReadyAddresses")
+
+
+def test_pods_have_the_time_to_stop_and_others_come_first(objects: list[Object]) -> None:
+    for pod in ours(objects):
+        waits = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        assert pod.spec["terminationGracePeriodSeconds"] >= waits + STOP_LIMIT
+        if pod.name in {"rng", "hasher"}:
+            assert waits >= DNS_TTL_S + LOOK_UP_S
+        spec = pod.workload["spec"]
+        strategy = spec.get("strategy", spec.get("updateStrategy"))
+        assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_no_budget_keeps_a_node_from_being_drained(objects: list[Object]) -> None:
+    budgets = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "PodDisruptionBudget")}
+    counted = {pod.name for pod in pods(objects).values() if pod.workload["kind"] != "DaemonSet"}
+    assert budgets.keys() == counted - {"prometheus"}
+    for spec in budgets.values():
+        assert (spec["maxUnavailable"], spec.get("minAvailable")) == (1, None)
+
+
+FLOWS = {
+    "everyone: from nobody",
+    "everyone: to nobody",
+    "everyone: to anywhere 53/UDP",
+    "everyone: to anywhere 53/TCP",
+    "rng: from worker 50051/TCP",
+    "hasher: from worker 50151/TCP",
+    "worker: to rng 50051/TCP",
+    "worker: to hasher 50151/TCP",
+    "redis: from worker|webui 6379/TCP",
+    "worker|webui: to redis 6379/TCP",
+    "webui: from anywhere 8000/TCP",
+}
+"""What policies let through, at both ends. A pod that one selects has in that direction what such policies allow it."""
+
+MORE_FLOWS = {
+    "observability": {
+        f"{sentence} {port}/TCP"
+        for name, port in (("rng", 9101), ("hasher", 9102), ("worker", 9103), ("webui", 9104))
+        for sentence in (f"prometheus: to {name}", f"{name}: from prometheus")
+    },
+    "autoscaling-worker": {"prometheus: from prometheus-adapter in any namespace 9090/TCP"},
+}
+"""What a component adds."""
+
+
+def flows(policy: Object) -> Iterator[str]:
+    """What a policy lets through, as sentences."""
+    spec = policy["spec"]
+    assert spec.keys() <= {"podSelector", "policyTypes", "ingress", "egress"}
+    for direction, side in (("Ingress", "from"), ("Egress", "to")):
+        if direction not in spec["policyTypes"]:
+            assert direction.lower() not in spec
+            continue
+        start = f"{whom(spec['podSelector'])}: {side}"
+        rules = spec.get(direction.lower(), [])
+        if not rules:
+            yield f"{start} nobody"
+        for rule in rules:
+            peers = [peer_name(peer) for peer in rule.get(side, [])] or ["anywhere"]
+            ports = [f"{port['port']}/{port.get('protocol', 'TCP')}" for port in rule.get("ports", [])] or ["any port"]
+            yield from (f"{start} {peer} {port}" for peer in peers for port in ports)
+
+
+def whom(selector: Object) -> str:
+    """The pods of ours that are selected."""
+    labels = dict(selector["matchLabels"])
+    assert labels.pop("app.kubernetes.io/part-of") == "dockercoins"
+    for expression in selector.get("matchExpressions", []):
+        assert (expression["key"], expression["operator"]) == ("app", "In")
+        labels["app"] = "|".join(expression["values"])
+    return str(labels.pop("app", "everyone"))
+
+
+def peer_name(peer: Object) -> str:
+    if "namespaceSelector" in peer:
+        assert peer["namespaceSelector"] == {}
+        return f"{peer['podSelector']['matchLabels']['app.kubernetes.io/name']} in any namespace"
+    if "ipBlock" in peer:
+        return str(peer["ipBlock"]["cidr"])
+    assert peer.keys() == {"podSelector"}
+    return whom(peer["podSelector"])
+
+
+@pytest.mark.parametrize("names", EVERY, ids="+".join)
+def test_the_flows_of_the_design_are_let_through_and_no_others(names: tuple[str, ...]) -> None:
+    found = [flow for policy in of_kind(render(*names), "NetworkPolicy") for flow in flows(policy)]
+    assert sorted(found) == sorted(FLOWS.union(*(MORE_FLOWS.get(name, set()) for name in names)))
+
+
+def test_what_makes_pods_has_the_names_that_people_type() -> None:
+    """`kubectl scale deployment worker`; where nodes are several, its pods are on different ones."""
+    for name in SETTINGS:
+        spec = named(render("classic"), "Deployment", name)["spec"]["template"]["spec"]
+        (spread,) = spec["topologySpreadConstraints"]
+        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert named(render("classic"), "StatefulSet", "redis")
+
+
+def test_a_daemonset_is_the_deployments_pod() -> None:
+    deployment = named(render("full"), "Deployment", "rng")["spec"]["template"]
+    daemonset = named(render("full", "autoscaling", "rng-daemonset"), "DaemonSet", "rng")["spec"]["template"]
+    del deployment["spec"]["topologySpreadConstraints"]
+    assert daemonset == deployment
+
+
+def test_the_order_of_components_does_not_matter() -> None:
+    one, other = render("tls", "rng-daemonset"), render("rng-daemonset", "tls")
+    assert sorted(one, key=name_of) == sorted(other, key=name_of)
+
+
+@pytest.mark.parametrize(
+    ("names", "scaled"),
+    [
+        (("classic",), tuple(SETTINGS)),
+        (("full", "autoscaling"), ("rng", "hasher")),
+        (("observability", "autoscaling-worker"), ("worker",)),
+    ],
+)
+def test_a_number_that_was_scaled_to_survives_applying_again(names: tuple[str, ...], scaled: tuple[str, ...]) -> None:
+    assert not [name for name in scaled if "replicas" in named(render(*names), "Deployment", name)["spec"]]
+
+
+FILES = {
+    "/run/certs/redis.pem": "/run/certs/tls.crt",
+    "/run/certs/redis-key.pem": "/run/certs/tls.key",
+    "/run/certs/ca.pem": "/run/certs/ca.crt",
+}
+"""What compose.yaml calls otherwise; here names are those of Kubernetes' Secrets."""
+
+
+@pytest.mark.parametrize("overlay", ["classic", "tls"])
+def test_redis_is_started_and_probed_as_in_compose(overlay: str) -> None:
+    encrypted = yaml.safe_load((ROOT / "compose.tls.yaml").read_text())["services"]
+    redis = encrypted["redis"] if overlay == "tls" else composed()["redis"]
+    here = pods(render(overlay))["redis"].container
+    assert here["args"] == [FILES.get(word, word) for word in redis["command"]]
+    for probe in PROBES:
+        assert ["CMD", *here[probe]["exec"]["command"]] == [
+            FILES.get(word, word) for word in redis["healthcheck"]["test"]
+        ]
+    if overlay == "tls":
+        for name in ("worker", "webui"):
+            variables = pods(render(overlay))[name].own_variables
+            for key in ("REDIS_URL", "REDIS_PASSWORD_FILE"):
+                assert variables[key] == encrypted[name]["environment"][key]
+
+
+def test_prometheus_is_started_as_in_compose_with_the_same_files_and_finds_all_by_name() -> None:
+    objects = render("observability")
+    assert pods(objects)["prometheus"].container["args"] == composed()["prometheus"]["command"]
+    texts = {name: (ROOT / "deploy" / "prometheus" / name).read_text() for name in ("prometheus.yml", "rules.yml")}
+    assert texts in [each["data"] for each in of_kind(objects, "ConfigMap")]
+    for asked in yaml.safe_load(texts["prometheus.yml"])["scrape_configs"][0]["dns_sd_configs"]:
+        spec = named(objects, "Service", asked["names"][0])["spec"]
+        assert spec["clusterIP"] == "None"
+        assert asked["port"] in [port["port"] for port in spec["ports"]]
+
+
+def test_limits_of_memory_are_those_of_compose() -> None:
+    for pod in ours(render("classic")):
+        limit = pod.container["resources"]["limits"]["memory"]
+        assert limit == composed()[pod.name]["mem_limit"].upper() + "i"
+
+
+def scalers() -> dict[str, Object]:
+    objects = render(*EVERY[-1])
+    return {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "HorizontalPodAutoscaler")}
+
+
+def number(quantity: str) -> float:
+    """A quantity of Kubernetes', such as `700m` or `2`."""
+    return int(quantity.removesuffix("m")) / 1_000 if quantity.endswith("m") else float(quantity)
+
+
+def test_the_workers_scale_by_a_metric_that_workers_have() -> None:
+    text = (kubernetes.FOLDER / "components" / "autoscaling-worker" / "adapter-rules.yaml").read_text()
+    (rule,) = yaml.safe_load(text)["rules"]["external"]
+    (metric,) = scalers()["worker"]["metrics"]
+    assert metric["external"]["metric"]["name"] == rule["name"]["as"]
+    assert f"| `{rule['seriesQuery']}` |" in (ROOT / "docs" / "metrics.md").read_text()
+    assert rule["resources"] == {"namespaced": False}, "Prometheus has no label of the namespace"
+
+
+@pytest.mark.parametrize("noise", [0.95, 1, 1.05])
+@pytest.mark.parametrize(("rngs", "least", "most"), [(1, 3, 5), (2, 6, 9), (4, 12, 17)])
+def test_workers_become_as_many_as_the_rngs_feed_and_stay_so(rngs: int, least: int, most: int, noise: float) -> None:
+    """With Kubernetes' formula and tolerance (https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/).
+
+    At the classic pace a worker that waits for nobody makes 3.33 hashes/s, and an rng serves 10.
+    """
+    spec = scalers()["worker"]
+    target = number(spec["metrics"][0]["external"]["target"]["averageValue"])
+    workers, before = spec["minReplicas"], 0
+    for _ in range(spec["maxReplicas"]):
+        before = workers
+        speed = min(workers / 0.3, rngs * 10) * noise
+        if abs(speed / workers / target - 1) > 0.1:
+            workers = min(spec["maxReplicas"], ceil(speed / target))
+    assert workers == before
+    assert least <= workers <= most
+
+
+def test_no_autoscaler_flaps_or_waits_for_cpu_that_no_replica_reaches() -> None:
+    """What is looked at is an average of a minute, so nothing is done faster.
+
+    Nearly all that a service does is in one thread, so a replica that is full takes one core, less what others take.
+    """
+    found = scalers()
+    assert found.keys() == {"hasher", "worker"}, "a DaemonSet has no scaler"
+    found["rng"] = named(render("full", "autoscaling"), "HorizontalPodAutoscaler", "rng")["spec"]
+    for name, spec in found.items():
+        assert spec["minReplicas"] < spec["maxReplicas"]
+        assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] >= 60
+        assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 300
+        policies = [policy for each in spec["behavior"].values() for policy in each["policies"]]
+        assert min(policy["periodSeconds"] for policy in policies) >= 60
+        if name != "worker":
+            (metric,) = spec["metrics"]
+            assert number(metric["resource"]["target"]["averageValue"]) <= 0.8
