@@ -1,0 +1,382 @@
+"""What settings are, and every way in which a variable can be wrong: one line that says what is allowed."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from chassis import cpus, log, process
+from chassis.redis.settings import RedisSettings
+from chassis.settings import LogFormat, LogLevel, Pace, Sampler, ServiceSettings, Settings, SettingsError
+from docs.configuration import SERVICES
+from hasher_svc.settings import HasherSettings
+from local_run.settings import LocalRunSettings
+from rng_svc.settings import RngSettings
+from webui_svc.settings import WebuiSettings
+from worker_svc.settings import MAX_IN_FLIGHT_BYTES, WorkerSettings
+
+ALL: list[type[Settings]] = [*SERVICES.values(), LocalRunSettings]
+NUMBERS = [
+    (settings, name)
+    for settings in ALL
+    for name, field in settings.fields.items()
+    if field.bounds != (0, 0) and not name.startswith("otel_")
+]
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in set().union(*(settings.variables() for settings in ALL)):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def refusal(settings: type[Settings], **variables: str) -> str:
+    for name, value in variables.items():
+        os.environ[name] = value  # the fixture restores what it removed
+    try:
+        with pytest.raises(SettingsError) as error:
+            settings.load()
+    finally:
+        for name in variables:
+            del os.environ[name]
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_the_default_is_the_workshop(settings: type[ServiceSettings]) -> None:
+    loaded = settings.load()
+    assert (loaded.pace, loaded.log_level, loaded.log_format) == (Pace.CLASSIC, LogLevel.INFO, LogFormat.CONSOLE)
+    assert (loaded.bind_address, loaded.instance) == ("127.0.0.1", socket.gethostname())
+    assert loaded.collector_url == ""
+
+
+def test_ports_are_those_of_the_contract() -> None:
+    rng, hasher, worker, webui = RngSettings(), HasherSettings(), WorkerSettings(), WebuiSettings()
+    assert (rng.port, hasher.port, webui.port) == (50051, 50151, 8000)
+    assert [each.metrics_port for each in (rng, hasher, worker, webui)] == [9101, 9102, 9103, 9104]
+
+
+def test_the_pace_decides_defaults() -> None:
+    rng, hasher, worker = RngSettings(), HasherSettings(), WorkerSettings()
+    assert (rng.delay, rng.concurrency, hasher.delay, hasher.concurrency) == (0.1, 1, 0.1, 0)
+    assert (worker.delay, worker.batch_size, worker.window_size, worker.message_size) == (0.1, 1, 1, 32)
+    rng, hasher, worker = RngSettings(pace="full"), HasherSettings(pace="full"), WorkerSettings(pace="full")
+    assert (rng.delay, rng.concurrency, hasher.delay, hasher.concurrency) == (0, cpus.usable(), 0, cpus.usable())
+    assert (worker.delay, worker.tuned, worker.allows(worker.start)) == (0, True, True)
+
+
+@pytest.mark.parametrize("pace", list(Pace))
+@pytest.mark.parametrize("delay", [0, 0.25])
+def test_a_single_setting_overrides_the_pace_and_no_other_setting(pace: Pace, delay: float) -> None:
+    assert vars(HasherSettings(pace=pace, delay=delay)) == vars(HasherSettings(pace=pace)) | {"delay": delay}
+
+
+@pytest.mark.parametrize(("service", "settings"), SERVICES.items())
+def test_a_setting_of_one_service_wins_over_that_of_all(
+    environment: pytest.MonkeyPatch, service: str, settings: type[ServiceSettings]
+) -> None:
+    for each in SERVICES:
+        environment.setenv(f"{each.upper()}_LOG_LEVEL", "debug" if each == service else "error")
+    environment.setenv("LOG_LEVEL", "warning")
+    assert settings.load().log_level is LogLevel.DEBUG
+    assert settings.load(log_level="info").log_level is LogLevel.INFO
+    environment.delenv(f"{service.upper()}_LOG_LEVEL")
+    assert settings.load().log_level is LogLevel.WARNING
+
+
+def test_one_service_may_have_another_pace(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PACE", "full")
+    environment.setenv("RNG_PACE", "classic")
+    assert (RngSettings.load().delay, HasherSettings.load().delay) == (0.1, 0)
+
+
+@pytest.mark.parametrize("settings", SERVICES.values())
+def test_variables_of_other_programs_change_nothing(
+    environment: pytest.MonkeyPatch, settings: type[ServiceSettings]
+) -> None:
+    """A Service of Kubernetes, what `make run` takes, conda, GNU screen and attributes that are no settings."""
+    for service in SERVICES:
+        environment.setenv(f"{service.upper()}_PORT", "tcp://10.0.0.1:50051")
+        environment.setenv(f"{service.upper()}_METRICS_PORT", "x")
+        environment.setenv(f"{service.upper()}_INSTANCE", "")
+    for name in ("HOST", "WINDOW", "FIELDS", "SERVICE"):
+        environment.setenv(name, "nonsense")
+    assert vars(settings.load()) == vars(settings())
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(AttributeError, match="frozen"):
+        RngSettings().port = 1
+
+
+def test_words_may_be_written_in_any_case() -> None:
+    settings = RngSettings(log_level="INFO", log_format="Json", pace="FULL", otel_traces_sampler="Always_On", **{
+        name.lower(): value for name, value in COLLECTOR.items()
+    })  # fmt: skip
+    assert (settings.log_level, settings.log_format) == (LogLevel.INFO, LogFormat.JSON)
+    assert (settings.pace, settings.delay, settings.otel_traces_sampler) == (Pace.FULL, 0, Sampler.ALWAYS_ON)
+
+
+@pytest.mark.parametrize(("settings", "name"), NUMBERS)
+def test_a_number_is_taken_at_its_bounds_and_refused_beyond(settings: type[Settings], name: str) -> None:
+    for bound, beyond in zip(settings.fields[name].bounds, (-0.001, 1), strict=True):
+        assert getattr(settings(**{name: bound}), name) == bound
+        with pytest.raises(SettingsError, match=f"^{name.upper()}='.*' is not allowed: it must be a (whole )?number "):
+            settings(**{name: bound + beyond})
+
+
+@pytest.mark.parametrize("value", ["many", "", "1s", "0x10", "nan", "inf", "-inf", "-1", "1e300", "\udcff"])
+@pytest.mark.parametrize(("settings", "name"), NUMBERS)
+def test_what_is_no_number_in_bounds_is_refused(settings: type[Settings], name: str, value: str) -> None:
+    message = refusal(settings, **{name.upper(): value})
+    assert message.startswith(f"{name.upper()}={value!r} is not allowed: it must be {settings.fields[name].allowed}")
+
+
+@pytest.mark.parametrize("value", ["leisurely", "", "Classic ", "classic,full", "clássic"])
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("PACE", "classic or full"),
+        ("LOG_LEVEL", "debug or info or warning or error"),
+        ("LOG_FORMAT", "console or json"),
+    ],
+)
+def test_an_unknown_word_is_refused_with_the_known_ones(name: str, allowed: str, value: str) -> None:
+    assert refusal(WorkerSettings, **{name: value}) == f"{name}={value!r} is not allowed: it must be {allowed}"
+
+
+REFUSED = {
+    (RngSettings, "INSTANCE"): ["", "two words", "a/b", "ünï", "x" * 64, "line\nbreak", "line\n"],
+    (RngSettings, "BIND_ADDRESS"): ["", "two words", "localhost", "256.0.0.1", "127.1", "[::1]", "::/0"],
+    (WorkerSettings, "RNG_TARGET"): [
+        "", "rng:50051", "50051", "dns:///", "dns:///rng", "dns:///rng:port", "dns:///a b:1", "http://rng:50051",
+        "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,", "ipv6:[::1]", "dns:///rng:50051\n", "unix:", "dns:///rng:0",
+        "dns:///rng:65536", "ipv4:rng:50051", "ipv4:256.0.0.1:1", "ipv4:[::1]:1", "ipv6:127.0.0.1:1",
+    ],
+    (WebuiSettings, "REDIS_URL"): [
+        "", " ", "redis:6379", "redis://", "redis:///0", "http://redis:6379", "redis://redis:port",
+        "redis://redis:6379 ", "redis://redis?db=abc", "unix:///a?x=y", "redis://re dis", "unix://", "redis://redis:65536",
+        "redis-sentinel://one:26379", "redis-sentinel:///coins", "redis-cluster://", "redis-cluster://one:0",
+    ],
+    (WebuiSettings, "REDIS_PREFIX"): ["co*ns", "[a]", "a b", "x" * 65],
+    (LocalRunSettings, "DATA_DIR"): ["", " "],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"), [(*key, value) for key, values in REFUSED.items() for value in values]
+)
+def test_a_text_of_another_kind_is_refused(settings: type[Settings], name: str, value: str) -> None:
+    assert refusal(settings, **{name: value}).startswith(f"{name}={value!r} is not allowed: it must be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("hasher_target", value) for value in (
+            "dns:hasher:50151", "dns://127.0.0.1:5353/hasher.test:50151", "ipv4:127.0.0.1:1,127.0.0.1:2",
+            "ipv6:[::1]:1,[::1]:2", "unix:/run/hasher.sock",
+        )),
+        *(("redis_url", value) for value in (
+            "redis://redis", "redis://127.0.0.1:1/2", "rediss://user:pass@redis.example:6380/0", "redis://[::1]:6379",
+            "unix:///run/redis.sock?db=1", "redis-sentinel://one:26379,two/coins", "rediss-sentinel://:secret@one/coins",
+            "redis-cluster://one:7000,[::1]:7001,three", "redis-cluster://one/",
+        )),
+        ("bind_address", "::"), ("bind_address", "0.0.0.0"),
+    ],
+)  # fmt: skip
+def test_a_text_of_the_right_kind_is_taken(name: str, value: str) -> None:
+    assert getattr(WorkerSettings(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://:s3cret@redis:6379", "redis://user:s3cret@redis:6379 ", "redis://user:p@s3cret@redis:port",
+     "redis://user:p/s3cret@redis:port", "redis:/:s3cret@redis", ":s3cret@redis:6379", "redis://:s3cret",
+     "redis://redis:port?password=s3cret", "redis://u:p\ns3cret@redis", "redis-sentinel://worker:s3cret@one:26379"],
+)  # fmt: skip
+def test_an_error_never_shows_a_password(value: str) -> None:
+    message = refusal(WorkerSettings, REDIS_URL=value)
+    assert message.startswith("REDIS_URL=")
+    assert "s3cret" not in message
+
+
+def test_an_error_never_shows_a_token() -> None:
+    message = refusal(WebuiSettings, WEBUI_TOKEN="s3cret")
+    assert message.startswith("WEBUI_TOKEN is not allowed: it must be 16 to 256")
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "expected"),
+    [
+        (RngSettings, {"RNG_DELAY": "soon", "DELAY": "later"}, "RNG_DELAY='soon' is not allowed: "),
+        (HasherSettings, {"FAULT_ERROR_RATE": "0.7", "HASHER_FAULT_HANG_RATE": "0.7"},
+         "FAULT_ERROR_RATE=0.7 + HASHER_FAULT_HANG_RATE=0.7 is not allowed: "),
+        (WorkerSettings, {"WORKER_BATCH_SIZE": "65536", "MESSAGE_SIZE": "33"},
+         "WORKER_BATCH_SIZE=65536 x MESSAGE_SIZE=33 is not allowed: a batch must be at most 2097152 bytes"),
+        (RngSettings, {"RNG_TLS_CERT": "a", "TLS_CA": "b"},
+         "RNG_TLS_CERT='a', TLS_CA='b' is not allowed without TLS_KEY: "),
+        (RngSettings, {"RNG_TLS_CERT": "/no", "TLS_KEY": "a", "TLS_CA": "b"}, "RNG_TLS_CERT='/no' is not allowed: "),
+        (WorkerSettings, {"REDIS_PASSWORD_FILE": "/no", "WORKER_REDIS_URL": "redis://:s3cret@redis"},
+         "REDIS_PASSWORD_FILE='/no' is not allowed beside a password in WORKER_REDIS_URL: one of them must go"),
+        (WorkerSettings, {"WORKER_REDIS_PASSWORD_FILE": "/no"}, "WORKER_REDIS_PASSWORD_FILE='/no' is not allowed: "),
+        (WebuiSettings, {"WEBUI_REDIS_PREFIX": "a", "REDIS_URL": "redis-cluster://redis:6379"},
+         "WEBUI_REDIS_PREFIX='a' is not allowed with a cluster"),
+        (WebuiSettings, {"WEBUI_TOKEN_FILE": "/no"}, "WEBUI_TOKEN_FILE='/no' is not allowed: "),
+        (WebuiSettings, {"TOKEN_FILE": "/no", "WEBUI_TOKEN": "x" * 16},
+         "TOKEN_FILE='/no' is not allowed beside WEBUI_TOKEN: "),
+        (LocalRunSettings, {"RNG_PORT": "65535", "RNGS": "2"},
+         "RNG_PORT=65535 is not allowed: it must be at most 65534 with 2 processes"),
+        (LocalRunSettings, {"HASHER_METRICS_PORT": "65526", "HASHERS": "2"},
+         "HASHER_METRICS_PORT=65526 is not allowed: it must be at most 65525 with 2 processes"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_variables_that_were_set(
+    settings: type[Settings], variables: dict[str, str], expected: str
+) -> None:
+    assert refusal(settings, **variables).startswith(expected)
+
+
+def test_all_that_is_wrong_is_said_in_one_line() -> None:
+    message = refusal(RngSettings, PACE="none", DELAY="x", PORT="-1")
+    assert [part.partition("=")[0] for part in message.split("; ")] == ["PACE", "PORT", "DELAY"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "formats"),
+    [
+        ({"LOG_FORMAT": "JSON"}, [LogFormat.JSON]),
+        ({"LOG_FORMAT": "console", "RNG_LOG_FORMAT": "json"}, [LogFormat.JSON]),
+        ({}, []),
+        ({"LOG_FORMAT": "json", "RNG_LOG_FORMAT": "console"}, []),
+        ({"HASHER_LOG_FORMAT": "json"}, []),
+    ],
+)
+def test_an_error_is_logged_as_the_service_logs(
+    environment: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    formats: list[LogFormat],
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    configured: list[object] = []
+    environment.setattr(log, "configure", lambda _, log_format, **__: configured.append(log_format))
+    assert process.refuse("rng", "DELAY is wrong") == process.EXIT_SETTINGS == 2
+    assert configured == formats
+    assert capfd.readouterr().err == ("" if formats else "rng: DELAY is wrong\n")
+
+
+SECRET_FILES = [
+    (None, "No such file or directory"),
+    (b"", "it is empty"),
+    (b"\n", "it is empty"),
+    (b"secret\nmore\n", "it has a second line, or other characters that can't be printed"),
+    (b"secret\0", "it has a second line, or other characters that can't be printed"),
+    (b"secret\xff", "it is no UTF-8"),
+    (b"secret" * 1_000, "it has more than 4096 bytes"),
+]
+
+
+@pytest.mark.parametrize(("content", "cause"), SECRET_FILES)
+def test_a_file_without_a_secret_is_refused(content: bytes | None, cause: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    for settings, name, what in (
+        (WorkerSettings, "REDIS_PASSWORD_FILE", "password"),
+        (WebuiSettings, "TOKEN_FILE", "token"),
+    ):
+        assert refusal(settings, **{name: f"{file}"}) == (
+            f"{name}='{file}' is not allowed: it must be a file with the {what} in one line ({cause})"
+        )
+
+
+@pytest.mark.parametrize("settings", [WorkerSettings, WebuiSettings])
+def test_secrets_come_from_files(settings: type[RedisSettings], tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("0123456789abcdef\n")
+    assert settings(redis_password_file=file).redis.password_file == file
+    assert settings(redis_password_file="").redis.password_file is None
+    assert WebuiSettings(token_file=file).token == "0123456789abcdef"
+
+
+def test_the_first_batch_and_window_fit_whatever_is_set() -> None:
+    worker = WorkerSettings(batch_size=65_536, message_size=32, window_size=4_096)
+    assert worker.start.window * worker.start.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
+    for message_size in (1, 32, 33, 513, 2 * 1024 * 1024):
+        assert (worker := WorkerSettings(pace=Pace.FULL, message_size=message_size)).allows(worker.start)
+    for window in (1, 512, 513, 4_096):
+        assert (worker := WorkerSettings(pace=Pace.FULL, window_size=window)).allows(worker.start)
+
+
+def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set() -> None:
+    worker = WorkerSettings(pace="full", batch_size="auto", window_size=5)
+    assert (worker.tuned, worker.start.window) == (True, 5)
+    worker = WorkerSettings(pace="full", batch_size=100, window_size="auto")
+    assert (worker.tuned, worker.start) == (False, (100, 8))
+    assert WorkerSettings(pace="classic", batch_size="auto").tuned
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({"ENDPOINT": "http://collector:4318"}, "http://collector:4318/v1/traces"),
+        ({"ENDPOINT": "http://me:secret@[::1]/under/"}, "http://me:secret@[::1]/under/v1/traces"),
+        ({"TRACES_ENDPOINT": "https://traces/as/it/is/"}, "https://traces/as/it/is/"),
+        ({"ENDPOINT": "http://c", "TRACES_ENDPOINT": ""}, "http://c/v1/traces"),
+        ({"ENDPOINT": "nonsense", "TRACES_ENDPOINT": "http://traces"}, "http://traces"),
+        ({"ENDPOINT": "http://c", "PROTOCOL": "HTTP/protobuf"}, "http://c/v1/traces"),
+        ({"ENDPOINT": "http://c", "PROTOCOL": "grpc", "TRACES_PROTOCOL": "http/protobuf"}, "http://c/v1/traces"),
+    ],
+)
+def test_spans_go_where_the_variables_say(variables: dict[str, str], url: str) -> None:
+    given = {f"otel_exporter_otlp_{name.lower()}": value for name, value in variables.items()}
+    assert ServiceSettings(**given).collector_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "url"),
+    [
+        ("OTEL_SDK_DISABLED", "true", ""),
+        ("OTEL_SDK_DISABLED", " True ", ""),
+        ("OTEL_SDK_DISABLED", "1", "http://collector:4318/v1/traces"),
+        ("OTEL_SDK_DISABLED", "", "http://collector:4318/v1/traces"),
+        ("OTEL_TRACES_EXPORTER", "None", ""),
+        ("OTEL_TRACES_EXPORTER", "", "http://collector:4318/v1/traces"),
+    ],
+)
+def test_only_what_the_specification_names_turns_traces_off(
+    environment: pytest.MonkeyPatch, name: str, value: str, url: str
+) -> None:
+    for each, text in {**COLLECTOR, name: value}.items():
+        environment.setenv(each, text)
+    assert ServiceSettings.load().collector_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "endpoint=http://jaeger:14250"),
+    ],
+)
+def test_a_value_for_other_programs_is_an_error_only_with_a_collector(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert refusal(RngSettings, **COLLECTOR, **{name: value}).startswith(
+        f"{name}={value!r} is not allowed: it must be "
+    )
+    environment.setenv(name, value)
+    assert not ServiceSettings.load().collector_url
+    for each, text in {**COLLECTOR, "OTEL_SDK_DISABLED": "true"}.items():
+        environment.setenv(each, text)
+    assert not ServiceSettings.load().collector_url
