@@ -5,8 +5,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,77 +14,47 @@ COMMON = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "chassis")
 LIBRARY = "hasher_svc/libkernel.so"
 
 
-@dataclass(frozen=True)
-class Wheel:
-    name: str
-    files: set[str]
-    metadata: str
-    said: str
-    """What the build said about the kernel."""
+def build(folder: Path, *paths: str, compiler: str) -> tuple[str, set[str], str]:
+    """The wheel's name and files, and what the build said of the kernel."""
+    for path in (*COMMON, *paths):
+        if (ROOT / path).is_dir():
+            shutil.copytree(ROOT / path, folder / path, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        else:
+            shutil.copy(ROOT / path, folder / path)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "wheel"]
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "CC": compiler}, capture_output=True, text=True, check=True
+    )
+    (wheel,) = (folder / "wheel").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        files = set(archive.namelist())
+    return wheel.name, files, "\n".join(line for line in done.stderr.splitlines() if "kernel" in line)
 
 
-@pytest.fixture
-def compiler() -> None:
+def test_with_a_compiler_the_wheel_of_hasher_has_the_kernel_and_is_for_this_platform(tmp_path: Path) -> None:
     if shutil.which("cc") is None:
-        if "CI" in os.environ:
-            pytest.fail("there is no C compiler")
+        assert "CI" not in os.environ, "there is no C compiler"
         pytest.skip("there is no C compiler; on Debian and Ubuntu, install gcc and libc6-dev")
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Callable[..., Wheel]:
-    def built(*paths: str, compiler: str = "cc") -> Wheel:
-        for path in (*COMMON, *paths):
-            if (ROOT / path).is_dir():
-                shutil.copytree(ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-            else:
-                shutil.copy(ROOT / path, tmp_path / path)
-        done = subprocess.run(
-            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "wheel"],
-            cwd=tmp_path,
-            env={**os.environ, "CC": compiler},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        (wheel,) = (tmp_path / "wheel").iterdir()
-        with zipfile.ZipFile(wheel) as archive:
-            files = archive.namelist()
-            (metadata,) = (archive.read(name).decode() for name in files if name.endswith("/WHEEL"))
-        said = [line for line in done.stderr.splitlines() if "kernel" in line]
-        return Wheel(wheel.name, set(files), metadata, "\n".join(said))
-
-    return built
-
-
-@pytest.mark.usefixtures("compiler")
-def test_with_a_compiler_the_wheel_of_hasher_has_the_kernel_and_is_for_this_platform(
-    build: Callable[..., Wheel],
-) -> None:
-    wheel = build("hasher_svc")
-    assert LIBRARY in wheel.files
-    assert "hasher_svc/kernel.c" not in wheel.files
-    assert "-py3-none-" in wheel.name
-    assert "any" not in wheel.name
-    assert "Root-Is-Purelib: false" in wheel.metadata
-    assert not wheel.said
+    name, files, said = build(tmp_path, "hasher_svc", compiler="cc")
+    assert LIBRARY in files
+    assert "hasher_svc/kernel.c" not in files
+    assert "-py3-none-" in name
+    assert "any" not in name
+    assert not said
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
-def test_without_one_it_is_built_all_the_same_and_says_so_in_one_line(
-    build: Callable[..., Wheel], compiler: str
-) -> None:
-    wheel = build("hasher_svc", compiler=compiler)
-    assert LIBRARY not in wheel.files
-    assert "hasher_svc/service.py" in wheel.files
-    assert wheel.name.endswith("-py3-none-any.whl")
-    assert "Root-Is-Purelib: true" in wheel.metadata
-    assert wheel.said.startswith(f"hasher will hash with hashlib, since {compiler} made no kernel: ")
-    assert "\n" not in wheel.said
+def test_without_one_it_is_built_all_the_same_and_says_so_in_one_line(tmp_path: Path, compiler: str) -> None:
+    name, files, said = build(tmp_path, "hasher_svc", compiler=compiler)
+    assert LIBRARY not in files
+    assert "hasher_svc/service.py" in files
+    assert name.endswith("-py3-none-any.whl")
+    assert said.startswith(f"hasher will hash with hashlib, since {compiler} made no kernel: ")
+    assert "\n" not in said
 
 
-def test_the_wheel_of_another_service_needs_no_compiler_and_is_for_any_platform(build: Callable[..., Wheel]) -> None:
-    wheel = build("rng_svc", "protos", compiler="no-such-compiler")
-    assert "rng_svc/service.py" in wheel.files
-    assert wheel.name.endswith("-py3-none-any.whl")
-    assert not wheel.said
+def test_the_wheel_of_another_service_needs_no_compiler_and_is_for_any_platform(tmp_path: Path) -> None:
+    name, files, said = build(tmp_path, "rng_svc", "protos", compiler="no-such-compiler")
+    assert "rng_svc/service.py" in files
+    assert name.endswith("-py3-none-any.whl")
+    assert not said

@@ -20,11 +20,8 @@ def test_interval_is_that_of_the_tables_for_a_median(pairs: int, rank: int) -> N
     assert (low, high) == (rank, pairs + 1 - rank)
 
 
-@pytest.mark.parametrize("pairs", range(1, 6))
-def test_fewer_than_six_pairs_say_nothing(pairs: int) -> None:
-    ratio = of([0.5 + number / 100 for number in range(pairs)])
-    assert ratio.interval == pytest.approx((0.5, 0.5 + (pairs - 1) / 100))
-    assert ratio.verdict == "inconclusive"
+def test_fewer_than_six_pairs_say_nothing() -> None:
+    assert of([0.5] * 5).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(

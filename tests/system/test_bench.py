@@ -1,19 +1,27 @@
 """`make bench ARGS="--against COMMIT"` from end to end, with this checkout as both trees."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from bench import against
+from bench.processes import BenchError
 from bench.tree import Tree
 
 
 def test_both_trees_mine_and_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     this = Tree.this()
     monkeypatch.setattr(against, "_trees", lambda _: (this, this))
-    arguments = Namespace(against="HEAD", pairs=1, batch_sizes=(256,), seconds=1.0)
+    arguments = Namespace(against="HEAD", pairs=1, replicas=1, batch_sizes=(256,), seconds=1.0)
     (_, _, cpu, speed), _ = against.PARTS["hash"](arguments, tmp_path)
     assert cpu.startswith("batch    256: CPU a hash, ns ")
     assert speed.startswith("batch    256: hashes/s ")
     assert cpu.endswith("inconclusive")
+
+
+def test_a_checkout_that_would_run_another_ones_code_is_an_error(tmp_path: Path) -> None:
+    """There is no code in the folder, so Python finds what is installed: this checkout's."""
+    with pytest.raises(BenchError, match=rf"what was to run in {tmp_path} would run .*chassis"):
+        Tree._look(tmp_path, sys.executable)
