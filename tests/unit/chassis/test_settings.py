@@ -153,7 +153,7 @@ REFUSED = {
     (RngSettings, "INSTANCE"): ["", "two words", "a/b", "ünï", "x" * 64, "line\nbreak", "line\n"],
     (RngSettings, "BIND_ADDRESS"): ["", "two words", "localhost", "256.0.0.1", "127.1", "[::1]", "::/0"],
     (WorkerSettings, "RNG_TARGET"): [
-        "", "rng:50051", "50051", "dns:///", "dns:///rng", "dns:///rng:port", "dns:///a b:1", "http://rng:50051",
+        "", "rng:", ":50051", "50051", "dns:///", "dns:///rng", "dns:///rng:port", "dns:///a b:1", "http://rng:50051",
         "ipv4:127.0.0.1", "ipv4:127.0.0.1:1,", "ipv6:[::1]", "dns:///rng:50051\n", "unix:", "dns:///rng:0",
         "dns:///rng:65536", "ipv4:rng:50051", "ipv4:256.0.0.1:1", "ipv4:[::1]:1", "ipv6:127.0.0.1:1",
     ],
@@ -178,7 +178,8 @@ def test_a_text_of_another_kind_is_refused(settings: type[Settings], name: str, 
     ("name", "value"),
     [
         *(("hasher_target", value) for value in (
-            "dns:hasher:50151", "dns://127.0.0.1:5353/hasher.test:50151", "ipv4:127.0.0.1:1,127.0.0.1:2",
+            "hasher:50151", "[::1]:50151", "dns:hasher:50151",
+            "dns://127.0.0.1:5353/hasher.test:50151", "ipv4:127.0.0.1:1,127.0.0.1:2",
             "ipv6:[::1]:1,[::1]:2", "unix:/run/hasher.sock",
         )),
         *(("redis_url", value) for value in (
