@@ -1,7 +1,11 @@
+"""What requests ask for: which part of the history, and how it is encoded."""
+
 from collections.abc import Callable
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from webui_svc.compression import accepts_gzip
 from webui_svc.history import QueryError, parse_by, parse_seconds
 
 
@@ -28,9 +32,17 @@ def test_anything_else_is_refused_with_what_is_allowed(value: str) -> None:
         parse_seconds([value])
     with pytest.raises(QueryError, match=r"^by='.*' is not allowed; it must be worker\.$"):
         parse_by([value])
-
-
-def test_two_values_are_refused() -> None:
     for parse in (parse_seconds, parse_by):
         with pytest.raises(QueryError, match="given 2 times"):
-            parse(["5", "5"])
+            parse([value, value])
+
+
+ACCEPTED = ["gzip", "GZIP", "deflate, gzip;q=0.5, br", "*", "gzip;q=1.0"]
+NOT_ACCEPTED = ["gzip;q=0", "gzip; q=0.000, *", "*;q=0", "identity", "xgzip", "", ";;,,q="]
+
+
+def test_gzip_is_for_clients_that_accept_it() -> None:
+    for header in ACCEPTED + NOT_ACCEPTED:
+        request = make_mocked_request("GET", "/", headers={"Accept-Encoding": header})
+        assert accepts_gzip(request) is (header in ACCEPTED), header
+    assert not accepts_gzip(make_mocked_request("GET", "/"))

@@ -1,0 +1,187 @@
+"""What Redis holds, whatever it is: reports, workers' own keys, totals, load tests."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.reports import make_report
+
+from chassis.endpoint_state import EndpointState
+from chassis.settings import Pace
+from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from webui_svc import backends, coins, totals
+from webui_svc.backends import Backend
+from webui_svc.coins import Coin
+from webui_svc.load_tests import LoadTests
+from webui_svc.report import MalformedReportError, Report, parse
+from webui_svc.stored_json import MalformedJsonError
+
+END_S = 1_700_000_000
+END_US = END_S * 1_000_000
+REPORT = make_report(END_S - 0.9, END_S, 3, pace=Pace.FULL, stalled_since_us=5, waits_for="hasher")
+GOOD = {name.encode(): str(value).encode() for name, value in asdict(REPORT).items()}
+NAMES = (b"worker", b"instance", b"pace", b"waits_for")
+
+
+def parsed(**changes: bytes) -> Report:
+    """Return what is read of an entry that Redis wrote when the report ended."""
+    return parse({**GOOD, **{name.encode(): value for name, value in changes.items()}}, END_S * 1_000)
+
+
+def test_a_good_entry_is_a_report() -> None:
+    assert parsed() == REPORT
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_field_that_is_missing_or_malformed_is_named(field: bytes) -> None:
+    with pytest.raises(MalformedReportError, match=f"^{field.decode()}: missing"):
+        parse({name: value for name, value in GOOD.items() if name != field}, END_S * 1_000)
+    names = (b" ", b"a b", b"\xff", b"x" * 129, b"a\nb")
+    numbers = (b"", b"x", b"-1", b"1.5", b"1e3", b"nan", b" 1", b"1_0", b"0x1", b"\xff\xfe", "٣".encode(), b"9" * 5_000)
+    for value in names if field in NAMES else numbers:
+        with pytest.raises(MalformedReportError, match=f"^{field.decode()}: "):
+            parse({**GOOD, field: value}, END_S * 1_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"report_interval_us": b"60000001"}, r"^report_interval_us: 60000001 is more than 60 s"),
+        ({"begin_us": b"%d" % (END_US + 1)}, r"^end_us: .* is not between begin_us"),
+        ({"sent_us": b"%d" % (END_US - 1)}, r"^end_us: .* is not between begin_us, .*, and sent_us"),
+        ({"redis_us": b"%d" % (END_US + 1_000)}, r"^redis_us: .* is later than the entry's id"),
+    ],
+)
+def test_times_that_contradict_each_other_are_refused(changes: dict[str, bytes], message: str) -> None:
+    with pytest.raises(MalformedReportError, match=message):
+        parsed(**changes)
+
+
+@pytest.mark.parametrize("seconds", [-86_400, -90, 90, 86_400])
+def test_the_clock_of_a_worker_may_show_any_time(seconds: int) -> None:
+    end_us = END_US + seconds * 1_000_000
+    assert parsed(**dict.fromkeys(("begin_us", "end_us", "sent_us"), b"%d" % end_us)).end_us == end_us
+
+
+@given(st.dictionaries(st.sampled_from(list(GOOD)), st.binary(max_size=30)))
+def test_whatever_an_entry_holds_it_is_a_report_or_malformed(fields: dict[bytes, bytes]) -> None:
+    try:
+        assert isinstance(parse({**GOOD, **fields}, END_S * 1_000), Report)
+    except MalformedReportError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+
+
+RNG = {"name": "rng-1", "address": "10.0.0.3:50051", "state": "serving", "batches": 12, "latency": {"0": 11, "120": 1}}
+VIEW = {"seconds": 1.003, "rng": [RNG], "hasher": []}
+DIGEST = "0a" * 32
+FOUND = {"bits": 4, "latest": [[DIGEST, 1764000000.123]]}
+
+
+def encoded(data: Any) -> bytes:
+    return json.dumps(data).encode()
+
+
+def test_a_good_worker_key_is_taken() -> None:
+    view, found = backends.parse(encoded(VIEW)), coins.parse(encoded(FOUND))
+    assert (view.seconds, view.backends["hasher"]) == (1.003, ())
+    assert view.backends["rng"] == (
+        Backend("rng-1", "10.0.0.3:50051", EndpointState.SERVING, 12, {0: 11, 120: 1}),
+    )
+    assert (found.bits, found.latest) == (4, (Coin(DIGEST, 1764000000.123),))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"name": value} for value in ("", "a b", 3, "x" * 129)),
+        *({"state": value} for value in ("well", None)),
+        *({"batches": value} for value in (-1, 1.5, True, 10**30)),
+        *({"latency": value} for value in (None, [], {"121": 1}, {"-1": 1}, {"01": 1}, {"1.0": 1})),
+        *({"latency": {"1": value}} for value in (-1, 1.5, True, 2**60)),
+    ],
+)
+def test_a_replica_out_of_bounds_spoils_the_view(change: dict[str, Any]) -> None:
+    with pytest.raises(MalformedJsonError):
+        backends.parse(encoded({**VIEW, "rng": [{**RNG, **change}]}))
+
+
+@pytest.mark.parametrize("field", VIEW)
+def test_a_view_that_lacks_something_names_it(field: str) -> None:
+    with pytest.raises(MalformedJsonError, match=f"^{field}: missing"):
+        backends.parse(encoded({name: value for name, value in VIEW.items() if name != field}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"bits": value} for value in (-1, 257, "4")),
+        *({"latest": value} for value in ({}, [[DIGEST, 1.0]] * 9, [[DIGEST]], [DIGEST])),
+        *({"latest": [[digest, 1.0]]} for digest in (DIGEST.upper(), DIGEST[2:])),
+        *({"latest": [[DIGEST, at]]} for at in ("now", -1.0, float("inf"))),
+    ],
+)
+def test_coins_out_of_bounds_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(MalformedJsonError):
+        coins.parse(encoded({**FOUND, **change}))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=5), each, max_size=3),
+    max_leaves=5,
+)
+ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (backends.MOST_BYTES + 1)]
+ODD += [b'{"seconds": %b, "rng": [], "hasher": []}' % number for number in (b"1e999", b"NaN", b"9" * 5_000)]
+
+
+@pytest.mark.parametrize("parse_key", [backends.parse, coins.parse])
+def test_whatever_a_worker_key_holds_is_taken_or_malformed(parse_key: Any) -> None:
+    for raw in ODD:
+        with pytest.raises(MalformedJsonError):
+            parse_key(raw)
+
+    @given(st.binary(max_size=50) | st.dictionaries(st.sampled_from([*VIEW, *FOUND]), VALUES).map(encoded))
+    def check(raw: bytes) -> None:
+        try:
+            parse_key(raw)
+        except MalformedJsonError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, b"1") for field in (b"x", b"-10", b"15", b"9" * 30, b"\xff")),
+        *((b"10", value) for value in (b"x", b"nan", b"inf", b"-1", b"1e300", b"\xff")),
+    ],
+)
+def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) -> None:
+    assert totals.parse({field: value, b"20": b"1.5"}) == {20: 1.5}
+
+
+def stored(began: object) -> bytes:
+    return json.dumps({"format": "dockercoins-load-test", "began": began, "points": []}, indent=1).encode()
+
+
+def test_load_tests_are_served_as_stored() -> None:
+    held = LoadTests()
+    began = ["2026-11-24T22:00:00Z", "2026-11-23T22:00:00Z"]
+    assert held.set(list(map(stored, began))) == []
+    assert [report["began"] for report in json.loads(held.body)["reports"]] == began
+    assert held.figures == {"count": 2, "newest": began[0]}
+    held.set([stored(7)])
+    assert held.figures == {"count": 1, "newest": None}  # a time that is no text
+
+
+def test_load_tests_that_are_too_many_or_malformed_are_left_out() -> None:
+    held = LoadTests()
+    bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (MAX_LOAD_TEST_BYTES + 1)]
+    assert len(held.set(bad)) == 5
+    assert (held.figures, json.loads(held.body)) == ({"count": 0, "newest": None}, {"reports": []})
+    held.set([stored(str(number)) for number in range(MAX_LOAD_TESTS + 3)])
+    assert held.figures == {"count": MAX_LOAD_TESTS, "newest": "0"}
