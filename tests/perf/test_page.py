@@ -57,7 +57,7 @@ async def test_an_hour_of_many_workers(
     with own_redis.client().pipeline(transaction=False) as pipeline:
         first = int(time.time()) // 10 * 10 - 3_600
         for worker in mining.workers:
-            Reports(pipeline).add_totals(first, 270, 100, worker)
+            Reports(pipeline).add_totals(first, 355, 100, worker)
         pipeline.execute()
     webui = processes.start("webui", REDIS_URL=own_redis.url)
     page = await open_page(f"http://127.0.0.1:{webui.port}/")

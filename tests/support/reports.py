@@ -16,6 +16,9 @@ def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER
     """Return a report of an interval in seconds, which Redis took at its end."""
     end_us = round(end * 1e6)
     fields: dict[str, Any] = {
+        "hashes": hashes,
+        "begin_us": round(begin * 1e6),
+        "end_us": end_us,
         "instance": worker.rpartition("-")[0] or worker,
         "sequence": 1,
         "coins": 0,
@@ -25,7 +28,7 @@ def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER
         "sent_us": end_us,
         "redis_us": end_us,
     }
-    return Report(worker, hashes=hashes, begin_us=round(begin * 1e6), end_us=end_us, **(fields | changes))
+    return Report(worker, **(fields | changes))
 
 
 def backend(name: str, state: str = "serving", batches: int = 3, bucket: int = 67) -> dict[str, Any]:

@@ -191,7 +191,7 @@ async def test_load_tests_are_shown_once_there_are_some(open_page: Open, url: st
 def whole_page(open_page: Open, url: str, mining: Mining) -> WholePage:
     """Opens the page of a system that has something to show in every part of it."""
     mining.workers = [f"worker-{number}-0000000{number}" for number in (1, 2, 3)]
-    mining.rngs = {"rng-1": "serving", "rng-2": "late", "rng-3": "gone"}
+    mining.rngs = {"rng-1": "serving", "rng-2": "slow", "rng-3": "gone"}
     mining.hashers = {f"hasher-{number}": "serving" for number in range(1, 19)}
     mining.publish(load_test("2026-01-02T03:04:05+00:00"))
     mining.write_past(120)

@@ -1,11 +1,10 @@
 import math
 
 import pytest
+from support.reports import make_report
 
-from chassis.settings import Pace
 from webui_svc.coins import Coin, Found
 from webui_svc.finds import SHOWN, Finds
-from webui_svc.report import Report
 from webui_svc.speed import Speed
 
 BASE = 1_700_000_000
@@ -21,13 +20,8 @@ def digest(number: int) -> str:
 
 
 def worked(worker: str, hashes: int, coins: int, seconds: int, speed: Speed) -> None:
-    """A report of so many seconds from BASE."""
-    end = (BASE + seconds) * 1_000_000
-    speed.add(
-        Report(worker, worker, 1, hashes, coins, BASE * 1_000_000, end, 1, Pace.FULL, 1_000_000, end, end),
-        BASE + seconds,
-        0,
-    )
+    """Report seconds from BASE on."""
+    speed.add(make_report(BASE, BASE + seconds, hashes, worker, coins=coins), BASE + seconds, 0)
     speed.settle(BASE + seconds, 0)
 
 
@@ -55,30 +49,15 @@ def test_coins_are_shown_with_the_time_of_redis() -> None:
     assert [coin["at"] for coin in finds.figures(Speed(), 3_600)["latest"]] == [BASE + 3_600.25]
 
 
-def test_chance_predicts_by_the_hashes_and_the_bits() -> None:
-    finds, speed = Finds(), Speed()
-    finds.hear("a", Found(4, ()), place)
-    worked("a", 16_000, 1_017, 60, speed)
-    figures = finds.figures(speed)
-    assert (figures["minute"], figures["predicted"]) == (1_017, 1_000)
-    assert figures["deviation"] == pytest.approx(math.sqrt(16_000 / 16 * 15 / 16), abs=1e-3)
-
-
-def test_each_worker_has_its_own_bits() -> None:
+def test_what_is_expected_of_the_last_minute_follows_from_hashes_and_bits_of_each_worker() -> None:
     finds, speed = Finds(), Speed()
     finds.hear("a", Found(4, ()), place)
     finds.hear("b", Found(0, ()), place)
-    worked("a", 1_600, 100, 60, speed)
-    worked("b", 50, 50, 60, speed)
-    assert finds.figures(speed)["predicted"] == 150
-    assert finds.figures(speed)["deviation"] == pytest.approx(math.sqrt(1_600 / 16 * 15 / 16), abs=1e-3)
-
-
-def test_only_the_last_minute_counts() -> None:
-    finds, speed = Finds(), Speed()
-    finds.hear("a", Found(4, ()), place)
-    worked("a", 32_000, 2_000, 120, speed)
-    assert (finds.figures(speed)["minute"], finds.figures(speed)["predicted"]) == (1_000, 1_000)
+    worked("a", 32_000, 2_034, 120, speed)
+    worked("b", 100, 100, 120, speed)
+    figures = finds.figures(speed)
+    assert (figures["minute"], figures["predicted"]) == (1_017 + 50, 1_000 + 50)
+    assert figures["deviation"] == pytest.approx(math.sqrt(16_000 / 16 * 15 / 16), abs=1e-3)
 
 
 def test_nothing_is_predicted_as_long_as_the_bits_are_not_known() -> None:

@@ -1,8 +1,7 @@
 import pytest
+from support.reports import make_report
 
-from chassis.settings import Pace
 from webui_svc.marks import KEPT, MOST, Attendance, BatchSizes, Mark, Marks, Waits
-from webui_svc.report import Report
 
 BASE = 1_700_000_000
 
@@ -46,24 +45,17 @@ def test_waiting_is_marked_once_where_it_began(marks: Marks) -> None:
     assert told(marks) == [(11, "waiting", "hasher")]
 
 
-def report(batch_size: int, end: float) -> Report:
-    end_us = round((BASE + end) * 1e6)
-    return Report(
-        "worker-1-a", "worker-1", 1, 1, 0, end_us - 1_000_000, end_us, batch_size, Pace.FULL, 1_000_000, end_us, end_us
-    )
-
-
 def test_a_batch_size_that_changed_is_marked_where_it_began(marks: Marks) -> None:
     sizes = BatchSizes(marks)
     for second, size in enumerate([16, 16, 256, 256]):
-        sizes.hear(report(size, second + 1))
+        sizes.hear(make_report(BASE + second, BASE + second + 1, batch_size=size))
     assert marks.take_new() == [{"at": BASE + 2, "kind": "batch size", "name": "worker-1", "value": 256, "until": None}]
 
 
 def test_one_that_changes_all_the_time_is_marked_now_and_then_and_at_last(marks: Marks) -> None:
     sizes = BatchSizes(marks)
     for second in range(35):
-        sizes.hear(report(2 ** min(second, 25), second + 1))
+        sizes.hear(make_report(BASE + second, BASE + second + 1, batch_size=2 ** min(second, 25)))
     found = marks.take_new()
     assert [mark["at"] - BASE for mark in found] == [1, 11, 21, 31]
     assert found[-1]["value"] == 2**25

@@ -1,11 +1,18 @@
+"""The speed over time, in all and by worker, from the intervals that workers report."""
+
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.reports import make_report
 
-from chassis.settings import Pace
-from webui_svc.buckets import CHUNK
-from webui_svc.report import Report
+from webui_svc import totals
+from webui_svc.buckets import CHUNK, Buckets
+from webui_svc.report import KEPT
 from webui_svc.speed import Speed
+from webui_svc.worker_speeds import SHOWN, most
+from webui_svc.worker_totals import MOST_WORKERS, WorkerTotals
 
 BASE = 1_700_000_000
 
@@ -15,23 +22,30 @@ class Clocked:
 
     def __init__(self) -> None:
         self.speed = Speed()
-        self._sequences: dict[str, int] = {}
+        self._sequences: Counter[str] = Counter()
 
     def report(
         self, worker: str, hashes: int, begin: float, end: float, *, heard: float, sequence: int = 0, every: float = 1
     ) -> None:
-        """One without a hash and without a length is one that says that its worker is stalled."""
-        number = sequence or self._sequences.get(worker, 0) + 1
-        self._sequences[worker] = number
-        begin_us, end_us = (int((BASE + moment) * 1_000_000) for moment in (begin, end))
-        at_us = int((BASE + heard) * 1_000_000)
-        report = Report(
-            *(worker, worker, number, hashes, 0, begin_us, end_us, 1, Pace.CLASSIC, int(every * 1_000_000)),
-            sent_us=at_us,
-            redis_us=at_us,
-            stalled_since_us=end_us if not hashes and begin == end else 0,
+        """Report; without a hash and without a length, that the worker is stalled."""
+        self._sequences[worker] = sequence or self._sequences[worker] + 1
+        stalled = {"stalled_since_us": int((BASE + end) * 1e6), "waits_for": "hasher"}
+        report = make_report(
+            BASE + begin,
+            BASE + end,
+            hashes,
+            worker,
+            sequence=self._sequences[worker],
+            report_interval_us=int(every * 1e6),
+            redis_us=int((BASE + heard) * 1e6),
+            **(stalled if not hashes and begin == end else {}),
         )
         self.speed.add(report, BASE + heard, heard)
+
+    def mine(self, worker: str, begin: int, end: int) -> None:
+        """Report ten hashes for each second."""
+        for second in range(begin + 1, end + 1):
+            self.report(worker, 10, second - 1, second, heard=second)
 
     def current(self, now: float) -> float | None:
         return self.speed.workers.speed(now, int((BASE + now) * 1_000_000))
@@ -101,12 +115,6 @@ def test_the_current_speed_is_nothing_five_seconds_after_the_last_batch(clocked:
     assert clocked.current(12) == 0
 
 
-def test_a_worker_that_waits_for_hours_takes_no_memory(clocked: Clocked) -> None:
-    stall(clocked, 300)
-    (_, waiting) = clocked.speed.workers.live(300).values()
-    assert len(waiting.counted) == 2
-
-
 def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: Clocked) -> None:
     """Ten workers whose batches take ten seconds each: one of them is counted in each second."""
     for second in range(1, 60):
@@ -120,8 +128,7 @@ def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: C
 
 
 def test_a_speed_older_than_two_report_intervals_is_not_shown(clocked: Clocked) -> None:
-    for second in range(1, 6):
-        clocked.report("a", 10, second - 1, second, heard=second, every=1)
+    clocked.mine("a", 0, 5)
     assert clocked.current(7) == pytest.approx(10)
     assert clocked.current(7.9) == pytest.approx(10 * 4.1 / 5)
 
@@ -129,17 +136,14 @@ def test_a_speed_older_than_two_report_intervals_is_not_shown(clocked: Clocked) 
 def test_what_is_waited_for_is_known_with_the_moment_since_when(clocked: Clocked) -> None:
     clocked.report("a", 10, 0, 2, heard=2)
     assert clocked.speed.workers.waited_for(2) == {}
-    end_us = (BASE + 2) * 1_000_000
-    waiting = Report("a", "a", 2, 0, 0, end_us, end_us, 1, Pace.CLASSIC, 1_000_000, end_us, end_us, end_us, "hasher")
-    clocked.speed.add(waiting, BASE + 3, 3)
+    clocked.report("a", 0, 2, 2, heard=3)
     assert clocked.speed.workers.waited_for(3) == {"hasher": BASE + 2}
     assert clocked.speed.workers.waited_for(6.1) == {}
 
 
 def test_a_worker_silent_for_three_seconds_is_not_waited_for(clocked: Clocked) -> None:
     clocked.report("b", 20, 0, 2, heard=2)
-    for second in range(1, 6):
-        clocked.report("a", 10, second - 1, second, heard=second)
+    clocked.mine("a", 0, 5)
     clocked.settle(4.9)
     assert max(clocked.points()) == 1
     clocked.settle(5)
@@ -164,8 +168,7 @@ def test_with_nobody_left_the_speed_is_nothing_and_time_goes_on(clocked: Clocked
 
 
 def test_a_new_worker_concerns_only_time_from_its_own_begin(clocked: Clocked) -> None:
-    for second in range(1, 6):
-        clocked.report("a", 10, second - 1, second, heard=second)
+    clocked.mine("a", 0, 5)
     clocked.settle(5)
     clocked.report("b", 10, 4, 5, heard=5.5)
     clocked.settle(5.5)
@@ -173,8 +176,7 @@ def test_a_new_worker_concerns_only_time_from_its_own_begin(clocked: Clocked) ->
 
 
 def test_what_a_late_report_changes_is_told_again(clocked: Clocked) -> None:
-    for second in range(1, 6):
-        clocked.report("a", 10, second - 1, second, heard=second)
+    clocked.mine("a", 0, 5)
     clocked.settle(5)
     assert len(clocked.changed()) == 5
     clocked.report("late", 4, 1, 3, heard=5)
@@ -186,27 +188,14 @@ def test_what_a_late_report_changes_is_told_again(clocked: Clocked) -> None:
     assert clocked.changed() == {5: 10}
 
 
-def test_what_is_known_is_never_taken_back(clocked: Clocked) -> None:
-    clocked.report("a", 50, 0, 5, heard=5)
-    clocked.settle(5)
-    clocked.report("b", 1, 0, 1, heard=5)
-    clocked.settle(5)
-    assert max(clocked.points()) == 4
-
-
 def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
     for _ in range(2):
-        clocked.report("a", 10, 0, 1, heard=2, sequence=1)
+        clocked.report("a", 10, 0, 1, heard=1, sequence=1)
         clocked.report("a", 10, 1, 2, heard=2, sequence=2)
+    clocked.report("b", 10, 0, 1, heard=1, sequence=2**53)
+    clocked.report("b", 10, 1, 2, heard=2, sequence=1)  # later, so it is a new one
     clocked.settle(2)
-    assert clocked.points() == {0: 10, 1: 10}
-
-
-def test_a_nonsensical_sequence_number_does_not_silence_a_worker(clocked: Clocked) -> None:
-    clocked.report("a", 10, 0, 1, heard=1, sequence=2**53)
-    clocked.report("a", 10, 1, 2, heard=2, sequence=1)
-    clocked.settle(2)
-    assert clocked.points() == {0: 10, 1: 10}
+    assert clocked.points() == {0: 20, 1: 20}
 
 
 def test_a_worker_far_behind_everybody_is_not_waited_for(clocked: Clocked) -> None:
@@ -230,39 +219,121 @@ def test_the_current_speed_is_unknown_until_a_worker_has_worked_for_a_second(clo
     assert clocked.current(4) == pytest.approx(13 / 3.9)
 
 
-def test_there_is_no_more_than_fifteen_minutes_of_it(clocked: Clocked) -> None:
-    for second in range(1, 1_200):
-        clocked.report("a", 10, second - 1, second, heard=second)
-        clocked.settle(second)
-    points = clocked.points(3_600)
-    assert (len(points), min(points)) == (900, 299)
-    assert len(clocked.speed._buckets) <= 900 + 2 * CHUNK
-
-
-def test_workers_that_came_and_went_are_forgotten(clocked: Clocked) -> None:
-    for second in range(1, 2_000):
+def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> None:
+    for second in range(1, 1_000):
         clocked.report(f"worker-{second}", 10, second - 1, second, heard=second)
         clocked.settle(second)
-    assert len(clocked.speed.workers._known) <= 901
+    points = clocked.points(3_600)
+    assert (len(points), max(points) - min(points)) == (KEPT, KEPT - 1)
+    assert len(clocked.speed._buckets) <= KEPT + 2 * CHUNK
+    assert len(clocked.speed.workers._known) <= KEPT + 1
+    assert len(clocked.speed.by_worker) <= KEPT + CHUNK
+    clocked.settle(3_000)
+    assert len(clocked.speed.by_worker) == 0
 
 
-REPORTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.floats(0.0, 2.5)), min_size=1, max_size=40)
+def test_a_stall_of_hours_takes_no_memory(clocked: Clocked) -> None:
+    stall(clocked, 300)
+    (_, waiting) = clocked.speed.workers.live(300).values()
+    assert len(waiting.counted) == 2
 
 
-@given(REPORTS)
-def test_whatever_was_told_adds_up_to_the_points(reports: list[tuple[str, int, float]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.floats(0.0, 2.5)), min_size=1, max_size=40))
+def test_what_was_published_adds_up_to_the_points(reports: list[tuple[str, int, float]]) -> None:
     clocked = Clocked()
     ends = dict.fromkeys("abc", 0.0)
-    told: dict[int, float] = {}
+    published: dict[int, float] = {}
     clock = 0.0
     for worker, hashes, length in reports:
         begin, ends[worker] = ends[worker], ends[worker] + length
         clock = max(clock + 0.3, ends[worker])
         clocked.report(worker, hashes, begin, ends[worker], heard=clock)
         clocked.settle(clock)
-        told.update(clocked.changed())
+        published.update(clocked.changed())
     clocked.settle(clock + 10)
-    told.update(clocked.changed())
-    assert told == clocked.points()
-    total = sum(hashes for _, hashes, _ in reports)
-    assert sum(told.values()) == pytest.approx(total, abs=1e-3)
+    published.update(clocked.changed())
+    assert published == clocked.points()
+    assert sum(published.values()) == pytest.approx(sum(hashes for _, hashes, _ in reports), abs=1e-3)
+
+
+INTERVALS = st.tuples(st.floats(0, 60), st.floats(0, 60)).map(sorted)
+
+
+@given(st.lists(st.tuples(st.integers(1, 14), st.integers(0, 10**9), INTERVALS), max_size=40))
+def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
+    reports: list[tuple[int, int, list[float]]],
+) -> None:
+    clocked, reported = Clocked(), Counter[str]()
+    for sequence, (number, hashes, (begin, end)) in enumerate(reports, 1):
+        reported[f"worker-{number}"] += hashes
+        clocked.report(f"worker-{number}", hashes, begin, end, heard=0, sequence=sequence, every=0.1)
+    clocked.settle(100)
+    totals_by_second = clocked.speed.points(KEPT)
+    workers, rows = clocked.speed.points_by_worker(KEPT)
+    assert sum(hashes for _, hashes in totals_by_second) == pytest.approx(reported.total(), rel=1e-9, abs=1e-2)
+    assert [row[0] for row in rows] == [second for second, _ in totals_by_second]
+    assert [sum(row[1:]) for row in rows] == pytest.approx([each for _, each in totals_by_second], rel=1e-9, abs=1e-2)
+    for column, worker in enumerate(workers, 1):
+        assert sum(row[column] for row in rows) == pytest.approx(reported[worker], rel=1e-9, abs=1e-2)
+    assert len(workers) == min(SHOWN, sum(hashes > 0 for hashes in reported.values()))
+
+
+def test_the_workers_with_most_hashes_are_shown_most_first() -> None:
+    sums = {f"worker-{number}": float(number) for number in range(12)}
+    assert most(sums) == [f"worker-{number}" for number in range(11, 11 - SHOWN, -1)]
+
+
+def us(second: float) -> int:
+    return round((BASE + second) * 1e6)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "kept"),
+    [
+        (us(0.999999), us(0.999999), {0: 7}),
+        (us(0), us(1), {0: 7}),
+        (us(0.5), us(4), {0: 1, 1: 2, 2: 2, 3: 2}),
+        (us(-1), us(6), {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1}),
+    ],
+    ids=["a moment", "a whole second", "parts of seconds", "from before the floor"],
+)
+def test_an_interval_fills_its_seconds_and_no_others(begin: int, end: int, kept: dict[int, float]) -> None:
+    buckets = Buckets()
+    changed = buckets.spread(7, begin, end, floor=BASE)
+    assert [second - BASE for second in changed] == list(kept)
+    expected = [kept.get(second, 0) for second in range(-2, 10)]
+    assert buckets.between(BASE - 2, BASE + 10) == pytest.approx(expected)
+    assert [buckets[BASE + second] for second in range(-2, 10)] == pytest.approx(expected)
+
+
+def test_an_interval_from_the_beginning_of_time_fills_no_more_than_is_kept() -> None:
+    buckets = Buckets()
+    buckets.spread(10, 0, BASE * 1_000_000, floor=BASE - 900)
+    assert len(buckets) <= 900 + 2 * CHUNK
+
+
+def test_ten_second_buckets_become_speeds_up_to_the_last_whole_one() -> None:
+    assert totals.points({100: 33.0, 110: 34.0, 120: 5.0}, until=125, seconds=1_000) == [(100, 3.3), (110, 3.4)]
+    assert totals.points({100: 10.0, 120: 10.0}, until=130, seconds=1_000) == [(100, 1.0), (110, 0.0), (120, 1.0)]
+    hours = dict.fromkeys(range(0, 7_200, 10), 10.0)
+    assert len(totals.points(hours, until=7_200, seconds=3_600)) == 360
+
+
+def test_buckets_by_worker_leave_the_rest_to_the_others() -> None:
+    held = WorkerTotals()
+    held.set("a", {100: 30.0, 110: 1.0})
+    held.set("a", {110: 40.0})  # replaces the one of the same time
+    held.set("b", {110: 100.0, 120: 1.0})
+    held.settle(125)
+    workers, rows = held.history({100: 35.0, 110: 150.0, 120: 7.0}, 125, 60)
+    assert workers == ["b", "a"]
+    assert rows == [[100, 0.0, 3.0, 0.5], [110, 10.0, 4.0, 1.0]]
+
+
+def test_buckets_of_workers_are_bounded_in_number_and_age() -> None:
+    held = WorkerTotals()
+    for number in range(MOST_WORKERS + 10):
+        held.set(f"worker-{number}", {100: 1.0})
+    assert len(held) == MOST_WORKERS
+    held.settle(3_900)
+    assert len(held) == 0

@@ -87,25 +87,34 @@ def encoded(data: Any) -> bytes:
 def test_a_good_worker_key_is_taken() -> None:
     view, found = backends.parse(encoded(VIEW)), coins.parse(encoded(FOUND))
     assert (view.seconds, view.backends["hasher"]) == (1.003, ())
-    assert view.backends["rng"] == (
-        Backend("rng-1", "10.0.0.3:50051", EndpointState.SERVING, 12, {0: 11, 120: 1}),
-    )
+    assert view.backends["rng"] == (Backend("rng-1", "10.0.0.3:50051", EndpointState.SERVING, 12, {0: 11, 120: 1}),)
     assert (found.bits, found.latest) == (4, (Coin(DIGEST, 1764000000.123),))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"name": value} for value in ("", "a b", 3, "x" * 129)),
-        *({"state": value} for value in ("well", None)),
-        *({"batches": value} for value in (-1, 1.5, True, 10**30)),
-        *({"latency": value} for value in (None, [], {"121": 1}, {"-1": 1}, {"01": 1}, {"1.0": 1})),
-        *({"latency": {"1": value}} for value in (-1, 1.5, True, 2**60)),
+BAD_REPLICA: dict[str, list[Any]] = {
+    "name": ["", "a b", 3, "x" * 129],
+    "address": [""],
+    "state": ["well", None],
+    "batches": [-1, 1.5, True, 10**30],
+    "latency": [
+        None,
+        [],
+        {"121": 1},
+        {"-1": 1},
+        {"01": 1},
+        {"1.0": 1},
+        {"1": -1},
+        {"1": 1.5},
+        {"1": True},
+        {"1": 2**60},
     ],
-)
-def test_a_replica_out_of_bounds_spoils_the_view(change: dict[str, Any]) -> None:
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field in BAD_REPLICA for value in BAD_REPLICA[field]])
+def test_a_replica_out_of_bounds_spoils_the_view(field: str, value: object) -> None:
     with pytest.raises(MalformedJsonError):
-        backends.parse(encoded({**VIEW, "rng": [{**RNG, **change}]}))
+        backends.parse(encoded({**VIEW, "rng": [{**RNG, field: value}]}))
 
 
 @pytest.mark.parametrize("field", VIEW)
@@ -114,18 +123,26 @@ def test_a_view_that_lacks_something_names_it(field: str) -> None:
         backends.parse(encoded({name: value for name, value in VIEW.items() if name != field}))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"bits": value} for value in (-1, 257, "4")),
-        *({"latest": value} for value in ({}, [[DIGEST, 1.0]] * 9, [[DIGEST]], [DIGEST])),
-        *({"latest": [[digest, 1.0]]} for digest in (DIGEST.upper(), DIGEST[2:])),
-        *({"latest": [[DIGEST, at]]} for at in ("now", -1.0, float("inf"))),
+BAD_COINS: dict[str, list[Any]] = {
+    "bits": [-1, 257, "4"],
+    "latest": [
+        {},
+        [DIGEST],
+        [[DIGEST]],
+        [[DIGEST, 1.0]] * 9,
+        [[DIGEST.upper(), 1.0]],
+        [[DIGEST[2:], 1.0]],
+        [[DIGEST, "now"]],
+        [[DIGEST, -1.0]],
+        [[DIGEST, float("inf")]],
     ],
-)
-def test_coins_out_of_bounds_are_refused(change: dict[str, Any]) -> None:
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field in BAD_COINS for value in BAD_COINS[field]])
+def test_coins_out_of_bounds_are_refused(field: str, value: object) -> None:
     with pytest.raises(MalformedJsonError):
-        coins.parse(encoded({**FOUND, **change}))
+        coins.parse(encoded({**FOUND, field: value}))
 
 
 VALUES = st.recursive(

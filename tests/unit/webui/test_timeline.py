@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.reports import make_report
 
-from chassis.settings import Pace
 from webui_svc import timeline
 from webui_svc.report import Report
 from webui_svc.speed import Speed
@@ -70,11 +70,16 @@ class Mine:
     def _report(self, name: str, tally: Tally) -> None:
         made = tally.report(self.clock.now, self.clock.now - 0.1, 1, {})
         self.hashes += made.hashes
-        sent_us = made.end_us + round((self.clock.now - made.end) * 1e6)
         self._entries.append(
-            Report(
-                *(name, name, made.sequence, made.hashes, 0, made.begin_us, made.end_us, 1, Pace.CLASSIC, 1_000_000),
-                sent_us=sent_us,
+            make_report(
+                0,
+                0,
+                made.hashes,
+                name,
+                sequence=made.sequence,
+                begin_us=made.begin_us,
+                end_us=made.end_us,
+                sent_us=made.end_us + round((self.clock.now - made.end) * 1e6),
                 redis_us=self.clock.redis_us + round(self.delays.pop(name, 0.0) * 1e6),
                 stalled_since_us=made.stalled_since_us,
             )
@@ -166,28 +171,22 @@ def test_a_worker_that_slept_is_believed_after_some_reports(clock: Clock) -> Non
     mine = Mine(clock)
     mine.run(10)
     ends = []
-    report = Report("z", "z", 0, 1, 0, 0, 0, 1, Pace.CLASSIC, 1_000_000, 0, 0)
     for number in range(1, 8):
         mine.run(1)
         asleep = 60_000_000 if number > 2 else 0
-        end_us = 1_000_000 * number
-        known = replace(report, sequence=number, begin_us=end_us - 1_000_000, end_us=end_us, sent_us=end_us)
-        ends.append(mine.timeline.place(replace(known, redis_us=clock.redis_us + asleep)).end_us / 1e6 - BASE)
+        known = make_report(number - 1, number, worker="z", sequence=number, redis_us=clock.redis_us + asleep)
+        ends.append(mine.timeline.place(known).end_us / 1e6 - BASE)
     assert ends[:2] == pytest.approx([11, 12])
     assert ends[-1] == pytest.approx(17, abs=0.1)
 
 
 def test_what_was_there_before_the_page_began_is_placed_though_the_clock_was_set_back(clock: Clock) -> None:
     axis = Timeline()
-    report = Report("z", "z", 0, 1, 0, 0, 0, 1, Pace.CLASSIC, 1_000_000, 0, 0)
     ends = []
     for number in range(1, 21):
-        at_us = round((BASE + number - (3_600 if number > 10 else 0)) * 1e6)
-        placed = axis.place(
-            replace(report, sequence=number, begin_us=at_us - 1_000_000, end_us=at_us, sent_us=at_us, redis_us=at_us)
-        )
-        ends.append(placed.end_us / 1e6)
-    axis.observe(at_us, timeline.steady_us())
+        report = make_report(0, BASE + number - (3_600 if number > 10 else 0), worker="z", sequence=number)
+        ends.append(axis.place(replace(report, begin_us=report.end_us - 1_000_000)).end_us / 1e6)
+    axis.observe(report.redis_us, timeline.steady_us())
     assert ends == sorted(ends)
     assert ends[-1] - ends[0] == pytest.approx(18, abs=1.1)
     assert axis.shift_s == pytest.approx(-3_600, abs=1.1)
@@ -196,9 +195,7 @@ def test_what_was_there_before_the_page_began_is_placed_though_the_clock_was_set
 
 def test_a_clock_that_was_set_back_before_the_page_began_and_after_the_last_report(clock: Clock) -> None:
     axis = Timeline()
-    end_us = round((BASE + 3_600) * 1e6)
-    report = Report("z", "z", 1, 1, 0, end_us - 1_000_000, end_us, 1, Pace.CLASSIC, 1_000_000, end_us, end_us)
-    placed = axis.place(report)
+    placed = axis.place(make_report(BASE + 3_599, BASE + 3_600))
     axis.observe(clock.redis_us, timeline.steady_us())
     assert placed.end_us <= axis.now_us
     assert axis.shift_s == -3_600
