@@ -1,6 +1,8 @@
 """What is in deploy/prometheus, judged by Prometheus' own tool."""
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,17 @@ import yaml
 from support.compose_project import ROOT
 
 FOLDER = ROOT / "deploy" / "prometheus"
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        reason = "there is no promtool; on Debian and Ubuntu, install prometheus"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
 
 
 @pytest.mark.parametrize(
