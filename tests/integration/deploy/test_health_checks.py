@@ -68,11 +68,7 @@ def test_the_port_that_clients_use_is_named_in_the_file(document: Any, service: 
     if document is STACK and service == "worker":
         return  # which has a check of its own, and no port
     assert test == ["CMD", "python", "-ISc", COMPOSE["x-check"], *map(str, PORTS[service])]
-
-
-@pytest.mark.parametrize("service", [name for name, ports in PORTS.items() if ports])
-def test_what_is_checked_is_what_is_published(service: str) -> None:
-    published = [int(port.rpartition(":")[2]) for port in COMPOSE["services"][service]["ports"]]
+    published = [int(port.rpartition(":")[2]) for port in COMPOSE["services"][service].get("ports", [])]
     assert published == PORTS[service]
 
 
