@@ -74,40 +74,31 @@ async def test_browsers_that_come_together_share_a_snapshot(open_pages: Browsers
         assert await one.next() is await other.next()
 
 
-async def test_one_that_comes_back_gets_exactly_what_it_missed(open_pages: Browsers) -> None:
+@pytest.mark.parametrize(
+    ("missed", "restarts", "received"),
+    [
+        (MOST_BEHIND + 12, 0, [b"update %d" % number for number in range(1, MOST_BEHIND + 13)]),
+        (past.MOST, 0, [b"update %d" % number for number in range(1, past.MOST + 1)]),
+        (past.MOST + 1, 0, [b"snapshot %d" % (past.MOST + 1)]),
+        (1, 1, [b"snapshot 1"]),
+    ],
+    ids=["some", "all that is kept", "more than is kept", "from before a start afresh"],
+)
+async def test_a_browser_that_comes_back_gets_what_it_missed_or_a_snapshot(
+    open_pages: Browsers, missed: int, restarts: int, received: list[bytes]
+) -> None:
     with open_pages.join() as browser:
         known = await last_id(browser)
-    for _ in range(MOST_BEHIND + 12):
+    for _ in range(restarts):
+        open_pages.start_afresh()
+    for _ in range(missed):
         open_pages.tell_changes()
     with open_pages.join(known) as browser:
-        assert await told(browser) == [b"update %d" % number for number in range(1, MOST_BEHIND + 13)]
+        assert await told(browser) == received
         open_pages.tell_changes()
-        assert await told(browser) == [b"update 21"]
-
-
-async def test_one_that_missed_nothing_is_told_nothing(open_pages: Browsers) -> None:
-    with open_pages.join() as browser:
         known = await last_id(browser)
     with open_pages.join(known) as browser:
-        assert await browser.next() == HEARTBEAT
-
-
-async def test_one_that_missed_more_than_is_kept_gets_a_snapshot(open_pages: Browsers) -> None:
-    with open_pages.join() as browser:
-        known = await last_id(browser)
-    for _ in range(past.MOST + 1):
-        open_pages.tell_changes()
-    with open_pages.join(known) as browser:
-        assert await told(browser) == [b"snapshot 241"]
-
-
-async def test_one_that_comes_back_after_a_start_afresh_gets_a_snapshot(open_pages: Browsers) -> None:
-    with open_pages.join() as browser:
-        known = await last_id(browser)
-    open_pages.start_afresh()
-    open_pages.tell_changes()
-    with open_pages.join(known) as browser:
-        assert await told(browser) == [b"snapshot 1"]
+        assert await browser.next() == HEARTBEAT  # it missed nothing
 
 
 @pytest.mark.parametrize("suffix", ["-0", "-1", "-99", "--1", "", "-1e3", "-" + "9" * 400])

@@ -22,6 +22,12 @@ def states(fleet: Fleet) -> dict[str, str]:
     return {name: each["state"] for name, each in listed(fleet).items()}
 
 
+def see(fleet: Fleet, clock: float, *backends: Backend) -> None:
+    """Have the one worker there is see these replicas."""
+    fleet.hear("a", clock, 1.0, backends)
+    fleet.settle({"a"}, clock)
+
+
 @pytest.fixture
 def fleet() -> Fleet:
     return Fleet()
@@ -57,17 +63,9 @@ def test_what_one_who_reports_rarely_saw_counts_until_its_next_report(fleet: Fle
 
 
 def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1", 0)])
-    fleet.settle({"a"}, 0)
-    assert listed(fleet)["rng-1"] == {
-        "name": "rng-1",
-        "address": "rng-1:50051",
-        "state": "serving",
-        "share": 0,
-        "rate": 0,
-        "p50": None,
-        "p99": None,
-    }
+    see(fleet, 0, backend("rng-1", 0))
+    nothing = {"share": 0, "rate": 0, "p50": None, "p99": None}
+    assert listed(fleet)["rng-1"] == {"name": "rng-1", "address": "rng-1:50051", "state": "serving", **nothing}
 
 
 def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
@@ -102,13 +100,10 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
 
 
 def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1")])
-    fleet.settle({"a"}, 0)
-    fleet.hear("a", 1, 1.0, [backend("rng-1", 0, EndpointState.GONE)])
-    fleet.settle({"a"}, 1)
+    see(fleet, 0, backend("rng-1"))
+    see(fleet, 1, backend("rng-1", 0, EndpointState.GONE))
     assert (states(fleet), fleet.present) == ({"rng-1": "gone"}, set())
-    fleet.hear("a", 1 + GONE_LISTED, 1.0, [backend("rng-1", 0, EndpointState.GONE)])
-    fleet.settle({"a"}, 1 + GONE_LISTED)
+    see(fleet, 1 + GONE_LISTED, backend("rng-1", 0, EndpointState.GONE))
     assert states(fleet) == {"rng-1": "gone"}
     fleet.settle({"a"}, 1.1 + GONE_LISTED)
     assert states(fleet) == {}
@@ -116,27 +111,20 @@ def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
 
 def test_one_that_is_connecting_is_listed_and_not_present(fleet: Fleet) -> None:
     for clock, state in enumerate([EndpointState.CONNECTING, EndpointState.SERVING, EndpointState.CONNECTING]):
-        fleet.hear("a", clock, 1.0, [backend("rng-1", 0, state)])
-        fleet.settle({"a"}, clock)
+        see(fleet, clock, backend("rng-1", 0, state))
         assert (states(fleet), bool(fleet.present)) == ({"rng-1": state.value}, state is EndpointState.SERVING)
 
 
-def test_one_that_was_gone_when_it_was_first_heard_of_is_not_listed(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1", 0, EndpointState.GONE)])
-    fleet.settle({"a"}, 0)
+def test_one_that_was_gone_when_it_was_first_seen_is_not_listed_until_it_serves(fleet: Fleet) -> None:
+    see(fleet, 0, backend("rng-1", 0, EndpointState.GONE))
     assert states(fleet) == {}
-
-
-def test_one_that_comes_back_serves_again(fleet: Fleet) -> None:
-    for clock, state in enumerate([EndpointState.SERVING, EndpointState.GONE, EndpointState.SERVING]):
-        fleet.hear("a", clock, 1.0, [backend("rng-1", state=state)])
-        fleet.settle({"a"}, clock)
+    for clock, state in enumerate([EndpointState.SERVING, EndpointState.GONE, EndpointState.SERVING], 1):
+        see(fleet, clock, backend("rng-1", state=state))
     assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})
 
 
 def test_one_that_nobody_sees_any_more_is_gone_after_a_while(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1"), backend("rng-2")])
-    fleet.settle({"a"}, 0)
+    see(fleet, 0, backend("rng-1"), backend("rng-2"))
     fleet.hear("b", 1, 1.0, [backend("rng-1")])
     fleet.settle({"b"}, 1)
     assert fleet.present == {"rng-1", "rng-2"}
@@ -145,24 +133,17 @@ def test_one_that_nobody_sees_any_more_is_gone_after_a_while(fleet: Fleet) -> No
     assert states(fleet) == {"rng-1": "serving", "rng-2": "gone"}
 
 
-def test_a_time_in_which_redis_was_away_makes_nobody_go(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1")])
-    fleet.settle({"a"}, 0)
+def test_time_without_redis_makes_no_replica_go_but_without_workers_none_is_known(fleet: Fleet) -> None:
+    see(fleet, 0, backend("rng-1"))
     fleet.excuse(60)
     fleet.settle({"a"}, 60)
     assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})
-
-
-def test_without_a_worker_nothing_is_known(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1")])
-    fleet.settle({"a"}, 0)
-    fleet.settle(set(), 1)
+    fleet.settle(set(), 61)
     assert (states(fleet), fleet.present) == ({}, None)
 
 
 def test_a_few_are_listed_in_the_order_of_their_names(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend(f"rng-{number}") for number in range(20, 0, -1)])
-    fleet.settle({"a"}, 0)
+    see(fleet, 0, *(backend(f"rng-{number}") for number in range(20, 0, -1)))
     assert list(listed(fleet)) == [f"rng-{number}" for number in range(1, MOST_LISTED + 1)]
     assert fleet.replicas()["more"] == 4
 
