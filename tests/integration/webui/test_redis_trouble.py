@@ -69,23 +69,6 @@ async def test_while_redis_is_away_what_is_known_is_kept_and_afterwards_there_is
     assert metric("redis") == 1
 
 
-async def test_a_redis_that_comes_back_empty_is_followed_on(own_page: Page, own_redis: RedisServer, now: int) -> None:
-    reports = Reports(own_redis.client())
-    reports.add_seconds(now - 20, 10)
-    await until_shown(own_page, now - 11, 10)
-    own_redis.stop()
-    await until_away(own_page)
-    for file in own_redis.folder.rglob("*aof*"):
-        if file.is_file():
-            file.unlink()
-    own_redis.start()
-    await until(lambda: follows_redis(own_page))
-    assert not own_redis.client().exists("reports")
-    reports.add_seconds(now - 10, 10)
-    await until_shown(own_page, now - 1, 10)
-    assert (await points(own_page))[now - 11] == 10
-
-
 async def test_a_redis_that_froze_is_away_until_it_goes_on(own_page: Page, own_redis: RedisServer, now: int) -> None:
     with capture_logs() as lines:
         own_redis.send(signal.SIGSTOP)

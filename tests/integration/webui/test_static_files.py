@@ -125,7 +125,7 @@ async def test_the_page_refers_only_to_its_own_files_by_relative_urls(page: Page
             assert [url for url in elsewhere if url != "http://www.w3.org/2000/svg"] == []
 
 
-@pytest.mark.parametrize("path", ["/", "/static/page.css", "/json", "/api/history", "/readyz"])
+@pytest.mark.parametrize("path", ["/", "/static/page.css", "/json", "/api/history", "/events", "/readyz"])
 async def test_the_header_alone_can_be_requested(page: Page, path: str) -> None:
     async with page.head(path) as response:
         assert response.status == 200
