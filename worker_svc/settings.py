@@ -31,7 +31,9 @@ MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 """Random bytes that all batches in flight may hold together."""
 
 
-def _or_auto(bounded: Field) -> Any:
+def _whole_or_auto(maximum: int, unit: str, meaning: str) -> Any:
+    bounded: Field = whole(ByPace(1, None), 1, maximum, unit, meaning)
+
     def read(value: str) -> object:
         return None if value == AUTO else bounded.read(value)
 
@@ -56,20 +58,16 @@ class WorkerSettings(RedisSettings):
 
     rng_target: str = _target("rng", 50_051)
     hasher_target: str = _target("hasher", 50_151)
-    batch_size: int | None = _or_auto(
-        whole(ByPace(1, None), 1, MAX_BATCH_COUNT, "hashes", "The size of a batch; `auto` finds the fastest by itself.")
+    batch_size: int | None = _whole_or_auto(
+        MAX_BATCH_COUNT, "hashes", "The size of a batch; `auto` finds the fastest by itself."
     )
     message_size: int = whole(
         32, 1, MAX_BATCH_BYTES, "bytes per hash", "How many bytes are hashed at a time; a batch is at most 2 MiB."
     )
-    window_size: int | None = _or_auto(
-        whole(
-            ByPace(1, None),
-            1,
-            MAX_WINDOW,
-            "batches",
-            "How many batches are in flight; `auto` is found together with the batch size, 8 where that is set.",
-        )
+    window_size: int | None = _whole_or_auto(
+        MAX_WINDOW,
+        "batches",
+        "How many batches are in flight; `auto` goes with the batch size, and is 8 where that is set.",
     )
     max_endpoints: int = whole(
         64,

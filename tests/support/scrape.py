@@ -1,23 +1,20 @@
-"""What a process says on /metrics, read with prometheus-client's own parsers."""
+"""What a process says on /metrics, read with prometheus-client's own parser."""
 
 import http.client
 from collections.abc import Iterable
+from contextlib import closing
 
 from prometheus_client import Metric
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
-
-OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+from prometheus_client.parser import text_string_to_metric_families
 
 
 class Samples:
     """All samples of a process at one moment."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
-        self.families = list(families)
         self._values = {
             (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in self.families
+            for family in families
             for sample in family.samples
         }
 
@@ -30,25 +27,11 @@ class Samples:
         wanted = labels.items()
         return sum(value for (each, has), value in self._values.items() if each == name and wanted <= has)
 
-    @property
-    def series(self) -> int:
-        return len(self._values)
 
-
-def ask(port: int, accept: str = "") -> tuple[str, str]:
-    """The content type and the text."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/metrics", headers={"Accept": accept} if accept else {})
+def scrape(port: int) -> Samples:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        connection.request("GET", "/metrics")
         response = connection.getresponse()
         text = response.read().decode()
         assert response.status == 200, text
-        return response.headers["Content-Type"], text
-    finally:
-        connection.close()
-
-
-def scrape(port: int, accept: str = "") -> Samples:
-    content_type, text = ask(port, accept)
-    parse = parse_openmetrics if content_type.startswith("application/openmetrics-text") else parse_text
-    return Samples(parse(text))
+    return Samples(text_string_to_metric_families(text))

@@ -82,16 +82,13 @@ def test_a_setting_of_one_service_wins_over_that_of_all(
     for each in SERVICES:
         environment.setenv(f"{each.upper()}_LOG_LEVEL", "debug" if each == service else "error")
     environment.setenv("LOG_LEVEL", "warning")
+    environment.setenv("PACE", "classic")
+    environment.setenv(f"{service.upper()}_PACE", "full")
+    assert settings.load().pace is Pace.FULL
     assert settings.load().log_level is LogLevel.DEBUG
     assert settings.load(log_level="info").log_level is LogLevel.INFO
     environment.delenv(f"{service.upper()}_LOG_LEVEL")
     assert settings.load().log_level is LogLevel.WARNING
-
-
-def test_one_service_may_have_another_pace(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("PACE", "full")
-    environment.setenv("RNG_PACE", "classic")
-    assert (RngSettings.load().delay, HasherSettings.load().delay) == (0.1, 0)
 
 
 @pytest.mark.parametrize("settings", SERVICES.values())
@@ -208,8 +205,7 @@ def test_an_error_never_shows_a_password(value: str) -> None:
 
 def test_an_error_never_shows_a_token() -> None:
     message = refusal(WebuiSettings, WEBUI_TOKEN="s3cret")
-    assert message.startswith("WEBUI_TOKEN is not allowed: it must be 16 to 256")
-    assert "s3cret" not in message
+    assert message == f"WEBUI_TOKEN is not allowed: it must be {WebuiSettings.fields['token'].allowed}"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +340,6 @@ def test_spans_go_where_the_variables_say(variables: dict[str, str], url: str) -
 @pytest.mark.parametrize(
     ("name", "value", "url"),
     [
-        ("OTEL_SDK_DISABLED", "true", ""),
         ("OTEL_SDK_DISABLED", " True ", ""),
         ("OTEL_SDK_DISABLED", "1", "http://collector:4318/v1/traces"),
         ("OTEL_SDK_DISABLED", "", "http://collector:4318/v1/traces"),
