@@ -92,7 +92,7 @@ def test_services_mine_drain_and_report_whatever_becomes_of_their_logs(redis: Re
     until(lambda: int(redis.client().get("hashes") or 0) >= 2)
     samples = scrape.scrape(worker_metrics)
     assert samples("dockercoins_log_lost_lines_total") >= 3
-    assert ask(web_port, "/readyz")[0] == 200
+    until(lambda: is_ready(web_port))
     for process in reversed(services):
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT_S) == 0

@@ -1,11 +1,14 @@
-"""rng and hasher as processes: what makes them refuse to start, and what they say then."""
+"""Services as processes: how they refuse to start, what they import and log, and what can't keep them from ending."""
 
 import json
 import os
+import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import grpc
 import pytest
@@ -13,14 +16,6 @@ from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from support.free_port import free_port
 from support.service_process import ServiceProcesses
-
-SERVERS = ["rng", "hasher"]
-A_TARGET = "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052"
-
-A_REDIS = (
-    "redis://HOST:PORT, unix://PATH, redis-sentinel://HOST:PORT,HOST:PORT/NAME or redis-cluster://HOST:PORT,HOST:PORT, "
-    "or one with rediss in place of redis"
-)
 
 
 def refused_start(name: str, **env: str) -> tuple[int, str, str]:
@@ -38,21 +33,14 @@ def refused_start(name: str, **env: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "variable", "value", "allowed"),
-    [
-        ("rng", "PORT", "rng", "a whole number from 0 to 65535 (TCP port, 0 for any free one)"),
-        ("rng", "PACE", "brisk", "classic or full"),
-        ("hasher", "DELAY", "-0.1", "a number from 0 to 10 (seconds that a request takes at least)"),
-        ("hasher", "CONCURRENCY", "1025", "a whole number from 0 to 1024 (requests served at once, 0 for unlimited)"),
-        ("worker", "RNG_TARGET", "rng", A_TARGET),
-        ("worker", "BATCH_SIZE", "0", "a whole number from 1 to 65536 (messages a batch), or auto"),
-        ("webui", "REDIS_URL", "", A_REDIS),
-    ],
-)  # fmt: skip
-def test_a_wrong_setting_is_exit_code_2_and_one_line(name: str, variable: str, value: str, allowed: str) -> None:
+    ("name", "variable", "value"),
+    [("rng", "PORT", "rng"), ("hasher", "DELAY", "-0.1"), ("worker", "RNG_TARGET", "rng"), ("webui", "REDIS_URL", "")],
+)
+def test_a_wrong_setting_is_exit_code_2_and_one_line(name: str, variable: str, value: str) -> None:
     code, out, err = refused_start(name, **{variable: value})
     assert (code, out) == (2, "")
-    assert err == f"{name}: {variable}={value!r} is not allowed: it must be {allowed}\n"
+    assert err.startswith(f"{name}: {variable}={value!r} is not allowed: it must be ")
+    assert err.count("\n") == 1
 
 
 def test_a_wrong_setting_is_json_where_each_line_is() -> None:
@@ -63,8 +51,7 @@ def test_a_wrong_setting_is_json_where_each_line_is() -> None:
     assert line["cause"] == "PACE='brisk' is not allowed: it must be classic or full"
 
 
-@pytest.mark.parametrize("name", SERVERS)
-@pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT"])
+@pytest.mark.parametrize(("name", "variable"), [("rng", "PORT"), ("hasher", "METRICS_PORT")])
 def test_a_port_in_use_is_exit_code_1_and_one_line(name: str, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -75,18 +62,8 @@ def test_a_port_in_use_is_exit_code_1_and_one_line(name: str, variable: str) -> 
     assert f"{variable}={port}: port {port} of 127.0.0.1 is already in use" in line
 
 
-def test_a_second_server_on_the_same_port_fails_and_the_first_serves_on(processes: ServiceProcesses) -> None:
-    first = processes.start("rng")
-    first.wait_until_started()
-    code, out, err = refused_start("rng", PORT=str(first.port))
-    assert (code, err) == (1, "")
-    [line] = out.splitlines()
-    assert f"PORT={first.port}: port {first.port} of 127.0.0.1 is already in use" in line
-    assert first.popen.poll() is None
-
-
-@pytest.mark.parametrize("address", ["192.0.2.1", "a..b"])
-def test_an_address_that_is_none_is_exit_code_2_and_one_line(address: str) -> None:
+def test_an_address_that_is_none_is_exit_code_2_and_one_line() -> None:
+    address = "192.0.2.1"
     code, out, err = refused_start("rng", BIND_ADDRESS=address)
     assert (code, out) == (2, "")
     [line] = err.splitlines()
@@ -94,21 +71,41 @@ def test_an_address_that_is_none_is_exit_code_2_and_one_line(address: str) -> No
 
 
 def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: ServiceProcesses) -> None:
-    process = processes.start("rng", LOG_FORMAT="json", INSTANCE="rng-9")
+    """With a line for each variable that was meant to be another."""
+    process = processes.start("rng", LOG_FORMAT="json", INSTANCE="rng-9", PCAE="full", RNG_CONCURENCY="s3cret")
     process.wait_for('"started"')
     assert process.stop() == 0
     events = [json.loads(line) for line in process.text.splitlines()]
-    assert [event["event"] for event in events] == ["listening", "started", "stopping", "stopped"]
+    warnings = [event for event in events if event["level"] == "warning"]
+    assert [(event["event"], event["variable"], event["meant"]) for event in warnings] == [
+        ("unknown variable", "PCAE", "PACE"),
+        ("unknown variable", "RNG_CONCURENCY", "RNG_CONCURRENCY"),
+    ]
+    assert "s3cret" not in process.text
+    others = [event["event"] for event in events if event not in warnings]
+    assert others == ["listening", "started", "stopping", "stopped"]
     assert {(event["service"], event["instance"]) for event in events} == {("rng", "rng-9")}
 
 
-def test_a_log_on_the_console_says_where_it_listens(processes: ServiceProcesses) -> None:
+async def test_a_log_on_the_console_is_one_line_for_each_event_and_call(processes: ServiceProcesses) -> None:
+    """As the workshop's participants watch it. A second server on the same port leaves the first alone."""
     port = free_port()
-    process = processes.start("rng", PORT=port)
+    process = processes.start("rng", PORT=port, DELAY=0)
     process.wait_until_started()
-    first, second = process.text.splitlines()
+    code, out, err = refused_start("rng", PORT=str(port))
+    assert (code, err) == (1, "")
+    assert f"PORT={port}: port {port} of 127.0.0.1 is already in use" in out
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await RngServiceStub(channel).GetRandomBytes(GetRandomBytesRequest(size=32))
+    process.wait_for(r"GetRandomBytes.*\n")
+    first, second, third = process.text.splitlines()
     assert re.search(rf"listening +address=127\.0\.0\.1:{port}$", first)
     assert re.search(r"started +pace=classic$", second)
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d \[info *\] GetRandomBytes +peer=ipv4:127\.0\.0\.1:\d+ code=OK seconds=\d\.\d+ batches=1 "
+        r"bytes_in=2 bytes_out=41",
+        third,
+    ), third
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -121,25 +118,61 @@ def test_all_addresses_of_ipv6_are_those_of_ipv4_too_on_every_port(processes: Se
             socket.create_connection((address, port), 5).close()
 
 
-def test_a_variable_that_was_meant_to_be_another_is_one_line(processes: ServiceProcesses) -> None:
-    process = processes.start("rng", PCAE="full", RNG_CONCURENCY="s3cret", LOG_FORMAT="json")
-    process.wait_for('"started"')
-    warnings = [event for event in map(json.loads, process.text.splitlines()) if event["level"] == "warning"]
-    assert [(event["event"], event["variable"], event["meant"]) for event in warnings] == [
-        ("unknown variable", "PCAE", "PACE"),
-        ("unknown variable", "RNG_CONCURENCY", "RNG_CONCURRENCY"),
-    ]
-    assert "s3cret" not in process.text
+UNUSED = {"aiohttp", "grpc_channelz", "grpc_reflection.v1alpha", "opentelemetry", "redis", "rich"}
+"""What took most of the CPU of a start, and most services have no use for at it."""
 
 
-async def test_a_call_is_one_line_on_the_console(processes: ServiceProcesses) -> None:
-    """As the workshop's participants watch it."""
-    process = processes.start("rng", DELAY="0")
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        await RngServiceStub(channel).GetRandomBytes(GetRandomBytesRequest(size=32))
-    line = process.wait_for(r".*GetRandomBytes.*\n")[0]
-    assert re.fullmatch(
-        r"\d\d:\d\d:\d\d \[info *\] GetRandomBytes +peer=ipv4:127\.0\.0\.1:\d+ code=OK seconds=0\.\d+ batches=1 "
-        r"bytes_in=2 bytes_out=41\n",
-        line,
-    ), line
+@pytest.mark.parametrize(
+    ("service", "used"), [("rng", set()), ("hasher", set()), ("worker", {"redis"}), ("webui", {"aiohttp", "redis"})]
+)
+def test_a_service_imports_only_what_it_uses(service: str, used: set[str]) -> None:
+    later = "import rich.table, opentelemetry.sdk.trace"
+    code = f"import gc, sys, {service}_svc.__main__; print(gc.isenabled(), *sys.modules); {later}"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    collecting, *imported = ended.stdout.split()
+    assert collecting == "True"
+    assert UNUSED & set(imported) == used
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_a_setting_that_is_not_allowed_is_reported_on_a_terminal(attempt: int) -> None:
+    del attempt  # a line that is usually lost may be there once
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "rb", 0) as terminal:
+        with os.fdopen(follower, "wb", 0) as stream:
+            environment = {**os.environ, "PACE": "fast", "LOG_FORMAT": "console"}
+            command = [sys.executable, "-m", "rng_svc"]
+            ended = subprocess.run(command, stderr=stream, env=environment, check=False, timeout=60)
+            stream.write(b"END")
+        text = b""
+        while not text.endswith(b"END"):
+            text += terminal.read(1_000)
+    assert ended.returncode == 2
+    assert text.startswith(b"rng: PACE='fast' is not allowed")
+
+
+STUCK = """
+import asyncio, contextlib, sys, time
+from chassis import process
+from chassis.settings import ServiceSettings
+
+@contextlib.asynccontextmanager
+async def stuck(settings, telemetry):
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    yield
+
+sys.exit(process.run("stuck", ServiceSettings, stuck))
+"""
+
+
+def test_a_look_up_that_is_never_answered_holds_no_process_beyond_the_bound() -> None:
+    """As of a name server that went away with the network."""
+    process = subprocess.Popen([sys.executable, "-uc", STUCK], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process:
+        while b"started" not in process.stdout.readline():
+            pass
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
+        assert time.monotonic() - began > 1
