@@ -65,16 +65,42 @@ def clocked() -> Clocked:
     return Clocked()
 
 
-def test_only_whole_seconds_that_were_reported_are_shown(clocked: Clocked) -> None:
-    clocked.report("a", 29, 0, 2.9, heard=3)
-    clocked.settle(3)
-    assert clocked.points() == {0: 10, 1: 10}
+A = [("a", 10, second, second + 1) for second in range(5)]
 
 
-def test_the_slowest_live_worker_decides_how_far_it_is_known(clocked: Clocked) -> None:
-    clocked.report("a", 50, 0, 5, heard=5)
-    clocked.report("b", 20, 0, 2, heard=5)
-    clocked.settle(5)
+@pytest.mark.parametrize(
+    ("reports", "now", "points"),
+    [
+        pytest.param([("a", 29, 0, 2.9)], 3, [10, 10], id="only whole seconds"),
+        pytest.param([*A, ("b", 20, 0, 2)], 4.9, [20, 20], id="as far as the slowest live worker"),
+        pytest.param([*A, ("b", 20, 0, 2)], 5, [20, 20, 10, 10, 10], id="a worker silent for three seconds is gone"),
+        pytest.param([*A, ("b", 10, 4, 5)], 5, [10, 10, 10, 10, 20], id="a new worker counts from its own begin"),
+        pytest.param([("a", 20, 0, 2)], 10, [10, 10, 0, 0, 0, 0, 0], id="time goes on without workers"),
+    ],
+)
+def test_the_speed_is_known_as_far_as_all_live_workers_have_reported(
+    clocked: Clocked, reports: list[tuple[str, int, float, float]], now: float, points: list[float]
+) -> None:
+    for worker, hashes, begin, end in reports:
+        clocked.report(worker, hashes, begin, end, heard=end)
+    clocked.settle(now)
+    assert clocked.points() == dict(enumerate(points))
+
+
+def test_a_worker_far_behind_all_others_is_not_waited_for(clocked: Clocked) -> None:
+    clocked.report("behind", 1, 0, 1, heard=300)
+    clocked.report("a", 10, 299, 300, heard=300)
+    clocked.settle(300)
+    assert max(clocked.points()) == 299
+
+
+def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
+    for _ in range(2):
+        clocked.report("a", 10, 0, 1, heard=1, sequence=1)
+        clocked.report("a", 10, 1, 2, heard=2, sequence=2)
+    clocked.report("b", 10, 0, 1, heard=1, sequence=2**53)
+    clocked.report("b", 10, 1, 2, heard=2, sequence=1)  # later, so it is a new one
+    clocked.settle(2)
     assert clocked.points() == {0: 20, 1: 20}
 
 
@@ -141,15 +167,6 @@ def test_what_is_waited_for_is_known_with_the_moment_since_when(clocked: Clocked
     assert clocked.speed.workers.waited_for(6.1) == {}
 
 
-def test_a_worker_silent_for_three_seconds_is_not_waited_for(clocked: Clocked) -> None:
-    clocked.report("b", 20, 0, 2, heard=2)
-    clocked.mine("a", 0, 5)
-    clocked.settle(4.9)
-    assert max(clocked.points()) == 1
-    clocked.settle(5)
-    assert clocked.points() == {0: 20, 1: 20, 2: 10, 3: 10, 4: 10}
-
-
 @pytest.mark.parametrize(("every", "gone"), [(0.1, 3.0), (5.0, 15.0), (60.0, 180.0)])
 def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent(clocked: Clocked, every: float, gone: float) -> None:
     clocked.report("a", 20, 0, 2, heard=2, every=every)
@@ -158,21 +175,6 @@ def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent(clocked: Clocke
         assert (clocked.speed.workers.count(now), clocked.speed.workers.is_live("a", now)) == (there, bool(there))
     assert clocked.speed.workers.gone(2 + gone).keys() == {"a"}
     assert clocked.speed.workers.gone(12 + gone).keys() == set()
-
-
-def test_with_nobody_left_the_speed_is_nothing_and_time_goes_on(clocked: Clocked) -> None:
-    clocked.report("a", 20, 0, 2, heard=2)
-    clocked.settle(10)
-    assert clocked.points() == {0: 10, 1: 10, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0}
-    assert clocked.current(10) == 0
-
-
-def test_a_new_worker_concerns_only_time_from_its_own_begin(clocked: Clocked) -> None:
-    clocked.mine("a", 0, 5)
-    clocked.settle(5)
-    clocked.report("b", 10, 4, 5, heard=5.5)
-    clocked.settle(5.5)
-    assert clocked.points() == {0: 10, 1: 10, 2: 10, 3: 10, 4: 20}
 
 
 def test_what_a_late_report_changes_is_told_again(clocked: Clocked) -> None:
@@ -186,23 +188,6 @@ def test_what_a_late_report_changes_is_told_again(clocked: Clocked) -> None:
     clocked.report("late", 0, 3, 6, heard=6)
     clocked.settle(6)
     assert clocked.changed() == {5: 10}
-
-
-def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
-    for _ in range(2):
-        clocked.report("a", 10, 0, 1, heard=1, sequence=1)
-        clocked.report("a", 10, 1, 2, heard=2, sequence=2)
-    clocked.report("b", 10, 0, 1, heard=1, sequence=2**53)
-    clocked.report("b", 10, 1, 2, heard=2, sequence=1)  # later, so it is a new one
-    clocked.settle(2)
-    assert clocked.points() == {0: 20, 1: 20}
-
-
-def test_a_worker_far_behind_everybody_is_not_waited_for(clocked: Clocked) -> None:
-    clocked.report("behind", 1, 0, 1, heard=300)
-    clocked.report("a", 10, 299, 300, heard=300)
-    clocked.settle(300)
-    assert max(clocked.points()) == 299
 
 
 def test_a_time_in_which_redis_was_away_is_no_silence(clocked: Clocked) -> None:
