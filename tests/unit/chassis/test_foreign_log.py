@@ -87,37 +87,42 @@ def test_lines_of_grpc_reach_no_log_and_its_errors_do_as_ours(
         assert json_events(captured.out) == [("error", "error in gRPC")] * 2
 
 
-@pytest.mark.parametrize("variable", ["GRPC_VERBOSITY", "GRPC_TRACE"])
-def test_who_asks_for_grpc_s_lines_gets_them(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str
+GRPC_LINES = [("info", "ipv4:127.0.0.1:41957: Got goaway [2]"), ("error", "Failed to add port to server")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines", "events"),
+    [
+        ("GRPC_VERBOSITY", [GOAWAY, NO_PORT], GRPC_LINES),
+        ("GRPC_TRACE", [GOAWAY, NO_PORT], GRPC_LINES),
+        # What ends the process.
+        (None, [FATAL], [("critical", "Check failed: refs > 0")]),
+        # What is not of gRPC.
+        (None, ["one", "\ufffd"], [("warning", "one"), ("warning", "\ufffd")]),
+    ],
+)
+def test_what_people_want_to_see_goes_on_as_it_is_and_is_json_where_each_line_is(
+    wanted: str | None,
+    lines: list[str],
+    events: list[tuple[str, str]],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(variable, "http")
-    write(LogFormat.CONSOLE, GOAWAY, NO_PORT)
-    assert capfd.readouterr() == ("", f"{GOAWAY}\n{NO_PORT}\n")
-    write(LogFormat.JSON, GOAWAY, NO_PORT)
+    if wanted:
+        monkeypatch.setenv(wanted, "http")
+    write(LogFormat.CONSOLE, *lines)
+    assert capfd.readouterr() == ("", "".join(f"{line}\n" for line in lines))
+    write(LogFormat.JSON, *lines)
     captured = capfd.readouterr()
     assert captured.err == ""
-    assert [level for level, _ in json_events(captured.out)] == ["info", "error"]
+    assert json_events(captured.out) == events
 
 
-def test_what_ends_the_process_goes_on_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
-    write(LogFormat.CONSOLE, FATAL)
-    assert capfd.readouterr() == ("", f"{FATAL}\n")
-    write(LogFormat.JSON, FATAL)
-    assert json_events(capfd.readouterr().out) == [("critical", "Check failed: refs > 0")]
-
-
-def test_other_lines_go_on_and_are_json_where_each_line_is(capfd: pytest.CaptureFixture[str]) -> None:
-    write(LogFormat.CONSOLE, "one", "x" * 100_000)
-    assert capfd.readouterr().err.replace("\n", "") == "one" + "x" * 100_000
-    write(LogFormat.JSON, "one", "\udcff".encode(errors="surrogateescape").decode(errors="replace"))
-    captured = capfd.readouterr()
-    assert captured.err == ""
-    assert json_events(captured.out) == [("warning", "one"), ("warning", "\ufffd")]
-
-
-def test_a_line_without_an_end_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_long_line_and_one_without_an_end_are_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    write(LogFormat.CONSOLE, "x" * 100_000)
+    assert capfd.readouterr().err.replace("\n", "") == "x" * 100_000
     with foreign_log.capture(LogFormat.CONSOLE):
+        assert not os.get_blocking(2)  # gRPC never waits for Python to read its lines
         os.write(2, b"no end")
     os.write(2, b" and after\n")
     assert capfd.readouterr().err == "no end and after\n"
@@ -144,11 +149,6 @@ def test_python_s_own_lines_can_stay_out_of_it(capfd: pytest.CaptureFixture[str]
         sys.stderr.write("progress\n")
     assert capfd.readouterr().err == "progress\n"
     assert sys.stderr is before
-
-
-def test_grpc_never_waits_for_python_to_read_its_lines() -> None:
-    with foreign_log.capture(LogFormat.CONSOLE):
-        assert not os.get_blocking(2)
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -189,8 +189,8 @@ def test_errors_that_are_held_back_are_logged_once_the_interval_has_passed(
 
 
 def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFixture[str]) -> None:
-    log.configure(LogLevel.INFO, LogFormat.JSON)
     foreign = ForeignLog(LogFormat.JSON)
+    log.configure(LogLevel.INFO, LogFormat.JSON)  # later, as in a process
     loop = asyncio.new_event_loop()
     error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     for _ in range(500):
@@ -202,13 +202,6 @@ def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFix
     foreign.close()
     [line] = map(json.loads, capfd.readouterr().out.splitlines())
     assert line["times"] == 999
-
-
-def test_the_log_may_be_configured_later(capfd: pytest.CaptureFixture[str]) -> None:
-    foreign = ForeignLog(LogFormat.JSON)
-    log.configure(LogLevel.INFO, LogFormat.JSON)
-    foreign.add_line(OUT_OF_FILES.encode())
-    assert json_events(capfd.readouterr().out) == [("error", "out of file descriptors")]
 
 
 async def test_a_listener_that_was_closed_out_of_descriptors_is_accepted_on_no_more(

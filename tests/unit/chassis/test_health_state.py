@@ -5,29 +5,16 @@ import pytest
 from chassis.health import Health
 
 
-def test_a_process_is_not_ready_before_it_has_started() -> None:
-    health = Health()
-    assert not health.ready
-    health.started()
-    assert health.ready
-
-
-def test_every_condition_must_hold() -> None:
+def test_a_process_is_ready_once_it_has_started_and_while_every_condition_holds() -> None:
     health = Health("rng", "hasher")
+    assert health.unmet == ["rng", "hasher", "starting"]
     health.started()
     health.set("rng", met=True)
-    assert not health.ready
-    assert health.unmet == ["hasher"]
+    assert (health.ready, health.unmet) == (False, ["hasher"])
     health.set("hasher", met=True)
-    assert health.ready
-
-
-def test_a_condition_can_cease_to_hold() -> None:
-    health = Health("rng")
-    health.started()
-    health.set("rng", met=True)
+    assert (health.ready, health.unmet) == (True, [])
     health.set("rng", met=False)
-    assert health.unmet == ["rng"]
+    assert (health.ready, health.unmet) == (False, ["rng"])
 
 
 def test_draining_is_for_good_whatever_else_happens() -> None:
@@ -36,19 +23,10 @@ def test_draining_is_for_good_whatever_else_happens() -> None:
     health.drain()
     health.set("rng", met=True)
     health.started()
-    assert not health.ready
+    assert (health.ready, health.unmet) == (False, ["draining"])
 
 
-def test_what_stands_in_the_way_is_said_in_words_that_fit() -> None:
-    health = Health("rng")
-    assert health.unmet == ["rng", "starting"]
-    health.set("rng", met=True)
-    health.started()
-    health.drain()
-    assert health.unmet == ["draining"]
-
-
-async def test_who_waits_for_a_change_is_woken_by_it() -> None:
+async def test_a_change_wakes_those_that_wait_for_it() -> None:
     health = Health()
     changed = health.changed
     waiting = asyncio.create_task(changed.wait())
@@ -59,7 +37,7 @@ async def test_who_waits_for_a_change_is_woken_by_it() -> None:
 
 
 @pytest.mark.parametrize("met", [True, False])
-def test_saying_the_same_again_is_no_change(met: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_the_same_again_is_no_change(met: bool) -> None:  # noqa: FBT001 - a parameter of the test
     health = Health("rng")
     health.set("rng", met=met)
     changed = health.changed

@@ -49,10 +49,6 @@ def test_what_is_counted_is_shown(metrics: RpcMetrics, counts: MethodCounts) -> 
     assert value(metrics, "grpc_client_handling_seconds_bucket", le="0.524288") == 2
 
 
-def test_a_method_asked_for_twice_is_the_same(metrics: RpcMetrics, counts: MethodCounts) -> None:
-    assert metrics.method("bidi_stream", "/a.B/C") is counts
-
-
 def test_both_sides_have_names_of_their_own() -> None:
     registry = CollectorRegistry()
     for side in (RpcMetrics("server"), RpcMetrics("client")):

@@ -1,13 +1,44 @@
-"""Latencies as Prometheus has them, from buckets that are finer."""
+"""Buckets of latencies, and the coarser ones that Prometheus is shown."""
 
 import itertools
 import math
+from collections import Counter
+from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.latency_buckets import BOUNDS
+from chassis.latency_buckets import BOUNDS, LAST, bucket, quantile
 from chassis.telemetry.latency_histogram import LatencyHistogram
+
+
+@given(st.floats(1e-6, 1_000))
+def test_a_latency_is_between_the_bounds_of_its_bucket(seconds: float) -> None:
+    index = bucket(seconds)
+    assert (2 ** ((index - 1) / 4)) * (1 - 1e-9) < seconds * 1e6 <= 2 ** (index / 4) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.0, 0), (1e-9, 0), (1.1e-6, 1), (1e-3, 40), (1.05e-3, 41), (2_000.0, LAST), (inf, LAST)]
+)
+def test_the_bucket_is_known(seconds: float, expected: int) -> None:
+    assert bucket(seconds) == expected
+
+
+def test_a_bound_belongs_to_its_own_bucket() -> None:
+    assert [bucket(bound) for bound in BOUNDS] == list(range(LAST))
+
+
+@given(st.lists(st.floats(2e-6, 1_000), min_size=1, max_size=50), st.sampled_from([0.5, 0.99]))
+def test_a_quantile_is_right_within_a_bucket(latencies: list[float], part: float) -> None:
+    exact = sorted(latencies)[math.ceil(part * len(latencies)) - 1]
+    assert quantile(Counter(map(bucket, latencies)), part) == pytest.approx(exact, rel=0.1)
+
+
+def test_there_is_no_quantile_of_nothing() -> None:
+    assert quantile({}, 0.5) is None
+
 
 LATENCIES = st.lists(st.floats(0, 2_000) | st.sampled_from(BOUNDS))
 

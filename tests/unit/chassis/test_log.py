@@ -12,8 +12,10 @@ import structlog
 from aiohttp import ClientConnectionError
 from aiohttp.http_exceptions import BadHttpMessage
 from grpc._cython.cygrpc import ExecuteBatchError  # type: ignore[import-not-found] # it has no types
+from structlog.testing import capture_logs
 
 from chassis import log
+from chassis.log import ThrottledLogger
 from chassis.log_output import LogOutput
 from chassis.settings import LogFormat, LogLevel
 
@@ -52,28 +54,14 @@ def output_lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_a_json_event_is_one_line_with_who_said_it(capfd: pytest.CaptureFixture[str]) -> None:
     configure(LogFormat.JSON)
-    log.get(part="server").info("two\nlines", address="127.0.0.1:1", code=3)
+    log.get(part="server").info("two\nlines", address="127.0.0.1:1", code=3, value=b"\xff", error=OSError("gone"))
     [line] = output_lines(capfd)
     event = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", event.pop("timestamp"))
     assert event == {
         "event": "two\nlines", "level": "info", "service": "rng", "instance": "rng-1", "part": "server",
-        "address": "127.0.0.1:1", "code": 3,
+        "address": "127.0.0.1:1", "code": 3, "value": "b'\\xff'", "error": "gone",
     }  # fmt: skip
-
-
-def test_a_json_exception_is_one_line_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(LogFormat.JSON)
-    fail_and_log(log.get())
-    [line] = output_lines(capfd)
-    assert json.loads(line)["exception"].endswith(FAILURE)
-
-
-def test_a_json_event_may_hold_what_json_does_not_know(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(LogFormat.JSON)
-    log.get().info("odd", value=b"\xff", error=OSError("gone"))
-    [line] = output_lines(capfd)
-    assert (json.loads(line)["value"], json.loads(line)["error"]) == ("b'\\xff'", "gone")
 
 
 def test_a_console_event_is_one_line_without_what_the_terminal_already_says(capfd: pytest.CaptureFixture[str]) -> None:
@@ -85,12 +73,21 @@ def test_a_console_event_is_one_line_without_what_the_terminal_already_says(capf
     )
 
 
-def test_an_exception_on_the_console_shows_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(LogFormat.CONSOLE)
-    fail_and_log(log.get())
-    lines = output_lines(capfd)
-    assert "failed" in lines[0]
-    assert lines[-1] == FAILURE
+@pytest.mark.parametrize("library", ["", "grpc"])
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_an_exception_is_logged_with_its_traceback(
+    library: str, log_format: LogFormat, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As one line of JSON, and as Python shows it on the console."""
+    configure(log_format)
+    fail_and_log(logging.getLogger(library) if library else log.get())
+    first, *others = output_lines(capfd)
+    assert "failed" in first
+    if log_format is LogFormat.JSON:
+        assert others == []
+        assert json.loads(first)["exception"].endswith(FAILURE)
+    else:
+        assert others[-1] == FAILURE
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
@@ -105,13 +102,6 @@ def test_a_library_s_trouble_is_one_line_like_ours(capfd: pytest.CaptureFixture[
     else:
         assert "[warning" in line
         assert "lost it" in line
-
-
-def test_a_library_s_exception_is_one_json_line(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(LogFormat.JSON)
-    fail_and_log(logging.getLogger("grpc"))
-    [line] = output_lines(capfd)
-    assert json.loads(line)["exception"].endswith(FAILURE)
 
 
 def test_what_a_library_says_without_trouble_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
@@ -141,10 +131,12 @@ def test_colours_are_used_where_they_are_asked_for_and_never_where_they_are_not_
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    configure(LogFormat.CONSOLE)
-    log.get().info("listening")
-    logging.getLogger("grpc").warning("lost it")
-    assert [("\x1b[" in line) for line in output_lines(capfd)] == [coloured, coloured]
+    for log_format in LogFormat:
+        configure(log_format)
+        log.get().info("listening")
+        logging.getLogger("grpc").warning("lost it")
+        expected = coloured and log_format is LogFormat.CONSOLE
+        assert [("\x1b[" in line) for line in output_lines(capfd)] == [expected, expected]
 
 
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
@@ -161,13 +153,6 @@ def test_a_terminal_gets_colours_unless_they_are_not_wanted(
     log.get().info("listening")
     output.close(10)  # a thread writes to terminals
     assert ("\x1b[" in capfd.readouterr().out) is coloured
-
-
-def test_json_is_never_coloured(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    configure(LogFormat.JSON)
-    log.get().info("listening")
-    assert "\x1b[" not in capfd.readouterr().out
 
 
 def test_an_event_of_several_lines_is_one_on_the_console(capfd: pytest.CaptureFixture[str]) -> None:
@@ -221,3 +206,68 @@ def test_no_http_and_a_client_that_is_gone_fill_no_log(
     assert "our own failure" in text
     assert "what was sent" not in text
     assert "raised in core" not in text
+
+
+class Clock:
+    """Of this process and of the wall, which is an hour ahead."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        monkeypatch.setattr("time.time", lambda: self.now + 3_600)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    with capture_logs() as captured:
+        yield captured
+
+
+def test_the_first_occurrence_is_logged_at_once_with_its_level(clock: Clock, lines: list[Any]) -> None:
+    ThrottledLogger("trouble", to="rng").log(cause="x")
+    ThrottledLogger("trouble", level="error").log()
+    assert lines == [
+        {"event": "trouble", "log_level": "warning", "to": "rng", "cause": "x", "times": 1},
+        {"event": "trouble", "log_level": "error", "times": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        # With the latest cause, the number of occurrences and the time of the last one.
+        ("flush", [(0, 1, None), (5, 5, 4_606)]),
+        ("log", [(0, 1, None), ("new", 6, None)]),
+        # At the end of a process whatever has happened since is logged.
+        ("close", [(0, 1, None), (5, 5, 4_606)]),
+        # A condition that has ended is not logged any more.
+        ("clear", [(0, 1, None)]),
+    ],
+)
+def test_a_storm_is_one_line_an_interval(
+    end: str, expected: list[tuple[object, int, float | None]], clock: Clock, lines: list[Any]
+) -> None:
+    trouble = ThrottledLogger("trouble", interval_s=10)
+    for number in range(6):
+        clock.now += 1
+        trouble.log(cause=number)
+    trouble.flush()
+    if end == "clear":
+        trouble.clear()
+    if end != "close":
+        clock.now += 60
+    if end == "log":
+        trouble.log(cause="new")
+    elif end == "flush":
+        trouble.flush()
+    trouble.close()
+    clock.now += 60
+    trouble.flush()
+    trouble.close()
+    assert [(line["cause"], line["times"], line.get("timestamp")) for line in lines] == expected
+    assert trouble.times == (7 if end == "log" else 6)
