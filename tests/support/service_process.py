@@ -72,7 +72,7 @@ class ServiceProcess:
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, limit: float = 10.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, limit: float = 30.0) -> int:
         """End it as a person would, and return its exit code."""
         self.send(number)
         return self.popen.wait(limit)

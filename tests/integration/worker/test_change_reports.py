@@ -1,0 +1,46 @@
+"""Replicas that join and leave all the time make reports that Redis and the page can bear."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+from support.redis_server import RedisServer
+from support.waiting import until
+
+from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
+from worker_svc.service import CHANGE_PAUSE, Worker
+from worker_svc.settings import WorkerSettings
+
+
+async def change_all_the_time(worker: Worker, seconds: float) -> None:
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        worker._look_at_replicas()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["with Redis", "without Redis"])
+async def test_changes_make_four_reports_a_second_and_only_one_while_redis_is_away(
+    own_redis: RedisServer, *, away: bool
+) -> None:
+    """The room for reports in a time without Redis is for those about work."""
+    loop = asyncio.get_running_loop()
+    worker = Worker(WorkerSettings(redis_url=own_redis.url, instance="w", report_interval=60), Telemetry(Health()))
+    worker._tally.begin(loop.time())
+    worker._connected.set()
+    tasks = [asyncio.create_task(work) for work in (worker._report_changes(), worker.send_reports())]
+    try:
+        await until(lambda: worker._ledger.taking)
+        if away:
+            own_redis.stop()
+        with capture_logs() as lines:
+            began = loop.time()
+            await change_all_the_time(worker, 1.2)
+            made = sum(line["event"] == "0 units of work done" for line in lines)
+            assert 1 <= made <= (1 if away else (loop.time() - began) / CHANGE_PAUSE + 2)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await worker.close()
