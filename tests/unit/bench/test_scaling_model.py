@@ -1,7 +1,7 @@
 import pytest
 
 from bench.scaling import paced
-from bench.scaling.model import CLASSIC, Cost, Costs, Node, System, fitted, predict
+from bench.scaling.model import CLASSIC, Cost, Costs, Node, System, predict
 from bench.scaling.point import Point, bounds
 
 NO_COSTS = Costs({})
@@ -15,11 +15,6 @@ def test_the_classic_pace_is_the_workshops(workers: int, rngs: int, expected: fl
     done = predict(paced.of((workers, rngs, 1), CLASSIC), NO_COSTS)
     assert done.speed == pytest.approx(expected)
     assert done.limit == ("batches in flight" if workers < 3 else "turns at rng")
-
-
-def test_more_in_flight_helps_until_turns_are_the_limit() -> None:
-    speeds = [predict(paced.of((1, 1, 1), paced.SHORT, window), NO_COSTS).speed for window in (1, 2, 3, 8)]
-    assert speeds == pytest.approx([25, 50, 50, 50])
 
 
 @pytest.mark.parametrize(
@@ -45,12 +40,6 @@ def test_a_network_carries_each_hash_three_times_into_a_node() -> None:
     done = predict(System((Node(64, 1, 1, 1, 2, network=96e6),), 10_000, 8), NO_COSTS)
     assert done.speed == pytest.approx(2 * 96e6 / (96 / 2))
     assert done.limit == "a node's network"
-
-
-def test_a_fit_is_as_near_to_small_batches_as_to_large_ones() -> None:
-    measured = {16: 4e-4, 4_096: 1.4e-3, 65_536: 14e-3}
-    found = fitted(measured)
-    assert all(found.of(size) == pytest.approx(seconds, rel=0.1) for size, seconds in measured.items())
 
 
 def test_a_prediction_that_is_off_by_more_than_a_tenth_is_beyond() -> None:
