@@ -65,13 +65,7 @@ def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
     assert page == f"http://127.0.0.1:{run.webui_port}/"
     with urllib.request.urlopen(page, timeout=10) as response:
         assert b"<html" in response.read()
-
-
-def test_replicas_share_the_work(run: LocalRun) -> None:
     assert list(run.processes()) == NAMES
-    for number in (1, 2):
-        run.wait_for(rf"^rng-{number} .*StreamRandomBytes .*batches=[1-9]")
-        run.wait_for(rf"^hasher-{number} .*StreamHashes .*batches=[1-9]")
 
 
 def test_only_who_may_read_the_password_reaches_redis(run: LocalRun, folder: Path) -> None:
@@ -119,6 +113,13 @@ def test_a_killed_process_is_started_again(run: LocalRun, name: str) -> None:
 def test_a_process_that_ended_well_stays_away(run: LocalRun) -> None:
     run.processes()["worker-2"].terminate()
     run.wait_for(r"^run +\| worker-2 ended by itself and stays away$")
+
+
+def test_replicas_share_the_work(run: LocalRun) -> None:
+    """As the servers log when streams end, which those of the worker have that ended."""
+    for number in (1, 2):
+        run.wait_for(rf"^rng-{number} .*StreamRandomBytes .*batches=[1-9]")
+        run.wait_for(rf"^hasher-{number} .*StreamHashes .*batches=[1-9]")
 
 
 def test_a_signal_stops_the_workers_first_and_redis_last(run: LocalRun) -> None:

@@ -70,11 +70,17 @@ def composed() -> dict[str, Object]:
     return dict(yaml.safe_load(text)["services"])
 
 
+@cache
+def distinct_objects() -> list[Object]:
+    """Of all renders together, each once."""
+    objects = {json.dumps(each, sort_keys=True): each for names in EVERY for each in render(*names)}
+    return list(objects.values())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(utils, "schema_contents", cache(utils.schema_contents))  # each is read once
-    objects = {json.dumps(each, sort_keys=True): each for names in EVERY for each in render(*names)}
-    for each in objects.values():
+    for each in distinct_objects():
         kubernetes_validate.validate(each, version, strict=True)
 
 
