@@ -33,12 +33,9 @@ def load(kind: type[ServiceSettings], **settings: object) -> ServiceSettings:
     return kind.load(**{name.lower(): value for name, value in settings.items()})
 
 
-def test_without_any_nothing_is_encrypted() -> None:
+def test_nothing_is_encrypted_without_files_and_three_that_fit_are_taken(authority: Authority) -> None:
     assert load(ServiceSettings).tls is None
     assert load(ServiceSettings, TLS_CERT="", TLS_KEY="", TLS_CA="").tls is None
-
-
-def test_three_files_that_fit_are_taken(authority: Authority) -> None:
     files = load(ServiceSettings, **authority.issue("worker")).tls
     assert files is not None
     assert files.read().key == (authority.folder / "worker-key.pem").read_bytes()
@@ -54,24 +51,27 @@ def test_two_of_three_are_refused(authority: Authority, missing: str) -> None:
     assert all(f"{name}={path!r}" in message for name, path in settings.items())
 
 
-@pytest.mark.parametrize("variable", ["TLS_CERT", "TLS_KEY", "TLS_CA"])
-def test_a_file_that_is_not_there_is_named(authority: Authority, variable: str) -> None:
-    path = str(authority.folder / "nothing.pem")
-    message = refusal(ServiceSettings, **{**authority.issue("worker"), variable: path})
-    assert message == (
-        f"{variable}={path!r} is not allowed: it must be a file that can be read (No such file or directory)"
-    )
+NO_CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+MISSING = "a file that can be read (No such file or directory)"
+IN_PEM = "a file of certificates in PEM"
 
 
-@pytest.mark.parametrize("variable", ["TLS_CERT", "TLS_CA"])
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+    ("variable", "content", "allowed"),
+    [
+        *((variable, None, MISSING) for variable in ("TLS_CERT", "TLS_KEY", "TLS_CA")),
+        *(("TLS_CERT", content, IN_PEM) for content in (b"", b"\xff\x00", NO_CERTIFICATE)),
+        ("TLS_CA", NO_CERTIFICATE, IN_PEM),
+    ],
 )
-def test_what_is_no_certificate_is_refused(authority: Authority, variable: str, content: bytes) -> None:
+def test_a_file_that_is_not_there_or_holds_no_certificate_is_named(
+    variable: str, content: bytes | None, allowed: str, authority: Authority
+) -> None:
     path = authority.folder / "bad.pem"
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
     message = refusal(ServiceSettings, **{**authority.issue("worker"), variable: str(path)})
-    assert message == f"{variable}={str(path)!r} is not allowed: it must be a file of certificates in PEM"
+    assert message == f"{variable}={str(path)!r} is not allowed: it must be {allowed}"
 
 
 def test_the_key_of_another_certificate_is_refused(authority: Authority) -> None:
@@ -136,7 +136,9 @@ def test_a_worker_needs_names_to_check_certificates_for(authority: Authority, va
     assert load(WorkerSettings, **authority.issue("worker"), **{variable: "dns:///rng:50051"}).tls is not None
 
 
-def test_what_is_renewed_is_taken_once_it_is_whole(authority: Authority, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_renewed_is_taken_once_it_is_whole_and_kept_when_it_is_gone(
+    authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = load(ServiceSettings, **authority.issue("worker")).tls
     assert files is not None
     certificates = RenewedCertificates(files)
@@ -155,13 +157,7 @@ def test_what_is_renewed_is_taken_once_it_is_whole(authority: Authority, capsys:
     assert said.count("renewed certificate can't be used") == 1
     assert said.count("certificate renewed") == 1
     assert "KEY-----" not in said
-
-
-def test_files_that_are_gone_leave_what_was_read(authority: Authority) -> None:
-    files = load(ServiceSettings, **authority.issue("worker")).tls
-    assert files is not None
-    certificates = RenewedCertificates(files)
-    first = certificates.latest
+    latest = certificates.latest
     files.key.unlink()
     certificates.look()
-    assert certificates.latest is first
+    assert certificates.latest is latest

@@ -196,12 +196,18 @@ def test_out_of_descriptors_is_one_line_whoever_says_so(capfd: pytest.CaptureFix
     for _ in range(500):
         foreign.handle_loop_exception(loop, {"message": "socket.accept() out of system resource", "exception": error})
         foreign.add_line(OUT_OF_FILES.encode())
-    loop.close()
     [line] = map(json.loads, capfd.readouterr().out.splitlines())
     assert (line["level"], line["event"], line["cause"]) == ("error", "out of file descriptors", "Too many open files")
     foreign.close()
     [line] = map(json.loads, capfd.readouterr().out.splitlines())
     assert line["times"] == 999
+    # Other failures keep their lines.
+    for number in range(3):
+        foreign.handle_loop_exception(loop, {"message": f"failure {number}", "exception": ValueError("x")})
+    loop.close()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["failure 0", "failure 1", "failure 2"]
+    assert all(line["exception"].endswith("ValueError: x") for line in lines)
 
 
 async def test_a_listener_that_was_closed_out_of_descriptors_is_accepted_on_no_more(
@@ -216,18 +222,6 @@ async def test_a_listener_that_was_closed_out_of_descriptors_is_accepted_on_no_m
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert capfd.readouterr().out == ""
-
-
-def test_other_failures_in_an_event_loop_keep_their_lines(capfd: pytest.CaptureFixture[str]) -> None:
-    log.configure(LogLevel.INFO, LogFormat.JSON)
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(ForeignLog(LogFormat.JSON).handle_loop_exception)
-    for number in range(3):
-        loop.call_exception_handler({"message": f"failure {number}", "exception": ValueError("x")})
-    loop.close()
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines] == ["failure 0", "failure 1", "failure 2"]
-    assert all(line["exception"].endswith("ValueError: x") for line in lines)
 
 
 def test_however_many_places_report_errors_the_throttles_are_few(capfd: pytest.CaptureFixture[str]) -> None:

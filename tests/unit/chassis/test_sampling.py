@@ -32,11 +32,11 @@ def test_none_half_and_all_by_the_lower_half_of_the_id(part: float, wanted: list
     assert [sampling.wants(trace_id) for trace_id in (LOWEST, IN_THE_MIDDLE, HIGHEST)] == wanted
 
 
+@pytest.mark.parametrize("prefix", ["", "parentbased_"])
 @pytest.mark.parametrize(("sampler", "wanted"), [("always_on", True), ("always_off", False)])
-def test_always_is_whatever_the_part_is(sampler: str, wanted: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    for prefix in ("", "parentbased_"):
-        sampling = Sampling(Sampler(prefix + sampler), 0.5)
-        assert [sampling.wants(LOWEST), sampling.wants(HIGHEST)] == [wanted] * 2
+def test_always_is_whatever_the_part_is(sampler: str, wanted: bool, prefix: str) -> None:  # noqa: FBT001 - a parameter of the test
+    sampling = Sampling(Sampler(prefix + sampler), 0.5)
+    assert [sampling.wants(LOWEST), sampling.wants(HIGHEST)] == [wanted] * 2
 
 
 @pytest.mark.parametrize("sampler", [sampler for sampler in Sampler if sampler.startswith("parentbased_")])
