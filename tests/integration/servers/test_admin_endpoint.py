@@ -62,6 +62,21 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "content_type", "end"),
+    [
+        ("*/*", "text/plain", b""),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", b"# EOF\n"),
+    ],
+)
+async def test_metrics_have_the_format_that_is_accepted(accept: str, content_type: str, end: bytes) -> None:
+    async with served() as (_, port), connected(port) as (reader, writer):
+        writer.write(f"GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n".encode())
+        _, headers, body = await response(reader)
+        assert headers["Content-Type"].startswith(content_type)
+        assert body.endswith(end)
+
+
+@pytest.mark.parametrize(
     "sent",
     [
         b"GET /readyz HTTP/1.0\r\n\r\n",
