@@ -126,11 +126,13 @@ def test_a_number_is_taken_at_its_bounds_and_refused_beyond(settings: type[Setti
             settings(**{name: bound + beyond})
 
 
-@pytest.mark.parametrize("value", ["many", "", "1s", "0x10", "nan", "inf", "-inf", "-1", "1e300", "\udcff"])
 @pytest.mark.parametrize(("settings", "name"), NUMBERS)
-def test_what_is_no_number_in_bounds_is_refused(settings: type[Settings], name: str, value: str) -> None:
-    message = refusal(settings, **{name.upper(): value})
-    assert message.startswith(f"{name.upper()}={value!r} is not allowed: it must be {settings.fields[name].allowed}")
+def test_what_is_no_number_in_bounds_is_refused(settings: type[Settings], name: str) -> None:
+    for value in ("many", "", "1s", "0x10", "nan", "inf", "-inf", "-1", "1e300", "\udcff"):
+        allowed = settings.fields[name].allowed
+        assert refusal(settings, **{name.upper(): value}).startswith(
+            f"{name.upper()}={value!r} is not allowed: it must be {allowed}"
+        )
 
 
 @pytest.mark.parametrize("value", ["leisurely", "", "Classic ", "classic,full", "clássic"])
