@@ -58,8 +58,9 @@ coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no te
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
 	@exec $(PY) -m worker_svc load-test $(ARGS)
 
+# tests/e2e/conftest.py says which files share a project.
 e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of real containers, which need an engine with compose, and of the page, which need Chromium
-	@$(PY) -m pytest tests/e2e --timeout=900 $(ARGS)
+	@$(PY) -m pytest tests/e2e --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS)
 
 screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the README's picture of the page; it needs Chromium
 	@PYTHONPATH=tests $(PY) -m support.screenshot docs/page.png

@@ -1,15 +1,22 @@
 import contextlib
+import fcntl
 import json
 import os
-import secrets
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.compose_project import ComposeProject, Start, docker
+from e2e.page.browser import ARGUMENTS, found_chromium, opened_pages
+from playwright.async_api import Page, async_playwright
+from support.compose_project import ComposeProject, docker
+from support.waiting import wait_until
+from xdist.scheduler import LoadScopeScheduling
+
+SHARED = {"test_compose", "test_discovery", "test_observability"}
+"""Files whose tests share one project and run one after the other; all other files run beside each other."""
 
 SWARM_REDIS_NODE = "dockercoins.redis"
 """The label of the node that has Redis' volume."""
@@ -17,13 +24,23 @@ SWARM_REDIS_NODE = "dockercoins.redis"
 SWARM_BRIDGE = "docker_gwbridge"
 """The network by which tasks reach what is outside."""
 
-BRIDGE_FREE = 30.0
-"""Seconds within which the last endpoint is gone from it, after the swarm is left."""
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute files to processes, those that share a project to one of them."""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _group
+    return scheduler
+
+
+def _group(test: str) -> str:
+    file = test.split("::", maxsplit=1)[0]
+    return "shared" if Path(file).stem in SHARED else file
 
 
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> None:
-    """Nothing here runs without a container engine; that is no failure on a machine of somebody's own."""
+    """Tests here need a container engine; without one they fail in CI and are skipped elsewhere."""
     reason = ""
     if shutil.which("docker") is None:
         reason = "there is no docker command"
@@ -33,65 +50,73 @@ def engine() -> None:
             docker("compose", "version")
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             reason = f"no container engine with compose answers: {error}"
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
     if reason:
-        pytest.skip(reason)
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session")
-def tag(engine: None) -> Iterator[str]:
-    """A tag under which this session has built all images from this checkout."""
-    tag = f"e2e-{secrets.token_hex(4)}"
+def tag(engine: None, testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tag under which this run has built all images from this checkout, once for all of pytest's processes."""
+    tag = f"e2e-{testrun_uid[:8]}"
     project = ComposeProject(tag)
-    try:
-        project.ask("build", limit=600)
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with (folder / "building").open("w") as building, (folder / "images").open("a+") as images:
+        fcntl.flock(building, fcntl.LOCK_EX)
+        if not os.fstat(images.fileno()).st_size:
+            project.ask("build", limit=900)
+            images.write("built")
+            images.flush()
+        fcntl.flock(images, fcntl.LOCK_SH)
+        fcntl.flock(building, fcntl.LOCK_UN)
         yield tag
-    finally:
-        project.remove_images()
-
-
-@contextlib.contextmanager
-def _projects(tag: str) -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:  # one that can't be removed keeps none of the others
-
-        def make(**settings: Any) -> ComposeProject:
-            project = ComposeProject(tag, **settings)
-            stack.callback(project.down)
-            return project
-
-        yield make
-
-
-@pytest.fixture
-def make_project(tag: str) -> Iterator[Start]:
-    with _projects(tag) as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def make_module_project(tag: str) -> Iterator[Start]:
-    with _projects(tag) as make:
-        yield make
+        fcntl.flock(images, fcntl.LOCK_UN)
+        with contextlib.suppress(BlockingIOError):  # another process still needs them
+            fcntl.flock(images, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            project.remove_images()
+            images.truncate(0)
 
 
 @pytest.fixture(scope="session")
-def classic(tag: str) -> Iterator[ComposeProject]:
-    """One of each at the classic pace, for all tests that only look."""
+def shared(tag: str) -> Iterator[ComposeProject]:
+    """The project that the tests in the files SHARED have one after the other."""
     project = ComposeProject(tag)
     try:
-        project.up()
         yield project
     finally:
         project.down()
 
 
 @pytest.fixture(scope="module")
+def project(shared: ComposeProject) -> Iterator[ComposeProject]:
+    """The shared project with one of each at the classic pace. A file's tests change it, in their order."""
+    before = dict(shared.settings)
+    shared.up()
+    yield shared
+    shared.settings = before
+    shared.ask("stop", "--timeout", "1")
+
+
+@pytest.fixture
+async def page(project: ComposeProject) -> AsyncIterator[Page]:
+    """The shared project's page, in Chromium."""
+    chromium = found_chromium()
+    if chromium is None:
+        reason = "there is no Chromium; on Debian and Ubuntu, install chromium"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        async with opened_pages(browser) as open_page:
+            yield await open_page(f"http://127.0.0.1:{project.page}/")
+        await browser.close()
+
+
+@pytest.fixture(scope="module")
 def swarm(engine: None) -> Iterator[None]:
-    """A swarm of this engine, with a node for Redis; both only as long as this takes, if they were not there before."""
+    """A swarm of this engine with a node for Redis. What was not there before is removed at the end."""
     with contextlib.ExitStack() as undo:
         if not _in_swarm():
-            if not _there_is(SWARM_BRIDGE):
+            if not _has_bridge():
                 undo.callback(_remove_bridge)
             undo.callback(_leave_swarm)
             docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
@@ -111,15 +136,17 @@ def _leave_swarm() -> None:
         docker("swarm", "leave", "--force")
 
 
-def _there_is(network: str) -> bool:
-    return network in docker("network", "ls", "--format", "{{.Name}}").split()
+def _has_bridge() -> bool:
+    return SWARM_BRIDGE in docker("network", "ls", "--format", "{{.Name}}").split()
 
 
 def _remove_bridge() -> None:
-    """Swarm leaves it behind, for some time with endpoints; whatever keeps it for longer fails no test."""
-    deadline = time.monotonic() + BRIDGE_FREE
-    while _there_is(SWARM_BRIDGE) and time.monotonic() < deadline:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            docker("network", "rm", SWARM_BRIDGE)
-            return
-        time.sleep(0.5)
+    """Swarm leaves it behind, with endpoints at first; a bridge that stays for longer fails no test."""
+    with contextlib.suppress(AssertionError):
+        wait_until(_bridge_removed, 30)
+
+
+def _bridge_removed() -> bool:
+    with contextlib.suppress(subprocess.CalledProcessError):
+        docker("network", "rm", SWARM_BRIDGE)
+    return not _has_bridge()

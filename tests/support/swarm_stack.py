@@ -1,26 +1,15 @@
 """A stack of real tasks from deploy/swarm/stack.yaml, under a name of its own, that leaves nothing behind."""
 
 import json
+import re
 import secrets
 import subprocess
-import time
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import Any
 
-from support.compose_project import ROOT, docker
+from support.compose_project import ROOT, docker, environment, parsed_reports
 from support.free_port import free_port
-
-STACK = ROOT / "deploy" / "swarm" / "stack.yaml"
-
-POLL = 0.1
-"""Seconds between two looks at what Swarm does by itself."""
-
-DEPLOY = 60.0
-"""Seconds within which Swarm takes a stack; it begins to run it after that."""
-
-START = 90.0
-"""Seconds within which all of a stack is healthy; the machine starts some ten containers meanwhile."""
+from support.waiting import wait_until
 
 UPDATED = {"completed", "paused", "rollback_completed", "rollback_paused"}
 """What a change of a service can come to."""
@@ -32,67 +21,62 @@ USERS = ("worker", "webui")
 class SwarmStack:
     """One stack, and the secrets that it takes; its settings are what its user would have in the shell."""
 
-    def __init__(self, tag: str, files: Sequence[Path] = (STACK,), **settings: object) -> None:
+    def __init__(self, tag: str, **settings: object) -> None:
         self.name = f"e2e-{secrets.token_hex(4)}"
         self.page = free_port()
-        self.passwords = {user: secrets.token_hex(24) for user in USERS}
-        names = {f"{user.upper()}_SECRET": f"{self.name}-{user}" for user in USERS}
+        names = {f"{user.upper()}_SECRET": f"{self.name}-{user}-redis-password" for user in USERS}
         self.settings: dict[str, object] = {"TAG": tag, "WEBUI_PORT": self.page, **names, **settings}
-        self._files = files
 
-    def make_secrets(self) -> None:
-        for user, password in self.passwords.items():
-            words = ["docker", "secret", "create", f"{self.name}-{user}", "-"]
-            # As openssl writes it, with a newline.
-            subprocess.run(words, input=f"{password}\n".encode(), capture_output=True, check=True, timeout=30)
-
-    def deploy(self, **settings: object) -> None:
-        """Have what the files say, or change to it; images are here and in no registry."""
-        self.settings.update(settings)
-        files = [word for file in self._files for word in ("--compose-file", str(file))]
-        words = ["stack", "deploy", "--resolve-image", "never", *files, self.name]
-        docker(*words, limit=DEPLOY, **self.settings)
+    def shell(self, command: str) -> str:
+        """Return what a shell prints for a command of docs/swarm.md, with the names of this stack and node."""
+        words = re.sub(r"\bcoins(?=_|$|( --))", self.name, command).replace("dockercoins-w", f"{self.name}-w")
+        node = docker("node", "inspect", "self", "--format", "{{.ID}}").strip()
+        words = words.replace("NODE", node).replace("v2", f"{self.settings['TAG']}-v2")
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {words}"],
+            cwd=ROOT,
+            env=environment(**self.settings),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def service(self, service: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(docker("service", "inspect", f"{self.name}_{service}"))[0]
         return found
 
-    def tasks(self, service: str = "") -> list[dict[str, Any]]:
-        """What Swarm knows of the tasks, those that have ended too."""
-        names = [f"{self.name}_{service}"] if service else docker("stack", "services", "-q", self.name).split()
-        ids = docker("service", "ps", "--quiet", "--no-trunc", *names).split()
+    def tasks(self, service: str) -> list[dict[str, Any]]:
+        """Return what Swarm says of the tasks, including those that have ended."""
+        ids = docker("service", "ps", "--quiet", "--no-trunc", f"{self.name}_{service}").split()
         found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
         return found
 
     def running(self, service: str) -> list[dict[str, Any]]:
-        """Tasks that are healthy and to stay."""
-        return [task for task in self.tasks(service) if (task["DesiredState"], state(task)) == ("running", "running")]
+        """Return the tasks that are healthy and to stay."""
+        tasks = self.tasks(service)
+        return [task for task in tasks if task["DesiredState"] == task["Status"]["State"] == "running"]
+
+    def tags(self, service: str) -> list[str]:
+        """Return the tags of the images that run, each once."""
+        images = [task["Spec"]["ContainerSpec"]["Image"] for task in self.running(service)]
+        return sorted({image.rpartition(":")[2] for image in images})
 
     def containers(self, service: str) -> list[str]:
-        """The ids of the containers of these tasks."""
+        """Return the ids of the containers of the tasks that run."""
         return [task["Status"]["ContainerStatus"]["ContainerID"] for task in self.running(service)]
 
-    def wait_until_running(self, *services: str, limit: float = START) -> None:
-        """Wait until each service has as many healthy tasks as it should have."""
+    def wait_for(self, seen: Callable[[], object], limit: float) -> float:
+        """Wait until a condition holds. Raises AssertionError with what the tasks and logs say."""
+        return wait_until(seen, limit, self.story)
 
-        def all_run() -> bool:
-            return all(
-                len(self.running(service)) == self.service(service)["Spec"]["Mode"]["Replicated"]["Replicas"]
-                for service in services
-            )
-
-        self.wait_for(all_run, limit)
-
-    def wait_for(self, seen: Callable[[], bool], limit: float) -> float:
-        """Wait until something is so; the seconds it took. Raises AssertionError with what the tasks and logs say."""
-        began = time.monotonic()
-        while not seen():
-            assert time.monotonic() - began < limit, f"not within {limit} s: {self.story()}"
-            time.sleep(POLL)
-        return time.monotonic() - began
+    def wait_until_running(self, limit: float, **replicas: int) -> None:
+        self.wait_for(lambda: all(len(self.running(name)) == number for name, number in replicas.items()), limit)
 
     def update_state(self, service: str) -> str:
-        """What has become of the last change: `updating`, `completed`, `rollback_completed` and others, or nothing."""
+        """Return what became of the last change: `updating`, `completed`, `rollback_completed` and others, or ""."""
         return str(self.service(service).get("UpdateStatus", {}).get("State", ""))
 
     def wait_until_updated(self, *changed: str, perhaps: Collection[str] = (), limit: float) -> None:
@@ -101,27 +85,27 @@ class SwarmStack:
         It says nothing of a change until it begins with it, and never anything where there is nothing to do. Where that
         may be so, of services `perhaps` changed, nothing counts as done, which may be too early.
         """
+        self.wait_for(
+            lambda: (
+                all(self.update_state(service) in UPDATED for service in changed)
+                and all(self.update_state(service) in {*UPDATED, ""} for service in perhaps)
+            ),
+            limit,
+        )
 
-        def all_done() -> bool:
-            return all(self.update_state(service) in UPDATED for service in changed) and all(
-                self.update_state(service) in {*UPDATED, ""} for service in perhaps
-            )
-
-        self.wait_for(all_done, limit)
-
-    def scale(self, **replicas: int) -> None:
-        numbers = [f"{self.name}_{service}={number}" for service, number in replicas.items()]
-        docker("service", "scale", "--detach", *numbers)
+    def exit_codes(self, service: str) -> list[int]:
+        """Return the exit codes of the tasks that have ended and that Swarm has not forgotten."""
+        ended = [task["Status"] for task in self.tasks(service) if task["DesiredState"] != "running"]
+        return [status["ContainerStatus"]["ExitCode"] for status in ended if "ContainerStatus" in status]
 
     def ended(self, service: str, since: str) -> list[int]:
-        """Exit codes of what ended since then, of containers that are gone, too; the time is by the engine's clock."""
+        """Return the exit codes of what ended in the seconds since then, also of containers that are gone."""
         label = f"label=com.docker.swarm.service.name={self.name}_{service}"
-        told = docker("events", "--since", since, "--until", engine_time(), "--filter", "event=die", "--filter", label,
-                      "--format", "{{.Actor.Attributes.exitCode}}")  # fmt: skip
-        return [int(code) for code in told.split()]
+        words = ["--since", since, "--until", engine_time(), "--filter", "event=die", "--filter", label]
+        return [int(code) for code in docker("events", *words, "--format", "{{.Actor.Attributes.exitCode}}").split()]
 
     def redis(self, *words: str) -> Any:
-        """Redis's answer to one of its users, as redis-cli gives it in JSON."""
+        """Return Redis's answer to one of its users, as redis-cli gives it in JSON."""
         (redis,) = self.containers("redis")
         script = 'REDISCLI_AUTH="$(cat /run/secrets/webui-redis-password)" exec redis-cli --user webui --json "$@"'
         return json.loads(docker("exec", redis, "sh", "-c", script, "sh", *words))
@@ -129,8 +113,11 @@ class SwarmStack:
     def hashes(self) -> int:
         return int(self.redis("MGET", "hashes")[0] or 0)
 
+    def reports(self) -> list[dict[str, str]]:
+        return parsed_reports(self.redis("XRANGE", "reports", "-", "+"))
+
     def story(self) -> str:
-        """What to read when something went wrong."""
+        """Return what to read when something went wrong."""
         told = [docker("stack", "ps", "--no-trunc", self.name)]
         for name in docker("stack", "services", "--format", "{{.Name}}", self.name).split():
             words = ["docker", "service", "logs", "--tail", "20", name]
@@ -138,32 +125,23 @@ class SwarmStack:
         return "\n".join(told)
 
     def left(self) -> dict[str, str]:
-        """What there is of this stack, by kind; a kind with nothing is not named."""
+        """Return what there is of this stack, by kind; a kind with nothing is not named."""
         label = f"label=com.docker.stack.namespace={self.name}"
         kinds: dict[str, list[str]] = {"service": [], "network": [], "config": [], "container": ["--all"]}
         found = {kind: docker(kind, "ls", *words, "-q", "--filter", label) for kind, words in kinds.items()}
         return {kind: ids for kind, ids in found.items() if ids.strip()}
 
-    def remove(self) -> float:
-        """Remove what Swarm removes with a stack; the seconds until it is gone."""
-        docker("stack", "rm", self.name)
-        return self.wait_for(lambda: not self.left(), limit=60)
-
     def close(self) -> None:
-        """Remove all, what was mined and the secrets, too."""
+        """Remove all, including what was mined and the secrets."""
         if self.left():
-            self.remove()
+            docker("stack", "rm", self.name)
+            self.wait_for(lambda: not self.left(), limit=120)
         for kind in ("secret", "volume"):
             named = docker(kind, "ls", "--quiet", "--filter", f"name={self.name}").split()
             if named:
                 docker(kind, "rm", *named)
 
 
-def state(task: dict[str, Any]) -> str:
-    """What it does: `starting` until it is healthy, then `running`, and at last `shutdown`, `failed` or the like."""
-    return str(task["Status"]["State"])
-
-
 def engine_time() -> str:
-    """The time by the engine's clock, as `docker events` takes it."""
+    """Return the time by the engine's clock, as `docker events` takes it."""
     return docker("info", "--format", "{{.SystemTime}}").strip()

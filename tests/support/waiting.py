@@ -8,11 +8,16 @@ LIMIT_S = 30.0
 PAUSE_S = 0.01
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> float:
-    """Wait until a condition holds, and return the seconds it took. Raises AssertionError when it does not in time."""
+def wait_until(
+    condition: Callable[[], object], limit_s: float = LIMIT_S, story: Callable[[], object] = lambda: ""
+) -> float:
+    """Wait until a condition holds, and return the seconds it took.
+
+    Raises AssertionError with what the story says when it does not in time.
+    """
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < limit_s, "not in time"
+        assert time.monotonic() - began < limit_s, f"not in time: {story()}"
         time.sleep(PAUSE_S)
     return time.monotonic() - began
 
