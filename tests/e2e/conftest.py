@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from e2e.page.browser import ARGUMENTS, found_chromium, opened_pages
@@ -55,26 +55,31 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def tag(engine: None, testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A tag under which this run has built all images from this checkout, once for all of pytest's processes."""
-    tag = f"e2e-{testrun_uid[:8]}"
-    project = ComposeProject(tag)
+def in_use(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
+    """A file of the run, empty until images are built. Each of pytest's processes locks it while it has containers."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    with (folder / "building").open("w") as building, (folder / "images").open("a+") as images:
+    with (folder / "containers").open("a+") as in_use:
+        yield in_use
+
+
+@pytest.fixture(scope="session")
+def tag(in_use: TextIO, testrun_uid: str) -> Iterator[str]:
+    """A tag under which this run has built all images from this checkout, once for all of pytest's processes."""
+    project = ComposeProject(f"e2e-{testrun_uid[:8]}")
+    with Path(f"{in_use.name}-build").open("w") as building:
         fcntl.flock(building, fcntl.LOCK_EX)
-        if not os.fstat(images.fileno()).st_size:
+        if not os.fstat(in_use.fileno()).st_size:
             project.ask("build", limit=900)
-            images.write("built")
-            images.flush()
-        fcntl.flock(images, fcntl.LOCK_SH)
-        fcntl.flock(building, fcntl.LOCK_UN)
-        yield tag
-        fcntl.flock(images, fcntl.LOCK_UN)
-        with contextlib.suppress(BlockingIOError):  # another process still needs them
-            fcntl.flock(images, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            project.remove_images()
-            images.truncate(0)
+            in_use.write("built")
+            in_use.flush()
+        fcntl.flock(in_use, fcntl.LOCK_SH)
+    yield str(project.settings["TAG"])
+    fcntl.flock(in_use, fcntl.LOCK_UN)
+    with contextlib.suppress(BlockingIOError):  # another process still needs them
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        project.remove_images()
+        in_use.truncate(0)
 
 
 @pytest.fixture(scope="session")
@@ -111,29 +116,24 @@ async def page(project: ComposeProject) -> AsyncIterator[Page]:
         await browser.close()
 
 
-@pytest.fixture(scope="module")
-def swarm(engine: None) -> Iterator[None]:
-    """A swarm of this engine with a node for Redis. What was not there before is removed at the end."""
+@pytest.fixture(scope="session")
+def swarm(tag: str, in_use: TextIO) -> Iterator[None]:
+    """A swarm of this engine with a node for Redis. What was not there before is removed at the end of the run.
+
+    An engine that leaves a swarm forgets the names in all networks, so that waits for the compose projects' end.
+    """
     with contextlib.ExitStack() as undo:
-        if not _in_swarm():
+        if docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "inactive":
             if not _has_bridge():
                 undo.callback(_remove_bridge)
-            undo.callback(_leave_swarm)
             docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
+            undo.callback(docker, "swarm", "leave", "--force")
         node = json.loads(docker("node", "inspect", "self"))[0]
         docker("node", "update", "--label-add", f"{SWARM_REDIS_NODE}=true", node["ID"])
         if SWARM_REDIS_NODE not in node["Spec"]["Labels"]:
             undo.callback(docker, "node", "update", "--label-rm", SWARM_REDIS_NODE, node["ID"])
         yield
-
-
-def _in_swarm() -> bool:
-    return docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() != "inactive"
-
-
-def _leave_swarm() -> None:
-    if _in_swarm():  # not where `init` failed
-        docker("swarm", "leave", "--force")
+        fcntl.flock(in_use, fcntl.LOCK_EX)
 
 
 def _has_bridge() -> bool:
@@ -143,7 +143,7 @@ def _has_bridge() -> bool:
 def _remove_bridge() -> None:
     """Swarm leaves it behind, with endpoints at first; a bridge that stays for longer fails no test."""
     with contextlib.suppress(AssertionError):
-        wait_until(_bridge_removed, 30)
+        wait_until(_bridge_removed)
 
 
 def _bridge_removed() -> bool:

@@ -64,5 +64,6 @@ def test_changed_source_restarts_its_service(watched: ComposeProject) -> None:
 def test_what_a_service_is_built_from_beside_its_source_rebuilds_its_image(watched: ComposeProject) -> None:
     # One that a single service watches: of two that are recreated at once, compose 2.26 lets one fail.
     before = watched.run("images", "--quiet", "hasher").stdout
-    append(watched.root / "hasher_svc/kernel.c", "// changed\n")
-    wait_until(lambda: watched.run("images", "--quiet", "hasher").stdout not in {before, ""}, 180)
+    append(watched.root / "hasher_svc/kernel.c", "int changed(void) { return 1; }\n")
+    log = watched.root / "watch.log"
+    wait_until(lambda: watched.run("images", "--quiet", "hasher").stdout not in {before, ""}, 180, log.read_text)
