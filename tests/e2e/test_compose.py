@@ -109,6 +109,7 @@ def test_the_logs_are_one_event_a_line_without_colours(project: ComposeProject) 
         lines = project.logs(service).splitlines()
         assert lines
         assert [line for line in lines if not event.fullmatch(line)] == []
+    assert re.search(r"\bhashing +by=kernel\b", project.logs("hasher"))
 
 
 @pytest.mark.parametrize("command", commands("docs/probing.md"))

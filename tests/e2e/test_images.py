@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import threading
@@ -60,6 +61,7 @@ def test_an_image_holds_its_service_compiled_and_nothing_that_builds_or_can_be_c
     scripts = {
         "user": "id -un",
         "packages": f"ls {SITE} | grep -E '_svc$|^chassis$|^dockercoins$'",
+        "chart": f"ls {SITE}/webui_svc/static/vendor/uplot",
         "tools": "for tool in cc gcc make git node npm uv protoc; do command -v $tool; done",
         "left": f"cd {SITE} && ls -d pip grpc_tools hatchling pytest /wheel /source /tools /project /requirements.txt",
         "changeable": "find /app ! -user root; find /app -type f -perm /022",
@@ -73,17 +75,11 @@ def test_an_image_holds_its_service_compiled_and_nothing_that_builds_or_can_be_c
     assert found == {
         "user": ["dockercoins"],
         "packages": PACKAGES[service],
+        "chart": ["LICENSE", "uPlot.esm.js", "uPlot.min.css"] if service == "webui" else [],
         "tools": [],
         "left": [],
         "changeable": [],
     }
-
-
-def test_the_page_has_its_chart_library_and_hasher_its_kernel(tag: str) -> None:
-    found = inside("webui", tag, f"ls {SITE}/webui_svc/static/vendor/uplot").split()
-    assert found == ["LICENSE", "uPlot.esm.js", "uPlot.min.css"]
-    log = inside("hasher", tag, "timeout --preserve-status 3 python -m hasher_svc")
-    assert re.search(r"\bhashing +by=kernel\b", log)
 
 
 @pytest.fixture
@@ -109,7 +105,7 @@ def test_changed_source_is_built_from_what_its_service_imports_and_no_others_bui
 ) -> None:
     """What takes long, installing, is not done again."""
     with (checkout / f"{service}_svc/__init__.py").open("a") as file:
-        file.write("# changed\n")
+        file.write(f"# changed: {secrets.token_hex()}\n")
     other = "hasher" if service == "rng" else "rng"
     for name in (service, other):
         said = build("--file", str(checkout / f"{name}_svc/Dockerfile"), str(checkout))

@@ -51,7 +51,10 @@ class SwarmStack:
     def tasks(self, service: str) -> list[dict[str, Any]]:
         """Return what Swarm says of the tasks, including those that have ended."""
         ids = docker("service", "ps", "--quiet", "--no-trunc", f"{self.name}_{service}").split()
-        found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
+        try:
+            found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
+        except subprocess.CalledProcessError:  # Swarm has forgotten one meanwhile
+            return self.tasks(service)
         return found
 
     def running(self, service: str) -> list[dict[str, Any]]:
