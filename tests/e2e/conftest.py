@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-from e2e.page.browser import ARGUMENTS, found_chromium, opened_pages
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
+from support.chromium import chromium, opened_pages, skip_or_fail
 from support.compose_project import ComposeProject, docker
 from support.waiting import wait_until
 from xdist.scheduler import LoadScopeScheduling
@@ -51,7 +51,7 @@ def engine() -> None:
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             reason = f"no container engine with compose answers: {error}"
     if reason:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+        skip_or_fail(reason)
 
 
 @pytest.fixture(scope="session")
@@ -105,15 +105,8 @@ def project(shared: ComposeProject) -> Iterator[ComposeProject]:
 @pytest.fixture
 async def page(project: ComposeProject) -> AsyncIterator[Page]:
     """The shared project's page, in Chromium."""
-    chromium = found_chromium()
-    if chromium is None:
-        reason = "there is no Chromium; on Debian and Ubuntu, install chromium"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        async with opened_pages(browser) as open_page:
-            yield await open_page(f"http://127.0.0.1:{project.page}/")
-        await browser.close()
+    async with chromium() as browser, opened_pages(browser) as open_page:
+        yield await open_page(f"http://127.0.0.1:{project.page}/")
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.page.browser import shoot, until_text
 from playwright.async_api import Locator, Page, expect
+from support.chromium import shoot, until_text
 from support.compose_project import ROOT, ComposeProject, docker
 from support.grpcurl_commands import grpcurl_commands
 from support.waiting import wait_until
