@@ -5,14 +5,11 @@ import re
 import secrets
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.compose_project import ROOT, ComposeProject, docker, environment
+from support.compose_project import ROOT, docker, environment
 
 BASE = "python:3.13-slim"
 SIZES_MB = {"rng": 75, "hasher": 75, "worker": 75, "webui": 90}
@@ -125,45 +122,3 @@ def test_the_build_context_is_small(tmp_path: Path) -> None:
     assert size is not None
     assert int(size[1]) < 1_000_000
     assert not re.search(r" (\.git|\.venv|data|tests)$", said, re.MULTILINE)
-
-
-class Registry(BaseHTTPRequestHandler):
-    """Has no image, and keeps the paths of its requests."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        self.send_error(404)
-
-    do_HEAD = do_GET  # noqa: N815 - the base class looks for this name
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def registry() -> Iterator[tuple[str, list[str]]]:
-    """Its address, which engines take for one that needs no TLS, and what it was asked for."""
-    asked: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Asked", (Registry,), {"asked": asked})) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-
-
-def test_up_builds_what_is_missing_and_pulls_nothing(tag: str, registry: tuple[str, list[str]]) -> None:
-    """An image of our name in a registry is somebody else's."""
-    address, asked = registry
-    with pytest.raises(subprocess.CalledProcessError):
-        docker("pull", f"{address}/rng:v1")
-    if not asked:
-        pytest.skip("the engine is not on this machine, it can't ask a registry here")
-    asked.clear()
-    project = ComposeProject(f"{tag}-pulled", REGISTRY=address)
-    try:
-        project.ask("up", "--detach", "--wait", "rng", "hasher")
-        assert not asked
-    finally:
-        project.down()
-        project.remove_images()

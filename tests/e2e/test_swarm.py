@@ -75,6 +75,7 @@ LAST = commands().index("docker service scale coins_worker=0")
 
 @pytest.fixture(scope="module")
 def stack(swarm: None, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwarmStack]:
+    assert commands()[: len(NOT_HERE)] == NOT_HERE
     derived = {f"{service}:{tag}-v2": LATER for service in BUILT}
     derived |= {f"{service}:{tag}-broken": lines for service, lines in BROKEN.items()}
     for image, lines in derived.items():
@@ -167,10 +168,6 @@ def run(stack: SwarmStack, command: str) -> None:
     )
     settle(stack, command)
     check(stack, command, printed, started)
-
-
-def test_the_page_begins_with_what_it_takes_several_machines_for() -> None:
-    assert commands()[: len(NOT_HERE)] == NOT_HERE
 
 
 @pytest.mark.parametrize("command", commands()[len(NOT_HERE) : LAST])

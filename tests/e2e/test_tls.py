@@ -127,10 +127,3 @@ def test_another_up_keeps_what_is_valid_and_replicas_and_a_restarted_redis_go_on
     wait_until(lambda: hashes(encrypted) == encrypted.hashes_logged(), 20, encrypted.logs)
     ended = {name: code for name, code in encrypted.exit_codes().items() if "worker" in name or "certs" in name}
     assert ended == {f"/{encrypted.name}-{name}": 0 for name in ("worker-1", "worker-2", "certs-1")}
-
-
-def test_it_goes_away_whole(encrypted: ComposeProject) -> None:
-    encrypted.ask("down", "--volumes")
-    for kind in (("volume",), ("network",), ("container", "--all")):
-        label = f"label=com.docker.compose.project={encrypted.name}"
-        assert not docker(kind[0], "ls", *kind[1:], "--quiet", "--filter", label).strip()
