@@ -18,9 +18,6 @@ from xdist.scheduler import LoadScopeScheduling
 SHARED = {"test_compose", "test_discovery", "test_observability"}
 """Files whose tests share one project and run one after the other; all other files run beside each other."""
 
-SWARM_REDIS_NODE = "dockercoins.redis"
-"""The label of the node that has Redis' volume."""
-
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -117,9 +114,9 @@ def swarm(tag: str, in_use: TextIO) -> Iterator[None]:
             docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
             undo.callback(_leave_swarm)
         node = json.loads(docker("node", "inspect", "self"))[0]
-        docker("node", "update", "--label-add", f"{SWARM_REDIS_NODE}=true", node["ID"])
-        if SWARM_REDIS_NODE not in node["Spec"]["Labels"]:
-            undo.callback(docker, "node", "update", "--label-rm", SWARM_REDIS_NODE, node["ID"])
+        docker("node", "update", "--label-add", "dockercoins.redis=true", node["ID"])
+        if "dockercoins.redis" not in node["Spec"]["Labels"]:
+            undo.callback(docker, "node", "update", "--label-rm", "dockercoins.redis", node["ID"])
         yield
         fcntl.flock(in_use, fcntl.LOCK_EX)
 

@@ -5,22 +5,14 @@ The tests share one stack and run in the order of this file.
 
 import json
 import re
-import subprocess
-import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
-import yaml
 from support.compose_project import ROOT, derive, docker, speed
 from support.swarm_stack import USERS, SwarmStack, engine_time
-
-STACK = ROOT / "deploy" / "swarm" / "stack.yaml"
 
 NOT_HERE = [
     "docker swarm init",
@@ -224,33 +216,3 @@ def test_nothing_is_left_but_what_was_mined(stack: SwarmStack) -> None:
     stack.wait_for(lambda: not stack.left(), LIMIT_S)
     volumes = docker("volume", "ls", "--quiet", "--filter", f"name={stack.name}_").split()
     assert volumes == [f"{stack.name}_redis"]
-
-
-class Answers(BaseHTTPRequestHandler):
-    """A worker's admin endpoint."""
-
-    status: dict[str, int]
-
-    def do_GET(self) -> None:
-        self.send_response(self.status[self.path])
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_a_worker_is_healthy_when_it_is_ready_and_from_then_on_while_it_is_alive(tmp_path: Path) -> None:
-    """Otherwise Swarm would end it when Redis is away for long, with all that it has not yet reported."""
-    script = yaml.safe_load(STACK.read_text())["services"]["worker"]["healthcheck"]["test"][-1]
-    script = script.replace("/dev/shm", str(tmp_path))
-    status: dict[str, int] = {}
-    codes = []
-    with HTTPServer(("127.0.0.1", 0), type("Worker", (Answers,), {"status": status})) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        for readyz, healthz in ((503, 200), (200, 200), (503, 200), (503, 503)):
-            status.update({"/readyz": readyz, "/healthz": healthz})
-            environment = {"METRICS_PORT": str(server.server_port)}
-            done = subprocess.run([sys.executable, "-ISc", script], env=environment, timeout=60, check=False)
-            codes.append(done.returncode)
-        server.shutdown()
-    assert codes == [1, 0, 0, 1]

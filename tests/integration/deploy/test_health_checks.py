@@ -1,6 +1,7 @@
 """A container is healthy when its service says that it is ready, and clients can connect to the port that they know."""
 
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -32,9 +33,10 @@ CLIENT_ADDRESS = "127.0.0.2"
 
 class Readiness(BaseHTTPRequestHandler):
     status = 200
+    alive = 200
 
     def do_GET(self) -> None:
-        self.send_response(self.status if self.path == "/readyz" else 404)
+        self.send_response({"/readyz": self.status, "/healthz": self.alive}.get(self.path, 404))
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -91,6 +93,17 @@ def test_it_is_unhealthy_when_it_listens_on_another_port_or_for_itself_alone(
 def test_it_is_unhealthy_when_it_is_not_ready(monkeypatch: pytest.MonkeyPatch, metrics_port: int) -> None:
     monkeypatch.setattr(Readiness, "status", 503)
     assert check(monkeypatch)
+
+
+def test_a_worker_of_the_stack_is_healthy_when_it_is_ready_and_from_then_on_while_it_is_alive(
+    monkeypatch: pytest.MonkeyPatch, metrics_port: int, tmp_path: Path
+) -> None:
+    """Otherwise Swarm would end it when Redis is away for long, with all that it has not yet reported."""
+    script = STACK["services"]["worker"]["healthcheck"]["test"][-1].replace("/dev/shm", str(tmp_path))
+    for ready, alive, code in ((503, 200, 1), (200, 200, 0), (503, 200, 0), (503, 503, 1)):
+        monkeypatch.setattr(Readiness, "status", ready)
+        monkeypatch.setattr(Readiness, "alive", alive)
+        assert subprocess.run([sys.executable, "-ISc", script], timeout=60, check=False).returncode == code
 
 
 @pytest.mark.parametrize("service", [name for name, each in COMPOSE["services"].items() if "healthcheck" in each])
