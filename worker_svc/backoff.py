@@ -2,8 +2,15 @@ import asyncio
 import contextlib
 import random
 
+import grpc
+
 FIRST = 0.01
 LAST = 2.0
+
+# Ends of calls that a retry can't mend.
+PERMANENT = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED}
+)
 
 
 class Backoff:

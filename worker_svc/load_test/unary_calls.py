@@ -14,9 +14,8 @@ from google.protobuf.message import DecodeError
 from chassis.grpc_client.channel import open_channel
 from chassis.metadata import CLIENT_ID
 from chassis.tls.renewed_certificates import RenewedCertificates
-from worker_svc.backoff import Backoff
+from worker_svc.backoff import PERMANENT, Backoff
 from worker_svc.batch import Batch
-from worker_svc.pool.endpoint import PERMANENT
 from worker_svc.stage import Stage
 
 

@@ -4,22 +4,24 @@ gRPC balances only when a stream opens, so a channel leads to one address, and t
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis.grpc_client.channel import open_channel
+from chassis.grpc_client.channel import failure, is_unhealthy, is_untrusted, open_channel
 from chassis.metadata import MAX_NAME, SERVED_BY
 from chassis.tls.renewed_certificates import RenewedCertificates
-from worker_svc.backoff import LAST, Backoff, sleep_unless
+from worker_svc.backoff import LAST, PERMANENT, Backoff, sleep_unless
 from worker_svc.batch import Batch
 from worker_svc.stage import Stage
+
+if TYPE_CHECKING:
+    from worker_svc.pool.pool import Pool
 
 # While one stream's batch is worked on, the next one's travels.
 STREAMS_PER_ENDPOINT = 2
@@ -33,27 +35,6 @@ _PROBE = Batch(PROBE_ID, count=1, message_size=1, begun=0.0, data=b"\0")
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
-# Ends that a retry can't mend.
-PERMANENT = frozenset(
-    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED}
-)
-
-# If gRPC knows why there is no connection, it says so at once.
-CAUSE_LIMIT_S = 0.5
-MAX_DETAILS = 400
-
-_UNHEALTHY = "backend unhealthy"
-# What gRPC says where a server's certificate is not accepted. Of a frozen server, which begins no handshake, it says
-# "Handshake read failed".
-_UNTRUSTED = re.compile("(?i)verif|tls handshake failed")
-_ANY_METHOD = "/grpc.health.v1.Health/Check"
-# What gRPC's words mean: with TLS, without, or either way.
-_MEANINGS = (
-    (None, re.compile(_UNHEALTHY), "its health service does not say that this service serves"),
-    (True, re.compile("WRONG_VERSION_NUMBER"), "it speaks no TLS"),
-    (False, re.compile("Socket closed|reset by peer"), "it may want TLS, for which TLS_CERT must be set"),
-)
-
 
 class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC's own status is no error class either
     """A stream ended other than OK with nothing outstanding. Its batches may be retried on another."""
@@ -62,28 +43,6 @@ class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC'
         super().__init__(f"{code.name}: {details}")
         self.code = code
         self.details = details
-
-
-class Owner(Protocol):
-    """What an endpoint reports to."""
-
-    def joined(self, stream: "Stream") -> None:
-        """The stream's replica is known, and it takes batches from now on."""
-
-    def completed(self, stream: "Stream", attempt: "Attempt", payload: memoryview) -> None:
-        """A valid response came; its batch is no longer outstanding on this stream."""
-
-    def ended(self, stream: "Stream", broken: StreamBroken | None) -> None:
-        """A stream is over; what is outstanding on it must be retried."""
-
-    def changed(self) -> None:
-        """Some streams are leaving."""
-
-    def untrusted(self, details: str) -> None:
-        """The server's certificate is not accepted, or ours is not."""
-
-    def failed(self, error: BaseException) -> None:
-        """One of these raised what it must not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -151,11 +110,11 @@ class Stream:
         self._given_up = reason
         self._call.cancel()
 
-    async def run(self, owner: Owner) -> None:
+    async def run(self, pool: "Pool") -> None:
         """Serve the stream until it is half-closed and nothing is outstanding. Raises StreamBroken at any other end."""
         writing = asyncio.create_task(self._write())
         try:
-            await self._read(owner)
+            await self._read(pool)
         except grpc.aio.AioRpcError as error:
             raise StreamBroken(error.code(), error.details() or "") from None
         except asyncio.CancelledError:
@@ -168,7 +127,7 @@ class Stream:
             writing.cancel()
             self._call.cancel()
 
-    async def _read(self, owner: Owner) -> None:
+    async def _read(self, pool: "Pool") -> None:
         probing = asyncio.get_running_loop().call_later(PROBE_DELAY_S, self.probe)
         try:
             name = (await self._call.initial_metadata()).get(SERVED_BY)
@@ -180,24 +139,24 @@ class Stream:
         elif len(name) > MAX_NAME:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"a name of {len(name)} characters in {SERVED_BY}")
         else:
-            self._join(str(name), owner)
+            self._join(str(name), pool)
         async for response in self._call:
             attempt, payload = self._match(response)
             if self.replica is None:
-                self._join(self.endpoint.address[:MAX_NAME], owner)
+                self._join(self.endpoint.address[:MAX_NAME], pool)
             if attempt.batch is not _PROBE:
                 self.completed += 1
-                owner.completed(self, attempt, payload)
+                pool.completed(self, attempt, payload)
         code = await self._call.code()
         if code is not grpc.StatusCode.OK:
             raise StreamBroken(code, await self._call.details() or "")
         if self.outstanding or not self.half_closed:
             raise StreamBroken(code, f"ended by the server with {len(self.outstanding)} batches outstanding")
 
-    def _join(self, replica: str, owner: Owner) -> None:
+    def _join(self, replica: str, pool: "Pool") -> None:
         self.replica = self.endpoint.name = replica
         if not self.half_closed:
-            owner.joined(self)
+            pool.joined(self)
 
     def probe(self) -> None:
         """Send a batch of one byte that is not counted, to see whether the server responds on this stream."""
@@ -244,7 +203,7 @@ class Endpoint:
         self,
         address: str,
         stage: Stage,
-        owner: Owner,
+        pool: "Pool",
         open_call: Callable[[grpc.aio.Channel], tuple[int, Call]],
         *,
         authority: str | None = None,
@@ -258,7 +217,7 @@ class Endpoint:
         self.certificates = certificates.latest if certificates else None
         """The ones that its channel was opened with."""
         self._stage = stage
-        self._owner = owner
+        self._pool = pool
         self._open_call = open_call
         self._open_channel = partial(open_channel, address, stage.service, certificates, authority=authority)
         self._channel = self._open_channel()
@@ -324,12 +283,12 @@ class Endpoint:
             stream.leaving = True
             if stream.replica is None:
                 stream.half_close()
-        self._owner.changed()
+        self._pool.changed()
 
     def _keeper_ended(self, keeper: "asyncio.Task[None]") -> None:
         self._keepers.discard(keeper)
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
-            self._owner.failed(error)
+            self._pool.failed(error)
 
     async def _keep(self, gone: asyncio.Event) -> None:
         """Have one stream open, again after each break, until the connection is gone."""
@@ -340,13 +299,13 @@ class Endpoint:
             self.streams.add(stream)
             broken: StreamBroken | None = None
             try:
-                await stream.run(self._owner)
+                await stream.run(self._pool)
             except StreamBroken as error:
                 broken = error
                 self._broken = str(error)
             finally:
                 self.streams.discard(stream)
-                self._owner.ended(stream, broken)
+                self._pool.ended(stream, broken)
             if stream.completed:
                 backoff.reset()
             pause = backoff.slowest() if broken and broken.code in PERMANENT else backoff.pause()
@@ -354,8 +313,8 @@ class Endpoint:
 
     async def _check_trust(self) -> None:
         """Where a certificate is not accepted, give up the channel, which would retry too often, for a new one."""
-        if _UNTRUSTED.search(details := await self.cause()):
-            self._owner.untrusted(details)
+        if is_untrusted(details := await failure(self._channel, secure=True)):
+            self._pool.untrusted(details)
             channel, self._channel = self._channel, self._open_channel()
             await channel.close()
             await asyncio.sleep(LAST)
@@ -364,20 +323,11 @@ class Endpoint:
         """Whether its server is going away, rather than only says that it does not serve."""
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return False
-        return _UNHEALTHY not in await self.cause()
+        return not is_unhealthy(await failure(self._channel, secure=self._secure))
 
     async def cause(self) -> str:
-        """Return why it does not serve, mostly in gRPC's words, or nothing where that is not known."""
+        """Return why it does not serve, or nothing where that is not known."""
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             silent = asyncio.get_running_loop().time() - self._ready_at
             return self._broken or f"it accepts streams, and answers nothing on them for {silent:.1f} s"
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_ANY_METHOD)
-        try:
-            await call(b"", timeout=CAUSE_LIMIT_S)
-        except grpc.aio.AioRpcError as error:
-            details = (error.details() or "")[:MAX_DETAILS] if error.code() is grpc.StatusCode.UNAVAILABLE else ""
-            for secure, words, meaning in _MEANINGS:
-                if words.search(details) and secure in {None, self._secure}:
-                    details += f"; {meaning}"
-            return details
-        return ""
+        return await failure(self._channel, secure=self._secure)

@@ -10,7 +10,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal
 
 import grpc
 
@@ -21,8 +21,9 @@ from chassis.metadata import CLIENT_ID, STREAM_ID
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
+from worker_svc.backoff import PERMANENT
 from worker_svc.batch import Batch
-from worker_svc.pool.endpoint import PERMANENT, Attempt, Call, Endpoint, Stream, StreamBroken
+from worker_svc.pool.endpoint import Attempt, Call, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica, ReplicaStats
 from worker_svc.pool.resolver import ResolutionError, Resolver
 from worker_svc.stage import Stage
@@ -68,6 +69,16 @@ ABSENCE_LIMIT_S = 3.0
 UNKNOWN_ABSENCE_LIMIT_S = 4.0
 # From one line about what is still so to the next.
 REPEAT_S = 5.0
+
+
+UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
+LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
+# Of events that are logged less often than once a second.
+LOG_INTERVALS_S = {
+    LOOKUP_FAILED: 60.0,
+    "stream refused, retrying with maximum backoff": 5.0,
+    UNTRUSTED: 5.0,
+}
 
 
 class Hedging:
@@ -125,15 +136,6 @@ class Request:
     hedged: bool = False
 
 
-@dataclass(slots=True)
-class Ejection:
-    """The streams to a replica with a wrong digest; their responses are ignored."""
-
-    streams: set[Stream]
-    ended_at: float
-    """When the last of them ended, or it was ejected."""
-
-
 class Pool:
     """Sends the batches of one stage. Times are of the event loop's clock."""
 
@@ -176,7 +178,8 @@ class Pool:
         self._hedging = Hedging(window)
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Request] = deque()
-        self._ejected: dict[str, Ejection] = {}
+        self._ejected: dict[str, float] = {}
+        """When a stream to a replica with a wrong digest was open last, by name."""
         self._resolver = Resolver(target)
         self._unresolved = ""
         self._endpoints: dict[str, Endpoint] = {}
@@ -189,21 +192,7 @@ class Pool:
         self._serving_at = self._loop.time()
         self._names: list[str] = []
         self._silent_until = dict.fromkeys(("slow", "absent"), 0.0)
-        self._log = log.get(to=stage.name)
-        line = partial(ThrottledLogger, interval_s=1.0, to=stage.name)
-        self._endpoints_line = line("endpoints", level="info")
-        self._broken_line = line("stream broken")
-        self._refused_line = line("stream refused, retrying with maximum backoff", interval_s=5.0, level="error")
-        self._hedged_line = line("over the hedging delay, sent to a second replica")
-        self._wrong_line = line("wrong digest, replica ejected", level="error")
-        self._untrusted_line = line(
-            "certificate not accepted, retrying with maximum backoff", interval_s=5.0, level="error", target=target
-        )
-        self._lookup_line = line("look-up failed, keeping the addresses that are known", interval_s=60.0, target=target)
-        self._lines = (
-            *(self._endpoints_line, self._broken_line, self._refused_line, self._hedged_line),
-            *(self._wrong_line, self._untrusted_line, self._lookup_line),
-        )
+        self._lines: dict[str, ThrottledLogger] = {}
 
     def resize(self, window: int) -> None:
         """Share another number of batches from now on."""
@@ -224,6 +213,10 @@ class Pool:
     def ejected(self) -> list[str]:
         """The names of replicas whose digests were wrong, sorted."""
         return sorted(self._ejected)
+
+    @property
+    def _streams(self) -> list[Stream]:
+        return [stream for endpoint in self._running.values() for stream in endpoint.streams]
 
     @property
     def waiting(self) -> bool:
@@ -299,17 +292,18 @@ class Pool:
         """Retry what is outstanding on this stream and on no other, before anything newer."""
         if broken is not None:
             self.errors[broken.code.name] += 1
-            line = self._refused_line if broken.code in PERMANENT else self._broken_line
-            line.log(
+            is_permanent = broken.code in PERMANENT
+            self._note(
+                "stream refused, retrying with maximum backoff" if is_permanent else "stream broken",
+                level="error" if is_permanent else "warning",
                 replica=stream.replica,
                 stream=stream.number,
                 code=broken.code.name,
                 details=broken.details,
                 outstanding=len(stream.outstanding),
             )
-        if (ejection := self._ejected.get(stream.replica or "")) is not None:
-            ejection.streams.discard(stream)
-            ejection.ended_at = self._loop.time()
+        if stream.replica in self._ejected:
+            self._ejected[stream.replica] = self._loop.time()
         else:
             self._picker.remove(stream)
             self._retry(stream.outstanding, stream, "broken", "" if broken is None else str(broken))
@@ -330,35 +324,36 @@ class Pool:
     def _eject(self, stream: Stream, request: Request, wrong: WrongDigest) -> None:
         """Send no more batches to the stream's replica, and retry elsewhere all that is outstanding there."""
         name = stream.replica or ""
-        self._wrong_line.log(replica=name, stream=stream.number, batch=request.batch.id, **wrong._asdict())
-        self._ejected[name] = Ejection(self._picker.eject(name), self._loop.time())
-        for each in self._ejected[name].streams:
+        where = {"replica": name, "stream": stream.number, "batch": request.batch.id}
+        self._note("wrong digest, replica ejected", level="error", **where, **wrong._asdict())
+        self._ejected[name] = self._loop.time()
+        for each in self._picker.eject(name):
             self._retry(each.outstanding, each, "wrong_digest", "wrong digest")
         self._retry([request.batch.id], stream, "wrong_digest", "wrong digest")
         self.changed()
 
-    def _readmit(self) -> None:
+    def _readmit(self, joining: Stream | None = None) -> None:
         now = self._loop.time()
-        for name, ejection in list(self._ejected.items()):
-            if not ejection.streams and now - ejection.ended_at > READMISSION_DELAY_S:
+        open_to = {stream.replica for stream in self._streams if stream is not joining}
+        for name, open_at in list(self._ejected.items()):
+            if name in open_to:
+                self._ejected[name] = now
+            elif now - open_at > READMISSION_DELAY_S:
                 del self._ejected[name]
 
     # Streams that come and go.
 
     def joined(self, stream: Stream) -> None:
         """Give a stream its share of the batches, unless its replica is ejected."""
-        self._readmit()
-        if (ejection := self._ejected.get(stream.replica or "")) is not None:
-            ejection.streams.add(stream)
-        else:
+        self._readmit(stream)
+        if stream.replica not in self._ejected:
             self._picker.add(stream)
         self.changed()
 
     def changed(self) -> None:
         """Drain streams that are leaving, if others stay, and send what waits."""
-        streams = [stream for endpoint in self._running.values() for stream in endpoint.streams]
         others_stay = any(each.serving and each.name not in self._ejected for each in self._running.values())
-        for stream in streams:
+        for stream in self._streams:
             if stream.leaving and not stream.half_closed and (others_stay or stream.replica in self._ejected):
                 self._drain(stream)
         self._dispatch(self._loop.time())
@@ -373,7 +368,7 @@ class Pool:
         names = self.replicas
         if names != self._names:
             self._names = names
-            self._endpoints_line.log(count=len(names), names=" ".join(names))
+            self._note("endpoints", level="info", count=len(names), names=" ".join(names))
         now = self._loop.time()
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
         if self._picker.update(
@@ -388,7 +383,7 @@ class Pool:
 
     def untrusted(self, details: str) -> None:
         """Log that one side does not accept the other's certificate."""
-        self._untrusted_line.log(details=details)
+        self._note(UNTRUSTED, level="error", target=self._target, details=details)
 
     # Endpoints that come and go.
 
@@ -413,13 +408,13 @@ class Pool:
                 self._unresolved = str(error)
                 failing_since = min(failing_since, began)
                 if began - failing_since > ABSENCE_LIMIT_S:
-                    self._lookup_line.log(details=self._unresolved)
+                    self._note(LOOKUP_FAILED, target=self._target, details=self._unresolved)
             else:
                 self._unresolved = ""
                 failing_since = float("inf")
                 if self._resolver.truncated:
                     details = f"too long for UDP, and TCP does not work: only {len(addresses)} addresses are known"
-                    self._lookup_line.log(details=details)
+                    self._note(LOOKUP_FAILED, target=self._target, details=details)
                 self._apply(addresses)
             serving = any(endpoint.serving for endpoint in self._endpoints.values())
             is_fast = not serving or began - self._lost_at < FAST_LOOKUP_TIME_S
@@ -502,7 +497,7 @@ class Pool:
             await self._drain_stopping()
             self._readmit()
             self._note_states()
-            for line in self._lines:
+            for line in self._lines.values():
                 line.flush()
             if self.replicas:
                 self._serving_at = now
@@ -529,8 +524,12 @@ class Pool:
                 continue
             if not self._hedging.spend():
                 break
-            self._hedged_line.log(
-                batch=request.batch.id, replica=request.sent_to, stream=request.stream, second=stream.replica
+            self._note(
+                "over the hedging delay, sent to a second replica",
+                batch=request.batch.id,
+                replica=request.sent_to,
+                stream=request.stream,
+                second=stream.replica,
             )
             request.hedged = True
             self.hedges += 1
@@ -538,7 +537,7 @@ class Pool:
         slow = [request for request in self._candidates() if request.slow]
         if slow and now >= self._silent_until["slow"]:
             self._silent_until["slow"] = now + REPEAT_S
-            self._log.warning(
+            log.get(to=self._stage.name).warning(
                 "no response yet",
                 batch=slow[0].batch.id,
                 replica=slow[0].sent_to,
@@ -579,7 +578,7 @@ class Pool:
             details = await random.choice(list(self._endpoints.values())).cause()  # noqa: S311 - no secret
         if details or now - self._serving_at > UNKNOWN_ABSENCE_LIMIT_S:
             self._silent_until["absent"] = now + REPEAT_S
-            self._log.warning(
+            log.get(to=self._stage.name).warning(
                 "no endpoint, still trying",
                 target=self._target,
                 seconds=round(now - self._serving_at, 1),
@@ -597,5 +596,11 @@ class Pool:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for line in self._lines:
+        for line in self._lines.values():
             line.close()
+
+    def _note(self, event: str, level: Literal["info", "warning", "error"] = "warning", **fields: object) -> None:
+        if event not in self._lines:
+            interval_s = LOG_INTERVALS_S.get(event, 1.0)
+            self._lines[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
+        self._lines[event].log(**fields)
