@@ -46,6 +46,8 @@ class DnsServer(socketserver.ThreadingUDPServer):
     daemon_threads = True
     delay = 0.8
     """Seconds, in the slow mood."""
+    largest = 65_535
+    """Bytes of an answer over UDP, at most."""
 
     def __init__(self, *names: str) -> None:
         while True:
@@ -102,9 +104,18 @@ class _Query(socketserver.BaseRequestHandler):
         data, answering = self.request
         response = self.server.asked(data)
         if response is not None:
-            most = max(response.request_payload, LARGEST_PLAIN)
+            most = min(max(response.request_payload, LARGEST_PLAIN), self.server.largest)
             with contextlib.suppress(OSError):  # whoever asked is gone, or this server
-                answering.sendto(response.to_wire(max_size=most, prefer_truncation=True), self.client_address)
+                answering.sendto(_cut_off(response, most), self.client_address)
+
+
+def _cut_off(response: dns.message.Message, most: int) -> bytes:
+    """What fits of a response, marked if something does not, as most name servers do it."""
+    while len(wire := response.to_wire(max_size=65_535)) > most:
+        response.flags |= dns.flags.TC
+        [answer] = response.answer
+        response.answer = [dns.rrset.from_rdata_list(answer.name, answer.ttl, list(answer)[:-1])]
+    return wire
 
 
 class _Whole(socketserver.ThreadingTCPServer):
@@ -127,7 +138,7 @@ class _LongQuery(socketserver.StreamRequestHandler):
                 (length,) = struct.unpack("!H", prefix)
                 response = self.server.answering.asked(self.rfile.read(length))
                 if response is not None:
-                    self.wfile.write(response.to_wire(prepend_length=True))
+                    self.wfile.write(response.to_wire(prepend_length=True, max_size=65_535))
 
 
 @contextlib.contextmanager

@@ -3,19 +3,22 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from chassis.endpoint_state import EndpointState
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.ledger import Ledger
 from worker_svc.pipeline import Pipeline
 from worker_svc.pool.pool import Pool
 from worker_svc.tally import Tally
 
-_BY_BACKEND = ("service", "backend")
+_BY_REPLICA = ("service", "replica")
+_BY_STATE = ("service", "state")
+_INFO = ("service", "replica", "address", "state")
 
 
 class WorkerMetrics(Collector):
     """What a worker alone can tell; the rest are the metrics of all gRPC clients.
 
-    There are series for no more backends than a worker lists in its reports, whoever comes and goes.
+    There are series for no more replicas than a worker lists in its reports, however many come and go.
     """
 
     def __init__(self, tally: Tally, pipeline: Pipeline, pools: Mapping[str, Pool], ledger: Ledger) -> None:
@@ -28,7 +31,7 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """What Prometheus is told."""
         yield from self._work()
-        yield from self._backends()
+        yield from self._replicas()
         yield from self._reports()
 
     def _work(self) -> Iterator[Metric]:
@@ -53,45 +56,52 @@ class WorkerMetrics(Collector):
         _add(seconds, ("total",), self._tally.latency)
         yield seconds
 
-    def _backends(self) -> Iterator[Metric]:
-        backends = GaugeMetricFamily(
-            "dockercoins_worker_backends", "Servers that take batches of this worker", labels=("service",)
+    def _replicas(self) -> Iterator[Metric]:
+        taking = GaugeMetricFamily("dockercoins_worker_replicas", "Replicas that take batches", labels=("service",))
+        endpoints = GaugeMetricFamily(
+            "dockercoins_worker_endpoints", "Endpoints by state, those gone for less than 10 s too", labels=_BY_STATE
         )
-        ejected = GaugeMetricFamily(
-            "dockercoins_worker_ejected_backends",
-            "Servers that answered this worker wrongly and get no more batches",
+        info = GaugeMetricFamily(
+            "dockercoins_worker_endpoint_info", "1 for each endpoint, with its address and state", labels=_INFO
+        )
+        outstanding = GaugeMetricFamily(
+            "dockercoins_worker_outstanding_batches", "Batches that a replica has not completed", labels=_BY_REPLICA
+        )
+        completed = CounterMetricFamily(
+            "dockercoins_worker_completed_batches",
+            "Batches that a replica completed before any other did",
+            labels=_BY_REPLICA,
+        )
+        slow = CounterMetricFamily(
+            "dockercoins_worker_slow_batches",
+            "Batches that exceeded the hedging delay at a replica",
+            labels=_BY_REPLICA,
+        )
+        retries = CounterMetricFamily(
+            "dockercoins_worker_retries",
+            "Batches sent again, because a stream broke or a digest was wrong",
+            labels=("service", "reason"),
+        )
+        hedges = CounterMetricFamily(
+            "dockercoins_worker_hedges",
+            "Batches sent to a second replica, because they exceeded the hedging delay",
             labels=("service",),
         )
-        owed = GaugeMetricFamily(
-            "dockercoins_worker_owed_batches", "Batches that a server has not answered", labels=_BY_BACKEND
-        )
-        answered = CounterMetricFamily(
-            "dockercoins_worker_answered_batches",
-            "Batches that a server answered before anybody else did",
-            labels=_BY_BACKEND,
-        )
-        late = CounterMetricFamily(
-            "dockercoins_worker_late_batches",
-            "Batches that a server had not answered when they were late, whoever did in the end",
-            labels=_BY_BACKEND,
-        )
-        again = CounterMetricFamily(
-            "dockercoins_worker_asked_again",
-            "Batches asked once more, since their stream broke, since they were late or since a digest was wrong",
-            labels=("service", "cause"),
-        )
         for service, pool in self._pools.items():
-            backends.add_metric((service,), len(pool.replicas))
-            ejected.add_metric((service,), len(pool.ejected))
-            for replica in pool.listed:
+            replicas = pool.listed
+            taking.add_metric((service,), len(pool.replicas))
+            for state in EndpointState:
+                endpoints.add_metric((service, state), sum(replica.state is state for replica in replicas))
+            for replica in replicas:
                 labels = (service, replica.name)
-                owed.add_metric(labels, replica.outstanding)
-                answered.add_metric(labels, replica.completed)
-                late.add_metric(labels, replica.slow)
-            for cause, batches in pool.retries.items():
-                again.add_metric((service, cause), batches)
-            again.add_metric((service, "late"), pool.hedges)
-        yield from (backends, ejected, owed, answered, late, again)
+                info.add_metric((*labels, replica.address, replica.state), 1)
+                outstanding.add_metric(labels, replica.outstanding)
+                completed.add_metric(labels, replica.completed)
+                slow.add_metric(labels, replica.slow)
+            for reason, batches in pool.retries.items():
+                retries.add_metric((service, reason), batches)
+            hedges.add_metric((service,), pool.hedges)
+        yield from (taking, endpoints, info, outstanding, completed, slow, retries, hedges)
 
     def _reports(self) -> Iterator[Metric]:
         ledger = self._ledger

@@ -37,7 +37,7 @@ LIMIT_S = 20.0
 
 READ_METRICS = r"""
 import json, re, time, urllib.request
-answered = re.compile(r'^dockercoins_worker_answered_batches_total\{\w+="(.*)",service="(.*)"\} (\S+)$', re.MULTILINE)
+answered = re.compile(r'^dockercoins_worker_completed_batches_total\{\w+="(.*)",service="(.*)"\} (\S+)$', re.MULTILINE)
 while True:
     text = urllib.request.urlopen("http://127.0.0.1:9103/metrics", timeout=5).read().decode()
     counts = {f"{service} {replica}": float(count) for replica, service, count in answered.findall(text)}

@@ -11,7 +11,7 @@ class FakeStream:
     """What a pool and its picker see of a stream."""
 
     number = 1
-    leaving = False
+    leaves_at = float("inf")
     half_closed = False
     newest = 0.0
 

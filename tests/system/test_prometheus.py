@@ -158,8 +158,8 @@ def test_rates_are_those_of_the_page_and_of_the_counters_and_no_alert_fires(syst
 
 
 def test_shares_name_each_service_and_replica_and_are_the_whole(system: System) -> None:
-    found = system.api.query("dockercoins:answered_batches:share1m")
-    shares = {(each["metric"]["service"], each["metric"]["backend"]): float(each["value"][1]) for each in found}
+    found = system.api.query("dockercoins:completed_batches:share1m")
+    shares = {(each["metric"]["service"], each["metric"]["replica"]): float(each["value"][1]) for each in found}
     replicas = {("hasher", system.hasher.instance), *(("rng", rng.instance) for rng in system.rngs)}
     assert shares.keys() == replicas
     for service in ("rng", "hasher"):

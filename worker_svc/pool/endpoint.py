@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # While one stream's batch is worked on, the next one's travels.
 STREAMS_PER_ENDPOINT = 2
 
+# All servers may say within a moment that they don't serve, and then work goes on where it is.
+LEAVING_DELAY_S = 0.15
+
 # Many servers send headers with their first response only; ours send them at once, unless they are overloaded.
 PROBE_DELAY_S = 0.5
 
@@ -64,8 +67,8 @@ class Stream:
         """The name of the process that serves it, once that is known."""
         self.outstanding: dict[int, Attempt] = {}
         """By batch id, the oldest first."""
-        self.leaving = False
-        """Whether others should get its batches as soon as there are others."""
+        self.leaves_at = float("inf")
+        """From when on others should get its batches, as soon as there are others."""
         self.half_closed = False
         self.newest = 0.0
         """When the newest batch with a response had been sent."""
@@ -77,6 +80,11 @@ class Stream:
         self._wakeup: asyncio.Future[None] | None = None
         self._probe: Attempt | None = None
         self._given_up = ""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes batches only as long as no other stream does."""
+        return self.leaves_at < float("inf")
 
     @property
     def oldest(self) -> float:
@@ -253,7 +261,7 @@ class Endpoint:
     def retire(self) -> None:
         """Open no more streams; run() ends when those that are open have ended."""
         self._watching.cancel()
-        self._leave()
+        self._leave(0.0)
 
     async def _watch(self) -> None:
         """Follow the channel. It is ready while there is a connection and the server's health is SERVING."""
@@ -262,7 +270,8 @@ class Endpoint:
             if state is grpc.ChannelConnectivity.READY:
                 self._enter()
             else:
-                self._leave()
+                if not self._gone.is_set():
+                    self._leave(LEAVING_DELAY_S)
                 if self._secure and state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                     await self._check_trust()
             await self._channel.wait_for_state_change(state)
@@ -275,15 +284,15 @@ class Endpoint:
             self._keepers.add(keeper)
             keeper.add_done_callback(self._keeper_ended)
 
-    def _leave(self) -> None:
-        if self._gone.is_set():
-            return
+    def _leave(self, delay: float) -> None:
         self._gone.set()
+        loop = asyncio.get_running_loop()
         for stream in self.streams:
-            stream.leaving = True
+            stream.leaves_at = min(stream.leaves_at, loop.time() + delay)
             if stream.replica is None:
                 stream.half_close()
         self._pool.changed()
+        loop.call_later(delay, self._pool.changed)
 
     def _keeper_ended(self, keeper: "asyncio.Task[None]") -> None:
         self._keepers.discard(keeper)

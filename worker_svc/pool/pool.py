@@ -354,7 +354,8 @@ class Pool:
         """Drain streams that are leaving, if others stay, and send what waits."""
         others_stay = any(each.serving and each.name not in self._ejected for each in self._running.values())
         for stream in self._streams:
-            if stream.leaving and not stream.half_closed and (others_stay or stream.replica in self._ejected):
+            is_due = self._loop.time() >= stream.leaves_at and not stream.half_closed
+            if is_due and (others_stay or stream.replica in self._ejected):
                 self._drain(stream)
         self._dispatch(self._loop.time())
         self._note_states()

@@ -1,5 +1,6 @@
 """Which addresses a target has now."""
 
+import contextlib
 import re
 import socket
 
@@ -14,6 +15,11 @@ _NAME = re.compile(
     r"(?:dns:)?(?://(?P<server>[^/]*)/)?(?P<authority>(?:\[(?P<ipv6>.+)\]|(?P<host>[^:/]+)):(?P<port>\d+))"
 )
 _ADDRESSES = re.compile(r"(?P<scheme>ipv4|ipv6|unix):(?P<addresses>.*\D.*)")
+
+
+# What a look-up ends with where the answer is too long for UDP and TCP does not work; the part that fits is of use.
+_PERHAPS_TRUNCATED = {aiodns.error.ARES_ECONNREFUSED, aiodns.error.ARES_ETIMEOUT, aiodns.error.ARES_ENODATA}
+_TAKE_TRUNCATED = pycares.ARES_FLAG_IGNTC | pycares.ARES_FLAG_EDNS
 
 
 class ResolutionError(Exception):
@@ -48,15 +54,13 @@ class Resolver:
             self.truncated = False
             return await self._look_up(self.host)
         except aiodns.error.DNSError as error:
-            if error.args[0] not in {aiodns.error.ARES_ECONNREFUSED, aiodns.error.ARES_ETIMEOUT}:
-                raise ResolutionError(f"{self.host}: {error.args[1]}") from None
-            reason = error.args[1]
-        try:
-            addresses = await self._look_up(self.host, flags=pycares.ARES_FLAG_IGNTC | pycares.ARES_FLAG_EDNS, tries=1)
-        except aiodns.error.DNSError:
-            raise ResolutionError(f"{self.host}: {reason}") from None
-        self.truncated = True
-        return addresses
+            code, reason = error.args
+        if code in _PERHAPS_TRUNCATED:
+            with contextlib.suppress(aiodns.error.DNSError):
+                addresses = await self._look_up(self.host, flags=_TAKE_TRUNCATED, tries=1)
+                self.truncated = True
+                return addresses
+        raise ResolutionError(f"{self.host}: {reason}")
 
     async def _look_up(self, host: str, *, flags: int | None = None, tries: int = TRIES) -> list[str]:
         # A new resolver each time, because c-ares answers from its cache for as long as the TTL lets it: 600 s in

@@ -142,13 +142,13 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
 ) -> None:
     ports = [free_port(), free_port()]
     async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying, mining(redis, ports) as mine:
-        await mine.until(lambda: mine.metric("asked_again_total", service="hasher", cause="wrong_digest") > 0)
+        await mine.until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
         last = lying.last
         await mine.until(lambda: good.last > last + 500)
         await asyncio.sleep(1.2)
         # What was on its way to it when it was found out.
         assert lying.last <= last + 8
-        assert mine.metric("ejected_backends", service="hasher") == 1
+        assert mine.metric("endpoints", service="hasher", state="ejected") == 1
         assert mine.unmet == []
     if lie is not one_flipped_bit:
         assert mine.metric("batches_total") <= len(good.answered)
@@ -185,10 +185,10 @@ async def test_one_that_was_restarted_under_its_name_is_used_again(redis: RedisS
     port = free_port()
     async with AsyncExitStack() as later, mining(redis, [port]) as mine:
         async with hasher("only", port, all_zeros):
-            await mine.until(lambda: mine.metric("ejected_backends", service="hasher") == 1)
+            await mine.until(lambda: mine.metric("endpoints", service="hasher", state="ejected") == 1)
             assert mine.metric("hashes_total") == 0
         await asyncio.sleep(0.5)  # as long as a process takes to start
         good = await later.enter_async_context(hasher("only", port))
         await mine.until(lambda: mine.metric("hashes_total") > 100 * COUNT)
-        assert mine.metric("ejected_backends", service="hasher") == 0
+        assert mine.metric("endpoints", service="hasher", state="ejected") == 0
         assert mine.metric("batches_total") <= len(good.answered)

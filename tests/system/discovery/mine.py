@@ -4,8 +4,10 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from support import scrape
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes
 from system.discovery.accounts import GIVEN_UP, Accounts
@@ -42,7 +44,7 @@ class Mine:
         **delays: float,
     ) -> None:
         self._processes = processes
-        self._redis = redis
+        self.redis = redis
         self.dns = dns
         self.random = random
         self.hashed = hashed
@@ -85,7 +87,7 @@ class Mine:
             "PACE": "full",
             "BATCH_SIZE": BATCH_SIZE,
             "WINDOW_SIZE": WINDOW,
-            "REDIS_URL": self._redis.url,
+            "REDIS_URL": self.redis.url,
             "RNG_TARGET": self.rngs.target,
             "HASHER_TARGET": self.hashers.target,
             "INSTANCE": f"worker-{len(self.workers)}",
@@ -109,11 +111,11 @@ class Mine:
         return now - began
 
     def until_shared(self, instances: list[str], limit: float, since: float) -> float:
-        """Wait until each of these has a fifth of the batches, or more; the seconds it took."""
-        evidence = self.limit.evidence
+        """Wait until each of these has a fifth of its service's batches, or more; the seconds it took."""
 
         def shared(now: float) -> bool:
-            shares = evidence.shares(max(now - SHARE_WINDOW, since), now)
+            begin = max(now - SHARE_WINDOW, since)
+            shares = {**self.random.shares(begin, now), **self.hashed.shares(begin, now)}
             return now - since > SHARE_WINDOW and all(shares.get(instance, 0) >= 0.2 for instance in instances)
 
         return self.until(shared, limit, since)
@@ -127,6 +129,31 @@ class Mine:
             if begin + SHARE_WINDOW > until:
                 return math.inf
         return begin - since
+
+    def start(self, *numbers: int) -> list[str]:
+        """Start these replicas of each service that is a limit, at the same time; their instances."""
+        with ThreadPoolExecutor(2) as executor:
+            started = executor.map(lambda limit: limit.start(*numbers), self.limits)
+        return [instance for each in started for instance in each]
+
+    def stop(self, *numbers: int) -> float:
+        """Stop these replicas of each service that is a limit, at the same time; the seconds until the last is gone."""
+        with ThreadPoolExecutor(2) as executor:
+            seconds: list[float] = list(executor.map(lambda limit: limit.stop(*numbers), self.limits))
+        return max(seconds)
+
+    def connecting(self, service: str) -> float:
+        """How many endpoints of a service the worker knows that do not serve."""
+        labels = {"service": service, "state": "connecting"}
+        return scrape.scrape(self.worker.metrics_port)("dockercoins_worker_endpoints", **labels)
+
+    @contextlib.contextmanager
+    def nothing_is_sent_again(self) -> Iterator[None]:
+        """See that in this time no stream breaks, and that no batch is sent twice."""
+        before, breaks = self.asked_again, self.worker.text.count("stream broken")
+        yield
+        assert self.asked_again == before, self.worker.text
+        assert self.worker.text.count("stream broken") == breaks, self.worker.text
 
     @property
     def asked_again(self) -> int:
@@ -142,7 +169,7 @@ class Mine:
             if worker.popen.poll() is None:
                 assert worker.stop() == 0, worker.text
                 assert GIVEN_UP not in worker.text, worker.text
-        Accounts(self._redis, self.random, self.hashed, BATCH_SIZE).settle(*self.workers)
+        Accounts(self.redis, self.random, self.hashed, BATCH_SIZE).settle(*self.workers)
 
 
 MakeMine = Callable[..., Mine]

@@ -107,7 +107,7 @@ def test_all_count_the_same_work(mine: Mine) -> None:
     assert hashes == metrics(mine, "hasher")("dockercoins_hasher_hashes_total") == hashes_in_redis(mine)
     assert worker("dockercoins_worker_batches_total") * BATCH_SIZE == hashes
     assert worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
-    assert worker.total("dockercoins_worker_answered_batches_total", service="hasher") * BATCH_SIZE == hashes
+    assert worker.total("dockercoins_worker_completed_batches_total", service="hasher") * BATCH_SIZE == hashes
     assert worker("dockercoins_worker_unreported_hashes") == 0
     rng.send(signal.SIGCONT)
     mine.mines_on()
@@ -122,7 +122,7 @@ def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
         }
         assert 0 < batches == in_stage["total"] == in_stage["hasher"] <= in_stage["rng"] <= batches + WINDOW
         assert 0 <= worker("dockercoins_worker_in_flight_batches") <= WINDOW
-        assert 0 <= worker.total("dockercoins_worker_owed_batches") <= WINDOW
+        assert 0 <= worker.total("dockercoins_worker_outstanding_batches") <= WINDOW
         assert worker("dockercoins_worker_window_batches") == WINDOW
         assert worker("dockercoins_worker_batch_size") == BATCH_SIZE
         assert worker("dockercoins_ready") == 1

@@ -13,10 +13,11 @@ from worker_svc.pool.picker import GONE_LISTED_S
 from worker_svc.service import Worker
 from worker_svc.settings import WorkerSettings
 
-BY_BACKEND = (
-    "dockercoins_worker_owed_batches",
-    "dockercoins_worker_answered_batches_total",
-    "dockercoins_worker_late_batches_total",
+BY_REPLICA = (
+    "dockercoins_worker_endpoint_info",
+    "dockercoins_worker_outstanding_batches",
+    "dockercoins_worker_completed_batches_total",
+    "dockercoins_worker_slow_batches_total",
 )
 
 
@@ -36,11 +37,11 @@ class Mine:
 
     def shown(self) -> dict[str, set[str]]:
         """The backends of each metric that has them."""
-        found: dict[str, set[str]] = {name: set() for name in BY_BACKEND}
+        found: dict[str, set[str]] = {name: set() for name in BY_REPLICA}
         for family in self._registry.collect():
             for sample in family.samples:
-                if "backend" in sample.labels:
-                    found[sample.name].add(sample.labels["backend"])
+                if "replica" in sample.labels:
+                    found[sample.name].add(sample.labels["replica"])
         return found
 
     def series(self) -> int:
@@ -57,8 +58,8 @@ async def test_there_are_series_for_64_backends_at_most(mine: Mine) -> None:
     without = mine.series()
     for number in range(500):
         mine.visit(f"rng-{number}")
-    assert [len(backends) for backends in mine.shown().values()] == [MAX_BACKENDS] * 3
-    assert mine.series() == without + 3 * MAX_BACKENDS
+    assert [len(backends) for backends in mine.shown().values()] == [MAX_BACKENDS] * 4
+    assert mine.series() == without + 4 * MAX_BACKENDS
 
 
 async def test_a_backend_has_series_for_ten_seconds_after_it_went(mine: Mine) -> None:
@@ -66,4 +67,4 @@ async def test_a_backend_has_series_for_ten_seconds_after_it_went(mine: Mine) ->
         await asyncio.sleep(1)
         mine.visit(f"rng-{number}")
     listed = {f"rng-{number}" for number in range(500 - int(GONE_LISTED_S) - 1, 500)}
-    assert list(mine.shown().values()) == [listed] * 3
+    assert list(mine.shown().values()) == [listed] * 4

@@ -10,10 +10,10 @@ from system.discovery.replicas import Replicas
 
 from bench.dns_server import Mood
 
-Mishap = Callable[[], None]
+Action = Callable[[], None]
 
 LONGEST_PAUSE = 1.0
-"""Seconds between one mishap and the next."""
+"""Seconds between one action and the next."""
 
 FREEZE = (0.5, 6.0)
 ABSENCE = (2.0, 8.0)
@@ -25,7 +25,7 @@ HEALING_LIMIT = 10.0
 with a frozen one is noticed in 7."""
 
 
-class Mishaps:
+class Chaos:
     """A pack of cards: all that can happen once, in random order. What lasts a while ends while other things happen."""
 
     def __init__(self, mine: Mine, seed: int, say: Callable[[str], None]) -> None:
@@ -36,15 +36,15 @@ class Mishaps:
         """For all else: how often it is asked depends on what lives at the time."""
         self._say = say
         self._began = time.monotonic()
-        self._ends: list[tuple[float, Mishap]] = []
+        self._ends: list[tuple[float, Action]] = []
         """When what is to end, and how."""
 
-    def deal(self) -> None:
+    def unleash(self) -> None:
         """Have all of it happen, mend what is left, and wait until the mine is at full speed."""
-        mishaps = self._pack()
-        self._order.shuffle(mishaps)
-        for mishap in mishaps:
-            mishap()
+        actions = self._pack()
+        self._order.shuffle(actions)
+        for action in actions:
+            action()
             self._pass_time(self._random.uniform(0, LONGEST_PAUSE))
         while self._ends:
             self._pass_time(0.1)
@@ -57,7 +57,7 @@ class Mishaps:
     def _services(self) -> tuple[Replicas, Replicas]:
         return self._mine.rngs, self._mine.hashers
 
-    def _pack(self) -> list[Mishap]:
+    def _pack(self) -> list[Action]:
         ways = (self._grow, self._shrink, self._kill, self._freeze, self._take_away, self._restart_all)
         moods = (Mood.EMPTY, Mood.FAILING, Mood.SILENT, Mood.SLOW)
         return [
@@ -75,27 +75,27 @@ class Mishaps:
 
     def _shrink(self, replicas: Replicas) -> None:
         live = self._at_least_two(replicas)
-        victims = self._random.sample(live, self._random.randint(1, len(live) - 1))
-        self._tell(f"stop {replicas.service} {victims}")
-        replicas.stop(*victims)
+        stopped = self._random.sample(live, self._random.randint(1, len(live) - 1))
+        self._tell(f"stop {replicas.service} {stopped}")
+        replicas.stop(*stopped)
 
     def _kill(self, replicas: Replicas) -> None:
-        victim = self._random.choice(self._at_least_two(replicas))
-        self._tell(f"kill {replicas.service} {victim}")
-        replicas.kill(victim)
+        chosen = self._random.choice(self._at_least_two(replicas))
+        self._tell(f"kill {replicas.service} {chosen}")
+        replicas.kill(chosen)
 
     def _freeze(self, replicas: Replicas) -> None:
-        victim = self._random.choice(self._at_least_two(replicas))
-        process = replicas.running[victim]
-        self._tell(f"freeze {replicas.service} {victim}")
-        replicas.freeze(victim)
+        chosen = self._random.choice(self._at_least_two(replicas))
+        process = replicas.running[chosen]
+        self._tell(f"freeze {replicas.service} {chosen}")
+        replicas.freeze(chosen)
         to_be_killed = self._random.random() < 0.5
 
         def end() -> None:
-            if replicas.running.get(victim) is not process:
+            if replicas.running.get(chosen) is not process:
                 return
-            self._tell(f"{'kill the frozen' if to_be_killed else 'unfreeze'} {replicas.service} {victim}")
-            (replicas.kill if to_be_killed else replicas.unfreeze)(victim)
+            self._tell(f"{'kill the frozen' if to_be_killed else 'unfreeze'} {replicas.service} {chosen}")
+            (replicas.kill if to_be_killed else replicas.unfreeze)(chosen)
 
         self._later(FREEZE, end)
 
@@ -149,7 +149,7 @@ class Mishaps:
             self._tell(f"start {replicas.service} {absent}")
             replicas.start(*absent)
 
-    def _later(self, seconds: tuple[float, float], end: Mishap) -> None:
+    def _later(self, seconds: tuple[float, float], end: Action) -> None:
         self._ends.append((time.monotonic() + self._random.uniform(*seconds), end))
 
     def _pass_time(self, seconds: float) -> None:
