@@ -22,10 +22,11 @@ BUSY_S = 1.5
 @pytest.fixture(scope="module")
 def mines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Mood, Mine]]:
     """A mine for each mood of its name server, all alike in all else."""
+    folder = tmp_path_factory.mktemp("mines")
     with contextlib.ExitStack() as stack:
 
         def start(mood: Mood) -> Mine:
-            made = stack.enter_context(mine(tmp_path_factory.mktemp(mood.name), {}, rng=DELAY))
+            made = stack.enter_context(mine(folder / mood.name, {}, rng=DELAY))
             made.limit.start(1, 2)
             made.start_worker()
             made.until_full_speed()

@@ -39,7 +39,9 @@ def connections(system: Mine) -> set[tuple[object, object]]:
     worker = psutil.Process(system.worker.popen.pid)
     replicas = {address(number) for each in (system.rngs, system.hashers) for number in each.running}
     return {
-        (each.laddr, each.raddr) for each in worker.net_connections("tcp") if each.raddr and each.raddr[0] in replicas
+        (each.laddr, each.raddr)
+        for each in worker.net_connections("tcp")
+        if each.raddr and each.raddr[0].removeprefix("::ffff:") in replicas
     }
 
 
