@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,16 @@ LONG = ("--duration", "0.3", "--warm-up", "0.1", "--repeat", "50")
 Targets = dict[str, str]
 
 
+@dataclass
 class LoadTest:
     """One that is under way, or has ended."""
 
-    def __init__(self, popen: "subprocess.Popen[str]", errors: Path) -> None:
-        self.popen = popen
-        self._errors = errors
+    popen: "subprocess.Popen[str]"
+    error_file: Path
 
     @property
     def errors(self) -> str:
-        return self._errors.read_text()
+        return self.error_file.read_text()
 
     def wait_for(self, pattern: str) -> None:
         wait_until(lambda: re.search(pattern, self.errors) or self.popen.poll() is not None)
@@ -123,16 +124,13 @@ def test_a_sweep_starts_services_of_its_own_and_reports_every_point(swept: Path)
     points = [(each["point"]["mode"], each["point"]["batch_size"]) for each in report["points"]]
     assert points == [("stream", 1), ("stream", 256), ("unary", 1), ("unary", 256)]
     for each in report["points"]:
-        summary = each["summary"]
-        assert len(each["runs"]) == summary["runs"] == 1
-        assert summary["hashes_per_second"]["median"] > 10
-        assert all(run["hashes"] == run["batches"] * each["point"]["batch_size"] for run in each["runs"])
+        summary, (run,) = each["summary"], each["runs"]
+        assert run["hashes"] == run["batches"] * each["point"]["batch_size"] > 0
         assert set(summary["cpu_seconds_per_million_hashes"]) == {"load-test", "rng", "hasher"}
         latency = summary["latency_seconds"]
         assert latency["total"]["p50"] >= max(latency["rng"]["p50"], latency["hasher"]["p50"]) > 0
         assert summary["errors"] == {}
         assert summary["of_loop"]["median"] > 0
-    assert max(each["summary"]["of_best"] for each in report["points"]) == 1
     assert "<svg" in (swept / "report.html").read_text()
 
 
@@ -174,24 +172,20 @@ def test_a_report_that_can_not_be_published_or_written_is_shown_all_the_same(tar
         assert (tmp_path / "report.html").exists()
 
 
-def test_a_batch_that_fails_is_retried_and_counted(processes: ServiceProcesses, tmp_path: Path) -> None:
-    services = processes.start("rng", PACE="full", FAULT_ERROR_RATE=0.2), processes.start("hasher", PACE="full")
-    words = ("--batch-sizes", 16, "--modes", "stream,unary", "--format", "json", *SHORT)
-    code, output, _ = run(tmp_path, *words, **target_settings(*services))
-    assert code == 0
-    for each in json.loads(output)["points"]:
-        assert set(each["summary"]["errors"]) == {"rng"}
-        assert each["summary"]["errors"]["rng"]["UNAVAILABLE"] > 0
-        assert each["summary"]["asked_again"] > 0
-
-
-def test_a_batch_that_gets_no_response_is_reported(processes: ServiceProcesses, tmp_path: Path) -> None:
+def test_a_batch_that_fails_is_retried_and_counted_and_one_without_a_response_is_reported(
+    processes: ServiceProcesses, tmp_path: Path
+) -> None:
     """Otherwise latency would be that of all others."""
-    services = processes.start("rng", PACE="full", FAULT_HANG_RATE=0.05), processes.start("hasher", PACE="full")
+    services = (
+        processes.start("rng", PACE="full", FAULT_ERROR_RATE=0.2),
+        processes.start("hasher", PACE="full", FAULT_HANG_RATE=0.05),
+    )
     words = ("--batch-sizes", 1, "--modes", "unary", "--windows", 256, "--format", "json", *SHORT)
     code, output, _ = run(tmp_path, *words, **target_settings(*services))
     assert code == 0
     summary = json.loads(output)["points"][0]["summary"]
+    assert summary["errors"]["rng"]["UNAVAILABLE"] > 0
+    assert summary["asked_again"] > 0
     assert summary["unanswered"] > 0
     assert summary["latency_seconds"]["total"]["max"] > 5
 
@@ -234,14 +228,13 @@ def test_a_service_of_its_own_that_dies_is_named(tmp_path: Path) -> None:
     assert line.startswith("load-test: the rng started here died of SIGKILL; ")
 
 
-@pytest.mark.parametrize("mode", ["stream", "unary"])
 def test_a_target_that_dies_is_named_and_finished_runs_are_kept(
-    mode: str, module_processes: ServiceProcesses, targets: Targets, tmp_path: Path
+    module_processes: ServiceProcesses, targets: Targets, tmp_path: Path
 ) -> None:
     file = tmp_path / "report.json"
     hasher = module_processes.start("hasher", PACE="full")
     own = {**targets, "HASHER_TARGET": local_target(hasher)}
-    with load_test(tmp_path, "--batch-sizes", 64, "--modes", mode, "--output", file, *LONG, **own) as started:
+    with load_test(tmp_path, "--batch-sizes", 64, "--output", file, *LONG, **own) as started:
         started.wait_for("1 of 50")
         hasher.kill()
         code, output, line = started.end()
@@ -265,22 +258,16 @@ def test_a_target_where_no_server_listens_is_named(targets: Targets, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "env", "message"),
     [
-        ("--output missing/report", {}, r"--output missing/report: it can't be written \(No such file or directory\)"),
-        ("--html missing/report", {}, r"--html missing/report: it can't be written \(No such file or directory\)"),
-        ("", {"WINDOW_SIZE": "0"}, "WINDOW_SIZE='0' is not allowed.*"),
-        ("--batch-sizes 1", {"FAULT_SLOW": "-1"}, ".*FAULT_SLOW='-1' is not allowed.*"),
+        ("load-test --html missing/report", {}, "load-test: --html missing/report: it can't be written "),
+        ("load-test", {"FAULT_SLOW": "-1"}, "load-test: .*FAULT_SLOW='-1' is not allowed"),
+        ("loadtest", {}, "worker: 'loadtest' is not allowed: it must be load-test, or nothing to mine"),
     ],
 )
 def test_a_word_or_setting_that_is_not_allowed_is_one_line_before_anything_is_measured(
-    words: str, env: dict[str, str], message: str, tmp_path: Path
+    words: str, env: dict[str, str], message: str
 ) -> None:
-    code, output, line = run(tmp_path, *words.split(), **env)
-    assert (code, output) == (2, "")
-    assert re.fullmatch(f"load-test: {message}", line)
-
-
-def test_another_word_is_no_command() -> None:
-    command = [sys.executable, "-m", "worker_svc", "loadtest"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "worker: 'loadtest' is not allowed: it must be load-test, or nothing to mine\n"
+    command = [sys.executable, "-m", "worker_svc", *words.split()]
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    line = done.stderr.splitlines()[-1]
+    assert re.match(message, line)

@@ -22,13 +22,11 @@ from worker_svc.pipeline import Pipeline
     ("rate", "warm_up", "duration", "due"),
     [
         ("1000", 0, 2, {0: 0, 500: 0.5, 1_000: 1, 1_999: 1.999, 2_000: None}),
-        ("100,300", 0, 2, {100: 1, 250: 1.5, 400: None}),
-        ("0..1000", 0, 2, {250: 1, 1_000: None}),
+        ("100,0,300", 0, 3, {99: 0.99, 100: 2, 250: 2.5, 400: None}),
         ("1000..0", 0, 2, {750: 1, 1_001: None}),
         ("100..300", 1, 2, {50: 0.5, 501: None}),
-        ("100,0,100", 0, 3, {99: 0.99, 100: 2}),
     ],
-    ids=["constant", "steps", "rising", "falling", "after the warm-up", "with a pause"],
+    ids=["constant", "steps", "falling", "after the warm-up"],
 )
 def test_a_schedule_says_when_each_hash_is_due(
     rate: str, warm_up: float, duration: float, due: dict[int, float | None]
@@ -55,9 +53,7 @@ def test_what_is_due_by_a_moment_and_when_it_is_due_agree(
         assert schedule.hashes_until(due) == pytest.approx(hashes, rel=1e-6, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "fast", "-1", "1..", "..", "..5", "1,,2", "0", "0..0", "nan", "inf", "1e12", "1..2..3"]
-)
+@pytest.mark.parametrize("text", ["", "fast", "-1", "1..", "1,,2", "0..0", "nan", "1e12", "1..2..3"])
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="it must be"):
         Rate.parse(text)
@@ -87,9 +83,7 @@ class Service:
 class Run:
     """A pipeline, and an open loop that begins its batches of ten."""
 
-    def __init__(
-        self, rate: str, *, answers: bool, window: int = 1_000, warm_up: float = 0, duration: float = 1
-    ) -> None:
+    def __init__(self, rate: str, *, answers: bool, window: int = 1_000, duration: float = 1) -> None:
         self.rng, self.hasher = Service(answers=answers), Service(answers=True)
         self.recorder = Recorder()
         self.pipeline = Pipeline(
@@ -102,7 +96,7 @@ class Run:
             on_begin=lambda _: None,
             on_done=self._done,
         )
-        self.loop = OpenLoop(self.pipeline, 10, Rate.parse(rate).schedule(warm_up, duration))
+        self.loop = OpenLoop(self.pipeline, 10, Rate.parse(rate).schedule(0, duration))
 
     def _done(self, batch: Batch, now: float) -> None:
         self.recorder.done(batch, now)
@@ -132,15 +126,13 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
     assert run.begun[2:] == [0.02]
 
 
-@pytest.mark.parametrize("warm_up", [0, 0.1])
-async def test_a_batch_that_never_began_has_waited_since_it_was_due(warm_up: float) -> None:
-    run = Run("1000", answers=False, window=2, warm_up=warm_up)
+async def test_a_batch_that_never_began_has_waited_since_it_was_due() -> None:
+    run = Run("1000", answers=False, window=2)
     run.loop.start()
     await asyncio.sleep(0.155)
-    waits = run.loop.stop(since=warm_up)
-    due = [index / 100 for index in range(2, 16) if index / 100 >= warm_up]
-    assert [batches for _, batches in waits] == [1] * len(due)
-    assert [wait for wait, _ in waits] == pytest.approx([0.155 - moment for moment in due])
+    waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
+    assert waits == pytest.approx([0.155 - index / 100 for index in range(10, 16)])
+    assert set(batches) == {1}
     run.rng.on_answer(run.rng.requests[0])
     await asyncio.sleep(0.005)
     assert len(run.begun) == 2
@@ -203,14 +195,12 @@ def test_time_runs_from_the_last_batch_before_to_the_last_one_within() -> None:
     assert (recorder.hashes, recorder.batches, recorder.seconds) == pytest.approx((20, 2, 2.0))
 
 
-@pytest.mark.parametrize(("batches", "hashes"), [((), 0), ((1.1,), 10)])
-def test_a_silence_at_the_end_counts(batches: tuple[float, ...], hashes: int) -> None:
+def test_a_silence_at_the_end_counts() -> None:
     recorder = Recorder()
     recorder.begin(1.0)
-    for moment in batches:
-        done(recorder, 1.0, moment)
+    done(recorder, 1.0, 1.1)
     recorder.end(3.0, due_until=0.0)
-    assert (recorder.hashes, recorder.seconds) == pytest.approx((hashes, 2.0))
+    assert (recorder.hashes, recorder.seconds) == pytest.approx((10, 2.0))
 
 
 def test_latency_is_that_of_batches_that_were_due_within_and_answered_at_any_time() -> None:
@@ -234,13 +224,3 @@ def test_a_quantile_is_right_to_a_tenth_of_a_percent_and_the_largest_exact(value
     assert histogram.quantile(part) == pytest.approx(exact, rel=1e-3, abs=2 * UNIT)
     quantiles = histogram.quantiles()
     assert quantiles.p50 <= quantiles.p90 <= quantiles.p99 <= quantiles.p999 <= quantiles.max == max(values)
-
-
-def test_equal_latencies_count_as_often() -> None:
-    histogram = Histogram()
-    assert histogram.quantiles().p999 == 0
-    histogram.record(0.001, 99)
-    histogram.record(5.0)
-    assert histogram.total == 100
-    assert histogram.quantile(0.99) == pytest.approx(0.001)
-    assert histogram.quantile(0.999) == pytest.approx(5, rel=1e-3)

@@ -1,28 +1,22 @@
 """What the load test measures, by its command line and environment."""
 
-import dataclasses
-from pathlib import Path
-from typing import Any
+import re
+from itertools import product
 
 import pytest
 
 from chassis.settings import LogLevel, SettingsError
 from worker_svc.load_test import arguments
 from worker_svc.load_test.errors import UsageError
-from worker_svc.load_test.options import Options
 from worker_svc.load_test.plan import plan, rounds
 from worker_svc.load_test.point import Mode
 from worker_svc.load_test.report_format import Format
-from worker_svc.load_test.schedule import Rate
 
 
 def test_the_defaults_are_those_of_a_worker_at_full_pace() -> None:
     options = arguments.parse([])
     assert (options.windows, options.max_endpoints, options.message_sizes) == ((8,), 64, (32,))
-    assert options.batch_sizes[-1] == 65_536
-    assert options.targets == {}
-    assert options.log_level is LogLevel.ERROR
-    assert options.writes_table
+    assert (options.batch_sizes[-1], options.targets, options.publish) == (65_536, {}, None)
 
 
 def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,44 +29,25 @@ def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatc
     assert options.log_level is LogLevel.INFO
     assert options.publish
     assert options.publish.url == "redis://r:1"
-    elsewhere = arguments.parse(["--publish", "redis://r:2"]).publish
-    assert elsewhere
-    assert elsewhere.url == "redis://r:2"
-    assert arguments.parse([]).publish is None
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [
-        ("", Format.TABLE),
-        ("--output x.json", Format.JSON),
-        ("--output x.csv", Format.CSV),
-        ("--output x.md", Format.MARKDOWN),
-        ("--output x.txt", Format.TABLE),
-        ("--output x.txt --format json", Format.JSON),
-    ],
+    [("x.json", Format.JSON), ("x.csv", Format.CSV), ("x.md", Format.MARKDOWN), ("x.txt", Format.TABLE)],
 )
 def test_a_file_s_ending_decides_its_format(line: str, expected: Format) -> None:
-    assert arguments.parse(line.split()).format is expected
-
-
-def test_a_dash_is_standard_output() -> None:
-    options = arguments.parse(["--html", "-"])
-    assert options.html == Path("-")
-    assert not options.writes_table
+    assert arguments.parse(["--output", line]).format is expected
+    assert arguments.parse(["--output", line, "--format", "json"]).format is Format.JSON
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("--batch-sizes 65537", "'65537' is not allowed: it must be a whole number from 1 to 65536"),
-        ("--batch-sizes 0", "'0' is not allowed"),
         ("--batch-sizes 1,,2", "'' is not allowed"),
-        ("--batch-sizes 1.5", "'1.5' is not allowed"),
         ("--windows 5000", "a whole number from 1 to 4096 (batches in flight)"),
         ("--message-sizes 3000000", "a whole number from 1 to 2097152"),
         ("--modes both", "'both' is not allowed: it must be stream or unary"),
-        ("--duration 0", "a number from 0.1 to 3600 (seconds)"),
         ("--duration nan", "a number from 0.1"),
         ("--warm-up -1", "a number from 0 to 600"),
         ("--repeat 0", "a whole number from 1 to 1000"),
@@ -104,33 +79,28 @@ def test_a_setting_that_is_not_allowed_is_refused_without_its_secret(line: str, 
         arguments.parse(line.split())
 
 
-def options(**changes: Any) -> Options:
-    return dataclasses.replace(arguments.parse([]), **changes)
-
-
 def test_every_combination_is_a_point_once() -> None:
-    parsed = arguments.parse(["--batch-sizes", "16, 1,16", "--modes", "unary,stream,unary"])
-    assert (parsed.batch_sizes, parsed.modes) == ((16, 1), (Mode.UNARY, Mode.STREAM))
-    planned = plan(dataclasses.replace(parsed, windows=(1, 8), message_sizes=(32, 64), rate=Rate.parse("10..20")))
-    assert len(set(planned.points)) == 16
+    line = "--batch-sizes 16,1,16 --modes unary,stream,unary --windows 1,8 --message-sizes 32,64 --rate 10..20"
+    planned = plan(arguments.parse(line.split()))
+    assert len(planned.points) == len(set(planned.points)) == 16
+    assert {(point.mode, point.batch_size) for point in planned.points} == set(product(Mode, (16, 1)))
     assert {point.rate for point in planned.points} == {"10..20"}
     assert not planned.remarks
 
 
 def test_a_point_that_is_too_large_is_left_out_with_a_remark() -> None:
     """A batch is bounded in bytes, and so is a window, as the worker's are."""
-    planned = plan(options(batch_sizes=(1, 65_536), message_sizes=(64,)))
+    planned = plan(arguments.parse(["--batch-sizes", "1,65536", "--message-sizes", "64"]))
     assert [point.batch_size for point in planned.points] == [1]
     (remark,) = planned.remarks
-    assert "65536" in remark
-    assert "2097152" in remark
-    planned = plan(options(batch_sizes=(65_536,), windows=(32, 64, 128)))
+    assert re.search("65536.*2097152", remark)
+    planned = plan(arguments.parse(["--batch-sizes", "65536", "--windows", "32,64,128"]))
     assert [point.window for point in planned.points] == [32]
     assert len(planned.remarks) == 2
     with pytest.raises(UsageError, match="no point is left"):
-        plan(options(batch_sizes=(65_536,), message_sizes=(64,)))
+        plan(arguments.parse(["--batch-sizes", "65536", "--message-sizes", "64"]))
 
 
 def test_every_other_round_goes_backwards() -> None:
-    points = plan(options(batch_sizes=(1, 2, 3))).points
+    points = plan(arguments.parse(["--batch-sizes", "1,2,3"])).points
     assert [point.batch_size for point in rounds(points, 3)] == [1, 2, 3, 3, 2, 1, 1, 2, 3]

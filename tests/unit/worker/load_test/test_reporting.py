@@ -6,12 +6,9 @@ import json
 import math
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 from support.load_test_reports import measurement, point, report
 
@@ -52,7 +49,6 @@ def test_a_report_written_and_read_is_the_same(tmp_path: Path) -> None:
     [
         (None, "No such file"),
         ("", "no report"),
-        ("[]", "no report"),
         ('{"points": 7}', "no report"),
         (json.dumps({**json.loads(MADE.to_json()), "version": 99}), "of version 1"),
     ],
@@ -79,19 +75,7 @@ def test_tables_show_speed_and_errors(write: Callable[[Report], str]) -> None:
     assert "200" in text
     assert "rng UNAVAILABLE 2" in text
     assert "total" in text
-
-
-def test_markdown_tables_have_as_many_cells_in_each_line() -> None:
-    for table in text_formats.markdown(MADE).split("\n**"):
-        lines = [line for line in table.splitlines() if line.startswith("|")]
-        assert len({line.count("|") for line in lines}) == 1
-
-
-def test_a_narrow_terminal_cuts_no_number() -> None:
-    text = io.StringIO()
-    text_formats.show_all(MADE, Console(file=text, width=40))
-    assert "…" not in text.getvalue()
-    assert "rng UNAVAILABLE 2" in text.getvalue()
+    assert "…" not in text
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -122,29 +106,14 @@ CURVES = report(
 )
 
 
-def test_the_page_needs_no_other_file_and_shows_text_and_no_markup() -> None:
-    page = html_page.page(CURVES, None, [])
+def test_the_page_needs_no_other_file_and_shows_text_changes_and_a_mark_for_each_point() -> None:
+    changes = comparison.grid(comparison.compare(CURVES, CURVES))
+    page = html_page.page(CURVES, changes, ["not as it was: machine cores: 2, now 8"])
     assert not re.search(r"""(?:src|href)=["'](?!data:,)|url\(|@import|<script""", page)
-    assert "&lt;somewhere&gt;" in page
-    assert "a &lt;fast&gt; one" in page
+    for text in ("&lt;somewhere&gt;", "a &lt;fast&gt; one", "the same", "machine cores: 2, now 8"):
+        assert text in page
     assert "<somewhere>" not in page
-    open_tags: list[str] = []
-
-    class Checker(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            if tag not in {"meta", "link", "path"}:
-                open_tags.append(tag)
-
-        def handle_endtag(self, tag: str) -> None:
-            if tag != "path":
-                assert open_tags.pop() == tag
-
-    Checker().feed(page)
-    assert not open_tags
-
-
-def test_curves_have_a_mark_for_each_point() -> None:
-    speed, latency = re.findall(r'<svg viewBox="0 0 720.*?</svg>', html_page.page(CURVES, None, []), re.DOTALL)
+    speed, latency = re.findall(r'<svg viewBox="0 0 720.*?</svg>', page, re.DOTALL)
     assert speed.count('class="mark"') == 6 + 3
     assert latency.count('class="mark"') == 12
     assert "batch 65,536: 7,208,960 hashes/s" in speed
@@ -154,16 +123,6 @@ def test_curves_have_a_mark_for_each_point() -> None:
 @pytest.mark.parametrize("speed", [1_000, 0])
 def test_one_point_makes_a_page_though_it_stood_still(speed: float) -> None:
     assert "<svg" in html_page.page(report({point(): [measurement(speed)]}), None, [])
-
-
-def test_the_page_shows_changes() -> None:
-    changes = comparison.grid(comparison.compare(CURVES, CURVES))
-    page = html_page.page(CURVES, changes, ["not as it was: machine cores: 2, now 8"])
-    assert "the same" in page
-    assert "machine cores: 2, now 8" in page
-
-
-BEFORE = report({point(): [measurement(speed) for speed in (1_000, 1_010, 990)]})
 
 
 @pytest.mark.parametrize(
@@ -198,18 +157,15 @@ def test_with_a_rate_latency_decides() -> None:
 
 
 def test_only_points_that_both_have_are_compared_and_another_machine_is_mentioned() -> None:
-    machine = {**BEFORE.machine, "cores": 8, "load_before": 7.0}
+    before = report({point(): [measurement(), measurement()]})
+    machine = {**before.machine, "cores": 8, "load_before": 7.0}
     now = report({point(): [measurement(), measurement()], point(1): [measurement()]}, machine=machine)
-    changes = comparison.compare(BEFORE, now)
+    changes = comparison.compare(before, now)
     assert [change.now.point for change in changes] == [point()]
-    assert set(comparison.differences(BEFORE, now)) == {
+    assert set(comparison.differences(before, now)) == {
         "points only in the earlier report: 0, only in this one: 1",
         "not as it was: machine cores: 2, now 8",
     }
-    grid = comparison.grid(changes)
-    (row,) = grid.rows
-    assert len(row) == len(grid.headers)
-    assert (row[0], row[-1]) == ("256", "the same")
 
 
 def test_the_interval_is_that_of_welch() -> None:
@@ -222,22 +178,4 @@ def test_the_interval_is_that_of_welch() -> None:
     assert math.log(ratio.value) == pytest.approx(0.1)
     assert (math.log(ratio.low), math.log(ratio.high)) == pytest.approx((0.1 - margin, 0.1 + margin))
     assert not ratio.changed
-
-
-def test_a_single_run_has_no_known_noise() -> None:
-    ratio = welch.ratio([100], [90, 91])
-    assert ratio is not None
-    assert not ratio.noise_known
-    assert "(?)" in str(ratio)
-
-
-speeds = st.lists(st.floats(1, 1e6), min_size=2, max_size=10)
-
-
-@given(speeds, speeds)
-def test_the_other_way_round_it_is_the_inverse(before: list[float], after: list[float]) -> None:
-    ratio, inverse = welch.ratio(before, after), welch.ratio(after, before)
-    assert ratio is not None
-    assert inverse is not None
-    assert math.log(ratio.low) == pytest.approx(-math.log(inverse.high), abs=1e-9)
-    assert ratio.low <= ratio.value <= ratio.high
+    assert "(?)" in str(welch.ratio([100], [90, 91]))  # the noise of a single run is not known
