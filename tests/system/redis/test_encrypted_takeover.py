@@ -1,14 +1,16 @@
 """Servers that speak TLS alone, to one another and to us, and are known by name."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import pytest
 from support.certificates import Authority
 from support.redis_deployment import Cluster, Deployment, SentinelSet, deployed
 from support.redis_server import TLS_HOST
-from system.redis.takeover import check_takeover_from_killed_master, first_cause
+from system.redis.takeover import first_cause, reporting
 
 
 @pytest.fixture(scope="module", params=[SentinelSet, Cluster])
@@ -27,4 +29,9 @@ async def test_servers_of_another_authority_are_not_used(deployment: Deployment,
 
 
 async def test_reports_go_on_when_a_replica_takes_over_from_a_killed_master(deployment: Deployment) -> None:
-    await check_takeover_from_killed_master(deployment)
+    async with reporting(deployment) as made:
+        async with made.all_the_time():
+            old = deployment.master
+            old.stop(SIGKILL)
+            await asyncio.to_thread(deployment.wait_for_takeover, old)
+        await made.settle()

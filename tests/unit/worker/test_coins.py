@@ -32,11 +32,6 @@ def test_every_coin_is_found_and_nothing_else(packed: list[bytes], bits: int) ->
     assert finder.last_positions(b"".join(packed), 3) == expected[-3:]
 
 
-def test_chance_gives_one_coin_in_sixteen_at_four_bits() -> None:
-    packed = b"".join(sha256(i.to_bytes(4)).digest() for i in range(16_000))
-    assert 900 < CoinFinder(4).count(packed) < 1_100
-
-
 @given(st.lists(st.integers(1, 60), max_size=20), st.sampled_from([1, 4, 9]))
 def test_the_latest_are_the_last_of_all_that_were_found(sizes: list[int], bits: int) -> None:
     finder = CoinFinder(bits)

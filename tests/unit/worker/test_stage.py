@@ -1,6 +1,5 @@
 """What is asked for a batch that is traced, and for one that is not."""
 
-import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from opentelemetry.sdk.resources import Resource
@@ -14,15 +13,15 @@ from worker_svc import batch_trace
 from worker_svc.batch import Batch
 from worker_svc.stage import HASHER, RNG
 
-SIZES = pytest.mark.parametrize("count", [1, 256], ids=["small", "large"])
+COUNT = 256
 
 
-def batch(count: int) -> Batch:
-    return Batch(7, count, 32, 0.0, data=bytes(count * 32))
+def batch() -> Batch:
+    return Batch(7, COUNT, 32, 0.0, data=bytes(COUNT * 32))
 
 
-def traced(count: int) -> Batch:
-    made = batch(count)
+def traced() -> Batch:
+    made = batch()
     tracing = Tracing(Sampling(Sampler.ALWAYS_ON, 1), Resource.get_empty(), SpanProcessor())
     made.trace = batch_trace.begin(tracing, made)
     assert made.trace is not None
@@ -31,21 +30,19 @@ def traced(count: int) -> Batch:
     return made
 
 
-@SIZES
-def test_a_batch_that_is_not_traced_has_not_one_byte_more(count: int) -> None:
-    random = StreamRandomBytesRequest(batch_id=7, count=count, size=32)
-    assert RNG.request(batch(count)) == random.SerializeToString()
-    hashes = StreamHashesRequest(batch_id=7, message_size=32, data=bytes(count * 32))
-    assert len(HASHER.request(batch(count))) == hashes.ByteSize()
+def test_a_batch_that_is_not_traced_has_not_one_byte_more() -> None:
+    random = StreamRandomBytesRequest(batch_id=7, count=COUNT, size=32)
+    assert RNG.request(batch()) == random.SerializeToString()
+    hashes = StreamHashesRequest(batch_id=7, message_size=32, data=bytes(COUNT * 32))
+    assert len(HASHER.request(batch())) == hashes.ByteSize()
 
 
-@SIZES
-def test_one_that_is_names_the_span_of_the_step(count: int) -> None:
-    asked = traced(count)
+def test_one_that_is_names_the_span_of_the_step() -> None:
+    asked = traced()
     random = StreamRandomBytesRequest.FromString(RNG.request(asked))
     hashes = StreamHashesRequest.FromString(HASHER.request(asked))
-    assert (random.batch_id, random.count, random.size) == (7, count, 32)
-    assert (hashes.batch_id, hashes.message_size, hashes.data) == (7, 32, bytes(count * 32))
+    assert (random.batch_id, random.count, random.size) == (7, COUNT, 32)
+    assert (hashes.batch_id, hashes.message_size, hashes.data) == (7, 32, bytes(COUNT * 32))
     first, second = TraceParent.parse(random.traceparent), TraceParent.parse(hashes.traceparent)
     assert first is not None
     assert second is not None
@@ -56,7 +53,7 @@ def test_one_that_is_names_the_span_of_the_step(count: int) -> None:
 
 def test_a_late_request_for_the_first_step_names_that_step_still() -> None:
     """A stream may send what was asked of it when another has long answered it."""
-    asked = traced(1)
+    asked = traced()
     before = RNG.request(asked)
     assert asked.trace is not None
     asked.trace.answered(RNG, "rng-1")

@@ -14,27 +14,29 @@ ONE, TWO = Point(10, 1), Point(20, 2)
 
 
 class Experiment:
-    def __init__(self, *points: Point, seconds: float = 1.0) -> None:
+    """Two trials of a second each."""
+
+    def __init__(self) -> None:
         self.applied: list[Point] = []
         self.outcomes: list[Outcome] = []
-        self.tuner = Tuner(self._search(points, seconds), self.applied.append)
+        self.tuner = Tuner(self._search(), self.applied.append)
 
-    def _search(self, points: tuple[Point, ...], seconds: float) -> Search:
-        for point in points:
-            self.outcomes.append((yield Trial(point, seconds, point)))
+    def _search(self) -> Search:
+        for point in (ONE, TWO):
+            self.outcomes.append((yield Trial(point, 1.0, point)))
         while True:
-            yield Trial(points[-1], 3600, points[-1])
+            yield Trial(TWO, 3600, TWO)
 
-    async def done(self, begin: float, *moments: float, count: int = 10) -> None:
+    async def done(self, begin: float, *moments: float) -> None:
         for moment in moments:
-            self.tuner.count(Batch(1, count, 32, begin), moment)
+            self.tuner.count(Batch(1, 10, 32, begin), moment)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
 
 @pytest.fixture
 async def experiment() -> AsyncIterator[Experiment]:
-    made = Experiment(ONE, TWO)
+    made = Experiment()
     task = asyncio.create_task(made.tuner.run())
     await asyncio.sleep(0)
     yield made
@@ -42,21 +44,14 @@ async def experiment() -> AsyncIterator[Experiment]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_the_first_point_is_applied_at_once(experiment: Experiment) -> None:
-    assert experiment.applied == [ONE]
-    assert experiment.tuner.best == ONE
-
-
-async def test_speed_is_between_the_first_and_the_last_batch(experiment: Experiment) -> None:
+async def test_speed_is_between_the_first_and_the_last_batch_that_began_in_the_trial(experiment: Experiment) -> None:
+    assert experiment.applied == [experiment.tuner.best] == [ONE]
+    await experiment.done(now() - 1, *(now() + second for second in range(100)))
+    assert not experiment.outcomes
     begin = now() + 1
     await experiment.done(begin, *(begin + 5 + tenth / 10 for tenth in range(21)))
     assert experiment.outcomes[0].speed == pytest.approx(100)
     assert experiment.applied == [ONE, TWO]
-
-
-async def test_batches_from_before_a_trial_are_no_part_of_it(experiment: Experiment) -> None:
-    await experiment.done(now() - 1, *(now() + second for second in range(100)))
-    assert not experiment.outcomes
 
 
 async def test_a_trial_takes_a_number_of_batches_however_slow_they_are(experiment: Experiment) -> None:
