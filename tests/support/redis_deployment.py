@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGKILL
+from signal import SIGKILL
 from typing import Any
 
 from redis.crc import key_slot
@@ -17,8 +17,8 @@ from support.free_port import free_port
 from support.redis_server import TLS_HOST, RedisServer
 from support.waiting import wait_until
 
-# Milliseconds of silence after which a master counts as gone. With TLS, Redis 7's Sentinel takes less for a failure
-# of the master that it has just made, to which it connects once a second.
+# Of silence, after which a master counts as gone. With TLS, Redis 7's Sentinel takes less for a failure of the master
+# that it has just made, to which it connects once a second.
 DOWN_AFTER_MS = 2_000
 
 REPLICA = ("--repl-diskless-sync-delay", 0, "--repl-ping-replica-period", 1)
@@ -63,13 +63,12 @@ class Deployment(ABC):
     @property
     def replicas(self) -> list[RedisServer]:
         master = self.master
-        return [server for server in self.servers if self._follows(server, master)]
-
-    def _follows(self, server: RedisServer, master: RedisServer) -> bool:
-        with contextlib.suppress(RedisError, OSError):
-            role = server.client().role()
-            return role[0] == "slave" and int(role[2]) == master.port and role[3] == "connected"
-        return False
+        roles = {server: server.client().role() for server in self.servers}
+        return [
+            server
+            for server, role in roles.items()
+            if role[0] == "slave" and int(role[2]) == master.port and role[3] == "connected"
+        ]
 
     def ask(self, *words: object) -> Any:
         """Have the master execute a command."""
@@ -104,7 +103,6 @@ class Deployment(ABC):
 
     def stop(self) -> None:
         for server in self.servers:
-            server.send(SIGCONT)
             server.stop(SIGKILL)
 
 
@@ -143,13 +141,10 @@ class SentinelSet(Deployment):
         self.url = f"{self.scheme}-sentinel://{nodes}/coins"
 
     def start(self) -> None:
-        first, *others = self.servers
-        for server in self.servers:
+        for server in (*self.servers, *self.sentinels):
             server.start()
-        until(lambda: all(self._follows(each, first) for each in others))
-        for sentinel in self.sentinels:
-            sentinel.start()
         until(lambda: all(sentinel.knows_of_all() for sentinel in self.sentinels))
+        until(self._is_whole)
 
     @property
     def master(self) -> RedisServer:
@@ -197,27 +192,21 @@ class Cluster(Deployment):
     def start(self) -> None:
         for server in self.servers:
             server.start()
-        third = 16_384 // 3
-        bounds = [(0, third), (third + 1, 2 * third), (2 * third + 1, 16_383)]
-        ours = next(number for number, (first, last) in enumerate(bounds) if first <= self.slot <= last)
-        for number, (first, last) in enumerate(bounds):
-            self.tell(self.servers[number], "ADDSLOTSRANGE", first, last)
+        for server, (first, last) in zip(self.servers, ((0, 5_000), (5_001, 10_000), (10_001, 16_383)), strict=False):
+            self.tell(server, "ADDSLOTSRANGE", first, last)
         for number, server in enumerate(self.servers):
             self.tell(server, "SET-CONFIG-EPOCH", number + 1)
-            if number:
-                self.tell(self.servers[0], "MEET", HOST, server.port, self.buses[number])
-        until(lambda: all(self._knows_of_all(server) for server in self.servers))
+            self.tell(self.servers[0], "MEET", HOST, server.port, self.buses[number])
+        until(lambda: all(len(server.client().cluster("NODES")) == len(self.servers) for server in self.servers))
+        master = self.tell(self.master, "MYID")
         for server in self.servers[3:]:
-            self.tell(server, "REPLICATE", self.tell(self.servers[ours], "MYID"))
+            self.tell(server, "REPLICATE", master)
         until(lambda: all("cluster_state:ok" in str(self.tell(server, "INFO")) for server in self.servers))
         until(self._is_whole)
 
     def tell(self, server: RedisServer, *words: object) -> Any:
         """Have a node execute a command about the cluster."""
         return server.client().execute_command("CLUSTER", *words)
-
-    def _knows_of_all(self, server: RedisServer) -> bool:
-        return len(server.client().cluster("NODES")) == len(self.servers)
 
     @property
     def master(self) -> RedisServer:

@@ -30,7 +30,7 @@ class RedisServer:
     ) -> None:
         """Take the program that comes with Python packages, or another one; only another one knows TLS.
 
-        `tls` is the certificate that all servers and clients show, as settings: TLS_CERT, TLS_KEY and TLS_CA.
+        `tls` is the certificate that all servers and clients show, as settings.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -47,13 +47,8 @@ class RedisServer:
         if self.tls is None:
             return {}
         files = {"tls-cert-file": "TLS_CERT", "tls-key-file": "TLS_KEY", "tls-ca-cert-file": "TLS_CA"}
-        return {
-            **{option: self.tls[name] for option, name in files.items()},
-            "port": 0,
-            "tls-port": self.port,
-            "tls-replication": "yes",
-            "tls-cluster": "yes",
-        }
+        settings = {"port": 0, "tls-port": self.port, "tls-replication": "yes", "tls-cluster": "yes"}
+        return {**settings, **{option: self.tls[name] for option, name in files.items()}}
 
     @property
     def url(self) -> str:

@@ -27,21 +27,17 @@ class System:
         self.redis = redis
         self._processes = processes
         self._workers: list[ServiceProcess] = []
-        self._rng_ports: list[int] = []
-        self._first_port = free_ports(2)
-        hasher = processes.start("hasher")
-        self._targets = {
-            "RNG_TARGET": f"ipv4:127.0.0.1:{self._first_port},127.0.0.1:{self._first_port + 1}",
-            "HASHER_TARGET": local_target(hasher),
-        }
+        first = free_ports(2)
+        self._rng_ports = [first, first + 1]
+        targets = {"RNG_TARGET": f"ipv4:127.0.0.1:{first},127.0.0.1:{first + 1}"}
+        targets["HASHER_TARGET"] = local_target(processes.start("hasher"))
+        self._settings = {"REDIS_URL": redis.url, **targets}
         self.webui = processes.start("webui", REDIS_URL=redis.url)
 
-    def scale(self, workers: int, rngs: int) -> None:
-        while len(self._rng_ports) < rngs:
-            self._rng_ports.append(self._first_port + len(self._rng_ports))
-            self._processes.start("rng", PORT=self._rng_ports[-1]).wait_until_started()
-        while len(self._workers) < workers:
-            self._workers.append(self._processes.start("worker", REDIS_URL=self.redis.url, **self._targets))
+    def add(self, workers: int, rngs: int) -> None:
+        for _ in range(rngs):
+            self._processes.start("rng", PORT=self._rng_ports.pop(0)).wait_until_started()
+        self._workers += [self._processes.start("worker", **self._settings) for _ in range(workers)]
         wait_until(lambda: all(worker.units_logged for worker in self._workers))
 
     def speed(self) -> float:
@@ -67,22 +63,16 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def test_one_worker_makes_three_and_a_third_and_the_graph_is_flat(system: System) -> None:
-    system.scale(workers=1, rngs=1)
+    system.add(workers=1, rngs=1)
     system.webui.wait_until_started()
     page = FollowedPage(system.webui.port)
     assert 0.8 * 10 / 3 < system.speed() < 1.03 * 10 / 3
     wait_until(lambda: len(page.points) >= MEASURED_S)
     assert page.points[-5:] == pytest.approx([10 / 3] * 5, rel=0.25)
-    # What it shows is the sum of the reports.
-    shown = page.data["hashes"]
-    reported = sum(int(entry["hashes"]) for _, entry in system.redis.client().xrange("reports"))
-    assert shown <= reported
-    wait_until(lambda: page.data["hashes"] >= reported)
 
 
-@pytest.mark.parametrize(
-    ("workers", "rngs", "expected"), [(3, 1, 10), (6, 1, 10), (6, 2, 20)], ids=["three", "six", "six on two rngs"]
-)
-def test_a_serial_rng_is_the_limit_for_more(system: System, workers: int, rngs: int, expected: float) -> None:
-    system.scale(workers, rngs)
-    assert 0.8 * expected < system.speed() < 1.03 * expected
+def test_a_serial_rng_is_the_limit_for_six_and_two_rngs_are_twice_as_fast(system: System) -> None:
+    system.add(workers=5, rngs=0)
+    assert 8 < system.speed() < 10.3
+    system.add(workers=0, rngs=1)
+    assert 16 < system.speed() < 20.6

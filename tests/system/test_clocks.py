@@ -17,7 +17,7 @@ CLASSIC_SPEED = pytest.approx(10 / 3, rel=0.25)
 MOST_WITH_ONE_RNG = 10.1
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
-# A page is right within five seconds of a step, and shows no speed five seconds after the last batch; twice that here.
+# A page is right, or shows no speed, within five seconds; twice that here.
 SHOWN_WITHIN_S = 10.0
 WATCHED_S = 1.0
 
@@ -73,13 +73,8 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
     page = FollowedPage(webui.port)
     wait_until(lambda: page.speed / 2 == CLASSIC_SPEED)
     everything = tuple(clocks)
-    for step_s, stepped in (
-        (7_200, ("worker-1",)),
-        (-3_600, ("webui",)),
-        (300, ("redis",)),
-        (-3_600, everything),
-        (7_200, everything),
-    ):
+    steps = ((7_200, ("worker-1",)), (-3_600, ("webui",)), (300, ("redis",)), (-3_600, everything), (7_200, everything))
+    for step_s, stepped in steps:
         for name in stepped:
             clocks[name].set(step_s)
         wait_until(lambda: page.speed / 2 == CLASSIC_SPEED, SHOWN_WITHIN_S)
@@ -101,18 +96,10 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def page(mine: Mine) -> FollowedPage:
-    return FollowedPage(mine.ports["webui"])
-
-
 @pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "killed"])
-def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(
-    mine: Mine, page: FollowedPage, *, freeze: bool
-) -> None:
-    page.marks.clear()
-    before = page.data.get("hashes", 0)
-    wait_until(lambda: page.speed == CLASSIC_SPEED and page.data["hashes"] > before + 3)
+def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(mine: Mine, *, freeze: bool) -> None:
+    page = FollowedPage(mine.ports["webui"])
+    wait_until(lambda: page.speed == CLASSIC_SPEED)
     if freeze:
         mine.running["hasher"].send(signal.SIGSTOP)
     else:
@@ -131,7 +118,8 @@ def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(
     assert page.data["waits_for"] == []
 
 
-def test_the_history_then_holds_every_hash(mine: Mine, page: FollowedPage) -> None:
+def test_the_history_then_holds_every_hash(mine: Mine) -> None:
     assert mine.running["worker"].stop() == 0
     counted = int(mine.redis.client().get("hashes"))
+    page = FollowedPage(mine.ports["webui"])
     wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))

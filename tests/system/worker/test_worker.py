@@ -35,38 +35,22 @@ def reports(mine: Mine) -> list[dict[str, str]]:
     return [entry for _, entry in mine.redis.client().xrange("reports")]
 
 
-def metrics(mine: Mine, name: str) -> Samples:
-    return scrape(mine.metrics_ports[name])
+def metrics(mine: Mine) -> Samples:
+    """The worker's."""
+    return scrape(mine.metrics_ports["worker"])
 
 
 def counted(mine: Mine) -> int:
-    return int(metrics(mine, "worker")("dockercoins_worker_hashes_total"))
+    return int(metrics(mine)("dockercoins_worker_hashes_total"))
 
 
 def units_of_each_report(worker: ServiceProcess) -> list[int]:
     return [int(units) for units in re.findall(r"(\d+) units of work done", worker.text)]
 
 
-def start_worker(mine: Mine, **changes: Any) -> ServiceProcess:
-    """Start a worker, and wait until its first hashes are in Redis."""
-    before = hashes_in_redis(mine)
-    worker = mine.start("worker", **{**WORKER, **changes})
-    wait_until(lambda: hashes_in_redis(mine) > before)
-    return worker
-
-
 def replace(mine: Mine, name: str, **env: Any) -> ServiceProcess:
     mine.running[name].kill()
     return mine.start(name, **env)
-
-
-def stop_between_reports(mine: Mine) -> None:
-    """Stop Redis with no report on its way, which it might count although the worker never hears of that."""
-    worker = mine.running["worker"]
-    worker.send(signal.SIGSTOP)
-    time.sleep(0.3)
-    mine.redis.stop()
-    worker.send(signal.SIGCONT)
 
 
 def test_services_can_start_in_any_order(mine: Mine) -> None:
@@ -83,7 +67,7 @@ def test_services_can_start_in_any_order(mine: Mine) -> None:
 
 def messages_agree(mine: Mine, server: str, method: str) -> bool:
     """Whether worker and server have counted the same messages."""
-    client, served = metrics(mine, "worker"), metrics(mine, server)
+    client, served = metrics(mine), scrape(mine.metrics_ports[server])
     labels = {"grpc_method": method, "grpc_type": "bidi_stream"}
     return all(
         client.total(f"grpc_client_msg_{one}_total", **labels)
@@ -102,9 +86,9 @@ def test_all_count_the_same_work(mine: Mine) -> None:
     rng.send(signal.SIGSTOP)
     wait_until(lambda: messages_agree(mine, "hasher", "StreamHashes"))
     wait_until(lambda: counted(mine) == hashes_in_redis(mine))
-    worker = metrics(mine, "worker")
+    worker = metrics(mine)
     hashes = worker("dockercoins_worker_hashes_total")
-    assert hashes == metrics(mine, "hasher")("dockercoins_hasher_hashes_total") == hashes_in_redis(mine)
+    assert hashes == scrape(mine.metrics_ports["hasher"])("dockercoins_hasher_hashes_total") == hashes_in_redis(mine)
     assert worker("dockercoins_worker_batches_total") * BATCH_SIZE == hashes
     assert worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
     assert worker.total("dockercoins_worker_completed_batches_total", service="hasher") * BATCH_SIZE == hashes
@@ -115,7 +99,7 @@ def test_all_count_the_same_work(mine: Mine) -> None:
 
 def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
     for _ in range(20):
-        worker = metrics(mine, "worker")
+        worker = metrics(mine)
         batches = worker("dockercoins_worker_batches_total")
         rng, hasher, total = (
             worker("dockercoins_worker_batch_seconds_count", stage=stage) for stage in ("rng", "hasher", "total")
@@ -126,12 +110,12 @@ def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
 
 
 def test_while_redis_is_away_reports_wait_and_then_mining_does(mine: Mine) -> None:
-    before = metrics(mine, "worker")("dockercoins_worker_reports_sent_total")
+    before = metrics(mine)("dockercoins_worker_reports_sent_total")
     mine.redis.stop()
     mine.mines_on(2)
     mine.until("worker", not_ready("redis"))  # the queue is full
-    wait_until(lambda: metrics(mine, "worker")("dockercoins_worker_in_flight_batches") == 0)
-    waiting = metrics(mine, "worker")
+    wait_until(lambda: metrics(mine)("dockercoins_worker_in_flight_batches") == 0)
+    waiting = metrics(mine)
     assert waiting("dockercoins_worker_unreported_hashes") > 0
     assert waiting("dockercoins_worker_reports_resent_total") > 0
     assert waiting("dockercoins_worker_reports_sent_total") <= before + 2
@@ -191,8 +175,8 @@ def test_replicas_that_come_and_go_are_reported_before_the_next_report_is_due(mi
 
 
 def test_a_killed_worker_loses_at_most_what_it_had_not_reported(mine: Mine) -> None:
-    worker = start_worker(mine, REPORT_INTERVAL=1)
-    mine.mines_on(2)
+    worker = mine.start("worker", **{**WORKER, "REPORT_INTERVAL": 1})
+    mine.mines_on(3)
     worker.kill()
     units = units_of_each_report(worker)
     held = sum(int(each["hashes"]) for each in reports(mine) if each["instance"] == worker.instance)
@@ -200,20 +184,16 @@ def test_a_killed_worker_loses_at_most_what_it_had_not_reported(mine: Mine) -> N
     assert hashes_in_redis(mine) == sum(int(each["hashes"]) for each in reports(mine))
 
 
-def test_a_second_signal_ends_a_worker_at_once(mine: Mine) -> None:
-    worker = start_worker(mine)
-    mine.running["hasher"].send(signal.SIGSTOP)
-    worker.send(signal.SIGTERM)
-    worker.wait_for("stopping")
-    assert worker.stop() == 128 + signal.SIGTERM
-    mine.running["hasher"].send(signal.SIGCONT)
-
-
 def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
     """Also what was in flight when the queue of reports was full."""
     mine.redis.client().flushall()
-    worker = start_worker(mine)
-    stop_between_reports(mine)
+    worker = mine.start("worker", **WORKER)
+    wait_until(lambda: hashes_in_redis(mine))
+    # With no report on its way, which Redis might count although the worker never hears of that.
+    worker.send(signal.SIGSTOP)
+    time.sleep(0.3)
+    mine.redis.stop()
+    worker.send(signal.SIGCONT)
     mine.until("worker", not_ready("redis"))
     assert worker.stop() == 1
     lost = int(worker.wait_for(r"hashes could not be reported.*hashes=(\d+)")[1])
@@ -242,21 +222,16 @@ def test_all_stop_soon_and_lose_nothing(mine: Mine, pace: str, *, at_once: bool)
     assert hashes_in_redis(mine) - before == order[0].units_logged > 0
 
 
-def test_a_storm_of_broken_streams_is_a_line_a_second_on_both_sides(mine: Mine) -> None:
-    rng = replace(mine, "rng", PACE="full", LOG_FORMAT="json", FAULT_ERROR_RATE=0.5)
+def test_a_storm_of_broken_streams_is_a_line_a_second(mine: Mine) -> None:
+    rng = replace(mine, "rng", PACE="full", FAULT_ERROR_RATE=0.5)
     replace(mine, "hasher", PACE="full")
     worker = mine.start("worker", PACE="full", LOG_FORMAT="json")
     worker.wait_for("stream broken")
     began = time.monotonic()
     time.sleep(3)  # the storm
-    lines = [[json.loads(text) for text in process.text.splitlines()] for process in (worker, rng)]
-    seconds = time.monotonic() - began
-    breaks = [line for line in lines[0] if line["event"] == "stream broken" and line["to"] == "rng"]
-    failures = [line for line in lines[1] if line.get("code") == "UNAVAILABLE" and line["event"] == "StreamRandomBytes"]
-    for kind in (breaks, failures):
-        assert 2 <= len(kind) <= seconds + 3
-        assert sum(line["times"] for line in kind) > 2 * len(kind)
-        assert all(line["stream"] > 0 for line in kind)
+    lines = [json.loads(text) for text in worker.text.splitlines()]
+    breaks = [line for line in lines if line["event"] == "stream broken" and line["to"] == "rng"]
+    assert 2 <= len(breaks) <= time.monotonic() - began + 3
+    assert sum(line["times"] for line in breaks) > 2 * len(breaks)
     assert rng.instance in {line["replica"] for line in breaks}
-    assert all(line["peer"].startswith(worker.instance) for line in failures)
-    assert [process.stop() for process in (worker, rng)] == [0, 0]
+    assert worker.stop() == 0

@@ -12,7 +12,7 @@ from support.virtual_time import freeze
 from chassis.timer import WAKING_TIME
 from worker_svc.batch import Batch
 from worker_svc.load_test.latency import UNIT, Histogram, Quantiles
-from worker_svc.load_test.open_loop import MAX_WAITS, OpenLoop
+from worker_svc.load_test.open_loop import OpenLoop
 from worker_svc.load_test.recorder import TOTAL, Recorder
 from worker_svc.load_test.schedule import Rate
 from worker_svc.pipeline import Pipeline
@@ -122,29 +122,11 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
     await asyncio.sleep(0.1)
     assert len(run.begun) == 2
     run.rng.on_answer(run.rng.requests[0])
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.055)
     assert run.begun[2:] == [0.02]
-
-
-async def test_a_batch_that_never_began_has_waited_since_it_was_due() -> None:
-    run = Run("1000", answers=False, window=2)
-    run.loop.start()
-    await asyncio.sleep(0.155)
     waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
     assert waits == pytest.approx([0.155 - index / 100 for index in range(10, 16)])
     assert set(batches) == {1}
-    run.rng.on_answer(run.rng.requests[0])
-    await asyncio.sleep(0.005)
-    assert len(run.begun) == 2
-
-
-async def test_many_waits_are_reported_as_few() -> None:
-    run = Run("1e9", answers=False, window=2)
-    run.loop.start()
-    await asyncio.sleep(0.05)
-    waits = run.loop.stop(since=0)
-    assert len(waits) <= 2 * MAX_WAITS
-    assert sum(batches for _, batches in waits) == 5_000_000 - 2
 
 
 async def test_a_schedule_comes_to_its_end() -> None:
@@ -195,24 +177,17 @@ def test_time_runs_from_the_last_batch_before_to_the_last_one_within() -> None:
     assert (recorder.hashes, recorder.batches, recorder.seconds) == pytest.approx((20, 2, 2.0))
 
 
-def test_a_silence_at_the_end_counts() -> None:
-    recorder = Recorder()
-    recorder.begin(1.0)
-    done(recorder, 1.0, 1.1)
-    recorder.end(3.0, due_until=0.0)
-    assert (recorder.hashes, recorder.seconds) == pytest.approx((10, 2.0))
-
-
 def test_latency_is_that_of_batches_that_were_due_within_and_answered_at_any_time() -> None:
     recorder = Recorder()
     recorder.begin(1.0, due_since=1.0)
     done(recorder, 0.5, 1.2)
     done(recorder, 1.5, 1.6)
-    recorder.end(2.0, due_until=2.0)
+    recorder.end(3.0, due_until=2.0)
     done(recorder, 1.9, 4.9)
     done(recorder, 2.1, 5.0)
     assert recorder.histograms[TOTAL].total == 2
     assert recorder.quantiles()[TOTAL].max == pytest.approx(3.0)
+    assert (recorder.hashes, recorder.seconds) == pytest.approx((20, 2.0)), "a silence at the end counts"
 
 
 @given(st.lists(st.floats(0, 3_600), min_size=1, max_size=200), st.floats(0, 1))

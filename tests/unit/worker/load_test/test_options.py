@@ -13,12 +13,6 @@ from worker_svc.load_test.point import Mode
 from worker_svc.load_test.report_format import Format
 
 
-def test_the_defaults_are_those_of_a_worker_at_full_pace() -> None:
-    options = arguments.parse([])
-    assert (options.windows, options.max_endpoints, options.message_sizes) == ((8,), 64, (32,))
-    assert (options.batch_sizes[-1], options.targets, options.publish) == (65_536, {}, None)
-
-
 def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"RNG_TARGET": "dns:///r:1", "HASHER_TARGET": "dns:///h:1", "WINDOW_SIZE": "3", "MAX_ENDPOINTS": "5"}
     for name, value in {**environment, "LOG_LEVEL": "info", "REDIS_URL": "redis://r:1"}.items():
@@ -46,11 +40,8 @@ def test_a_file_s_ending_decides_its_format(line: str, expected: Format) -> None
         ("--batch-sizes 65537", "'65537' is not allowed: it must be a whole number from 1 to 65536"),
         ("--batch-sizes 1,,2", "'' is not allowed"),
         ("--windows 5000", "a whole number from 1 to 4096 (batches in flight)"),
-        ("--message-sizes 3000000", "a whole number from 1 to 2097152"),
         ("--modes both", "'both' is not allowed: it must be stream or unary"),
         ("--duration nan", "a number from 0.1"),
-        ("--warm-up -1", "a number from 0 to 600"),
-        ("--repeat 0", "a whole number from 1 to 1000"),
         ("--rate 1..x", "hashes/s: 10000, or 1000,5000,20000 for steps"),
         ("--format xml", "'xml' is not allowed: it must be table or json or csv or markdown"),
         ("--fail-below 0.9", "--fail-below needs an earlier report"),
@@ -67,16 +58,11 @@ def test_a_word_that_is_not_allowed_is_one_line(line: str, message: str, capsys:
     assert message in text
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("--rng-target nowhere", "RNG_TARGET='nowhere' is not allowed"),
-        ("--publish redis://:secret@:x", r"REDIS_URL='redis://\*\*\*@:x' is not allowed: it must be redis://HOST:PORT"),
-    ],
-)
-def test_a_setting_that_is_not_allowed_is_refused_without_its_secret(line: str, message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        arguments.parse(line.split())
+def test_a_url_that_is_not_allowed_is_refused_without_its_secret() -> None:
+    with pytest.raises(
+        SettingsError, match=r"REDIS_URL='redis://\*\*\*@:x' is not allowed: it must be redis://HOST:PORT"
+    ):
+        arguments.parse(["--publish", "redis://:secret@:x"])
 
 
 def test_every_combination_is_a_point_once() -> None:

@@ -78,22 +78,14 @@ def test_tables_show_speed_and_errors(write: Callable[[Report], str]) -> None:
     assert "…" not in text
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_a_line_that_changes_on_a_terminal_and_a_line_a_run_elsewhere(*, terminal: bool) -> None:
+def test_progress_is_a_line_a_run_where_there_is_no_terminal() -> None:
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=200)
-    with Progress(console, 3, 10.0) as shown:
+    with Progress(Console(file=text, width=200), 3, 10.0) as shown:
         shown.begin(point(1))
         shown.end(point(1), measurement(1_234))
-        shown.begin(point(16))
-        if terminal:
-            console.print(shown._line())
-    if terminal:
-        assert "run 2 of 3, 0:00 left: stream, batch 16" in text.getvalue()
-    else:
-        lines = text.getvalue().splitlines()
-        assert lines[0] == "3 runs, about 0:30"
-        assert lines[1].startswith("1 of 3: stream, batch 1, window 8, message 32: 1,234 hashes/s, ")
+    first, second = text.getvalue().splitlines()
+    assert first == "3 runs, about 0:30"
+    assert second.startswith("1 of 3: stream, batch 1, window 8, message 32: 1,234 hashes/s, ")
 
 
 CURVES = report(
@@ -120,9 +112,8 @@ def test_the_page_needs_no_other_file_and_shows_text_changes_and_a_mark_for_each
     assert "p99 9 ms" in latency
 
 
-@pytest.mark.parametrize("speed", [1_000, 0])
-def test_one_point_makes_a_page_though_it_stood_still(speed: float) -> None:
-    assert "<svg" in html_page.page(report({point(): [measurement(speed)]}), None, [])
+def test_one_point_makes_a_page_though_it_stood_still() -> None:
+    assert "<svg" in html_page.page(report({point(): [measurement(0)]}), None, [])
 
 
 @pytest.mark.parametrize(
@@ -143,9 +134,7 @@ def test_a_point_fails_below_a_ratio_unless_that_may_be_noise(
     earlier, later = (report({point(): [measurement(speed) for speed in speeds]}) for speeds in (before, now))
     changes = comparison.compare(earlier, later)
     assert verdict in {None, comparison.verdict(changes[0])}
-    lines = comparison.too_slow(changes, limit)
-    assert len(lines) == fails
-    assert all(line.startswith(f"slower than {limit} of the earlier speed: stream, batch 256") for line in lines)
+    assert len(comparison.too_slow(changes, limit)) == fails
 
 
 def test_with_a_rate_latency_decides() -> None:
