@@ -128,39 +128,3 @@ def test_a_terminal_that_takes_nothing_blocks_nothing() -> None:
         # Otherwise its thread writes to what next has the descriptor's number.
         read(leader, 500 * 1_001)
         output.close(LIMIT_S)
-
-
-def test_room_that_another_process_has_taken_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    write, attempts = os.write, []
-
-    def write_at_second_attempt(descriptor: int, data: bytes) -> int:
-        attempts.append(data)
-        if len(attempts) == 1:
-            raise BlockingIOError
-        return write(descriptor, data)
-
-    monkeypatch.setattr("os.write", write_at_second_attempt)
-    with (tmp_path / "log").open("w") as stream:
-        output = LogOutput(stream)
-        output.write("line\n")
-        output.close(LIMIT_S)
-    assert (tmp_path / "log").read_text() == "line\n"
-    assert lost(output) == 0
-
-
-def test_a_thread_that_can_t_start_costs_lines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with pipe() as (reading, stream):
-        output = LogOutput(stream)
-        output.on_recovery = lambda lines, cause: output.write(f"{lines} lost: {cause}\n")
-        with monkeypatch.context() as patch:
-            patch.setattr("threading.Thread.start", fail)
-            output.write("x" * 299_999 + "\n")
-            output.close(LIMIT_S)
-        cut = len(os.read(reading, 300_000))
-        assert 0 < cut < 300_000
-        output.write("next\n")
-        assert os.read(reading, 1_000).decode() == "\nnext\n1 lost: can't start new thread\n"
-    assert lost(output) == 1

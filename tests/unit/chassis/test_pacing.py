@@ -7,7 +7,7 @@ import pytest
 from support.virtual_time import freeze, now
 
 from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
-from chassis.timer import WAKING_TIME, sleep_until
+from chassis.timer import WAKING_TIME
 
 DELAY = 0.1
 PEER = "ipv4:10.0.0.3:4711"
@@ -35,18 +35,6 @@ async def test_as_many_as_the_concurrency_are_served_at_once_and_the_others_one_
 ) -> None:
     pacing = Pacing(delay, concurrency)
     assert await ends_of(*(turn(pacing, work) for _ in ends)) == near([number * DELAY for number in ends])
-
-
-async def test_late_timers_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    lateness = MAX_CATCH_UP / 2
-
-    async def late(deadline: float) -> None:
-        await sleep_until(deadline + lateness)
-
-    monkeypatch.setattr("chassis.grpc_server.pacing.sleep_until", late)
-    pacing = Pacing(0.02, 1)
-    [*_, last] = await ends_of(*(turn(pacing) for _ in range(30)))
-    assert last == near(30 * 0.02 + lateness)
 
 
 @pytest.mark.parametrize("connections", [1, 20])
