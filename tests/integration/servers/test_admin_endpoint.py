@@ -1,5 +1,4 @@
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -8,12 +7,9 @@ import structlog
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from chassis import admin_endpoint, listener
-from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint, serve
+from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint
 from chassis.health import Health
-from chassis.settings import ServiceSettings, SettingsError
 from chassis.telemetry.telemetry import Telemetry
-from rng_svc.settings import RngSettings
 
 READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -81,7 +77,6 @@ async def test_metrics_have_the_format_that_is_accepted(accept: str, content_typ
     [
         b"GET /readyz HTTP/1.0\r\n\r\n",
         b"GET /readyz HTTP/1.1\r\nConnection: Close\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\nContent-Length: 9\r\n\r\nbodybody!",
         b"GET /readyz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET /readyz?a=b HTTP/1.1\r\nX-Odd: \xff\r\nconnection:close\r\n\r\n",
     ],
@@ -101,13 +96,10 @@ async def test_the_last_request_of_a_connection_is_answered(sent: bytes) -> None
         b"GET /readyz\r\n\r\n",
         b"GET /readyz HTTP/2.0\r\n\r\n",
         b"GET  /readyz HTTP/1.1\r\n\r\n",
-        b"G(T /readyz HTTP/1.1\r\n\r\n",
         b"GET /readyz HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\nspace : x\r\n\r\n",
         b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
         b"GET /readyz HTTP/1.1\r\nX: " + b"y" * 5_000 + b"\r\n\r\n",
         b"y" * 100_000,
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",  # TLS
     ],
 )
 async def test_what_is_no_request_is_refused(sent: bytes) -> None:
@@ -127,24 +119,6 @@ async def test_nothing_but_reading_and_nothing_else_to_read(method: str, path: s
         writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode() + READY)
         assert (await response(reader, body=method != "HEAD"))[0] == status
         assert (await response(reader))[0] == 200
-
-
-async def test_a_burst_of_requests_does_not_hold_the_event_loop() -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    async with served() as (_, port), connected(port) as (reader, writer):
-        counting = asyncio.create_task(count_turns())
-        writer.write(READY * 500)
-        for _ in range(500):
-            assert (await response(reader))[0] == 200
-        counting.cancel()
-    assert turns >= 500
 
 
 async def test_a_service_that_drains_is_alive_and_not_ready() -> None:
@@ -187,31 +161,3 @@ async def test_metrics_that_fail_are_said_and_the_probe_is_still_answered() -> N
             assert (await response(reader))[0] == 500
             assert (await response(reader))[0] == 200
     assert [line["event"] for line in said] == ["metrics failed"]
-
-
-async def test_an_address_of_another_machine_is_refused_with_the_variable_that_was_set(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("RNG_BIND_ADDRESS", "192.0.2.1")
-    with pytest.raises(SettingsError, match=r"^RNG_BIND_ADDRESS='192\.0\.2\.1' is not allowed: "):
-        async with serve(RngSettings.load(), Telemetry(Health())):
-            pass
-
-
-async def test_no_connection_is_accepted_any_more_when_all_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    listening: list[socket.socket] = []
-    open_at_close: list[int] = []
-    create = listener.create
-
-    def create_seen(address: str, port: int, *more: str) -> socket.socket:
-        listening.append(create(address, port, *more))
-        return listening[-1]
-
-    async def close(_: AdminEndpoint) -> None:
-        open_at_close.extend(each.fileno() for each in listening)
-
-    monkeypatch.setattr(listener, "create", create_seen)
-    monkeypatch.setattr(AdminEndpoint, "close", close)
-    async with admin_endpoint.serve(ServiceSettings(bind_address="127.0.0.1", metrics_port=0), Telemetry(Health())):
-        assert listening[0].fileno() != -1
-    assert open_at_close == [-1]

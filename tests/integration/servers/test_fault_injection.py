@@ -8,11 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
-from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
+from dockercoins.hasher.v1.hasher_service_pb2_grpc import HasherServiceStub
+from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from structlog.testing import capture_logs
-from support.served import HASHER, RNG, hasher, health, raw_stream, rng, until_failure
+from support.served import RNG, hasher, health, rng, until_failure
 
 
 async def codes(channel: grpc.aio.Channel, calls: int) -> Counter[str]:
@@ -42,35 +43,19 @@ async def test_about_as_many_requests_fail_as_are_to_and_the_log_says_so(setting
     assert line[next(iter(settings)).removeprefix("fault_")] == 0.5
 
 
-each_service = pytest.mark.parametrize(
-    ("served", "method", "batch"),
-    [
-        (rng, f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(batch_id=1, count=1, size=8)),
-        (hasher, f"/{HASHER}/StreamHashes", StreamHashesRequest(batch_id=1, data=bytes(8), message_size=8)),
-    ],
-    ids=["rng", "hasher"],
-)
+BATCH = StreamHashesRequest(batch_id=1, data=bytes(8), message_size=8)
 
 
-@each_service
-async def test_a_batch_that_fails_breaks_its_stream(served: Any, method: str, batch: Any) -> None:
-    async with served(fault_error_rate=1) as channel:
-        answers, error = await until_failure(raw_stream(channel, method, batch.SerializeToString()))
-    assert (answers, error.code()) == ([], grpc.StatusCode.UNAVAILABLE)
-
-
-@each_service
-async def test_a_batch_that_hangs_leaves_its_stream_open(served: Any, method: str, batch: Any) -> None:
-    async with served(fault_hang_rate=1) as channel:
-        reading = asyncio.create_task(until_failure(raw_stream(channel, method, batch.SerializeToString())))
+async def test_a_batch_that_hangs_leaves_its_stream_open() -> None:
+    async with hasher(fault_hang_rate=1) as channel:
+        reading = asyncio.create_task(until_failure(HasherServiceStub(channel).StreamHashes(iter([BATCH]))))
         assert await asyncio.wait((reading,), timeout=0.5) == (set(), {reading})
 
 
-@each_service
-async def test_every_request_waits(served: Any, method: str, batch: Any) -> None:
-    async with served(fault_slow=0.2) as channel:
+async def test_every_request_waits() -> None:
+    async with hasher(fault_slow=0.2) as channel:
         began = time.monotonic()
-        assert len([each async for each in raw_stream(channel, method, *[batch.SerializeToString()] * 2)]) == 2
+        assert len([each async for each in HasherServiceStub(channel).StreamHashes(iter([BATCH] * 2))]) == 2
         assert time.monotonic() - began >= 0.39
 
 

@@ -45,8 +45,6 @@ class Service:
     stream: str
     piece: Message
     no_message: bytes
-    no_piece_field: str
-    no_batch_field: str
     batch: Callable[[int], Message]
 
     def open(self, channel: grpc.aio.Channel) -> Any:
@@ -58,11 +56,11 @@ class Service:
 SERVICES = {
     "rng": Service(
         rng, f"/{RNG}/GetRandomBytes", f"/{RNG}/StreamRandomBytes", GetRandomBytesRequest(size=32),
-        b"\xff\xff\xff", "size", "count", lambda number: StreamRandomBytesRequest(batch_id=number, count=1, size=32),
+        b"\xff\xff\xff", lambda number: StreamRandomBytesRequest(batch_id=number, count=1, size=32),
     ),
     "hasher": Service(
         hasher, f"/{HASHER}/Hash", f"/{HASHER}/StreamHashes", HashRequest(data=b"x"),
-        b"\x0a\xff", "data", "data", lambda number: stream_of_hashes(64, 32, number),
+        b"\x0a\xff", lambda number: stream_of_hashes(64, 32, number),
     ),
 }  # fmt: skip
 
@@ -134,7 +132,6 @@ BYTES = "1 to 2097152 bytes"
     [
         (GetRandomBytesRequest(size=0), "size", f"0 is not allowed, it must be {BYTES}"),
         (GetRandomBytesRequest(size=LARGEST + 1), "size", f"2097153 is not allowed, it must be {BYTES}"),
-        (GetRandomBytesRequest(size=2**32 - 1), "size", f"4294967295 is not allowed, it must be {BYTES}"),
         (HashRequest(), "data", f"0 is not allowed, it must be {BYTES} long"),
         (HashRequest(data=bytes(LARGEST + 1)), "data", f"2097153 is not allowed, it must be {BYTES} long"),
     ],
@@ -153,7 +150,6 @@ async def test_a_request_out_of_bounds_is_refused_and_the_next_is_served(
 RANDOM_BATCHES = [
     (0, 32, "count", "0 is not allowed, it must be 1 to 65536 messages"),
     (65_537, 1, "count", "65537 is not allowed, it must be 1 to 65536 messages"),
-    (2**32 - 1, 2**32 - 1, "count", "4294967295 is not allowed, it must be 1 to 65536 messages"),
     (1, 0, "size", f"0 is not allowed, it must be {BYTES}"),
     (1, LARGEST + 1, "size", f"2097153 is not allowed, it must be {BYTES}"),
     (65_536, 33, "size", "33 is not allowed, it must be at most 2097152 bytes with count 65536"),
@@ -165,9 +161,7 @@ HASH_BATCHES = [
     (32, 0, "message_size", f"0 is not allowed, it must be {BYTES}"),
     (32, LARGEST + 1, "message_size", f"2097153 is not allowed, it must be {BYTES}"),
     (33, 32, "data", "33 bytes long is not allowed, it must be a multiple of message_size 32"),
-    (31, 32, "data", "31 bytes long is not allowed, it must be a multiple of message_size 32"),
     (65_537, 1, "data", "65537 messages is not allowed, it must be 1 to 65536 messages"),
-    (65_537 * 31, 31, "data", "65537 messages is not allowed, it must be 1 to 65536 messages"),
 ]
 
 
@@ -210,16 +204,6 @@ async def test_bytes_that_are_no_message_are_refused_after_what_came_before(serv
         await unary(channel, service.piece)
 
 
-async def test_a_message_of_another_type_is_refused_for_the_field_it_lacks(service: Service) -> None:
-    message = SERVICES["hasher" if service.serve is rng else "rng"].batch(1).SerializeToString()
-    async with service.serve() as channel:
-        _, failure = await until_failure(raw_stream(channel, service.stream, message))
-        assert violation(failure)[0] == service.no_batch_field
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await raw_call(channel, service.unary, b"\x10\x01")  # a field that neither has
-        assert violation(error.value)[0] == service.no_piece_field
-
-
 async def seconds_of(service: Service, channel: grpc.aio.Channel, *, calls: int, batches: int, streams: int) -> float:
     """Send calls one by one, and streams of batches, at once; return the seconds that all took."""
 
@@ -256,14 +240,3 @@ async def test_a_pace_is_kept(name: str, settings: dict[str, Any], calls: int, s
 async def test_at_classic_pace_hasher_serves_any_number_of_streams_at_once() -> None:
     async with hasher(pace="classic") as channel:
         assert await seconds_of(SERVICES["hasher"], channel, calls=0, batches=1, streams=60) < 5
-
-
-async def test_requests_that_were_given_up_do_not_hold_up_the_next() -> None:
-    async with rng(delay=1, concurrency=1) as channel:
-        stub = RngServiceStub(channel)
-        for _ in range(8):
-            code = await stub.GetRandomBytes(GetRandomBytesRequest(size=32), timeout=0.05).code()
-            assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        begin = time.monotonic()
-        await stub.GetRandomBytes(GetRandomBytesRequest(size=32))
-        assert time.monotonic() - begin < 6
