@@ -34,7 +34,12 @@ def refused_start(name: str, **env: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     ("name", "variable", "value"),
-    [("rng", "PORT", "rng"), ("hasher", "DELAY", "-0.1"), ("worker", "RNG_TARGET", "rng"), ("webui", "REDIS_URL", "")],
+    [
+        ("rng", "BIND_ADDRESS", "192.0.2.1"),
+        ("hasher", "DELAY", "-0.1"),
+        ("worker", "RNG_TARGET", "rng"),
+        ("webui", "REDIS_URL", ""),
+    ],
 )
 def test_a_wrong_setting_is_exit_code_2_and_one_line(name: str, variable: str, value: str) -> None:
     code, out, err = refused_start(name, **{variable: value})
@@ -49,25 +54,6 @@ def test_a_wrong_setting_is_json_where_each_line_is() -> None:
     line = json.loads(out)
     assert (line["level"], line["event"], line["service"], line["instance"]) == ("error", "can't start", "rng", "rng-1")
     assert line["cause"] == "PACE='brisk' is not allowed: it must be classic or full"
-
-
-@pytest.mark.parametrize(("name", "variable"), [("rng", "PORT"), ("hasher", "METRICS_PORT")])
-def test_a_port_in_use_is_exit_code_1_and_one_line(name: str, variable: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        code, out, err = refused_start(name, **{variable: port})
-    assert (code, err) == (1, "")
-    [line] = [line for line in out.splitlines() if "[info" not in line]
-    assert "can't start" in line
-    assert f"{variable}={port}: port {port} of 127.0.0.1 is already in use" in line
-
-
-def test_an_address_that_is_none_is_exit_code_2_and_one_line() -> None:
-    address = "192.0.2.1"
-    code, out, err = refused_start("rng", BIND_ADDRESS=address)
-    assert (code, out) == (2, "")
-    [line] = err.splitlines()
-    assert line.startswith(f"rng: BIND_ADDRESS='{address}' is not allowed: it must be an")
 
 
 def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: ServiceProcesses) -> None:
@@ -94,7 +80,8 @@ async def test_a_log_on_the_console_is_one_line_for_each_event_and_call(processe
     process.wait_until_started()
     code, out, err = refused_start("rng", PORT=str(port))
     assert (code, err) == (1, "")
-    assert f"PORT={port}: port {port} of 127.0.0.1 is already in use" in out
+    [line] = out.splitlines()
+    assert re.search(rf"can't start .*\bPORT={port}: port {port} of 127\.0\.0\.1 is already in use", line)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         await RngServiceStub(channel).GetRandomBytes(GetRandomBytesRequest(size=32))
     process.wait_for(r"GetRandomBytes.*\n")
@@ -109,9 +96,8 @@ async def test_a_log_on_the_console_is_one_line_for_each_event_and_call(processe
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-@pytest.mark.parametrize("name", ["rng", "webui"])
-def test_all_addresses_of_ipv6_are_those_of_ipv4_too_on_every_port(processes: ServiceProcesses, name: str) -> None:
-    process = processes.start(name, BIND_ADDRESS="::")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too_on_every_port(processes: ServiceProcesses) -> None:
+    process = processes.start("webui", BIND_ADDRESS="::")
     process.wait_until_started()
     for port in (process.port, process.metrics_port):
         for address in ("127.0.0.1", "::1"):
