@@ -1,5 +1,7 @@
 """The metrics of calls, by the names and labels that dashboards for gRPC know."""
 
+from typing import Literal
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -9,7 +11,7 @@ LABELS = {"grpc_type": "bidi_stream", "grpc_service": "a.B", "grpc_method": "C"}
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
-def test_a_method_is_shown_before_its_first_call(side: str) -> None:
+def test_a_method_is_shown_before_its_first_call(side: Literal["client", "server"]) -> None:
     """So that a rate of failures is 0 and not unknown."""
     metrics, registry = RpcMetrics(side), CollectorRegistry()
     metrics.method("bidi_stream", "/a.B/C")
