@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from structlog.testing import capture_logs
+
+from support.waiting import until
 from worker_svc.ledger import Ledger
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -42,3 +45,13 @@ async def send(redis_url: str, *reports: Report, worker_id: str = "w-1", **setti
         for each in reports:
             made.add(each)
         assert await made.settle(20)
+
+
+async def first_cause(redis_url: str, **settings: Any) -> str:
+    """Return why a report is not taken, as the log says it."""
+    with capture_logs() as lines:
+        async with ledger(redis_url, **settings) as made:
+            made.add(report(1))
+            await until(lambda: any("cause" in line for line in lines))
+            assert not made.taking
+    return next(str(line["cause"]) for line in lines if "cause" in line)

@@ -120,9 +120,8 @@ class _Sentinel(RedisServer):
         self._command = (master._command[0], str(settings), "--sentinel")
 
     def knows_of_all(self) -> bool:
-        flat = self.client().execute_command("SENTINEL", "MASTER", "coins")
-        facts = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
-        return (str(facts["num-slaves"]), str(facts["num-other-sentinels"])) == ("2", "2")
+        facts = self.client().sentinel_master("coins")
+        return (facts["num-slaves"], facts["num-other-sentinels"]) == (2, 2)
 
 
 class SentinelSet(Deployment):
@@ -213,13 +212,9 @@ class Cluster(Deployment):
         for server in self.servers:
             with contextlib.suppress(RedisError, OSError):
                 for first, last, master, *_ in self.tell(server, "SLOTS"):
-                    if first <= self.slot <= last and "fail" not in self._flags(server, str(master[2])):
+                    if first <= self.slot <= last:
                         return self.server(int(master[1]))
         raise AssertionError("no node knows who has our slot")
-
-    def _flags(self, server: RedisServer, node: str) -> str:
-        lines = str(self.tell(server, "NODES")).splitlines()
-        return next((line.split()[2] for line in lines if node in line), "")
 
     def hand_over(self) -> None:
         self.replicas[0].client().execute_command("CLUSTER FAILOVER")

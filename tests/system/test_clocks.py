@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.followed_page import FollowedPage
-from support.mine import Mine, new_mine
+from support.mine import new_mine
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import wait_until
@@ -50,7 +50,7 @@ def clocks(tmp_path: Path) -> dict[str, WallClock]:
 
 
 @pytest.fixture
-def redis_with_clock(clocks: dict[str, WallClock], tmp_path: Path) -> Iterator[RedisServer]:
+def redis(clocks: dict[str, WallClock], tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis")
     variables = (f"{name}={value}" for name, value in clocks["redis"].environment.items())
     server._command = ("env", *variables, *server._command)
@@ -60,9 +60,8 @@ def redis_with_clock(clocks: dict[str, WallClock], tmp_path: Path) -> Iterator[R
 
 
 def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
-    clocks: dict[str, WallClock], redis_with_clock: RedisServer, processes: ServiceProcesses
+    clocks: dict[str, WallClock], redis: RedisServer, processes: ServiceProcesses
 ) -> None:
-    redis = redis_with_clock
     targets = {f"{name}_TARGET": local_target(processes.start(name.lower())) for name in ("RNG", "HASHER")}
     workers = [
         processes.start("worker", INSTANCE=name, REDIS_URL=redis.url, **targets, **clocks[name].environment)
@@ -89,37 +88,21 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
     assert int(redis.client().get("hashes")) == sum(worker.units_logged for worker in workers)
 
 
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
-    with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        made.start_all()
-        yield made
-
-
-@pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "killed"])
-def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(mine: Mine, *, freeze: bool) -> None:
-    page = FollowedPage(mine.ports["webui"])
-    wait_until(lambda: page.speed == CLASSIC_SPEED)
-    if freeze:
+def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(tmp_path: Path) -> None:
+    with new_mine(tmp_path) as mine:
+        mine.start_all()
+        page = FollowedPage(mine.ports["webui"])
+        wait_until(lambda: page.speed == CLASSIC_SPEED)
         mine.running["hasher"].send(signal.SIGSTOP)
-    else:
-        mine.running["hasher"].kill()
-    wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
-    assert page.data["waits_for"] == ["hasher"]
-    assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
-    points = len(page.points)
-    wait_until(lambda: len(page.points) >= points + 3)
-    assert set(page.points[points:]) == {0}
-    if freeze:
+        wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
+        assert page.data["waits_for"] == ["hasher"]
+        assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
+        points = len(page.points)
+        wait_until(lambda: len(page.points) >= points + 3)
+        assert set(page.points[points:]) == {0}
         mine.running["hasher"].send(signal.SIGCONT)
-    else:
-        mine.start("hasher")
-    wait_until(lambda: page.speed == CLASSIC_SPEED)
-    assert page.data["waits_for"] == []
-
-
-def test_the_history_then_holds_every_hash(mine: Mine) -> None:
-    assert mine.running["worker"].stop() == 0
-    counted = int(mine.redis.client().get("hashes"))
-    page = FollowedPage(mine.ports["webui"])
-    wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))
+        wait_until(lambda: page.speed == CLASSIC_SPEED)
+        assert page.data["waits_for"] == []
+        assert mine.running["worker"].stop() == 0
+        counted = int(mine.redis.client().get("hashes"))
+        wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))

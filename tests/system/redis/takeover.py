@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.followed_page import FollowedPage
-from support.ledgers import ledger, report
+from support.ledgers import first_cause, ledger, report
 from support.redis_deployment import Deployment, SentinelSet
 from support.service_process import ServiceProcesses, local_target
-from support.waiting import until, wait_until
+from support.waiting import wait_until
 
 from chassis.redis.connection import LOOK_INTERVAL
 from deploy.tls.redis_users import USERS, WORKER
@@ -79,33 +79,27 @@ class Reporting:
         return [int(fields["sequence"]) for _, fields in entries]
 
 
-@asynccontextmanager
-async def reporting(deployment: Deployment, user: str = "worker:worker@", **settings: Any) -> AsyncIterator[Reporting]:
+def settings(deployment: Deployment, user: str = "worker") -> dict[str, Any]:
+    """A worker's, by field."""
     certificate = {name.lower(): value for name, value in (deployment.tls or {}).items()}
-    url = deployment.url.replace("://", f"://{user}")
-    async with ledger(url, **{**certificate, **settings}) as made:
+    return {"redis_url": deployment.url.replace("://", f"://{user}:worker@"), **certificate}
+
+
+@asynccontextmanager
+async def reporting(deployment: Deployment) -> AsyncIterator[Reporting]:
+    async with ledger(**settings(deployment)) as made:
         yield Reporting(made, deployment)
-
-
-async def first_cause(deployment: Deployment, **settings: Any) -> str:
-    """Return why a report is not taken, as the log says it."""
-    with capture_logs() as lines:
-        async with reporting(deployment, **settings) as made:
-            made.add()
-            await until(lambda: any("cause" in line for line in lines))
-            assert not made.ledger.taking
-    return next(str(line["cause"]) for line in lines if "cause" in line)
 
 
 class Takeover:
     """For a file that has a deployment."""
 
     async def test_a_refusal_says_what_to_mend(self, deployment: Deployment) -> None:
-        cause = await first_cause(deployment, user="worker:another@")
+        cause = await first_cause(**settings(deployment, user="another"))
         assert "must name a user, and it or REDIS_PASSWORD_FILE" in cause
         for server in deployment.servers:
             server.set_users({WORKER: rights(deployment).replace("+role", "").replace("+cluster|slots", "")})
-        assert "must have the right to it" in await first_cause(deployment)
+        assert "must have the right to it" in await first_cause(**settings(deployment))
 
     @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "at work"])
     async def test_a_master_that_another_was_put_in_place_of_is_left(

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from support.certificates import Authority
+from support.ledgers import first_cause
 from support.redis_deployment import Cluster, Deployment, SentinelSet, deployed
 from support.redis_server import TLS_HOST
-from system.redis.takeover import first_cause, reporting
+from system.redis.takeover import reporting, settings
 
 
 @pytest.fixture(scope="module", params=[SentinelSet, Cluster])
@@ -24,7 +25,7 @@ def started(request: Any, redis_program: str, tmp_path_factory: pytest.TempPathF
 async def test_servers_of_another_authority_are_not_used(deployment: Deployment, tmp_path: Path) -> None:
     other = Authority(tmp_path / "other").issue("worker")
     files = {name.lower(): value for name, value in other.items()}
-    assert "TLS_CA" in await first_cause(deployment, **files)
+    assert "TLS_CA" in await first_cause(**{**settings(deployment), **files})
     assert deployment.ask("GET", deployment.keys.hashes) is None
 
 

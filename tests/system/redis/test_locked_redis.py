@@ -1,7 +1,7 @@
 """A locked Redis lets in its users by certificate and password, and each does what it must and no more."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGKILL
@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from structlog.testing import capture_logs
 from support.certificates import Authority
 from support.compose_project import ROOT
-from support.ledgers import ledger, report, send
+from support.ledgers import first_cause, ledger, report, send
 from support.redis_server import TLS_HOST, RedisServer
 from support.waiting import until
 
@@ -90,12 +90,6 @@ def locked(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     server.stop(SIGKILL)
 
 
-@pytest.fixture
-def other(tmp_path: Path) -> Authority:
-    """Another authority than the server's."""
-    return Authority(tmp_path / "other")
-
-
 @pytest.mark.parametrize("user", REFUSED)
 async def test_a_user_can_do_nothing_else(locked: LockedRedis, user: str) -> None:
     allowed = locked.access("worker", "health:any@") if user == "health" else locked.access(user)
@@ -135,76 +129,50 @@ async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) ->
 
 
 async def test_a_certificate_of_another_authority_is_refused_by_either_side(
-    locked: LockedRedis, other: Authority, monkeypatch: pytest.MonkeyPatch
+    locked: LockedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the system trusts the server's authority: TLS_CA, and nothing else, says whom we trust."""
     monkeypatch.setenv("SSL_CERT_FILE", str(locked.folder / "ca.pem"))
-    shown = other.issue("worker")
-    assert REFUSED_BY_REDIS.search(await first_cause(locked, tls_cert=shown["TLS_CERT"], tls_key=shown["TLS_KEY"]))
-    assert REFUSED_BY_REDIS.search(await first_cause(locked, tls_cert=None, tls_key=None, tls_ca=None))
-    assert REFUSED_BY_US.search(await first_cause(locked, tls_ca=other.file))
-
-
-async def first_cause(locked: LockedRedis, **changes: Any) -> str:
-    """Return why a worker's report is not taken, as the log says it."""
-    with capture_logs() as lines:
-        async with ledger(**locked.worker_settings(**changes)) as made:
-            made.add(report(1))
-            await until(lambda: lines)
-            assert not made.taking
-    return str(lines[0]["cause"])
+    other = Authority(tmp_path)
+    for not_after in (None, datetime.now(UTC) - timedelta(days=1)):
+        shown = other.issue("worker", not_after=not_after)
+        files = {"tls_cert": shown["TLS_CERT"], "tls_key": shown["TLS_KEY"]}
+        assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**files)))
+    none = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
+    assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**none)))
+    assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings(tls_ca=other.file)))
 
 
 async def test_a_redis_of_another_name_is_refused(redis_program: str, tmp_path: Path) -> None:
     locked = LockedRedis(redis_program, tmp_path / "locked", name="elsewhere")
     locked.start()
     try:
-        assert REFUSED_BY_US.search(await first_cause(locked))
+        assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings()))
     finally:
         locked.stop(SIGKILL)
 
 
-def without_key(locked: LockedRedis, other: Authority) -> None:
-    (locked.folder / "worker-key.pem").unlink()
-
-
-def wrong_password(locked: LockedRedis, other: Authority) -> None:
-    locked.password_file("worker").write_text("wrong")
-
-
-def expired_certificate(locked: LockedRedis, other: Authority) -> None:
-    shown = other.issue("worker", not_after=datetime.now(UTC) - timedelta(days=1))
-    for file in (Path(shown["TLS_CERT"]), Path(shown["TLS_KEY"])):
-        file.replace(locked.folder / file.name)
-
-
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoilt", "message"),
     [
-        (without_key, r"^TLS_KEY='\S+/worker-key.pem' is not allowed: "),
-        (wrong_password, "REDIS_URL must name a user, and it or REDIS_PASSWORD_FILE have the password"),
-        (expired_certificate, REFUSED_BY_REDIS),
+        ("worker-key.pem", r"^TLS_KEY='\S+/worker-key.pem' is not allowed: "),
+        ("worker-password", "REDIS_URL must name a user, and it or REDIS_PASSWORD_FILE have the password"),
     ],
 )
-async def test_a_file_that_is_mended_or_renewed_is_used_at_the_next_connection(
-    locked: LockedRedis,
-    other: Authority,
-    spoil: Callable[[LockedRedis, Authority], None],
-    message: str | re.Pattern[str],
+async def test_a_file_that_is_mended_is_used_at_the_next_connection(
+    locked: LockedRedis, spoilt: str, message: str
 ) -> None:
     """Until then the log names what is wrong, once in a while and without the secret."""
-    right = {file: file.read_bytes() for file in locked.folder.glob("worker*")}
+    file = locked.folder / spoilt
+    right = file.read_text()
     with capture_logs() as lines:
         async with ledger(**locked.worker_settings()) as made:
-            spoil(locked, other)
+            file.write_text("wrong")
             made.add(report(1))
             await until(lambda: lines)
-            ready = [made.taking]
-            for file, content in right.items():
-                file.write_bytes(content)
+            assert not made.taking
+            file.write_text(right)
             assert await made.settle(20)
-            ready.append(made.taking)
-    assert ready == [False, True]
-    assert re.search(message, lines[0]["cause"])
-    assert "wrong" not in str(lines)
-    assert len({line["cause"] for line in lines if "cause" in line}) <= 2  # half of a pair may be read once
+    (cause,) = {line["cause"] for line in lines if "cause" in line}
+    assert re.search(message, cause)
+    assert "wrong" not in cause

@@ -49,12 +49,3 @@ def test_one_that_is_names_the_span_of_the_step() -> None:
     assert first.trace_id == second.trace_id
     assert first.span_id != second.span_id
     assert first.sampled
-
-
-def test_a_late_request_for_the_first_step_names_that_step_still() -> None:
-    """A stream may send what was asked of it when another has long answered it."""
-    asked = traced()
-    before = RNG.request(asked)
-    assert asked.trace is not None
-    asked.trace.answered(RNG, "rng-1")
-    assert RNG.request(asked) == before

@@ -123,13 +123,3 @@ def test_times_are_wall_clock_with_an_offset_that_follows_steps_of_the_clock(mov
     report = report_at(tally, 4.0)
     assert seconds(report) == (1_000_002.5 + shown, 1_000_003.5 + shown)
     assert report.end == 3.5
-
-
-def test_totals_and_latencies_grow_over_all_reports(mining: Tally) -> None:
-    assert mining.totals == (0, 0, 0)
-    for moment in (1.0, 2.0):
-        mining.count(batch(count=3, begun=moment - 0.5), moment)
-        report_at(mining, moment)
-    mining.count(batch(count=1, begun=1.0), 3.0)
-    assert mining.totals == (3, 7, 7)
-    assert (sum(mining.latency.counts), mining.latency.seconds) == (3, 3.0)

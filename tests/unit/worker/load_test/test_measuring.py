@@ -140,10 +140,7 @@ async def test_a_schedule_comes_to_its_end() -> None:
 async def latency_with_a_stall(rate: str) -> Quantiles:
     """Of two seconds, in which the hasher stalls for 0.8 s."""
     run = Run(rate or "1", answers=True, window=8, duration=2)
-    if rate:
-        run.loop.start()
-    else:
-        run.pipeline.resume()
+    run.loop.start() if rate else run.pipeline.resume()
     await asyncio.sleep(0.2)
     await run.hasher.stall(0.8)
     await asyncio.sleep(1)
@@ -162,8 +159,8 @@ async def test_a_stall_shows_in_p99_with_a_rate_and_hides_from_a_loop_that_waits
     assert min(open_loop.max, closed_loop.max) > 0.7
 
 
-def done(recorder: Recorder, begun: float, now: float, count: int = 10) -> None:
-    recorder.done(Batch(1, count, 32, begun), now)
+def done(recorder: Recorder, begun: float, now: float) -> None:
+    recorder.done(Batch(1, 10, 32, begun), now)
 
 
 def test_time_runs_from_the_last_batch_before_to_the_last_one_within() -> None:
