@@ -51,13 +51,6 @@ async def test_a_small_batch_is_hashed_where_it_is_and_a_large_one_off_the_event
     assert (noted.threads == [threading.get_ident()]) is ((count, size) in SMALL)
 
 
-async def test_large_batches_share_one_thread(noted: Noted) -> None:
-    with closing(DigestThread(noted.hashing)) as thread:
-        await asyncio.gather(*(thread.digests(bytes(1024), 1) for _ in range(8)))
-    assert len(noted.threads) == 8
-    assert len(set(noted.threads)) == 1
-
-
 async def test_closing_waits_for_no_more_than_what_has_begun(noted: Noted) -> None:
     noted.may_go_on.clear()
     thread = DigestThread(noted.hashing)
