@@ -148,10 +148,6 @@ async def bad_batch(channel: Any, counts: Counts) -> None:
     await until_failure(raw_stream(channel, f"/{RNG}/{STREAM}", GOOD_BYTES, GOOD_BYTES, BAD_BYTES))
 
 
-async def no_message(channel: Any, counts: Counts) -> None:
-    await until_failure(raw_stream(channel, f"/{RNG}/{STREAM}", GOOD_BYTES, GOOD_BYTES, b"\xff"))
-
-
 async def stream_cancelled(channel: Any, counts: Counts) -> None:
     stream = RngServiceStub(channel).StreamRandomBytes()
     await stream.write(GOOD)
@@ -159,11 +155,6 @@ async def stream_cancelled(channel: Any, counts: Counts) -> None:
     assert counts.value("started_total", STREAM) == 1
     assert (counts.messages(STREAM), counts.ended(STREAM)) == ((1, 1), {})
     stream.cancel()
-
-
-async def client_gone(channel: Any, counts: Counts) -> None:
-    await RngServiceStub(channel).StreamRandomBytes().initial_metadata()
-    await channel.close()
 
 
 async def failing_stream(channel: Any, counts: Counts) -> None:
@@ -188,9 +179,7 @@ ENDINGS = [
     Ending(call_given_up, {"delay": 10}, UNARY, "CANCELLED", 0, (1, 0)),
     Ending(whole_stream, {}, STREAM, "OK", 5, (5, 5)),
     Ending(bad_batch, {}, STREAM, "INVALID_ARGUMENT", 2, (3, 2)),
-    Ending(no_message, {}, STREAM, "INVALID_ARGUMENT", 2, (3, 2)),
     Ending(stream_cancelled, {}, STREAM, "CANCELLED", 1, (1, 1)),
-    Ending(client_gone, {}, STREAM, "CANCELLED", 0, (0, 0)),
     Ending(failing_stream, {"fault_error_rate": 1}, STREAM, "UNAVAILABLE", 0, (1, 0)),
 ]
 

@@ -43,12 +43,3 @@ def test_all_addresses_of_ipv6_are_those_of_ipv4_too(address: str) -> None:
     with listen("PORT", address, 0) as listener:
         for client in ("127.0.0.1", "::1"):
             socket.create_connection((client, listener.getsockname()[1]), 1).close()
-
-
-@with_ipv6
-def test_one_address_of_ipv6_is_no_other() -> None:
-    with listen("PORT", "::1", 0) as listener:
-        port = listener.getsockname()[1]
-        socket.create_connection(("::1", port), 1).close()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), 1)
