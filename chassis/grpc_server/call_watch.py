@@ -1,6 +1,7 @@
 """What becomes of the calls of a gRPC server: counted for the metrics as they go, and one line each when they end.
 
-Calls that fail may be many, and short: a line a second stands for those of a method that end with the same code.
+Calls that fail or carry nothing may be many, and short: a line a second stands for those of a method that end with the
+same code.
 """
 
 import asyncio
@@ -46,11 +47,11 @@ class CallWatch(MethodInterceptor):
         self._lines = _Lines()
 
     def flush(self) -> None:
-        """Say what is not yet said of failed calls, unless the last line is too recent."""
+        """Say what is not yet said, unless the last line is too recent."""
         self._lines.flush()
 
     def close(self) -> None:
-        """Say what is not yet said of failed calls."""
+        """Say what is not yet said."""
         self._lines.close()
 
     def unary(self, method: str, behavior: UnaryBehavior) -> Any:
@@ -63,26 +64,26 @@ class CallWatch(MethodInterceptor):
 
 
 class _Lines:
-    """One line for each call that ends well; for the others, one a second for each method and code."""
+    """One line for each call that ends well with a response; for others, one a second for each method and code."""
 
     def __init__(self) -> None:
-        self._failures: dict[tuple[str, grpc.StatusCode], ThrottledLogger] = {}
+        self._alike: dict[tuple[str, grpc.StatusCode], ThrottledLogger] = {}
 
     def add(self, method: str, code: grpc.StatusCode, fields: Mapping[str, object]) -> None:
-        if code is grpc.StatusCode.OK:
+        if code is grpc.StatusCode.OK and fields["batches"]:
             log.get().info(method, **fields)
             return
-        alike = self._failures.get((method, code))
+        alike = self._alike.get((method, code))
         if alike is None:
-            alike = self._failures[method, code] = ThrottledLogger(method, interval_s=1.0, level="info")
+            alike = self._alike[method, code] = ThrottledLogger(method, interval_s=1.0, level="info")
         alike.log(**fields)
 
     def flush(self) -> None:
-        for alike in self._failures.values():
+        for alike in self._alike.values():
             alike.flush()
 
     def close(self) -> None:
-        for alike in self._failures.values():
+        for alike in self._alike.values():
             alike.close()
 
 
