@@ -42,9 +42,14 @@ async def ledger(redis_url: str, worker_id: str = "w-1", **settings: Any) -> Asy
 async def send(redis_url: str, *reports: Report, worker_id: str = "w-1", **settings: Any) -> None:
     """Send these reports with a ledger of their own. Raises AssertionError when Redis does not take them."""
     async with ledger(redis_url, worker_id, **settings) as made:
-        for each in reports:
-            made.add(each)
-        assert await made.settle(20)
+        await taken(made, *reports)
+
+
+async def taken(made: Ledger, *reports: Report) -> None:
+    """Send these reports, too, and wait until all are taken."""
+    for each in reports:
+        made.add(each)
+    assert await made.settle(20)
 
 
 async def first_cause(redis_url: str, **settings: Any) -> str:

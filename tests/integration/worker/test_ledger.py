@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.ledgers import BEGIN_US, SECOND_US, ledger, report, send
+from support.ledgers import BEGIN_US, SECOND_US, ledger, report, send, taken
 from support.redis_server import RedisServer
 from support.waiting import until
 
@@ -59,8 +59,7 @@ async def test_a_report_is_counted_once_though_it_is_sent_again(
 ) -> None:
     """Redis freezes after it has received the report, and takes it when it goes on."""
     async with ledger(own_redis.url) as made:
-        made.add(report(1))
-        await made.settled()
+        await taken(made, report(1))
         monkeypatch.setattr("worker_svc.ledger.ANSWER_LIMIT", 0.2)
         own_redis.freeze()
         with capture_logs() as lines:
@@ -68,8 +67,7 @@ async def test_a_report_is_counted_once_though_it_is_sent_again(
             await until(lambda: made.resent)
         monkeypatch.undo()
         own_redis.send(signal.SIGCONT)
-        made.add(report(3))
-        assert await made.settle(20)
+        await taken(made, report(3))
     assert own_redis.client().get("hashes") == "30"
     assert sequences(own_redis) == [1, 2, 3]
     assert "no answer to report 2 within 0.2 s" in causes(lines)
@@ -80,8 +78,7 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
 ) -> None:
     """Also what was acknowledged before and got lost, and up to a bound what was made meanwhile."""
     async with ledger(own_redis.url) as made:
-        made.add(report(1))
-        await made.settled()
+        await taken(made, report(1))
         assert (made.sent, made.resent) == (1, 0)
         own_redis.client().flushall()
         own_redis.stop()
@@ -105,15 +102,13 @@ async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redi
     client = redis.client()
     async with ledger(redis.url) as made:
         for sequence in (1, 2, 3):
-            made.add(report(sequence, seconds=float(sequence)))
-        await made.settled()
+            await taken(made, report(sequence, seconds=float(sequence)))
         if lost == "all":
             client.flushall()
         else:
             client.set("hashes", 10)
             client.hset("worker:w-1", "sequence", 1)
-        made.add(report(4, seconds=4.0))
-        assert await made.settle(20)
+        await taken(made, report(4, seconds=4.0))
         # What is sent again makes no report more, nor does the last one, which was refused while they were missing.
         assert (made.sent, made.resent) == (4, 4 if lost == "all" else 3)
     assert client.get("hashes") == "40"
@@ -123,24 +118,19 @@ async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redi
 async def test_what_is_no_longer_kept_is_not_waited_for(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ledger(redis.url) as made:
         monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", -1.0)
-        made.add(report(1))
-        await made.settled()
+        await taken(made, report(1))
         monkeypatch.undo()
-        made.add(report(2))
-        await made.settled()
+        await taken(made, report(2))
         redis.client().flushall()
-        made.add(report(3))
-        assert await made.settle(20)
+        await taken(made, report(3))
     assert sequences(redis) == [2, 3]
 
 
 async def test_the_wallet_is_held_to_its_limit_over_all_workers(redis: RedisServer) -> None:
     async with ledger(redis.url, "w-1", wallet_limit=3) as one, ledger(redis.url, "w-2", wallet_limit=3) as two:
-        one.add(report(1, coins=2, wallet=(("a1", b"1"), ("a2", b"2"))))
-        await one.settled()
+        await taken(one, report(1, coins=2, wallet=(("a1", b"1"), ("a2", b"2"))))
         assert one.wallet_open
-        two.add(report(1, coins=2, wallet=(("b1", b"1"), ("b2", b"2"))))
-        await two.settled()
+        await taken(two, report(1, coins=2, wallet=(("b1", b"1"), ("b2", b"2"))))
         assert not two.wallet_open
     assert set(redis.client().hkeys("wallet")) == {"a1", "a2", "b1"}
     assert redis.client().mget("hashes", "coins") == ["20", "4"]
@@ -250,12 +240,10 @@ async def test_a_key_that_can_not_take_the_report_counts_nothing_until_it_is_men
 async def test_what_is_counted_survives_a_policy_that_evicts_keys_with_a_time_to_live(redis: RedisServer) -> None:
     client = redis.client()
     async with ledger(redis.url) as made:
-        made.add(report(1))
-        await made.settled()
+        await taken(made, report(1))
         assert [key for key in client.scan_iter() if client.ttl(key) >= 0] == ["totals:w-1"]
         client.delete("totals:w-1")
-        made.add(report(2))
-        assert await made.settle(20)
+        await taken(made, report(2))
     assert client.get("hashes") == "20"
     assert sequences(redis) == [1, 2]
 
@@ -292,8 +280,7 @@ async def test_what_was_counted_before_its_sequence_number_was_evicted_is_not_co
 ) -> None:
     client = own_redis.client()
     async with ledger(own_redis.url) as made:
-        made.add(report(1))
-        await made.settled()
+        await taken(made, report(1))
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.delete("worker:w-1")
         made.add(report(2))
@@ -308,8 +295,7 @@ async def test_a_redis_that_has_no_room_takes_all_of_a_report_or_nothing(own_red
     client = own_redis.client()
     with capture_logs() as lines:
         async with ledger(own_redis.url) as made:
-            made.add(report(1))
-            await made.settled()
+            await taken(made, report(1))
             before = own_redis.content()
             client.config_set("maxmemory", 1)
             made.add(report(2, coins=1, wallet=(("ab", b"x"),)))
