@@ -174,7 +174,6 @@ def test_a_killed_worker_loses_at_most_what_it_had_not_reported(mine: Mine) -> N
 
 
 def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
-    """Also what was in flight when the queue of reports was full."""
     mine.redis.client().flushall()
     worker = mine.start("worker", **WORKER)
     wait_until(lambda: hashes_in_redis(mine))
@@ -183,7 +182,7 @@ def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> Non
     time.sleep(0.3)
     mine.redis.stop()
     worker.send(signal.SIGCONT)
-    mine.until("worker", not_ready("redis"))
+    mine.mines_on(2)
     assert worker.stop() == 1
     lost = int(worker.wait_for(r"hashes could not be reported.*hashes=(\d+)")[1])
     mine.redis.start()
