@@ -72,41 +72,32 @@ async def test_metrics_have_the_format_that_is_accepted(accept: str, content_typ
         assert body.endswith(end)
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET /readyz HTTP/1.0\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\nConnection: Close\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /readyz?a=b HTTP/1.1\r\nX-Odd: \xff\r\nconnection:close\r\n\r\n",
-    ],
+LAST_REQUESTS = (
+    b"GET /readyz HTTP/1.0\r\n\r\n",
+    b"GET /readyz HTTP/1.1\r\nConnection: Close\r\n\r\n",
+    b"GET /readyz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /readyz?a=b HTTP/1.1\r\nX-Odd: \xff\r\nconnection:close\r\n\r\n",
 )
-async def test_the_last_request_of_a_connection_is_answered(sent: bytes) -> None:
-    async with served() as (_, port), connected(port) as (reader, writer):
-        writer.write(sent)
-        status, headers, _ = await response(reader)
-        assert (status, headers["Connection"]) == (200, "close")
-        assert await reader.read() == b""
+NO_REQUESTS = (
+    b"\r\n\r\n",
+    b"GET /readyz\r\n\r\n",
+    b"GET /readyz HTTP/2.0\r\n\r\n",
+    b"GET  /readyz HTTP/1.1\r\n\r\n",
+    b"GET /readyz HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
+    b"GET /readyz HTTP/1.1\r\nX: " + b"y" * 5_000 + b"\r\n\r\n",
+    b"y" * 100_000,
+)
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [
-        b"\r\n\r\n",
-        b"GET /readyz\r\n\r\n",
-        b"GET /readyz HTTP/2.0\r\n\r\n",
-        b"GET  /readyz HTTP/1.1\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\nno colon\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
-        b"GET /readyz HTTP/1.1\r\nX: " + b"y" * 5_000 + b"\r\n\r\n",
-        b"y" * 100_000,
-    ],
+    ("expected", "sent"), [(200, each) for each in LAST_REQUESTS] + [(400, each) for each in NO_REQUESTS]
 )
-async def test_what_is_no_request_is_refused(sent: bytes) -> None:
+async def test_a_connection_is_closed_after_its_last_request_and_after_what_is_none(expected: int, sent: bytes) -> None:
     async with served() as (_, port), connected(port) as (reader, writer):
         writer.write(sent)
         status, headers, _ = await response(reader)
-        assert (status, headers["Connection"]) == (400, "close")
+        assert (status, headers["Connection"]) == (expected, "close")
         assert await reader.read() == b""
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
-from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from dockercoins.hasher.v1.hasher_service_pb2_grpc import HasherServiceStub
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import (
@@ -88,19 +88,6 @@ class Counts:
 @pytest.fixture
 def counts() -> Counts:
     return Counts()
-
-
-async def test_a_unary_call_is_one_line_with_its_caller_and_bytes(lines: list[Any]) -> None:
-    request = HashRequest(data=bytes(100))
-    async with hasher(delay=0.1) as channel:
-        response = await HasherServiceStub(channel).Hash(request)
-    line = await access_line(lines)
-    assert line.pop("peer").startswith("ipv4:127.0.0.1:")
-    assert line.pop("seconds") >= 0.09
-    assert line == {
-        "event": "Hash", "log_level": "info", "code": "OK", "batches": 1,
-        "bytes_in": request.ByteSize(), "bytes_out": response.ByteSize(),
-    }  # fmt: skip
 
 
 async def test_a_stream_is_one_line_for_all_its_batches(lines: list[Any]) -> None:

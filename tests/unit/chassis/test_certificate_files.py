@@ -23,7 +23,7 @@ def authority(tmp_path: Path) -> Authority:
 
 def refusal(kind: type[ServiceSettings], **settings: object) -> str:
     with pytest.raises(SettingsError) as error:
-        kind.load(**{name.lower(): value for name, value in settings.items()})
+        load(kind, **settings)
     message = str(error.value)
     assert "\n" not in message
     return message

@@ -115,16 +115,6 @@ def test_what_people_want_to_see_goes_on_as_it_is_and_is_json_where_each_line_is
     assert json_events(captured.out) == events
 
 
-def test_a_long_line_and_one_without_an_end_are_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
-    write(LogFormat.CONSOLE, "x" * 100_000)
-    assert capfd.readouterr().err.replace("\n", "") == "x" * 100_000
-    with foreign_log.capture(LogFormat.CONSOLE):
-        assert not os.get_blocking(2)  # gRPC never waits for Python to read its lines
-        os.write(2, b"no end")
-    os.write(2, b" and after\n")
-    assert capfd.readouterr().err == "no end and after\n"
-
-
 def test_a_standard_error_that_nothing_reads_keeps_no_error_from_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure(LogLevel.INFO, LogFormat.CONSOLE)
     before = os.dup(2)
