@@ -76,14 +76,15 @@ def test_a_console_event_is_one_line_without_what_the_terminal_already_says(capf
 def test_an_exception_is_logged_with_its_traceback(log_format: LogFormat, capfd: pytest.CaptureFixture[str]) -> None:
     """As one line of JSON, and as Python shows it on the console."""
     configure(log_format)
-    fail_and_log(logging.getLogger("grpc"))
-    first, *others = output_lines(capfd)
-    assert "failed" in first
-    if log_format is LogFormat.JSON:
-        assert others == []
-        assert json.loads(first)["exception"].endswith(FAILURE)
-    else:
-        assert others[-1] == FAILURE
+    for logger in (log.get(), logging.getLogger("grpc")):
+        fail_and_log(logger)
+        first, *others = output_lines(capfd)
+        assert "failed" in first
+        if log_format is LogFormat.JSON:
+            assert others == []
+            assert json.loads(first)["exception"].endswith(FAILURE)
+        else:
+            assert others[-1] == FAILURE
 
 
 def test_what_a_library_says_without_trouble_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:

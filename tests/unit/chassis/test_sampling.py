@@ -35,6 +35,7 @@ def test_the_parent_decides_for_its_children_where_it_is_to(sampler: Sampler) ->
     assert [sampling.wants_more_of(parent(HIGHEST, flags)) for flags in (0, 1, 2, 3)] == [False, True, False, True]
     elsewhere = Sampling(Sampler.TRACE_ID_RATIO, 0.5)
     assert [elsewhere.wants_more_of(parent(LOWEST, flags)) for flags in (0, 1)] == [True, True]
+    assert not elsewhere.wants_more_of(parent(HIGHEST, 1))
 
 
 @pytest.mark.parametrize(("pace", "part"), [(Pace.CLASSIC, 1), (Pace.FULL, 0.01)])
