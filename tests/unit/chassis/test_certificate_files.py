@@ -122,4 +122,9 @@ def test_files_that_can_t_be_used_are_said_once_and_change_nothing(
     for _ in range(3):
         certificates.look()
     assert certificates.latest is latest
-    assert capsys.readouterr().out.count("renewed certificate can't be used") == 1
+    authority.issue("worker")
+    certificates.look()
+    assert certificates.latest.key == files.key.read_bytes()
+    said = capsys.readouterr().out
+    assert said.count("renewed certificate can't be used") == said.count("certificate renewed") == 1
+    assert "KEY-----" not in said

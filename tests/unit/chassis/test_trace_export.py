@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import os
 
@@ -66,3 +67,15 @@ async def test_troubles_that_are_held_back_are_logged_at_the_end(sdk_logger: log
             for number in range(3):
                 sdk_logger.error("failure %d", number)
     assert [(line["cause"], line["times"]) for line in lines] == [("failure 0", 1), ("failure 2", 2)]
+
+
+async def test_troubles_that_are_held_back_are_logged_once_the_interval_has_passed(
+    sdk_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_export, "TROUBLE_EVERY", 0.01)
+    with structlog.testing.capture_logs() as lines:
+        async with trace_export.exported("rng", SETTINGS, lambda: 0.0), asyncio.timeout(20):
+            sdk_logger.error("failure")
+            sdk_logger.error("failure")
+            while len(lines) < 2:  # noqa: ASYNC110 - nothing tells that there is a line
+                await asyncio.sleep(0.01)
