@@ -19,15 +19,6 @@ async def by_worker(page: Page, seconds: int) -> dict[str, list[float]]:
     return dict(zip(names, columns, strict=True))
 
 
-async def test_an_empty_redis_has_no_history_and_no_counts(page: Page) -> None:
-    for seconds in (300, HOUR):
-        assert await points(page, seconds) == {}
-        assert await by_worker(page, seconds) == {"second": [], "others": []}
-    async with page.get("/json") as response:
-        answer = await response.json()
-    assert (answer["coins"], answer["hashes"]) == (0, 0)
-
-
 async def test_the_counts_are_those_of_redis(page: Page, redis: RedisServer, now: int) -> None:
     redis.client().mset({"hashes": "1234", "coins": "56"})
 

@@ -68,13 +68,6 @@ async def test_a_file_is_compressed_for_clients_that_accept_it(files: Page) -> N
     assert plain.headers["ETag"] != zipped.headers["ETag"]
 
 
-@pytest.mark.parametrize(("path", "content_type"), [("/small.css", "text/css"), ("/image.png", "image/png")])
-async def test_a_file_that_compression_does_not_shrink_is_sent_plain(files: Page, path: str, content_type: str) -> None:
-    response, _ = await get(files, path, "gzip")
-    assert "Content-Encoding" not in response.headers
-    assert response.content_type == content_type
-
-
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_a_copy_that_is_up_to_date_is_not_sent_again(files: Page, encoding: str) -> None:
     first, _ = await get(files, "/page.js", encoding)

@@ -104,17 +104,3 @@ def test_a_worker_that_waits_is_shown_with_the_service_it_waits_for(clocked: Clo
     sent = clocked.update()
     (worker,) = sent["system"]["worker"]["replicas"]
     assert (worker["state"], worker["waits_for"], sent["waits_for"]) == ("serving", "", [])
-
-
-def test_while_redis_is_away_the_system_is_kept_and_no_replica_goes(clocked: Clocked) -> None:
-    clocked.report()
-    before = clocked.update()["system"]
-    clocked.board.redis = False
-    sent = clocked.update()["system"]
-    assert sent["redis"] == {"name": "redis", "state": "gone", "reports": 0}
-    assert sent["rng"] == before["rng"]
-    clocked.board.redis = True
-    clocked.pass_time(60)
-    clocked.board.excuse(60)
-    (gap,) = clocked.update()["marks"]
-    assert (gap["kind"], gap["until"] - gap["at"]) == ("gap", 60)

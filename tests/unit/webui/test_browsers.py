@@ -41,16 +41,6 @@ async def last_id(browser: Browser) -> str:
     return str(re.findall(r"id: (.*)", event.decode())[-1])
 
 
-async def test_a_browser_gets_a_snapshot_and_then_the_updates(open_pages: Browsers) -> None:
-    with open_pages.join() as browser:
-        assert await told(browser) == [b"snapshot 0"]
-        open_pages.tell_changes()
-        assert await told(browser) == [b"update 1"]
-        open_pages.tell_changes()
-        open_pages.tell_changes()
-        assert await told(browser) == [b"update 2", b"update 3"]
-
-
 async def test_one_that_falls_behind_gets_a_fresh_snapshot_instead(open_pages: Browsers) -> None:
     with open_pages.join() as slow:
         await slow.next()
@@ -67,11 +57,6 @@ async def test_a_start_afresh_replaces_what_is_pending(open_pages: Browsers) -> 
         open_pages.tell_changes()
         open_pages.start_afresh()
         assert await told(browser) == [b"snapshot 1"]
-
-
-async def test_browsers_that_come_together_share_a_snapshot(open_pages: Browsers) -> None:
-    with open_pages.join() as one, open_pages.join() as other:
-        assert await one.next() is await other.next()
 
 
 @pytest.mark.parametrize(
@@ -134,9 +119,3 @@ async def test_the_end_reaches_whoever_waits_and_whoever_comes_later(open_pages:
         assert await next_event is None
     with open_pages.join() as late:
         assert await late.next() is None
-
-
-async def test_a_browser_that_left_is_forgotten(open_pages: Browsers) -> None:
-    with open_pages.join():
-        assert len(open_pages) == 1
-    assert len(open_pages) == 0

@@ -11,7 +11,7 @@ from webui_svc import totals
 from webui_svc.buckets import CHUNK, Buckets
 from webui_svc.report import KEPT
 from webui_svc.speed import Speed
-from webui_svc.worker_speeds import SHOWN, most
+from webui_svc.worker_speeds import SHOWN
 from webui_svc.worker_totals import MOST_WORKERS, WorkerTotals
 
 BASE = 1_700_000_000
@@ -223,24 +223,6 @@ def test_a_stall_of_hours_takes_no_memory(clocked: Clocked) -> None:
     assert len(waiting.counted) == 2
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.floats(0.0, 2.5)), min_size=1, max_size=40))
-def test_what_was_published_adds_up_to_the_points(reports: list[tuple[str, int, float]]) -> None:
-    clocked = Clocked()
-    ends = dict.fromkeys("abc", 0.0)
-    published: dict[int, float] = {}
-    clock = 0.0
-    for worker, hashes, length in reports:
-        begin, ends[worker] = ends[worker], ends[worker] + length
-        clock = max(clock + 0.3, ends[worker])
-        clocked.report(worker, hashes, begin, ends[worker], heard=clock)
-        clocked.settle(clock)
-        published.update(clocked.changed())
-    clocked.settle(clock + 10)
-    published.update(clocked.changed())
-    assert published == clocked.points()
-    assert sum(published.values()) == pytest.approx(sum(hashes for _, hashes, _ in reports), abs=1e-3)
-
-
 INTERVALS = st.tuples(st.floats(0, 60), st.floats(0, 60)).map(sorted)
 
 
@@ -263,34 +245,6 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
     assert len(workers) == min(SHOWN, sum(hashes > 0 for hashes in reported.values()))
 
 
-def test_the_workers_with_most_hashes_are_shown_most_first() -> None:
-    sums = {f"worker-{number}": float(number) for number in range(12)}
-    assert most(sums) == [f"worker-{number}" for number in range(11, 11 - SHOWN, -1)]
-
-
-def us(second: float) -> int:
-    return round((BASE + second) * 1e6)
-
-
-@pytest.mark.parametrize(
-    ("begin", "end", "kept"),
-    [
-        (us(0.999999), us(0.999999), {0: 7}),
-        (us(0), us(1), {0: 7}),
-        (us(0.5), us(4), {0: 1, 1: 2, 2: 2, 3: 2}),
-        (us(-1), us(6), {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1}),
-    ],
-    ids=["a moment", "a whole second", "parts of seconds", "from before the floor"],
-)
-def test_an_interval_fills_its_seconds_and_no_others(begin: int, end: int, kept: dict[int, float]) -> None:
-    buckets = Buckets()
-    changed = buckets.spread(7, begin, end, floor=BASE)
-    assert [second - BASE for second in changed] == list(kept)
-    expected = [kept.get(second, 0) for second in range(-2, 10)]
-    assert buckets.between(BASE - 2, BASE + 10) == pytest.approx(expected)
-    assert [buckets[BASE + second] for second in range(-2, 10)] == pytest.approx(expected)
-
-
 def test_an_interval_from_the_beginning_of_time_fills_no_more_than_is_kept() -> None:
     buckets = Buckets()
     buckets.spread(10, 0, BASE * 1_000_000, floor=BASE - 900)
@@ -302,17 +256,6 @@ def test_ten_second_buckets_become_speeds_up_to_the_last_whole_one() -> None:
     assert totals.points({100: 10.0, 120: 10.0}, until=130, seconds=1_000) == [(100, 1.0), (110, 0.0), (120, 1.0)]
     hours = dict.fromkeys(range(0, 7_200, 10), 10.0)
     assert len(totals.points(hours, until=7_200, seconds=3_600)) == 360
-
-
-def test_buckets_by_worker_leave_the_rest_to_the_others() -> None:
-    held = WorkerTotals()
-    held.set("a", {100: 30.0, 110: 1.0})
-    held.set("a", {110: 40.0})  # replaces the one of the same time
-    held.set("b", {110: 100.0, 120: 1.0})
-    held.settle(125)
-    workers, rows = held.history({100: 35.0, 110: 150.0, 120: 7.0}, 125, 60)
-    assert workers == ["b", "a"]
-    assert rows == [[100, 0.0, 3.0, 0.5], [110, 10.0, 4.0, 1.0]]
 
 
 def test_buckets_of_workers_are_bounded_in_number_and_age() -> None:
