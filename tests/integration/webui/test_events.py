@@ -10,7 +10,7 @@ import pytest
 from integration.webui.conftest import Metric
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, backend
-from support.webui_page import Events, Page, follows_redis, until, webui_page
+from support.webui_page import Events, Page
 
 from webui_svc import events as events_module
 from webui_svc.browsers import Browsers
@@ -74,17 +74,6 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         ("batch size", "worker-1", 16),
         ("rng went", "rng-2", None),
     ]
-
-
-async def test_replicas_from_before_the_start_are_no_change(redis: RedisServer, reports: Reports, now: int) -> None:
-    reports.see([backend("rng-1")], [backend("hasher-1")])
-    reports.add_seconds(now - 2, 2)
-    async with webui_page(redis) as page:
-        await until(lambda: follows_redis(page))
-        async with page.get("/events") as response:
-            _, data = await Events(response).next()
-    assert names(data["system"]["rng"]) == {"rng-1": "serving"}
-    assert data["marks"] == []
 
 
 async def test_stored_load_tests_are_announced_and_can_be_fetched(page: Page, redis: RedisServer) -> None:

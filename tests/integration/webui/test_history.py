@@ -100,8 +100,6 @@ async def test_a_worker_that_comes_later_is_in_the_hour_too(page: Page, reports:
     ("query", "refused"),
     [
         ("seconds=5&seconds=5", "seconds was given 2 times; it must be given once, as a whole number from 1 to 3600."),
-        ("seconds=%0d%0aX:1", r"seconds='\r\nX:1' is not allowed; it must be a whole number from 1 to 3600."),
-        ("seconds=<script>", "seconds='<script>' is not allowed; it must be a whole number from 1 to 3600."),
         ("by=%00", r"by='\x00' is not allowed; it must be worker."),
     ],
 )

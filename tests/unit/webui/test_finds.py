@@ -35,14 +35,6 @@ def test_the_newest_coins_of_all_workers_are_shown() -> None:
     assert latest[0] == {"digest": digest(11), "at": BASE + 11, "bits": 5, "worker": "b"}
 
 
-def test_of_coins_of_one_moment_the_last_comes_first() -> None:
-    finds = Finds()
-    for numbers in ([3, 9, 1], [7, 2]):
-        finds.hear("a", Found(4, tuple(Coin(digest(number), BASE) for number in numbers)), place)
-    latest = finds.figures(Speed())["latest"]
-    assert [coin["digest"] for coin in latest] == [digest(number) for number in (2, 7, 1, 9, 3)]
-
-
 def test_coins_are_shown_with_the_time_of_redis() -> None:
     finds = Finds()
     finds.hear("a", Found(4, (Coin(digest(1), BASE + 50.25),)), lambda at: at - 50)

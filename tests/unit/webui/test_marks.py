@@ -29,13 +29,6 @@ def test_whoever_is_there_at_first_did_not_come(marks: Marks) -> None:
     assert told(marks) == []
 
 
-def test_whoever_comes_to_an_empty_system_comes(marks: Marks) -> None:
-    workers = Attendance("worker", marks)
-    settle(workers, 0)
-    settle(workers, 1, "worker-1")
-    assert told(marks) == [(1, "worker came", "worker-1")]
-
-
 def test_waiting_is_marked_once_where_it_began(marks: Marks) -> None:
     waits = Waits(marks)
     for since in ({}, {"hasher": BASE + 1}, {"hasher": BASE + 1, "rng": BASE + 2}, {}, {"hasher": BASE + 9}, {}):
@@ -43,13 +36,6 @@ def test_waiting_is_marked_once_where_it_began(marks: Marks) -> None:
     assert told(marks) == [(1, "waiting", "hasher"), (2, "waiting", "rng")]
     waits.settle({"hasher": BASE + 11})
     assert told(marks) == [(11, "waiting", "hasher")]
-
-
-def test_a_batch_size_that_changed_is_marked_where_it_began(marks: Marks) -> None:
-    sizes = BatchSizes(marks)
-    for second, size in enumerate([16, 16, 256, 256]):
-        sizes.hear(make_report(BASE + second, BASE + second + 1, batch_size=size))
-    assert marks.take_new() == [{"at": BASE + 2, "kind": "batch size", "name": "worker-1", "value": 256, "until": None}]
 
 
 def test_one_that_changes_all_the_time_is_marked_now_and_then_and_at_last(marks: Marks) -> None:

@@ -159,14 +159,6 @@ def test_a_speed_older_than_two_report_intervals_is_not_shown(clocked: Clocked) 
     assert clocked.current(7.9) == pytest.approx(10 * 4.1 / 5)
 
 
-def test_what_is_waited_for_is_known_with_the_moment_since_when(clocked: Clocked) -> None:
-    clocked.report("a", 10, 0, 2, heard=2)
-    assert clocked.speed.workers.waited_for(2) == {}
-    clocked.report("a", 0, 2, 2, heard=3)
-    assert clocked.speed.workers.waited_for(3) == {"hasher": BASE + 2}
-    assert clocked.speed.workers.waited_for(6.1) == {}
-
-
 @pytest.mark.parametrize(("every", "gone"), [(0.1, 3.0), (5.0, 15.0), (60.0, 180.0)])
 def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent(clocked: Clocked, every: float, gone: float) -> None:
     clocked.report("a", 20, 0, 2, heard=2, every=every)
@@ -175,19 +167,6 @@ def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent(clocked: Clocke
         assert (clocked.speed.workers.count(now), clocked.speed.workers.is_live("a", now)) == (there, bool(there))
     assert clocked.speed.workers.gone(2 + gone).keys() == {"a"}
     assert clocked.speed.workers.gone(12 + gone).keys() == set()
-
-
-def test_what_a_late_report_changes_is_told_again(clocked: Clocked) -> None:
-    clocked.mine("a", 0, 5)
-    clocked.settle(5)
-    assert len(clocked.changed()) == 5
-    clocked.report("late", 4, 1, 3, heard=5)
-    clocked.report("a", 10, 5, 6, heard=6)
-    clocked.settle(6)
-    assert clocked.changed() == {1: 12, 2: 12}
-    clocked.report("late", 0, 3, 6, heard=6)
-    clocked.settle(6)
-    assert clocked.changed() == {5: 10}
 
 
 def test_a_time_in_which_redis_was_away_is_no_silence(clocked: Clocked) -> None:

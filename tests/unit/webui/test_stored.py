@@ -9,12 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import make_report
 
-from chassis.endpoint_state import EndpointState
 from chassis.settings import Pace
 from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from webui_svc import backends, coins, totals
-from webui_svc.backends import Backend
-from webui_svc.coins import Coin
 from webui_svc.load_tests import LoadTests
 from webui_svc.report import MalformedReportError, Report, parse
 from webui_svc.stored_json import MalformedJsonError
@@ -82,13 +79,6 @@ FOUND = {"bits": 4, "latest": [[DIGEST, 1764000000.123]]}
 
 def encoded(data: Any) -> bytes:
     return json.dumps(data).encode()
-
-
-def test_a_good_worker_key_is_taken() -> None:
-    view, found = backends.parse(encoded(VIEW)), coins.parse(encoded(FOUND))
-    assert (view.seconds, view.backends["hasher"]) == (1.003, ())
-    assert view.backends["rng"] == (Backend("rng-1", "10.0.0.3:50051", EndpointState.SERVING, 12, {0: 11, 120: 1}),)
-    assert (found.bits, found.latest) == (4, (Coin(DIGEST, 1764000000.123),))
 
 
 BAD_REPLICA: dict[str, list[Any]] = {
@@ -160,16 +150,6 @@ def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) ->
 
 def stored(began: object) -> bytes:
     return json.dumps({"format": "dockercoins-load-test", "began": began, "points": []}, indent=1).encode()
-
-
-def test_load_tests_are_served_as_stored() -> None:
-    held = LoadTests()
-    began = ["2026-11-24T22:00:00Z", "2026-11-23T22:00:00Z"]
-    assert held.set(list(map(stored, began))) == []
-    assert [report["began"] for report in json.loads(held.body)["reports"]] == began
-    assert held.figures == {"count": 2, "newest": began[0]}
-    held.set([stored(7)])
-    assert held.figures == {"count": 1, "newest": None}  # a time that is no text
 
 
 def test_load_tests_that_are_too_many_or_malformed_are_left_out() -> None:
