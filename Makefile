@@ -44,10 +44,8 @@ run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WOR
 test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests that start no process, in two minutes; ARGS="-k stops" for some
 	@$(PY) -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 
-# The second run has the tests that must have the machine to themselves, if there are any.
 test-system: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of services as processes, in five minutes
-	@$(PY) -m pytest tests/system -m "not serial and not soak" --numprocesses=4 --dist=loadfile $(ARGS)
-	@$(PY) -m pytest tests/system -m "serial and not soak" $(ARGS); code=$$?; [ $$code = 5 ] || exit $$code
+	@$(PY) -m pytest tests/system --numprocesses=4 --dist=loadfile $(ARGS)
 
 coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no test of make test covers
 	@$(PY) -m coverage erase
