@@ -1,8 +1,6 @@
-from typing import Any
-
 import pytest
 
-from chassis.redis.deployment import Deployment, Kind, Node
+from chassis.redis.deployment import Deployment, Kind
 from chassis.redis.key_names import CLUSTER_PREFIX, KeyNames
 from chassis.settings import SettingsError
 from webui_svc.settings import WebuiSettings
@@ -12,20 +10,14 @@ SENTINELS = "redis-sentinel://one:26379,two/coins"
 CLUSTER = "redis-cluster://one:7000,[::1]:7001,three"
 
 
-def load(**variables: Any) -> WorkerSettings:
-    return WorkerSettings.load(**variables)
-
-
-@pytest.mark.parametrize(
-    ("url", "kind", "nodes", "name"),
-    [
-        (SENTINELS, Kind.SENTINEL, (("one", 26_379), ("two", 26_379)), "coins"),
-        (CLUSTER, Kind.CLUSTER, (("one", 7_000), ("::1", 7_001), ("three", 6_379)), ""),
-    ],
-)
-def test_a_url_names_the_servers(url: str, kind: Kind, nodes: tuple[Node, ...], name: str) -> None:
-    expected = Deployment(kind, encrypted=False, nodes=nodes, name=name, username=None, password=None)
-    assert Deployment.parse(url) == expected
+def test_a_url_names_the_servers() -> None:
+    sentinels, cluster = Deployment.parse(SENTINELS), Deployment.parse(CLUSTER)
+    assert sentinels
+    assert cluster
+    assert (sentinels.kind, sentinels.name) == (Kind.SENTINEL, "coins")
+    assert sentinels.nodes == (("one", 26_379), ("two", 26_379))
+    assert (cluster.kind, cluster.nodes) == (Kind.CLUSTER, (("one", 7_000), ("::1", 7_001), ("three", 6_379)))
+    assert Deployment.parse("redis://one:6379/0") is Deployment.parse("unix:///tmp/redis.sock") is None
 
 
 def test_a_login_may_have_any_character_in_its_escaped_form() -> None:
@@ -34,32 +26,27 @@ def test_a_login_may_have_any_character_in_its_escaped_form() -> None:
     assert (found.username, found.password, found.encrypted) == ("worker", "p@ss:w,rd", True)
 
 
-@pytest.mark.parametrize("url", ["redis://one:6379/0", "rediss://one", "unix:///tmp/redis.sock"])
-def test_one_server_is_no_deployment(url: str) -> None:
-    assert Deployment.parse(url) is None
-
-
 def test_names_are_the_originals_unless_asked_otherwise() -> None:
     for url in ("redis://one", SENTINELS):
-        keys = load(redis_url=url).redis.keys
+        keys = WorkerSettings(redis_url=url).redis.keys
         assert (keys.hashes, keys.wallet, keys.worker("w")) == ("hashes", "wallet", "worker:w")
-    assert load(redis_prefix="class-a:").redis.keys.hashes == "class-a:hashes"
+    assert WorkerSettings(redis_prefix="class-a:").redis.keys.hashes == "class-a:hashes"
 
 
 def test_in_a_cluster_all_names_have_one_slot() -> None:
-    assert load(redis_url=CLUSTER).redis.prefix == CLUSTER_PREFIX
-    assert load(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.totals_of("w") == "a:{b}totals:w"
+    assert WorkerSettings(redis_url=CLUSTER).redis.prefix == CLUSTER_PREFIX
+    assert WorkerSettings(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.totals_of("w") == "a:{b}totals:w"
 
 
 @pytest.mark.parametrize("prefix", ["", "coins:", "{}", "}{", "{coins"])
 def test_a_prefix_that_keeps_no_slot_is_refused_with_a_cluster(prefix: str) -> None:
     assert not KeyNames(prefix).have_one_slot
     with pytest.raises(SettingsError, match=r"REDIS_PREFIX=.* is not allowed with a cluster"):
-        WebuiSettings.load(redis_url=CLUSTER, redis_prefix=prefix)
+        WebuiSettings(redis_url=CLUSTER, redis_prefix=prefix)
 
 
 @pytest.mark.parametrize(
     ("url", "name"), [("redis://one:6379", "one"), ("unix:///x", "redis"), (SENTINELS, "coins"), (CLUSTER, "one")]
 )
 def test_people_are_told_which_redis_it_is(url: str, name: str) -> None:
-    assert load(redis_url=url).redis.name == name
+    assert WorkerSettings(redis_url=url).redis.name == name

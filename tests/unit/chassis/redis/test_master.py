@@ -62,11 +62,6 @@ async def test_one_that_names_a_server_which_is_no_master_is_asked_after_the_oth
     assert [await master.find() for _ in range(3)] == [NEW] * 3
 
 
-async def test_two_connections_may_look_at_the_same_time() -> None:
-    master = Asked(a=RedisError("no"), b=NEW, c=NEW)
-    assert set(await asyncio.gather(*(master.find() for _ in range(10)))) == {NEW}
-
-
 @pytest.mark.parametrize(("answer", "cause"), [(None, r"a:1: no answer within 0\.5 s"), (OSError("no"), "a:1: no")])
 async def test_the_error_says_why_a_node_did_not_say(answer: Exception | None, cause: str) -> None:
     master = Asked(a=answer, b=answer, c=answer)
