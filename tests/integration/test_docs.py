@@ -1,11 +1,14 @@
-"""Pages that repeat what the code defines; `make docs` writes them."""
+"""Pages that repeat what the code defines, some of them written by `make docs`."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 from docs import configuration, metrics
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
 
 
@@ -36,3 +39,20 @@ def test_every_alert_is_explained() -> None:
     assert set(re.findall(r"\balert: *(\w+)", RULES)) == set(
         re.findall(r"^\| `(DockerCoins\w+)` \|", page, re.MULTILINE)
     )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"\btests/[\w./]*\w", page.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?:`|^    )make ([a-z][a-z0-9-]*)", page.read_text(), re.MULTILINE)
+    }
+    assert "test" in named
+    assert named <= targets
