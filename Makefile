@@ -1,6 +1,6 @@
-# What there is to do: `make help`. GNU make 3.81 (macOS) is enough.
+# `make help` lists the commands. GNU make 3.81 (macOS) is enough.
 #
-# What is installed and generated is remembered in stamp files, so that a change redoes what depends on it and no more.
+# Stamp files record what is installed and generated, so that a change redoes only what depends on it.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -16,38 +16,38 @@ SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
-# What they install: rng and hasher the same.
+# The extras that their images install; rng and hasher share the first.
 EXTRAS := grpc-server worker webui
 
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
 CERTS := $(VENV)/.certs
 DEV := $(VENV)/.dev
-# Beside what it stands for, so that it is gone when that is.
+# This stamp is in generated/, so that removing the folder removes the stamp, too.
 PROJECT := generated/.installed
 CHART := webui_svc/static/vendor/uplot
 
-# Without it, engines that keep images in containerd give an image another digest at each build, and compose replaces
-# containers whose image is the same.
+# Without this, an engine that keeps images in containerd gives an image a new digest at each build, and compose
+# replaces containers although nothing has changed.
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-system coverage check format load-test bench bench-page bench-scaling perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
 
-help: ## List what there is to do
+help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: $(PROJECT) $(CHART)/uPlot.esm.js ## Mine on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
+run: $(PROJECT) $(CHART)/uPlot.esm.js ## Run the five services on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
 	@exec $(PY) -m local_run
 
-test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests that start no process, in two minutes; ARGS="-k stops" for some
+test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests that start no service as a process (2 minutes); ARGS="-k name" selects tests
 	@$(PY) -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 
-test-system: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of services as processes, in five minutes
+test-system: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of services as processes (5 minutes)
 	@$(PY) -m pytest tests/system --numprocesses=4 --dist=loadfile $(ARGS)
 
-coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no test of make test covers
+coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that make test does not cover
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 	@$(PY) -m coverage combine --quiet
@@ -56,14 +56,14 @@ coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that no te
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
 	@exec $(PY) -m worker_svc load-test $(ARGS)
 
-# tests/e2e/conftest.py says which files share a project.
-e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of real containers, which need an engine with compose, and of the page, which need Chromium
+# tests/e2e/conftest.py says which files share a compose project.
+e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of containers and of the page; they need Docker with compose, and Chromium (7 minutes)
 	@$(PY) -m pytest tests/e2e --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS)
 
-screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the README's picture of the page; it needs Chromium
+screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the picture of the page for the README; it needs Chromium
 	@PYTHONPATH=tests $(PY) -m support.screenshot docs/page.png
 
-check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and types
+check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
 	@$(VENV)/bin/ruff check --quiet $(SOURCES)
 	@$(VENV)/bin/buf format --diff --exit-code
@@ -72,46 +72,46 @@ check: $(DEV) $(PROJECT) ## Check format, style, the API, the Dockerfiles and ty
 	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
 	@echo "format, style, API, Dockerfiles and types are fine"
 
-format: $(DEV) ## Format, and mend what can be mended
+format: $(DEV) ## Format the code, and fix what can be fixed automatically
 	@$(VENV)/bin/ruff format --quiet $(SOURCES)
 	@$(VENV)/bin/ruff check --quiet --fix $(SOURCES)
 	@$(VENV)/bin/buf format --write
 
-bench: $(DEV) $(PROJECT) ## Measure the speed beside what it could be; ARGS="--against COMMIT" beside what it was
+bench: $(DEV) $(PROJECT) ## Compare the speed with what is possible; ARGS="--against COMMIT" compares it with a commit
 	@exec $(PY) -m bench $(ARGS)
 
-bench-page: $(DEV) $(PROJECT) ## Measure the page's server with 1,000 browsers, and with 200 workers; ARGS=--help
+bench-page: $(DEV) $(PROJECT) ## Measure webui with 1,000 browsers and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)
 
-bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and a model of the speed; ARGS=--help
+bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and compare it with a model; ARGS=--help
 	@exec $(PY) -m bench.scaling $(ARGS)
 
-perf: $(DEV) $(PROJECT) ## Measure CPU beside bounds that hold on a quiet machine; no other target needs it
+perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare them with their bounds; needs a quiet machine
 	@$(PY) -m pytest tests/perf -q $(ARGS)
 
-soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Let all go wrong that can, ten minutes, keep the page open, ten, then look at memory, five; SEED= repeats an order
+soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all kinds of failures for 10 minutes, a page for 10 and a memory test for 5; SEED= repeats an order
 	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@$(PY) -m bench --parts memory --memory-seconds 300
 
 docs: $(PROJECT) $(DEV) ## Generate docs/configuration.md and docs/metrics.md from the code
 	@$(PY) -m docs >/dev/null
 
-up: ## Mine in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
+up: ## Run the five services in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
 	@docker compose up --detach --wait
 	@echo "the page is at http://$$(docker compose port webui 8000)/"
 
-down: ## Remove the containers, but not what was mined
+down: ## Remove the containers; what was mined is kept
 	@docker compose down --remove-orphans
 
-images: ## Build the images; REGISTRY= and TAG= name them
+images: ## Build the images; REGISTRY= and TAG= set their names
 	@docker compose build
 
-certs: $(CERTS) ## Make a throw-away authority and a certificate for each service, in certs/; again: renew the certificates
+certs: $(CERTS) ## Create a throw-away authority and a certificate for each service in certs/, or renew the certificates
 	@$(PY) -m deploy.tls certs $(ARGS)
 
-protos: $(PROJECT) ## Generate the API from protos/, if they changed
+protos: $(PROJECT) ## Generate code from protos/ if they changed
 
-sbom: $(DEV) ## Say what each image is made of beside its base, as CycloneDX files in SBOM=sbom
+sbom: $(DEV) ## List the contents of each image, without its base, as CycloneDX files in SBOM=sbom
 	@mkdir -p $(SBOM)
 	@for extra in $(EXTRAS); do \
 	  $(PY) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
@@ -124,7 +124,7 @@ sbom: $(DEV) ## Say what each image is made of beside its base, as CycloneDX fil
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer versions
+lock: $(DEV) ## Pin all dependencies by hash; ARGS=--upgrade takes newer versions
 	@$(LOCK) $(ARGS) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
 	@$(LOCK) pyproject.toml --all-extras --group run --constraints requirements/dev.txt --output-file requirements/run.txt
 	@for extra in $(EXTRAS); do \
@@ -134,7 +134,7 @@ lock: $(DEV) ## Pin what is installed, by hash; ARGS=--upgrade for newer version
 	@$(LOCK) --group certs --constraints requirements/dev.txt --output-file requirements/certs.txt
 	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
 
-clean: ## Remove all that was installed and generated, but not what was mined (data/), nor certs/
+clean: ## Remove everything that was installed or generated; data/ and certs/ are kept
 	@rm -rf $(VENV) generated build dist sbom hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
 	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -149,17 +149,17 @@ $(MADE):
 	@touch $@
 
 $(RUN): requirements/run.txt $(MADE)
-	@echo "Installing what it takes to run"
+	@echo "Installing the dependencies of the services"
 	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
 	@touch $@
 
 $(CERTS): requirements/certs.txt $(MADE)
-	@echo "Installing what it takes to make certificates"
+	@echo "Installing what makes certificates"
 	@$(PIP) install --require-hashes --no-deps -r requirements/certs.txt
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
-	@echo "Installing what it takes to test"
+	@echo "Installing the development tools"
 	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
 	@touch $@
 
@@ -167,10 +167,10 @@ $(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
 	@echo "Generating the API, compiling hasher's kernel"
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@test -e hasher_svc/libkernel.so || \
-	  echo "There is no kernel, for want of a C compiler: hasher will be slower ($(PY) hatch_build.py says why)"
+	  echo "There is no C compiler, so hasher has no kernel and will be slower ($(PY) hatch_build.py says why)"
 	@touch $@
 
-# Without npm, that of a Python package does.
+# Where npm is missing, a Python package provides it.
 NPM = if command -v npm >/dev/null; then \
     run_npm() { npm "$$@"; }; \
   else \
