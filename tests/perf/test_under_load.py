@@ -15,8 +15,8 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from perf.conftest import Figures
 from perf.load import PATHS, encoded
+from support.admin_endpoint import ask
 from support.mine import ALIVE, FULL_NAMES, READY, Mine, new_mine
-from support.probe import ask
 from support.served import health
 
 PROGRAM = Path(__file__).with_name("load.py")

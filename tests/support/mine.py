@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from support.admin_endpoint import ask
 from support.free_port import free_port
-from support.probe import ask
 from support.redis_server import RedisServer, redis_server
 from support.served import HASHER, RNG, health
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes

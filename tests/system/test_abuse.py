@@ -14,9 +14,9 @@ import psutil
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from hyperframe.frame import DataFrame, Frame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from support.admin_endpoint import scrape
 from support.mine import FULL_NAMES, READY, SERVICES, Mine, new_mine
 from support.raw_h2 import PREFACE, RawClient, message
-from support.scrape import scrape
 from support.waiting import wait_until
 from system import garbage
 

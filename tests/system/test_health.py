@@ -13,9 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from support.admin_endpoint import ask, scrape
 from support.mine import ALIVE, FULL_NAMES, READY, SERVICES, Mine, new_mine, not_ready
-from support.probe import ask
-from support.scrape import scrape
 from support.waiting import wait_until
 
 

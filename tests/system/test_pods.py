@@ -11,8 +11,8 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support import kubernetes
+from support.admin_endpoint import ask
 from support.kubernetes import PROBES, Pod, pods, render
-from support.probe import ask
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
 from support.waiting import wait_until

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 from aiohttp import web
 from support import served
+from support.admin_endpoint import Samples, scrape
 from support.free_port import free_port
 from support.redis_server import RedisServer
-from support.scrape import Samples, scrape
 
 from chassis import admin_endpoint, listener, log
 from chassis.health import Health

@@ -7,27 +7,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import psutil
 import pytest
-from support import scrape
+from support.admin_endpoint import ask, scrape
 from support.free_port import free_ports
-from support.probe import ask
 from support.redis_server import RedisServer
 from support.service_process import KEPT, ServiceProcesses
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it needs /dev/full and limits of other processes")
-
-LIMIT_S = 30.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
 
 
 def is_ready(port: int) -> bool:
@@ -89,13 +80,13 @@ def test_services_mine_drain_and_report_whatever_becomes_of_their_logs(redis: Re
     ]
     for output in (full, full_pipe, broken):
         os.close(output)
-    until(lambda: int(redis.client().get("hashes") or 0) >= 2)
-    samples = scrape.scrape(worker_metrics)
+    wait_until(lambda: int(redis.client().get("hashes") or 0) >= 2)
+    samples = scrape(worker_metrics)
     assert samples("dockercoins_log_lost_lines_total") >= 3
-    until(lambda: is_ready(web_port))
+    wait_until(lambda: is_ready(web_port))
     for process in reversed(services):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(LIMIT_S) == 0
+        assert process.wait(30) == 0
     assert int(redis.client().get("hashes")) >= samples("dockercoins_worker_hashes_total")
 
 
@@ -111,7 +102,7 @@ def test_out_of_descriptors_is_one_line_every_few_seconds(processes: ServiceProc
     time.sleep(1)  # a thousand failed attempts to accept a connection
     for client in clients:
         client.close()
-    until(lambda: is_ready(ports[1]))
+    wait_until(lambda: is_ready(ports[1]))
     assert rng.stop() == 0
     *lines, stopping, last, stopped = rng.text.splitlines()[before:]
     assert len(lines) <= 3

@@ -9,8 +9,8 @@ import pytest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from support.admin_endpoint import ask
 from support.free_port import free_port
-from support.probe import ask
 from support.served import HASHER, RNG, health
 from support.service_process import ServiceProcess, ServiceProcesses
 

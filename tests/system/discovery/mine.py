@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support import scrape
+from support.admin_endpoint import scrape
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes
 from system.discovery.accounts import GIVEN_UP, Accounts
@@ -145,7 +145,7 @@ class Mine:
     def connecting(self, service: str) -> float:
         """How many endpoints of a service the worker knows that do not serve."""
         labels = {"service": service, "state": "connecting"}
-        return scrape.scrape(self.worker.metrics_port)("dockercoins_worker_endpoints", **labels)
+        return scrape(self.worker.metrics_port)("dockercoins_worker_endpoints", **labels)
 
     @contextlib.contextmanager
     def nothing_is_sent_again(self) -> Iterator[None]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.admin_endpoint import Samples, scrape
 from support.mine import READY, Mine, new_mine, not_ready
-from support.scrape import Samples, scrape
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
 

@@ -1,4 +1,4 @@
-"""What a process says on /metrics, read with prometheus-client's own parser."""
+"""What a process answers on the port of its metrics and probes."""
 
 import http.client
 from collections.abc import Iterable
@@ -6,6 +6,14 @@ from contextlib import closing
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+
+def ask(port: int, path: str, timeout_s: float = 2) -> tuple[int, str]:
+    """Return the status and text that a probe gets, over a connection of its own."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 class Samples:
@@ -19,19 +27,16 @@ class Samples:
         }
 
     def __call__(self, name: str, **labels: str) -> float:
-        """The value of exactly this series. Raises KeyError when there is none."""
+        """Return the value of exactly this series. Raises KeyError when there is none."""
         return self._values[name, frozenset(labels.items())]
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of all series that have these labels, whatever else they have."""
+        """Return the sum of all series that have at least these labels."""
         wanted = labels.items()
         return sum(value for (each, has), value in self._values.items() if each == name and wanted <= has)
 
 
 def scrape(port: int) -> Samples:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        text = response.read().decode()
-        assert response.status == 200, text
+    status, text = ask(port, "/metrics", 10)
+    assert status == 200, text
     return Samples(text_string_to_metric_families(text))
