@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +11,10 @@ from pathlib import Path
 import psutil
 
 from support.free_port import free_ports
+from support.service_process import KEPT
+from support.waiting import wait_until
 
-LIMIT = 60.0
-"""Seconds for whatever a test waits for, on a busy machine."""
-
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+LIMIT_S = 60.0
 
 
 class LocalRun:
@@ -28,7 +26,7 @@ class LocalRun:
         self.redis_port = ports + 8
         self.webui_port = ports + 9
         environment = {
-            **{name: os.environ[name] for name in _KEPT if name in os.environ},
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
             **{f"{service}_METRICS_PORT": "0" for service in ("RNG", "HASHER", "WORKER", "WEBUI")},
             "DATA_DIR": str(folder / "data"),
             "RNG_PORT": str(ports),
@@ -55,16 +53,13 @@ class LocalRun:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """The first match in the output."""
-        self.wait_until(lambda: re.search(pattern, self.output, re.MULTILINE) is not None)
+        self.wait_until(lambda: re.search(pattern, self.output, re.MULTILINE))
         match = re.search(pattern, self.output, re.MULTILINE)
         assert match is not None
         return match
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LIMIT
-        while not condition():
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.05)
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        wait_until(condition, LIMIT_S, lambda: self.output)
 
     def wait_until_mining(self, *workers: str) -> None:
         for worker in workers:

@@ -1,12 +1,13 @@
 """What a running Prometheus says over HTTP."""
 
 import json
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from typing import Any
+
+from support.waiting import wait_until
 
 
 class PrometheusApi:
@@ -47,13 +48,9 @@ class PrometheusApi:
             for each in self._get("alerts")["alerts"]
         }
 
-    def until(self, condition: Callable[["PrometheusApi"], bool], limit: float) -> float:
-        """Wait until something holds, asking again and again; the seconds it took."""
-        began = time.monotonic()
-        while not condition(self):
-            assert time.monotonic() - began < limit, f"not in {limit} s: {self.targets()} {self.alerts()}"
-            time.sleep(0.1)
-        return time.monotonic() - began
+    def until(self, condition: Callable[["PrometheusApi"], bool], limit_s: float) -> None:
+        """Wait until something holds. Raises AssertionError with the targets and alerts when it does not in time."""
+        wait_until(lambda: condition(self), limit_s, lambda: (self.targets(), self.alerts()))
 
     def _get(self, what: str, **parameters: object) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"

@@ -5,14 +5,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-START_LIMIT = 30.0
+from support.waiting import LIMIT_S, wait_until
 
 
 class ServiceProcess:
@@ -37,13 +36,11 @@ class ServiceProcess:
     def text(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, pattern: str, limit: float = START_LIMIT) -> "re.Match[str]":
-        """The first match in the output. Raises TimeoutError with the output when there is none in time."""
-        deadline = time.monotonic() + limit
-        while not (match := re.search(pattern, self.text)):
-            if time.monotonic() > deadline or (self.popen.poll() is not None and not re.search(pattern, self.text)):
-                raise TimeoutError(f"no {pattern!r} in: {self.text}")
-            time.sleep(0.01)
+    def wait_for(self, pattern: str, limit: float = LIMIT_S) -> "re.Match[str]":
+        """Return the first match in the output. Raises AssertionError with the output when there is none in time."""
+        wait_until(lambda: self.popen.poll() is not None or re.search(pattern, self.text), limit, lambda: self.text)
+        match = re.search(pattern, self.text)
+        assert match, f"no {pattern!r} in: {self.text}"
         return match
 
     @property
