@@ -106,8 +106,8 @@ def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
 
 
 def test_while_redis_is_away_reports_wait_and_then_mining_does(mine: Mine) -> None:
-    before = metrics(mine)("dockercoins_worker_reports_sent_total")
     mine.redis.stop()
+    before = metrics(mine)("dockercoins_worker_reports_sent_total")
     mine.mines_on(2)
     mine.until("worker", not_ready("redis"))  # the queue is full
     wait_until(lambda: metrics(mine)("dockercoins_worker_in_flight_batches") == 0)
