@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from inspect import isawaitable
 
 LIMIT_S = 30.0
 PAUSE_S = 0.01
@@ -23,9 +24,13 @@ def wait_until(
 
 
 async def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> float:
-    """Do the same while the event loop goes on; the condition itself must not block for long."""
+    """Do the same while the event loop goes on; the condition may be a coroutine, and must not block for long."""
     began = time.monotonic()
-    while not condition():
+    while not await _result(condition()):
         assert time.monotonic() - began < limit_s, "not in time"
         await asyncio.sleep(PAUSE_S)
     return time.monotonic() - began
+
+
+async def _result(value: object) -> object:
+    return await value if isawaitable(value) else value

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from chassis.health import Health
 from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from support.redis_server import RedisServer
+from support.waiting import until
 from webui_svc.app import make_app
 
 # Seconds after which an expected event counts as missing.
@@ -27,13 +28,6 @@ async def webui_page(redis: RedisServer, telemetry: Telemetry | None = None, **s
     telemetry = telemetry or Telemetry(Health("redis"))
     async with TestClient(TestServer(make_app(RedisAccess(redis.url), telemetry, "webui-1", **settings))) as page:
         yield page
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(WAIT):
-        while not await condition():  # noqa: ASYNC110 - what is waited for sets no event here
-            await asyncio.sleep(0.02)
 
 
 async def is_ready(page: Page) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 import pytest
 from support.redis_server import RedisServer
 from support.reports import Reports
-from support.webui_page import Page, is_ready, until, webui_page
+from support.waiting import until
+from support.webui_page import Page, is_ready, webui_page
 
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
@@ -40,10 +41,7 @@ class Metric:
         return value
 
     async def until(self, name: str, value: float) -> None:
-        async def reached() -> bool:
-            return self(name) == value
-
-        await until(reached)
+        await until(lambda: self(name) == value)
 
 
 @pytest.fixture

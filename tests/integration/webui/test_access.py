@@ -6,7 +6,8 @@ from http.cookies import SimpleCookie
 
 import pytest
 from support.redis_server import RedisServer
-from support.webui_page import Page, until, webui_page
+from support.waiting import until
+from support.webui_page import Page, webui_page
 
 from webui_svc.access import Access
 from webui_svc.headers import SECURITY

@@ -3,7 +3,8 @@
 import pytest
 from support.redis_server import RedisServer
 from support.reports import Reports
-from support.webui_page import Page, points, until, until_shown, webui_page
+from support.waiting import until
+from support.webui_page import Page, points, until_shown, webui_page
 
 HOUR = 3_600
 

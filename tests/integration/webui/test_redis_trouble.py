@@ -10,7 +10,8 @@ from integration.webui.conftest import Metric
 from structlog.testing import capture_logs
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, backend, make_report
-from support.webui_page import Events, Page, follows_redis, is_ready, points, until, until_shown, webui_page
+from support.waiting import until
+from support.webui_page import Events, Page, follows_redis, is_ready, points, until_shown, webui_page
 
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import board

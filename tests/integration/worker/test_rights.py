@@ -12,7 +12,6 @@ from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
 from support.waiting import until
 from support.webui_page import Page, is_ready
-from support.webui_page import until as until_async
 
 from chassis.health import Health
 from chassis.redis.access import RedisAccess
@@ -54,7 +53,7 @@ async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisS
             async with page.get(path) as response:
                 return response.status == 200 and expected.items() <= (await response.json()).items()
 
-        await until_async(lambda: shows("/json", hashes=10, coins=2))
+        await until(lambda: shows("/json", hashes=10, coins=2))
         async with page.get("/api/load-tests") as response:
             assert len((await response.json())["reports"]) == 1
     assert admin.acl_log() == []
@@ -86,6 +85,6 @@ async def test_a_page_without_rights_says_so_and_is_not_ready(users: RedisServer
             await until(lambda: any("cause" in line for line in lines))
             assert not await is_ready(page)
             users.set_users({WEBUI: USERS[WEBUI]})
-            await until_async(lambda: is_ready(page))
+            await until(lambda: is_ready(page))
     [cause] = [line["cause"] for line in lines if "cause" in line]
     assert "the user in REDIS_URL must have the right to it" in cause

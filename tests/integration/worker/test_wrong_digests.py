@@ -11,6 +11,7 @@ import pytest
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.rng_servers import rng_server
+from support.waiting import until
 
 from chassis.grpc_server import server
 from chassis.health import Health
@@ -97,11 +98,6 @@ class Mine:
     def unmet(self) -> list[str]:
         return self._telemetry.health.unmet
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():  # noqa: ASYNC110 - the condition is the test's own
-                await asyncio.sleep(0.005)
-
 
 @asynccontextmanager
 async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
@@ -142,9 +138,9 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
 ) -> None:
     ports = [free_port(), free_port()]
     async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying, mining(redis, ports) as mine:
-        await mine.until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
+        await until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
         last = lying.last
-        await mine.until(lambda: good.last > last + 500)
+        await until(lambda: good.last > last + 500)
         await asyncio.sleep(1.2)
         # What was on its way to it when it was found out.
         assert lying.last <= last + 8
@@ -165,9 +161,9 @@ async def test_without_any_other_a_worker_waits_and_says_why(
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
     port = free_port()
     async with hasher("only", port) as good, mining(redis, [port]) as mine:
-        await mine.until(lambda: good.last > 100)
+        await until(lambda: good.last > 100)
         good._lie = all_zeros
-        await mine.until(lambda: mine.unmet == ["hasher"])
+        await until(lambda: mine.unmet == ["hasher"])
         counted = mine.metric("hashes_total")
         said = ""
         async with asyncio.timeout(5):
@@ -185,10 +181,10 @@ async def test_one_that_was_restarted_under_its_name_is_used_again(redis: RedisS
     port = free_port()
     async with AsyncExitStack() as later, mining(redis, [port]) as mine:
         async with hasher("only", port, all_zeros):
-            await mine.until(lambda: mine.metric("endpoints", service="hasher", state="ejected") == 1)
+            await until(lambda: mine.metric("endpoints", service="hasher", state="ejected") == 1)
             assert mine.metric("hashes_total") == 0
         await asyncio.sleep(0.5)  # as long as a process takes to start
         good = await later.enter_async_context(hasher("only", port))
-        await mine.until(lambda: mine.metric("hashes_total") > 100 * COUNT)
+        await until(lambda: mine.metric("hashes_total") > 100 * COUNT)
         assert mine.metric("endpoints", service="hasher", state="ejected") == 0
         assert mine.metric("batches_total") <= len(good.answered)
