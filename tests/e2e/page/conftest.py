@@ -8,7 +8,8 @@ from playwright.async_api import Browser
 from support.chromium import Open, chromium, opened_pages, skip_or_fail
 from support.mining import Mining, mining_system
 from support.redis_server import RedisServer
-from support.webui_page import webui_page
+from support.waiting import until
+from support.webui_page import follows_redis, webui_page
 
 AXE = Path(__file__).parents[3] / "webui_svc" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -37,8 +38,9 @@ async def mining(redis: RedisServer) -> AsyncIterator[Mining]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def webui(redis: RedisServer) -> AsyncIterator[TestServer]:
-    """webui, in this process."""
+    """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
     async with webui_page(redis) as page:
+        await until(lambda: follows_redis(page))
         assert isinstance(page.server, TestServer)
         yield page.server
 
