@@ -34,9 +34,6 @@ DRAIN_LIMIT = 1.6
 REPORT_LIMIT = 1.0
 """Seconds for the last report."""
 
-CLOSE_LIMIT = 0.3
-"""Seconds for the streams to end once nothing is owed."""
-
 
 class Worker:
     """One worker: two pools, the pipeline through them, the tally and the ledger."""
@@ -198,8 +195,7 @@ class Worker:
         return False
 
     async def close(self) -> None:
-        """End the streams and the connection to Redis."""
-        await asyncio.gather(*(pool.close(CLOSE_LIMIT) for pool in self._pools.values()))
+        """End the connection to Redis."""
         await self._ledger.close()
 
 

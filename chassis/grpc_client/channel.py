@@ -1,3 +1,4 @@
+import asyncio
 import re
 
 import grpc
@@ -46,6 +47,10 @@ async def failure(channel: grpc.aio.Channel, *, secure: bool) -> str:
             details = (error.details() or "")[:MAX_CAUSE]
             meanings = [meaning for tls, words, meaning in _MEANINGS if words.search(details) and tls in {None, secure}]
             return "; ".join((details, *meanings))
+    except asyncio.CancelledError:
+        # grpc.aio raises this, too, where the channel is closed meanwhile.
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
     return ""
 
 

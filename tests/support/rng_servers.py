@@ -15,7 +15,7 @@ from chassis.settings import Pace
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 from chassis.tls.renewed_certificates import RenewedCertificates
-from rng_svc.service import SERVICE, RandomBatch, RngService, check_source
+from rng_svc.service import CALLERS, SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 from support.waiting import until
 from worker_svc.batch import Batch
@@ -72,7 +72,7 @@ async def rng_server(
     health = Health()
     health.started()
     servicer = kind(values)
-    async with server.serve(values, Telemetry(health), SERVICE, servicer.add_to, check):
+    async with server.serve(values, Telemetry(health), SERVICE, servicer.add_to, check, callers=CALLERS):
         yield servicer
 
 
@@ -150,4 +150,3 @@ class PoolClient:
             self._more = False
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await self.pool.close(0.5)

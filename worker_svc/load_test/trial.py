@@ -33,9 +33,6 @@ CONNECT_LIMIT = 5.0
 DRAIN_LIMIT = 5.0
 """Seconds for what is in flight when time is up: with a rate schedule its latency counts."""
 
-CLOSE_LIMIT = 0.3
-"""Seconds for the streams to end once nothing is owed."""
-
 LOOP_PART = 0.2
 """Seconds of the in-process loop for each second that is measured."""
 
@@ -57,10 +54,7 @@ class Client(Asker, Protocol):
         """The names of those that take batches."""
 
     async def run(self) -> None:
-        """Work until cancelled."""
-
-    async def close(self, limit: float) -> None:
-        """End within so many seconds."""
+        """Work until cancelled, and end in good order."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,6 @@ class Trial:
             for task in (measuring, *others):
                 task.cancel()
             await asyncio.gather(measuring, *others, return_exceptions=True)
-            await asyncio.gather(*(client.close(CLOSE_LIMIT) for client in self._clients.values()))
 
     async def _measure(self, loop_speed: float) -> Measurement:
         await self._connect()

@@ -18,6 +18,9 @@ from worker_svc.backoff import PERMANENT, Backoff
 from worker_svc.batch import Batch
 from worker_svc.stage import Stage
 
+CLOSE_LIMIT = 0.3
+"""Seconds for the connection to end."""
+
 
 class UnaryCalls:
     """Asks for one step of batches, each in a call; the channel spreads the calls over the backends in turn."""
@@ -77,11 +80,10 @@ class UnaryCalls:
 
     async def run(self) -> None:
         """Keep a connection until cancelled. Raises what whoever takes the answers raised, which is a defect."""
-        self._channel.get_state(try_to_connect=True)
-        await self._failure
-
-    async def close(self, limit: float) -> None:
-        """Cancel what is not answered, and close the channel within `limit` seconds."""
-        for call in self._calls:
-            call.cancel()
-        await self._channel.close(limit)
+        try:
+            self._channel.get_state(try_to_connect=True)
+            await self._failure
+        finally:
+            for call in self._calls:
+                call.cancel()
+            await self._channel.close(CLOSE_LIMIT)

@@ -10,7 +10,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import grpc
 
@@ -53,12 +53,18 @@ OVERTAKEN_FACTOR = 2.0
 HEDGING_DELAY_FACTOR = 4.0
 # Shorter than the 2 to 7 s in which gRPC notices a frozen peer, longer than a busy machine's hiccups.
 MIN_HEDGING_DELAY_S = 0.5
-# As long as there has been no response, no latency is usual: then a slow batch is logged, and not hedged.
+# The same as long as there has been no response, so that no latency is usual.
 FIRST_SLOW_S = 3.0
 # The part of all batches that may be hedged: when all are slow, as on an overloaded service, hedging would sink it.
 HEDGING_BUDGET = 0.05
 # The weight of the newest latency in the usual one.
 LATENCY_WEIGHT = 1 / 32
+
+# Others wait for a replaced endpoint so long at most: it may never serve again.
+RENEWAL_LIMIT_S = 5.0
+
+# For the streams to end once run() is cancelled.
+CLOSE_LIMIT_S = 0.3
 
 # An ejected replica is used again when no stream to it was open for this long.
 READMISSION_DELAY_S = 0.25
@@ -92,13 +98,8 @@ class Hedging:
 
     @property
     def delay(self) -> float:
-        """Seconds without a response after which a batch is hedged; infinity until there has been a response."""
-        return float("inf") if self._usual is None else max(HEDGING_DELAY_FACTOR * self._usual, MIN_HEDGING_DELAY_S)
-
-    @property
-    def slow_after(self) -> float:
-        """Seconds without a response after which a batch is logged as slow."""
-        return FIRST_SLOW_S if self._usual is None else self.delay
+        """Seconds without a response after which a batch is slow, and is hedged if the budget allows it."""
+        return FIRST_SLOW_S if self._usual is None else max(HEDGING_DELAY_FACTOR * self._usual, MIN_HEDGING_DELAY_S)
 
     def earn(self) -> None:
         """Add a new batch's part to the budget."""
@@ -155,38 +156,40 @@ class Pool:
 
         Counts streams in `metrics`, and calls `on_change` when the state of a replica has changed.
         """
+        # Takes the batches that have their response.
         self.on_answer: Callable[[Batch], None]
-        """Takes the batches that have their response."""
+        # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
-        """Broken streams, by gRPC code."""
+        # Batches sent again because the attempt before ended without a valid response, by reason.
         self.retries: Counter[str] = Counter(broken=0, wrong_digest=0)
-        """Batches sent again because the attempt before ended without a valid response, by reason."""
         self.hedges = 0
+        # Seconds from submit() to the response, of all batches.
         self.latency = LatencyHistogram()
-        """Seconds from submit() to the response, of all batches."""
-        self._stage = stage
+        self.stage = stage
+        self.certificates = certificates
         self._target = target
         self._on_change = on_change
         self._max_endpoints = max_endpoints
-        self._certificates = certificates
         self._metadata = (CLIENT_ID, client_id)
         self._watch = StreamWatch(stage.path, metrics)
         self._streams_opened = 0
         self._loop = asyncio.get_running_loop()
-        self._failure: asyncio.Future[None] = self._loop.create_future()
+        self._tasks = asyncio.TaskGroup()
         self._picker = Picker(window)
         self._hedging = Hedging(window)
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Request] = deque()
+        # When a stream to a replica with a wrong digest was open last, by name.
         self._ejected: dict[str, float] = {}
-        """When a stream to a replica with a wrong digest was open last, by name."""
         self._resolver = Resolver(target)
+        self.authority = self._resolver.authority
         self._unresolved = ""
+        # Those that DNS names, by address; and all that are open, those that drain too.
         self._endpoints: dict[str, Endpoint] = {}
-        """Those that DNS names, by address."""
-        self._running: dict[asyncio.Task[None], Endpoint] = {}
-        """All that are open, those that drain too."""
-        self._renewing: Endpoint | None = None
+        self._open: dict[Endpoint, asyncio.Task[None]] = {}
+        # The last endpoint that served and was replaced for its certificates, and until when others wait for it.
+        self._renewed: Endpoint | None = None
+        self._renewed_until = 0.0
         self._exchange_at = 0.0
         self._lost_at = float("-inf")
         self._serving_at = self._loop.time()
@@ -216,7 +219,7 @@ class Pool:
 
     @property
     def _streams(self) -> list[Stream]:
-        return [stream for endpoint in self._running.values() for stream in endpoint.streams]
+        return [stream for endpoint in self._open for stream in endpoint.streams]
 
     @property
     def waiting(self) -> bool:
@@ -224,7 +227,7 @@ class Pool:
         if not self.replicas:
             return True
         oldest = min((request.submitted_at for request in self._requests.values()), default=float("inf"))
-        return self._loop.time() - oldest > self._hedging.slow_after
+        return self._loop.time() - oldest > self._hedging.delay
 
     @property
     def sent_again(self) -> int:
@@ -242,7 +245,7 @@ class Pool:
         now = self._loop.time()
         request = self._requests[batch.id] = Request(batch, now)
         if batch.trace is not None:
-            batch.trace.wanted(self._stage)
+            batch.trace.wanted(self.stage)
         self._hedging.earn()
         self._waiting.append(request)
         self._dispatch(now)
@@ -255,7 +258,7 @@ class Pool:
     def _send(self, stream: Stream, request: Request, now: float, again: str) -> None:
         self._picker.sent(stream)
         if request.batch.trace is not None:
-            request.batch.trace.asked(self._stage, stream.replica, again)
+            request.batch.trace.asked(self.stage, stream.replica, again)
         request.sent_at = now
         request.sent_to = stream.replica
         request.stream = stream.number
@@ -269,7 +272,7 @@ class Pool:
             return
         batch = attempt.batch
         request = self._requests.get(batch.id)
-        if request is not None and (wrong := self._stage.wrong_digest(batch, payload)) is not None:
+        if request is not None and (wrong := self.stage.wrong_digest(batch, payload)) is not None:
             self._eject(stream, request, wrong)
             return
         now = self._loop.time()
@@ -282,8 +285,8 @@ class Pool:
                 self._hedging.observe(latency)
             self._picker.observe(stream, latency)
             if batch.trace is not None:
-                batch.trace.answered(self._stage, stream.replica)
-            self._stage.keep(batch, payload)
+                batch.trace.answered(self.stage, stream.replica)
+            self.stage.keep(batch, payload)
             self.on_answer(batch)
         if self._waiting:
             self._dispatch(now)
@@ -293,15 +296,10 @@ class Pool:
         if broken is not None:
             self.errors[broken.code.name] += 1
             is_permanent = broken.code in PERMANENT
-            self._note(
-                "stream refused, retrying with maximum backoff" if is_permanent else "stream broken",
-                level="error" if is_permanent else "warning",
-                replica=stream.replica,
-                stream=stream.number,
-                code=broken.code.name,
-                details=broken.details,
-                outstanding=len(stream.outstanding),
-            )
+            event = "stream refused, retrying with maximum backoff" if is_permanent else "stream broken"
+            about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
+            about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
+            self._note(event, "error" if is_permanent else "warning", **about)
         if stream.replica in self._ejected:
             self._ejected[stream.replica] = self._loop.time()
         else:
@@ -316,8 +314,9 @@ class Pool:
             request.attempts -= 1
             request.failed = reason
             if cause and request.batch.trace is not None:
-                request.batch.trace.broken(self._stage, stream.replica, cause)
+                request.batch.trace.broken(self.stage, stream.replica, cause)
             if not request.attempts:
+                request.hedged = False
                 self.retries[reason] += 1
                 self._waiting.appendleft(request)
 
@@ -352,18 +351,16 @@ class Pool:
 
     def changed(self) -> None:
         """Drain streams that are leaving, if others stay, and send what waits."""
-        others_stay = any(each.serving and each.name not in self._ejected for each in self._running.values())
+        now = self._loop.time()
+        others_stay = any(each.serving and each.name not in self._ejected for each in self._open)
         for stream in self._streams:
-            is_due = self._loop.time() >= stream.leaves_at and not stream.half_closed
-            if is_due and (others_stay or stream.replica in self._ejected):
-                self._drain(stream)
-        self._dispatch(self._loop.time())
+            is_due = now >= stream.leaves_at and not stream.half_closed
+            if is_due and (others_stay or stream.endpoint.stopping or stream.replica in self._ejected):
+                self._picker.drain(stream)
+                stream.half_close()
+                self._lost_at = now
+        self._dispatch(now)
         self._note_states()
-
-    def _drain(self, stream: Stream) -> None:
-        self._picker.drain(stream)
-        stream.half_close()
-        self._lost_at = self._loop.time()
 
     def _note_states(self) -> None:
         names = self.replicas
@@ -377,11 +374,6 @@ class Pool:
         ):
             self._on_change()
 
-    def failed(self, error: BaseException) -> None:
-        """Have run() raise this."""
-        if not self._failure.done():
-            self._failure.set_exception(error)
-
     def untrusted(self, details: str) -> None:
         """Log that one side does not accept the other's certificate."""
         self._note(UNTRUSTED, level="error", target=self._target, details=details)
@@ -389,14 +381,26 @@ class Pool:
     # Endpoints that come and go.
 
     async def run(self) -> None:
-        """Find endpoints and keep batches going until cancelled.
+        """Find endpoints and keep batches going until cancelled; then end the streams, within CLOSE_LIMIT_S.
 
         Raises what the callbacks of streams raised, which is a defect, in an ExceptionGroup.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            tasks.create_task(self._check())
-            await self._failure
+        async with self._tasks:
+            working = [self._tasks.create_task(self._follow()), self._tasks.create_task(self._check())]
+            try:
+                await asyncio.gather(*working)
+            finally:
+                await self._end_streams()
+
+    async def _end_streams(self) -> None:
+        for endpoint in self._open:
+            endpoint.retire()
+            for stream in endpoint.streams:
+                stream.half_close()
+        if self._open:
+            await asyncio.wait(self._open.values(), timeout=CLOSE_LIMIT_S)
+        for line in self._lines.values():
+            line.close()
 
     async def _follow(self) -> None:
         """Look the target up again and again. A look-up that fails or finds nothing changes nothing."""
@@ -416,7 +420,10 @@ class Pool:
                 if self._resolver.truncated:
                     details = f"too long for UDP, and TCP does not work: only {len(addresses)} addresses are known"
                     self._note(LOOKUP_FAILED, target=self._target, details=details)
+                    kept = [address for address, endpoint in self._endpoints.items() if endpoint.serving]
+                    addresses = list(dict.fromkeys(kept + addresses))
                 self._apply(addresses)
+            self._renew()
             serving = any(endpoint.serving for endpoint in self._endpoints.values())
             is_fast = not serving or began - self._lost_at < FAST_LOOKUP_TIME_S
             interval = FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S
@@ -427,10 +434,8 @@ class Pool:
         wanted = self._select(addresses)
         for address in self._endpoints.keys() - wanted:
             self._endpoints.pop(address).retire()
-        for address in wanted:
-            if address not in self._endpoints:
-                self._open(address)
-        self._renew()
+        for address in wanted - self._endpoints.keys():
+            self._add(address)
         self.changed()
 
     def _select(self, addresses: Sequence[str]) -> set[str]:
@@ -445,57 +450,46 @@ class Pool:
             del kept[self._max_endpoints - 1 :]
         return {*kept[: self._max_endpoints], *random.sample(others, max(0, self._max_endpoints - len(kept)))}
 
-    def _open(self, address: str) -> Endpoint:
-        endpoint = self._endpoints[address] = Endpoint(
-            address,
-            self._stage,
-            self,
-            self._open_call,
-            authority=self._resolver.authority,
-            certificates=self._certificates,
-        )
-        task = asyncio.create_task(endpoint.run())
-        self._running[task] = endpoint
-        task.add_done_callback(self._endpoint_ended)
+    def _add(self, address: str) -> Endpoint:
+        endpoint = self._endpoints[address] = Endpoint(address, self)
+        self._open[endpoint] = self._tasks.create_task(endpoint.run())
+        self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
         return endpoint
 
-    def _open_call(self, channel: grpc.aio.Channel) -> tuple[int, Call]:
+    def open_call(self, channel: grpc.aio.Channel) -> tuple[int, Call]:
+        """Open a stream, and return the number by which logs name it, too."""
         self._streams_opened += 1
         metadata = (self._metadata, (STREAM_ID, str(self._streams_opened)))
         return self._streams_opened, self._watch.open(channel, metadata)
 
-    def _endpoint_ended(self, task: "asyncio.Task[None]") -> None:
-        del self._running[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.failed(error)
-
     def _renew(self) -> None:
-        """Replace endpoints whose certificates were renewed on disk: one after the other, if they serve."""
-        if self._certificates is None:
+        """Replace endpoints whose certificates were renewed on disk; those that serve one after the other."""
+        if self.certificates is None:
             return
-        self._certificates.look()
-        latest, last = self._certificates.latest, self._renewing
-        is_waiting = last is not None and last in self._endpoints.values() and not last.serving
+        self.certificates.look()
+        now = self._loop.time()
         for address, endpoint in list(self._endpoints.items()):
-            if endpoint.certificates is not latest and not (endpoint.serving and is_waiting):
+            is_next = self._renewed is None or self._renewed.serving or now > self._renewed_until
+            if endpoint.certificates is not self.certificates.latest and (is_next or not endpoint.serving):
+                was_serving = endpoint.serving
                 endpoint.retire()
-                self._renewing = self._open(address)
-                is_waiting = True
+                renewed = self._add(address)
+                if was_serving:
+                    self._renewed, self._renewed_until = renewed, now + RENEWAL_LIMIT_S
 
     # What is slow, silent or absent.
 
     async def _check(self) -> None:
         while True:
-            oldest = min((request.sent_at for request in self._candidates()), default=self._loop.time())
-            age = self._loop.time() - oldest
-            due = self._loop.time() + min(max(self._hedging.delay - age, CHECK_INTERVAL_S), MIN_HEDGING_DELAY_S)
-            await asyncio.sleep(due - self._loop.time())
+            began = self._loop.time()
+            pending = [each.sent_at for each in self._requests.values() if each.attempts and not each.hedged]
+            slow_at = min(pending, default=began) + self._hedging.delay
+            due = min(max(slow_at, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
+            await asyncio.sleep(due - began)
             now = self._loop.time()
             if now - due < CHECK_INTERVAL_S:
-                self._mark_slow(now)
                 self._hedge(now)
                 self._replace_silent(now)
-            await self._drain_stopping()
             self._readmit()
             self._note_states()
             for line in self._lines.values():
@@ -503,54 +497,40 @@ class Pool:
             if self.replicas:
                 self._serving_at = now
             else:
-                await self._log_absence(now)
-
-    def _candidates(self) -> list[Request]:
-        return [request for request in self._requests.values() if request.attempts and not request.hedged]
-
-    def _mark_slow(self, now: float) -> None:
-        sent_before = now - self._hedging.slow_after
-        for request in self._requests.values():
-            if request.attempts and not request.slow and request.sent_at <= sent_before:
-                request.slow = True
-                if (replica := self._picker.find(request.sent_to)) is not None:
-                    replica.slow += 1
+                self._log_absence(now)
 
     def _hedge(self, now: float) -> None:
-        for request in self._candidates():
-            if now - request.sent_at < self._hedging.delay:
+        """Send what is over the hedging delay to a second replica, as far as the budget goes, and log the rest."""
+        slow: list[Request] = []
+        about: dict[str, Any]
+        for request in self._requests.values():
+            if not request.attempts or now - request.sent_at < self._hedging.delay:
+                continue
+            replica = self._picker.find(request.sent_to)
+            if replica is not None and not request.slow:
+                replica.slow += 1
+            request.slow = True
+            if request.hedged:
                 continue
             stream = self._picker.pick(request.sent_to)
-            if stream is None or stream.replica == request.sent_to:
+            if stream is None or stream.replica == request.sent_to or not self._hedging.spend():
+                slow.append(request)
                 continue
-            if not self._hedging.spend():
-                break
-            self._note(
-                "over the hedging delay, sent to a second replica",
-                batch=request.batch.id,
-                replica=request.sent_to,
-                stream=request.stream,
-                second=stream.replica,
-            )
-            request.hedged = True
+            about = {"batch": request.batch.id, "replica": request.sent_to, "stream": request.stream}
+            self._note("over the hedging delay, sent to a second replica", **about, second=stream.replica)
             self.hedges += 1
+            request.hedged = True
             self._send(stream, request, now, "late")
-        slow = [request for request in self._candidates() if request.slow]
         if slow and now >= self._silent_until["slow"]:
             self._silent_until["slow"] = now + REPEAT_S
-            log.get(to=self._stage.name).warning(
-                "no response yet",
-                batch=slow[0].batch.id,
-                replica=slow[0].sent_to,
-                stream=slow[0].stream,
-                seconds=round(now - slow[0].sent_at, 1),
-                batches=len(slow),
-            )
+            about = {"batch": slow[0].batch.id, "replica": slow[0].sent_to, "stream": slow[0].stream}
+            about |= {"seconds": round(now - slow[0].sent_at, 1), "batches": len(slow)}
+            log.get(to=self.stage.name).warning("no response yet", **about)
 
     def _replace_silent(self, now: float) -> None:
         """Give up streams that stay silent although their server completes newer batches, or for very long."""
-        overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.slow_after)
-        for endpoint in self._running.values():
+        overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.delay)
+        for endpoint in self._open:
             for stream in endpoint.streams:
                 silent = now - stream.oldest
                 if silent < overtaken_limit:
@@ -561,47 +541,23 @@ class Pool:
                     if not other.outstanding:
                         other.probe()
 
-    async def _drain_stopping(self) -> None:
-        """Drain the last streams of servers that go away; those of servers that only say NOT_SERVING work on."""
-        for endpoint in list(self._running.values()):
-            kept = [stream for stream in endpoint.streams if stream.leaving and not stream.half_closed]
-            if kept and await endpoint.is_stopping():
-                for stream in kept:
-                    self._drain(stream)
-
-    async def _log_absence(self, now: float) -> None:
+    def _log_absence(self, now: float) -> None:
         if now - self._serving_at < ABSENCE_LIMIT_S or now < self._silent_until["absent"]:
             return
         details = self._unresolved
         if self._ejected:
             details = f"{' '.join(self.ejected)}: wrong digests, not used until restarted"
         elif self._endpoints:
-            details = await random.choice(list(self._endpoints.values())).cause()  # noqa: S311 - no secret
+            details = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
         if details or now - self._serving_at > UNKNOWN_ABSENCE_LIMIT_S:
             self._silent_until["absent"] = now + REPEAT_S
-            log.get(to=self._stage.name).warning(
-                "no endpoint, still trying",
-                target=self._target,
-                seconds=round(now - self._serving_at, 1),
-                details=details or "still connecting, or looking up the name",
-            )
-
-    async def close(self, limit: float) -> None:
-        """Half-close all streams, and cancel after `limit` seconds what has not ended by then. End run() first."""
-        for endpoint in self._running.values():
-            endpoint.retire()
-            for stream in endpoint.streams:
-                stream.half_close()
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=limit)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        for line in self._lines.values():
-            line.close()
+            details = details or "still connecting, or looking up the name"
+            seconds = round(now - self._serving_at, 1)
+            line = log.get(to=self.stage.name, target=self._target)
+            line.warning("no endpoint, still trying", seconds=seconds, details=details)
 
     def _note(self, event: str, level: Literal["info", "warning", "error"] = "warning", **fields: object) -> None:
         if event not in self._lines:
             interval_s = LOG_INTERVALS_S.get(event, 1.0)
-            self._lines[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
+            self._lines[event] = ThrottledLogger(event, interval_s, level, to=self.stage.name)
         self._lines[event].log(**fields)

@@ -19,6 +19,8 @@ _ADDRESSES = re.compile(r"(?P<scheme>ipv4|ipv6|unix):(?P<addresses>.*\D.*)")
 
 # What a look-up ends with where the answer is too long for UDP and TCP does not work; the part that fits is of use.
 _PERHAPS_TRUNCATED = {aiodns.error.ARES_ECONNREFUSED, aiodns.error.ARES_ETIMEOUT, aiodns.error.ARES_ENODATA}
+# Of the look-up, and of a new resolver: no file descriptor is left, or the server in the target is no address.
+_ERRORS = (aiodns.error.DNSError, pycares.AresError, OSError, UnicodeError)
 _TAKE_TRUNCATED = pycares.ARES_FLAG_IGNTC | pycares.ARES_FLAG_EDNS
 
 
@@ -50,17 +52,17 @@ class Resolver:
         """Return gRPC targets of one address each, IPv4 and IPv6. Raises ResolutionError if there are none."""
         if self.host is None:
             return self._addresses
+        self.truncated = False
         try:
-            self.truncated = False
             return await self._look_up(self.host)
-        except aiodns.error.DNSError as error:
-            code, reason = error.args
-        if code in _PERHAPS_TRUNCATED:
-            with contextlib.suppress(aiodns.error.DNSError):
+        except _ERRORS as error:
+            failure = error
+        if failure.args[0] in _PERHAPS_TRUNCATED:
+            with contextlib.suppress(*_ERRORS):
                 addresses = await self._look_up(self.host, flags=_TAKE_TRUNCATED, tries=1)
                 self.truncated = True
                 return addresses
-        raise ResolutionError(f"{self.host}: {reason}")
+        raise ResolutionError(f"{self.host}: {failure.args[-1]}")
 
     async def _look_up(self, host: str, *, flags: int | None = None, tries: int = TRIES) -> list[str]:
         # A new resolver each time, because c-ares answers from its cache for as long as the TTL lets it: 600 s in

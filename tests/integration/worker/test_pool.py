@@ -371,7 +371,6 @@ async def test_a_defect_of_what_takes_the_batches_ends_the_pool() -> None:
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(client.pool.run(), 20)
         assert raised.group_contains(ZeroDivisionError)
-        await client.pool.close(0.5)
 
 
 @pytest.fixture
@@ -395,7 +394,8 @@ async def test_no_proxy_is_used(proxy: socket.socket) -> None:
         responded = asyncio.Event()
         calls.on_answer = lambda _: responded.set()
         calls.submit(Batch(1, 4, 32, 0.0))
+        running = asyncio.create_task(calls.run())
         await responded.wait()
-        await calls.close(0.5)
+        running.cancel()
     with pytest.raises(BlockingIOError), contextlib.closing(proxy.accept()[0]):
         pass

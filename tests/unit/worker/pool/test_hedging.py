@@ -1,7 +1,6 @@
 """When a batch is over the hedging delay, and what is done then; streams are the test's, time is virtual."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,7 +36,7 @@ def learned(*latencies: float) -> Hedging:
 @pytest.mark.parametrize(
     ("latencies", "delay"),
     [
-        ([], math.inf),
+        ([], FIRST_SLOW_S),
         ([0.001], MIN_HEDGING_DELAY_S),
         ([1.0] * 100, HEDGING_DELAY_FACTOR),
         ([0.2] * 100 + [2.0] * 200, 2 * HEDGING_DELAY_FACTOR),
@@ -142,6 +141,9 @@ async def test_a_batch_is_retried_when_both_replicas_that_had_it_are_gone(sendin
             sending.pool.ended(stream, None)
     assert spare.outstanding.keys() == {sending.sent}
     assert (sending.pool.retries["broken"], sending.pool.hedges) == (1, 1)
+    sending.join("d")
+    await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    assert sending.pool.hedges == 2
 
 
 async def test_when_all_are_slow_only_the_budget_is_hedged(sending: Sending) -> None:

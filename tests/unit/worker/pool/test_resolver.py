@@ -1,0 +1,34 @@
+import errno
+import os
+from typing import Any
+
+import aiodns
+import pytest
+
+from worker_svc.pool.resolver import ResolutionError, Resolver
+
+
+@pytest.mark.parametrize(
+    ("target", "addresses"),
+    [
+        ("ipv4:10.0.0.1:50051,10.0.0.2:50051", ["ipv4:10.0.0.1:50051", "ipv4:10.0.0.2:50051"]),
+        ("ipv6:[fd00::1]:50051", ["ipv6:[fd00::1]:50051"]),
+        ("unix:/run/rng.socket", ["unix:/run/rng.socket"]),
+    ],
+)
+async def test_addresses_need_no_look_up(target: str, addresses: list[str]) -> None:
+    assert await Resolver(target).resolve() == addresses
+
+
+async def test_a_name_server_that_is_no_address_is_a_failed_look_up() -> None:
+    with pytest.raises(ResolutionError, match=r"^rng: .+"):
+        await Resolver("dns://nowhere/rng:50051").resolve()
+
+
+async def test_a_process_without_file_descriptors_has_a_failed_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_resolver(**_: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(aiodns, "DNSResolver", open_resolver)
+    with pytest.raises(ResolutionError, match=r"^rng: Too many open files"):
+        await Resolver("rng:50051").resolve()
