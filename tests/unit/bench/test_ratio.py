@@ -11,8 +11,7 @@ def of(ratios: list[float], kind: Kind = Kind.CPU) -> Ratio:
 @pytest.mark.parametrize(("pairs", "rank"), [(6, 1), (8, 1), (9, 2), (20, 6)])
 def test_interval_is_that_of_the_tables_for_a_median(pairs: int, rank: int) -> None:
     ratio = of([float(number) for number in range(1, pairs + 1)])
-    assert ratio.interval == (rank, pairs + 1 - rank)
-    assert ratio.median == (pairs + 1) / 2
+    assert (*ratio.interval, ratio.median) == (rank, pairs + 1 - rank, (pairs + 1) / 2)
 
 
 @pytest.mark.parametrize(
