@@ -21,8 +21,7 @@ NOT_HERE = [
 ]
 """What it takes several machines, and a registry, for."""
 
-MINERS = ("rng", "hasher", "worker")
-BUILT = (*MINERS, "webui")
+BUILT = ("rng", "hasher", "worker", "webui")
 CHANGED = {"TAG=v2": BUILT, "rollback": ("rng",), "WORKER_SECRET": ("worker", "redis")}
 """Services of which Swarm has tasks to replace, by what is in the command."""
 
