@@ -56,8 +56,8 @@ coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that make 
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
 	@exec $(PY) -m worker_svc load-test $(ARGS)
 
-# tests/e2e/conftest.py says which files share a compose project. The pages come after the containers: whenever one starts
-# or stops, the machine's network changes, and Chromium then gives up all that it is loading (ERR_NETWORK_CHANGED).
+# The pages come after the containers: whenever one starts or stops, the machine's network changes, and Chromium then gives
+# up all that it is loading (ERR_NETWORK_CHANGED).
 e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of containers and of the page; they need Docker with compose, and Chromium (7 minutes)
 	@$(PY) -m pytest tests/e2e --ignore=tests/e2e/page --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS); \
 	containers=$$?; $(PY) -m pytest tests/e2e/page $(ARGS); pages=$$?; \

@@ -3,15 +3,14 @@
 import json
 from typing import Any
 
-import pytest
 from support.compose_project import ROOT, docker
 
 SERVICES = ("rng", "hasher", "worker", "webui")
 
 
 def whole(*files: str, **settings: Any) -> Any:
-    words = [word for file in ("compose.yaml", *files) for word in ("--file", str(ROOT / file))]
-    return json.loads(docker("compose", *words, "config", "--format", "json", **settings))
+    words = [word for file in ("compose.yaml", *files) for word in ("--file", file)]
+    return json.loads(docker("compose", *words, "config", "--format", "json", settings=settings))
 
 
 def config(*files: str, **settings: Any) -> Any:
@@ -99,9 +98,17 @@ def test_every_encrypted_service_waits_for_its_files_and_is_told_where_they_are(
     assert set(services["worker"]["depends_on"]) == {"rng", "hasher", "redis", "certs"}, "they are stopped later"
 
 
-def test_prometheus_has_the_port_and_the_image_that_its_user_sets() -> None:
+def test_prometheus_has_the_port_and_the_image_that_its_user_sets_and_changes_no_file() -> None:
     prometheus = config(COMPOSE_PROFILES="observability", PROMETHEUS_PORT=9191, PROMETHEUS_IMAGE="other")["prometheus"]
     assert (prometheus["image"], prometheus["ports"][0]["published"]) == ("other", "9191")
+    assert prometheus["user"] == "65534:65534"
+    assert {each["target"] for each in prometheus["volumes"] if not each.get("read_only")} == {"/prometheus"}
+
+
+def test_another_project_has_networks_and_volumes_of_its_own() -> None:
+    document = whole(COMPOSE_PROJECT_NAME="other", COMPOSE_PROFILES="observability")
+    for kind in ("networks", "volumes"):
+        assert [each["name"] for each in document[kind].values()] == [f"other_{name}" for name in document[kind]]
 
 
 def test_the_collector_is_on_every_traced_services_network_and_named_to_it() -> None:
@@ -112,8 +119,9 @@ def test_the_collector_is_on_every_traced_services_network_and_named_to_it() -> 
         assert "METRICS_PORT" in services[name]["environment"], "the file adds to what a service has"
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_everything_watched_is_there(service: str) -> None:
-    watched = [rule["path"] for rule in config("compose.watch.yaml")[service]["develop"]["watch"]]
-    assert watched
-    assert not [path for path in watched if not (ROOT / path).exists()]
+def test_everything_watched_is_there() -> None:
+    services = config("compose.watch.yaml")
+    for service in SERVICES:
+        watched = [rule["path"] for rule in services[service]["develop"]["watch"]]
+        assert watched
+        assert not [path for path in watched if not (ROOT / path).exists()]

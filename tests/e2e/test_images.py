@@ -4,12 +4,10 @@ import json
 import re
 import secrets
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.compose_project import ROOT, docker, environment
+from support.compose_project import ROOT, docker, run
 
 BASE = "python:3.13-slim"
 SIZES_MB = {"rng": 75, "hasher": 75, "worker": 75, "webui": 90}
@@ -30,18 +28,9 @@ def image(service: str, tag: str) -> str:
     return f"dockercoins-grpc/{service}:{tag}"
 
 
-def inspect(name: str) -> Any:
-    return json.loads(docker("image", "inspect", name))[0]
-
-
-def inside(service: str, tag: str, script: str) -> str:
-    """Return the output of a shell script in a fresh container."""
-    return docker("run", "--rm", "--network", "none", "--entrypoint", "sh", image(service, tag), "-c", script)
-
-
 @services
 def test_an_image_is_little_more_than_its_base_and_says_what_it_is(service: str, tag: str) -> None:
-    built, base = inspect(image(service, tag)), inspect(BASE)
+    built, base = json.loads(docker("image", "inspect", image(service, tag), BASE))
     assert built["Size"] - base["Size"] <= SIZES_MB[service] * 1_000_000
     layers = built["RootFS"]["Layers"][len(base["RootFS"]["Layers"]) :]
     assert len(layers) == 3, "the user, what the service imports, and the service"
@@ -66,7 +55,8 @@ def test_an_image_holds_its_service_compiled_and_nothing_that_builds_or_can_be_c
         "compiled": f"find {SITE} -name '*.pyc' | wc -l",
     }
     script = "".join(f"echo '# {name}'; ({script}) 2>/dev/null; " for name, script in scripts.items())
-    sections = (section.partition("\n") for section in inside(service, tag, script).split("# ")[1:])
+    output = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", image(service, tag), "-c", script)
+    sections = (section.partition("\n") for section in output.split("# ")[1:])
     found = {name: text.split() for name, _, text in sections}
     assert found.pop("modules") == found.pop("compiled") != ["0"]
     assert found == {
@@ -91,8 +81,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def build(*words: str) -> str:
     """Return what a build says of its steps."""
-    words = ("docker", "build", "--progress", "plain", "--output", "type=cacheonly", *words)
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=600, check=True)
+    done = run("docker", "build", "--progress", "plain", "--output", "type=cacheonly", *words, limit=600)
+    assert done.returncode == 0, done.stderr
     return done.stderr
 
 

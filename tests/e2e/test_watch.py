@@ -2,12 +2,11 @@
 
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.compose_project import ROOT, ComposeProject
+from support.compose_project import ROOT, ComposeProject, environment
 from support.waiting import wait_until
 
 SERVICES = ("webui", "rng", "hasher")
@@ -22,15 +21,14 @@ def watched(tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comp
     project = ComposeProject(f"{tag}-watched", copy, ("compose.yaml", "compose.watch.yaml"))
     try:
         project.ask("up", "--detach", "--wait", *SERVICES)
-        with (copy / "watch.log").open("w+") as log:
-            words = project.command("watch", "--no-up", *SERVICES)
-            watch = subprocess.Popen(words, env=project.environment(), stdout=log, stderr=log)
+        words, env = project.command("watch", "--no-up", *SERVICES), environment(project.settings)
+        log = copy / "watch.log"
+        with log.open("w") as file, subprocess.Popen(words, env=env, stdout=file, stderr=file) as watch:
             try:
-                wait_until(lambda: "Watch enabled" in (copy / "watch.log").read_text(), LIMIT_S)
+                wait_until(lambda: "Watch enabled" in log.read_text(), LIMIT_S)
                 yield project
             finally:
                 watch.terminate()
-                watch.wait(20)
     finally:
         project.down()
         project.remove_images()
@@ -41,15 +39,10 @@ def append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def page(project: ComposeProject) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{project.page}/", timeout=5) as response:
-        return str(response.read().decode())
-
-
 def test_a_changed_file_of_the_page_is_there_without_a_restart(watched: ComposeProject) -> None:
     (before,) = watched.containers("webui")
     append(watched.root / "webui_svc/static/index.html", "<!-- changed -->\n")
-    wait_until(lambda: "<!-- changed -->" in page(watched), LIMIT_S)
+    wait_until(lambda: "<!-- changed -->" in watched.get("/"), LIMIT_S)
     (after,) = watched.containers("webui")
     assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
 

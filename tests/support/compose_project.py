@@ -6,9 +6,11 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from support.free_port import free_port, free_ports
 from support.waiting import wait_until
@@ -23,52 +25,50 @@ KEPT = re.compile(r"PATH|HOME|TMPDIR|XDG_.*|DOCKER_.*|BUILDX_.*|SSL_CERT_FILE")
 """Variables that reach compose; a PACE of whoever runs the tests does not."""
 
 
-def environment(**settings: object) -> dict[str, str]:
+Settings = Mapping[str, object]
+"""Variables that the user has in the shell."""
+
+NONE: Settings = {}
+
+
+def environment(settings: Settings) -> dict[str, str]:
     """Return the environment for compose; the tests ignore a .env file in the checkout."""
     kept = {key: value for key, value in os.environ.items() if KEPT.fullmatch(key)}
     return {**kept, "COMPOSE_DISABLE_ENV_FILE": "1", **{key: str(value) for key, value in settings.items()}}
 
 
-def docker(*words: str, limit: float = 120, stdin: str = "", **settings: object) -> str:
+def run(*command: str, settings: Settings = NONE, limit: float = 120) -> "subprocess.CompletedProcess[str]":
+    """Run a command in the checkout."""
+    env = environment(settings)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=limit, check=False)
+
+
+def docker(*words: str, settings: Settings = NONE, limit: float = 120) -> str:
     """Return the output of a docker command. Raises CalledProcessError with all its output when it fails."""
-    command = ["docker", *words]
-    done = subprocess.run(
-        command, env=environment(**settings), input=stdin, capture_output=True, text=True, timeout=limit, check=False
-    )
+    done = run("docker", *words, settings=settings, limit=limit)
     if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout + "\n" + done.stderr)
+        raise subprocess.CalledProcessError(done.returncode, done.args, f"{done.stdout}\n{done.stderr}")
     return done.stdout
 
 
-def derive(image: str, derived: str, lines: str) -> None:
-    """Build an image from another one, with more lines of a Dockerfile."""
-    docker("build", "--quiet", "--provenance=false", "--tag", derived, "-", stdin=f"FROM {image}\n{lines}\n")
+def get(port: int, path: str) -> str:
+    """Return what webui serves on a port of this machine."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        return str(response.read().decode())
 
 
-def speed(reports: Sequence[dict[str, str]], begin: float, end: float) -> float:
-    """Return the hashes/s that workers reported for the time between two moments of Unix time."""
-    hashes = 0.0
-    for report in reports:
-        since, until = int(report["begin_us"]) / 1e6, int(report["end_us"]) / 1e6
-        common = min(until, end) - max(since, begin)
-        hashes += int(report["hashes"]) * max(common, 0) / max(until - since, 1e-6)
-    return hashes / (end - begin)
-
-
-def parsed_reports(entries: Any) -> list[dict[str, str]]:
-    """Return the reports in what redis-cli prints for XRANGE, whose fields are a list or, in RESP3, an object."""
-    return [
-        fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
-        for _, fields in entries
-    ]
+def hashes(port: int) -> int:
+    """Return the hashes that webui reads in Redis, 0 while it can't."""
+    try:
+        return int(json.loads(get(port, "/json"))["hashes"])
+    except OSError:
+        return 0
 
 
 class ComposeProject:
     """One project; its settings are what its user would have in the shell."""
 
-    def __init__(
-        self, tag: str, root: Path = ROOT, files: Sequence[str] = ("compose.yaml",), **settings: object
-    ) -> None:
+    def __init__(self, tag: str, root: Path = ROOT, files: Sequence[str] = ("compose.yaml",)) -> None:
         self.name = f"e2e-{secrets.token_hex(4)}"
         self.page = free_port()
         self.root = root
@@ -78,7 +78,6 @@ class ComposeProject:
             "WEBUI_PORT": self.page,
             "TEST_RNG_PORTS": f"{port}-{port + REPLICAS - 1}",
             "TEST_HASHER_PORTS": f"{port + REPLICAS}-{port + 2 * REPLICAS - 1}",
-            **settings,
         }
         self.files = [*(root / file for file in files), TEST_PORTS]
 
@@ -86,14 +85,9 @@ class ComposeProject:
         files = [word for file in self.files for word in ("--file", str(file))]
         return ["docker", "compose", "--project-name", self.name, *files, *words]
 
-    def environment(self) -> dict[str, str]:
-        return environment(**self.settings)
-
     def run(self, *words: str, limit: float = 180) -> "subprocess.CompletedProcess[str]":
         """Run a compose command, which may fail."""
-        return subprocess.run(
-            self.command(*words), env=self.environment(), capture_output=True, text=True, timeout=limit, check=False
-        )
+        return run(*self.command(*words), settings=self.settings, limit=limit)
 
     def ask(self, *words: str, limit: float = 180) -> str:
         """Return the output of a compose command. Raises AssertionError with its output and the logs when it fails."""
@@ -101,10 +95,14 @@ class ComposeProject:
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout
 
-    def try_up(self, *words: str, **settings: object) -> "subprocess.CompletedProcess[str]":
-        """Start what the settings say, from the images there are, and wait until all are healthy or one has failed."""
-        self.settings.update(settings)
-        return self.run("up", "--detach", "--wait", "--no-build", *words)
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Have it up until the context is left."""
+        try:
+            self.up()
+            yield self
+        finally:
+            self.down()
 
     def up(self, *words: str, **settings: object) -> None:
         """Start, or change to, what the settings say, from the images there are, and wait until all are healthy."""
@@ -123,10 +121,9 @@ class ComposeProject:
 
     def remove_images(self) -> None:
         """Remove what was built for this tag, by this project and others."""
-        registry, tag = self.settings.get("REGISTRY", "dockercoins-grpc"), self.settings["TAG"]
+        tag = self.settings["TAG"]
         for service in ("rng", "hasher", "worker", "webui", "certs"):
-            words = ["docker", "image", "rm", "--force", f"{registry}/{service}:{tag}"]
-            subprocess.run(words, capture_output=True, check=False)
+            run("docker", "image", "rm", "--force", f"dockercoins-grpc/{service}:{tag}")
         # Compose labels images with the project, so each project builds its own, which take the name from the last.
         docker("image", "prune", "--force", "--filter", f"label=org.opencontainers.image.version={tag}")
 
@@ -150,24 +147,15 @@ class ComposeProject:
         """Return the output of a command in a container."""
         return self.ask("exec", "--no-TTY", service, *words)
 
-    def redis(self, *words: str) -> Any:
-        """Return Redis's answer to a command, as redis-cli gives it in JSON."""
-        return json.loads(self.inside("redis", "redis-cli", "--json", *words))
+    def get(self, path: str) -> str:
+        return get(self.page, path)
 
     def hashes(self) -> int:
-        return int(self.redis("GET", "hashes") or 0)
+        return hashes(self.page)
 
     def hashes_logged(self) -> int:
         """Return the hashes that the workers' logs say were counted."""
         return sum(int(units) for units in re.findall(r"(\d+) units of work done", self.logs("worker")))
 
-    def wait_for_hashes(self, more_than: int, limit: float = 30) -> None:
-        """Wait until Redis has more than this number."""
-        wait_until(lambda: self.hashes() > more_than, limit, self.logs)
-
-    def speed(self, seconds: float) -> float:
-        """Return the hashes/s of all workers in the last seconds that each of them has reported."""
-        reports = parsed_reports(self.redis("XRANGE", "reports", "-", "+"))
-        last = {report["worker"]: int(report["end_us"]) / 1e6 for report in reports}
-        running = [end for end in last.values() if end > max(last.values()) - 4]
-        return speed(reports, min(running) - seconds, min(running))
+    def wait_for_hashes(self, more_than: int) -> None:
+        wait_until(lambda: self.hashes() > more_than, story=self.logs)

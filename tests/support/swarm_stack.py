@@ -4,10 +4,11 @@ import json
 import re
 import secrets
 import subprocess
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from support.compose_project import ROOT, docker, environment, parsed_reports
+from support.compose_project import docker, get, hashes, run
 from support.free_port import free_port
 from support.waiting import wait_until
 
@@ -16,6 +17,9 @@ UPDATED = {"completed", "paused", "rollback_completed", "rollback_paused"}
 
 USERS = ("worker", "webui")
 """Of Redis, each with a password of its own."""
+
+LIMIT_S = 180.0
+"""In which Swarm is done with what a command began."""
 
 
 class SwarmStack:
@@ -32,21 +36,9 @@ class SwarmStack:
         words = re.sub(r"\bcoins(?=_|$|( --))", self.name, command).replace("dockercoins-w", f"{self.name}-w")
         node = docker("node", "inspect", "self", "--format", "{{.ID}}").strip()
         words = words.replace("NODE", node).replace("v2", f"{self.settings['TAG']}-v2")
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {words}"],
-            cwd=ROOT,
-            env=environment(**self.settings),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run("bash", "-c", f"set -o pipefail; {words}", settings=self.settings)
         assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
         return done.stdout
-
-    def service(self, service: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(docker("service", "inspect", f"{self.name}_{service}"))[0]
-        return found
 
     def tasks(self, service: str) -> list[dict[str, Any]]:
         """Return what Swarm says of the tasks, including those that have ended."""
@@ -71,18 +63,19 @@ class SwarmStack:
         """Return the ids of the containers of the tasks that run."""
         return [task["Status"]["ContainerStatus"]["ContainerID"] for task in self.running(service)]
 
-    def wait_for(self, seen: Callable[[], object], limit: float) -> float:
+    def wait_for(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds. Raises AssertionError with what the tasks and logs say."""
-        return wait_until(seen, limit, self.story)
+        wait_until(condition, LIMIT_S, self.story)
 
-    def wait_until_running(self, limit: float, **replicas: int) -> None:
-        self.wait_for(lambda: all(len(self.running(name)) == number for name, number in replicas.items()), limit)
+    def wait_until_running(self, **replicas: int) -> None:
+        self.wait_for(lambda: all(len(self.running(name)) == number for name, number in replicas.items()))
 
     def update_state(self, service: str) -> str:
         """Return what became of the last change: `updating`, `completed`, `rollback_completed` and others, or ""."""
-        return str(self.service(service).get("UpdateStatus", {}).get("State", ""))
+        [found] = json.loads(docker("service", "inspect", f"{self.name}_{service}"))
+        return str(found.get("UpdateStatus", {}).get("State", ""))
 
-    def wait_until_updated(self, *changed: str, perhaps: Collection[str] = (), limit: float) -> None:
+    def wait_until_updated(self, *changed: str, perhaps: Collection[str] = ()) -> None:
         """Wait until Swarm has done with the last change of each, for better or worse.
 
         It says nothing of a change until it begins with it, and never anything where there is nothing to do. Where that
@@ -92,40 +85,29 @@ class SwarmStack:
             lambda: (
                 all(self.update_state(service) in UPDATED for service in changed)
                 and all(self.update_state(service) in {*UPDATED, ""} for service in perhaps)
-            ),
-            limit,
+            )
         )
 
-    def exit_codes(self, service: str) -> list[int]:
-        """Return the exit codes of the tasks that have ended and that Swarm has not forgotten."""
-        ended = [task["Status"] for task in self.tasks(service) if task["DesiredState"] != "running"]
-        return [status["ContainerStatus"]["ExitCode"] for status in ended if "ContainerStatus" in status]
-
-    def ended(self, service: str, since: str) -> list[int]:
-        """Return the exit codes of what ended in the seconds since then, also of containers that are gone."""
+    def exit_codes(self, service: str, since: float) -> list[int]:
+        """Return the exit codes of what ended since a moment of Unix time, also of containers that are gone."""
         label = f"label=com.docker.swarm.service.name={self.name}_{service}"
-        words = ["--since", since, "--until", engine_time(), "--filter", "event=die", "--filter", label]
+        words = ["--since", str(since), "--until", str(time.time()), "--filter", "event=die", "--filter", label]
         return [int(code) for code in docker("events", *words, "--format", "{{.Actor.Attributes.exitCode}}").split()]
 
-    def redis(self, *words: str) -> Any:
-        """Return Redis's answer to one of its users, as redis-cli gives it in JSON."""
-        (redis,) = self.containers("redis")
-        script = 'REDISCLI_AUTH="$(cat /run/secrets/webui-redis-password)" exec redis-cli --user webui --json "$@"'
-        return json.loads(docker("exec", redis, "sh", "-c", script, "sh", *words))
-
     def hashes(self) -> int:
-        return int(self.redis("MGET", "hashes")[0] or 0)
+        return hashes(self.page)
 
-    def reports(self) -> list[dict[str, str]]:
-        return parsed_reports(self.redis("XRANGE", "reports", "-", "+"))
+    def slowest(self, begin: float, end: float) -> float:
+        """Return the lowest speed in any three seconds between two moments of Unix time, in hashes/s."""
+        points = json.loads(get(self.page, f"/api/history?seconds={int(time.time() - begin) + 1}"))["points"]
+        speeds = [speed for second, speed in points if begin <= second <= end - 1]
+        return min((sum(three) / 3 for three in zip(speeds, speeds[1:], speeds[2:], strict=False)), default=0.0)
 
     def story(self) -> str:
         """Return what to read when something went wrong."""
-        told = [docker("stack", "ps", "--no-trunc", self.name)]
-        for name in docker("stack", "services", "--format", "{{.Name}}", self.name).split():
-            words = ["docker", "service", "logs", "--tail", "20", name]
-            told.append(subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout)
-        return "\n".join(told)
+        names = docker("stack", "services", "--format", "{{.Name}}", self.name).split()
+        logs = [run("docker", "service", "logs", "--tail", "20", name).stdout for name in names]
+        return "\n".join([docker("stack", "ps", "--no-trunc", self.name), *logs])
 
     def left(self) -> dict[str, str]:
         """Return what there is of this stack, by kind; a kind with nothing is not named."""
@@ -138,13 +120,8 @@ class SwarmStack:
         """Remove all, including what was mined and the secrets."""
         if self.left():
             docker("stack", "rm", self.name)
-            self.wait_for(lambda: not self.left(), limit=120)
+            self.wait_for(lambda: not self.left())
         for kind in ("secret", "volume"):
             named = docker(kind, "ls", "--quiet", "--filter", f"name={self.name}").split()
             if named:
                 docker(kind, "rm", *named)
-
-
-def engine_time() -> str:
-    """Return the time by the engine's clock, as `docker events` takes it."""
-    return docker("info", "--format", "{{.SystemTime}}").strip()

@@ -56,9 +56,6 @@ def test_a_network_carries_each_hash_three_times_into_a_node() -> None:
 
 
 def test_a_prediction_that_is_off_by_more_than_a_tenth_is_beyond() -> None:
-    near, far = Point("near"), Point("far")
-    for point, speed in ((near, 100.0), (far, 130.0)):
-        done = predict(System((Node(2, 1, 1, 1),), 10_000, 8), COSTS)
-        point.predicted.append(done)
-        point.measured.append(done.speed * speed / 108)
-    assert [bound.held for bound in bounds([near, far])] == [True, False]
+    done = predict(System((Node(2, 1, 1, 1),), 10_000, 8), COSTS)
+    points = [Point("near", [done], [done.speed / 1.08]), Point("far", [done], [done.speed / 0.8])]
+    assert [bound.held for bound in bounds(points)] == [True, False]
