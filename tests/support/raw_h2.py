@@ -10,7 +10,6 @@ import hpack
 from hyperframe.frame import (
     DataFrame,
     Frame,
-    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     RstStreamFrame,
@@ -61,16 +60,14 @@ class RawClient(AbstractContextManager["RawClient"]):
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def _send_bytes(self, raw: bytes) -> bool:
+    def _send_bytes(self, raw: bytes) -> None:
         try:
             self._socket.sendall(raw)
         except OSError:
             self.closed = True
-        return not self.closed
 
-    def send(self, *frames: Frame) -> bool:
-        """Return whether the server took them."""
-        return self._send_bytes(b"".join(frame.serialize() for frame in frames))
+    def send(self, *frames: Frame) -> None:
+        self._send_bytes(b"".join(frame.serialize() for frame in frames))
 
     def opening(self, path: str, metadata: Mapping[str, str] | None = None) -> HeadersFrame:
         """Return the frame that begins a call."""
@@ -156,10 +153,6 @@ class RawClient(AbstractContextManager["RawClient"]):
         stream = self.open(path, request)
         self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
         return self.until_ended(stream) and self.statuses[stream][0] == 0
-
-    @property
-    def goaway(self) -> GoAwayFrame | None:
-        return next((frame for frame in self.received if isinstance(frame, GoAwayFrame)), None)
 
     @property
     def statuses(self) -> dict[int, tuple[int, str]]:

@@ -3,11 +3,12 @@
 Where a bound is of thousands, the code has a smaller one here; tests/system/test_abuse.py has the real ones.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hyperframe.frame import ContinuationFrame, HeadersFrame, PingFrame
+from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, PingFrame
 from support.raw_h2 import RawClient, message
 from support.waiting import wait_until
 
@@ -39,12 +40,19 @@ def other(ports: Ports) -> Iterator[RawClient]:
         yield client
 
 
+def test_a_connection_that_does_not_begin_to_speak_is_closed(ports: Ports) -> None:
+    with socket.create_connection(("127.0.0.1", ports.rng), 30) as silent:
+        while silent.recv(1_000):
+            pass
+
+
 def test_a_client_that_pings_too_often_is_closed(ports: Ports, other: RawClient) -> None:
     with RawClient(ports.rng) as client:
         client.send(*(PingFrame(0, b"12345678") for _ in range(10)))
         assert client.until_closed(30)
-        assert client.goaway is not None
-        assert client.goaway.additional_data == b"too_many_pings"
+        last = client.received[-1]
+        assert isinstance(last, GoAwayFrame)
+        assert last.additional_data == b"too_many_pings"
     assert other.answers(CALL, SIZE_4)
 
 
