@@ -91,18 +91,19 @@ async def mine(
 ) -> AsyncIterator[None]:
     """A worker, a rng and a hasher for each of these faults, all of them traced."""
     values = {"otel_exporter_otlp_endpoint": collector.url, "pace": pace, "otel_traces_sampler_arg": 1, **settings}
-    ports = dict(enumerate((free_port() for _ in faults), 1))
+    rng_port = free_port()
+    hashers = []
     async with AsyncExitStack() as stack:
-        rng_port = free_port()
         await stack.enter_async_context(server("rng", collector, port=rng_port, pace=pace))
-        for (number, port), fault in zip(ports.items(), faults, strict=True):
-            place = {"port": port, "instance": f"hasher-{number}"}
+        for number, fault in enumerate(faults, 1):
+            place = {"port": free_port(), "instance": f"hasher-{number}"}
             await stack.enter_async_context(server("hasher", collector, pace=pace, **place, **fault))
+            hashers.append(f"127.0.0.1:{place['port']}")
         worker_settings = WorkerSettings(
             instance="worker-1",
             redis_url=redis.url,
             rng_target=f"ipv4:127.0.0.1:{rng_port}",
-            hasher_target="ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports.values()),
+            hasher_target=f"ipv4:{','.join(hashers)}",
             report_interval=0.2,
             **values,
         )

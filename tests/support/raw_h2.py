@@ -45,8 +45,9 @@ class RawClient(AbstractContextManager["RawClient"]):
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
         self.closed = False
         self.received: list[Frame] = []
-        # What came in headers and trailers, by stream.
-        self._headers: dict[int, dict[str, str]] = {}
+        # The gRPC status and its message of each stream that ended, and the streams that were reset.
+        self.statuses: dict[int, tuple[int, str]] = {}
+        self.resets: set[int] = set()
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._unread = b""
@@ -84,7 +85,7 @@ class RawClient(AbstractContextManager["RawClient"]):
             self.send_data(opening.stream_id, message(payload))
         return int(opening.stream_id)
 
-    def send_data(self, stream: int, raw: bytes, *, last: bool = False) -> None:
+    def send_data(self, stream: int, raw: bytes) -> None:
         """Send bytes of a call, as many as the server's windows have room for."""
         while raw and not self.closed:
             room = min(FRAME_SIZE, 65_535 + self._windows[0], self._initial_window + self._windows[stream])
@@ -94,8 +95,6 @@ class RawClient(AbstractContextManager["RawClient"]):
                 self._windows.subtract({0: len(part), stream: len(part)})
             elif not self.read(0.2, until_any=True):
                 return
-        if last:
-            self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
 
     def read(self, seconds: float, *, until_any: bool = False) -> list[Frame]:
         """Return the frames that come in this time, until the first of them or until the server closes."""
@@ -125,8 +124,12 @@ class RawClient(AbstractContextManager["RawClient"]):
             self._unread = self._unread[9 + length :]
             acknowledged = "ACK" in frame.flags
             if isinstance(frame, HeadersFrame):
-                decoded = self._decoder.decode(frame.data)
-                self._headers.setdefault(frame.stream_id, {}).update((str(key), str(value)) for key, value in decoded)
+                headers = {str(key): str(value) for key, value in self._decoder.decode(frame.data)}
+                if "grpc-status" in headers:
+                    status = int(headers["grpc-status"]), headers.get("grpc-message", "")
+                    self.statuses[frame.stream_id] = status
+            elif isinstance(frame, RstStreamFrame):
+                self.resets.add(frame.stream_id)
             elif isinstance(frame, WindowUpdateFrame):
                 self._windows[frame.stream_id] += frame.window_increment
             elif isinstance(frame, SettingsFrame) and not acknowledged:
@@ -139,7 +142,7 @@ class RawClient(AbstractContextManager["RawClient"]):
     def until_ended(self, stream: int, limit: float = 30) -> bool:
         """Wait for the end of a call, and return whether that is a status and not only a reset of its stream."""
         until = time.monotonic() + limit
-        while stream not in {*self.statuses, *self.resets} and time.monotonic() < until:
+        while stream not in self.statuses.keys() | self.resets and time.monotonic() < until:
             self.read(0.05, until_any=True)
         return stream in self.statuses
 
@@ -153,17 +156,3 @@ class RawClient(AbstractContextManager["RawClient"]):
         stream = self.open(path, request)
         self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
         return self.until_ended(stream) and self.statuses[stream][0] == 0
-
-    @property
-    def statuses(self) -> dict[int, tuple[int, str]]:
-        """Calls that ended, by stream: the gRPC status and its message."""
-        return {
-            stream: (int(headers["grpc-status"]), headers.get("grpc-message", ""))
-            for stream, headers in self._headers.items()
-            if "grpc-status" in headers
-        }
-
-    @property
-    def resets(self) -> set[int]:
-        """Streams that the server reset."""
-        return {frame.stream_id for frame in self.received if isinstance(frame, RstStreamFrame)}

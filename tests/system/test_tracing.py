@@ -39,7 +39,7 @@ def test_spans_of_all_services_are_one_system_at_the_collector(mine: Mine) -> No
     with otlp_receiver() as collector:
         mine.start_all(
             OTEL_EXPORTER_OTLP_ENDPOINT=f"{collector.url}/under/",
-            OTEL_RESOURCE_ATTRIBUTES="service.namespace=class,room=7",
+            OTEL_RESOURCE_ATTRIBUTES="room=7",
             OTEL_BSP_SCHEDULE_DELAY=100,
         )
         mine_and_show(mine)

@@ -8,7 +8,6 @@ from typing import cast
 import pytest
 from aiohttp import web
 from support import served
-from support.admin_endpoint import Samples, scrape
 from support.free_port import free_port
 from support.redis_server import RedisServer
 
@@ -29,9 +28,6 @@ class Ports:
     hasher: int
     webui: int
     admin: int
-
-    def samples(self) -> Samples:
-        return scrape(self.admin)
 
 
 async def _serve(ports: Ports, redis: RedisServer, stop: asyncio.Event, started: threading.Event) -> None:

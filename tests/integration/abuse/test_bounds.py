@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hyperframe.frame import ContinuationFrame, GoAwayFrame, HeadersFrame, PingFrame
+from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame
+from support.admin_endpoint import scrape
 from support.raw_h2 import RawClient, message
 from support.waiting import wait_until
 
@@ -64,8 +65,7 @@ def test_metadata_beyond_the_bound_are_refused_with_the_bound(ports: Ports, size
         first, *others = (opening.data[at : at + 16_000] for at in range(0, len(opening.data), 16_000))
         frames = [HeadersFrame(opening.stream_id, first), *(ContinuationFrame(opening.stream_id, o) for o in others)]
         frames[-1].flags.add("END_HEADERS")
-        client.send(*frames)
-        client.send_data(opening.stream_id, message(SIZE_4), last=True)
+        client.send(*frames, DataFrame(opening.stream_id, message(SIZE_4), flags=["END_STREAM"]))
         assert client.until_ended(opening.stream_id), client.received
         code, text = client.statuses[opening.stream_id]
         assert code == status
@@ -101,7 +101,7 @@ def test_calls_beyond_those_of_an_address_are_refused_with_the_bound(
     ports: Ports, other: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "MAX_CALLS_OF_AN_ADDRESS", BOUND)
-    before = ports.samples()
+    before = scrape(ports.admin)
     with ExitStack() as stack:
         clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(2)]
         for client in clients:
@@ -112,7 +112,7 @@ def test_calls_beyond_those_of_an_address_are_refused_with_the_bound(
         assert {(code, text.split()[0]) for code, text in statuses} == {(RESOURCE_EXHAUSTED, str(BOUND))}
         assert len(statuses) == BOUND
         assert other.answers(CALL, SIZE_4)
-    after = ports.samples()
+    after = scrape(ports.admin)
     refused = "dockercoins_server_refused_calls_total"
     assert after(refused, bound="address") - before(refused, bound="address") == BOUND
     handled = "grpc_server_handled_total"
@@ -128,7 +128,7 @@ def test_connections_beyond_those_of_an_address_are_closed(
         clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(BOUND + 10)]
         wait_until(lambda: sum(client.until_closed(0.001) for client in clients) == 10)
         assert other.answers(CALL, SIZE_4)
-        closed = ports.samples()("dockercoins_server_closed_connections_total", bound="connections")
+        closed = scrape(ports.admin)("dockercoins_server_closed_connections_total", bound="connections")
         assert closed == 10
 
 
@@ -143,7 +143,7 @@ def test_calls_whose_request_never_comes_do_not_add_up(
         for client in clients:
             client.send(*(client.opening(CALL) for _ in range(BOUND // 2)))
         wait_until(lambda: sum(client.until_closed(0.01) for client in clients) == 1)
-        wait_until(lambda: ports.samples()("dockercoins_server_calls") <= BOUND)
+        wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") <= BOUND)
         assert other.answers(CALL, SIZE_4)
 
 
@@ -153,4 +153,4 @@ def test_calls_are_counted_until_they_end_whatever_they_call(ports: Ports, metho
         for _ in range(20):
             client.open(method)
         client.read(0.2)
-    wait_until(lambda: ports.samples()("dockercoins_server_calls") == 0)
+    wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") == 0)
