@@ -17,11 +17,14 @@ from google.protobuf.message import DecodeError, Message
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.admin_endpoint import ask
 from support.raw_h2 import CALL, PREFACE
 from support.served import HASHER, RNG, violation
+
+from chassis.packed_field import _encode_varint
 
 from .conftest import Ports
 
@@ -29,12 +32,6 @@ INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 LIMIT_S = 30.0
 
 few = settings(max_examples=30, database=None, suppress_health_check=list(HealthCheck))
-
-
-def varint(number: int) -> bytes:
-    septets = [number >> shift & 0x7F for shift in range(0, max(1, number.bit_length()), 7)]
-    return bytes([*(septet | 0x80 for septet in septets[:-1]), septets[-1]])
-
 
 BOUNDS = (32, 33, 65_536, 65_537, 2**21, 2**21 + 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)
 NAMES = (b"rng", RNG.encode(), HASHER.encode(), b"grpc.health.v1.Health")
@@ -46,8 +43,8 @@ def field(parts: tuple[int, int | bytes]) -> bytes:
     """A field as protobuf encodes it."""
     number, value = parts
     if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
+        return _encode_varint(number << 3) + _encode_varint(value)
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(value)) + value
 
 
 def encoded(of: type[Message]) -> st.SearchStrategy[bytes]:
@@ -118,7 +115,8 @@ def test_requests_are_answered_up_to_the_one_that_is_refused(
         each()
 
 
-begun = PREFACE + b"\0\0\0\4\0\0\0\0\0"  # empty settings
+begun = PREFACE + SettingsFrame(0).serialize()
+get = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 # Frames of HTTP/2 (RFC 9113, 4.1) of any type, with lengths that are right, wrong or not allowed.
 frames = st.builds(
     lambda length, head, stream, payload: length.to_bytes(3) + head + stream.to_bytes(4) + payload,
@@ -132,21 +130,14 @@ frames = st.builds(
 def call_with(path: str, flag: int, length: int, payload: bytes) -> bytes:
     """A call whose message has a wrong length, or is not compressed as its flag says."""
     headers = hpack.Encoder().encode({**CALL, ":path": path})
-    data = struct.pack(">BI", flag, length) + payload
-    return b"".join(
-        (
-            begun,
-            *(len(headers).to_bytes(3), b"\1\4\0\0\0\1", headers),
-            *(len(data).to_bytes(3), b"\0\1\0\0\0\1", data),
-        )
-    )
+    opening = HeadersFrame(1, headers, flags=["END_HEADERS"])
+    return begun + opening.serialize() + DataFrame(1, struct.pack(">BI", flag, length) + payload).serialize()
 
 
 garbage = st.one_of(
     st.binary(max_size=1_000),
-    st.integers(1, len(begun)).map(lambda length: begun[:length]),
-    st.binary(max_size=1_000).map(lambda raw: begun + raw),
-    st.lists(frames, max_size=3).map(lambda sent: begun + b"".join(sent)),
+    st.tuples(st.sampled_from((begun, get)), st.integers(1, 36)).map(lambda cut: cut[0][: cut[1]]),
+    st.lists(frames | st.binary(max_size=1_000), max_size=3).map(lambda sent: begun + b"".join(sent)),
     st.builds(
         call_with,
         st.sampled_from([f"/{RNG}/StreamRandomBytes", f"/{HASHER}/Hash"]),
