@@ -17,6 +17,8 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
+from support.served import HASHER, RNG
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 # The headers of a gRPC call but for its path. hpack's types want both kinds of strings.
@@ -27,6 +29,13 @@ CALL: dict[bytes | str, bytes | str] = {
     "te": "trailers",
     "content-type": "application/grpc",
 }
+
+STREAMS = {"rng": f"/{RNG}/StreamRandomBytes", "hasher": f"/{HASHER}/StreamHashes"}
+CALLS = {"rng": f"/{RNG}/GetRandomBytes", "hasher": f"/{HASHER}/Hash"}
+SIZE_4 = b"\x08\x04"  # GetRandomBytesRequest(size=4), and a HashRequest with nothing to hash
+
+# All addresses of loopback are this machine's on Linux.
+ABUSER = "127.0.0.2"
 
 # Bytes of data that a frame may carry, unless the server says otherwise.
 FRAME_SIZE = 16_384

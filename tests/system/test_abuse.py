@@ -13,7 +13,7 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from hyperframe.frame import DataFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 from support.admin_endpoint import scrape
 from support.mine import FULL_NAMES, READY, SERVICES, Mine, new_mine
-from support.raw_h2 import PREFACE, RawClient, message
+from support.raw_h2 import ABUSER, CALLS, PREFACE, SIZE_4, STREAMS, RawClient, message
 from support.waiting import wait_until
 
 from chassis.grpc_options import MAX_CONNECTIONS, MAX_STREAMS
@@ -21,20 +21,6 @@ from chassis.grpc_server.admission import MAX_CALLS_OF_AN_ADDRESS
 from chassis.grpc_server.eviction import MAX_CONNECTIONS_OF_AN_ADDRESS, RETURN_INTERVAL, RETURN_INTERVAL_IN_VAIN
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how large a process is")
-
-STREAMS = {
-    "rng": "/dockercoins.rng.v1.RngService/StreamRandomBytes",
-    "hasher": "/dockercoins.hasher.v1.HasherService/StreamHashes",
-}
-CALLS = {
-    "rng": "/dockercoins.rng.v1.RngService/GetRandomBytes",
-    "hasher": "/dockercoins.hasher.v1.HasherService/Hash",
-}
-# GetRandomBytesRequest(size=4), and a HashRequest with nothing to hash.
-REQUEST = b"\x08\x04"
-
-# All addresses of loopback are this machine's on Linux.
-ABUSER = "127.0.0.2"
 
 LARGEST = 2 * 1024 * 1024
 MEMORY_BOUND = 384 * 1024 * 1024  # of small_svc.py
@@ -94,7 +80,7 @@ def hold_connections(mine: Mine, stack: ExitStack) -> None:
         beyond = MAX_CONNECTIONS - MAX_CONNECTIONS_OF_AN_ADDRESS
         wait_until(lambda: sum(client.until_closed(0.001) for client in clients) >= beyond)  # noqa: B023 - called here
         with RawClient(port) as other:
-            assert name != "rng" or other.answers(CALLS["rng"], REQUEST)
+            assert name != "rng" or other.answers(CALLS["rng"], SIZE_4)
 
 
 def hold_calls(mine: Mine, stack: ExitStack) -> None:
@@ -130,7 +116,7 @@ def come_and_go(mine: Mine, stack: ExitStack) -> None:
     for name, path in STREAMS.items():
         for _ in range(300):
             with RawClient(mine.ports[name], source=ABUSER) as client:
-                client.open(CALLS[name], REQUEST)
+                client.open(CALLS[name], SIZE_4)
                 client.open(path)
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame
 from support.admin_endpoint import scrape
-from support.raw_h2 import RawClient, message
+from support.raw_h2 import ABUSER, CALLS, SIZE_4, STREAMS, RawClient, message
 from support.waiting import wait_until
 
 from chassis.grpc_options import MAX_STREAMS
@@ -18,18 +18,10 @@ from chassis.grpc_server import admission, eviction
 
 from .conftest import Ports
 
-STREAMS = {
-    "rng": "/dockercoins.rng.v1.RngService/StreamRandomBytes",
-    "hasher": "/dockercoins.hasher.v1.HasherService/StreamHashes",
-}
-CALL = "/dockercoins.rng.v1.RngService/GetRandomBytes"
-SIZE_4 = b"\x08\x04"  # GetRandomBytesRequest(size=4)
-
+CALL = CALLS["rng"]
 OK = 0
 RESOURCE_EXHAUSTED = 8
 
-# All addresses of loopback are this machine's on Linux.
-ABUSER = "127.0.0.2"
 BOUND = 20
 
 
