@@ -5,7 +5,6 @@ is on.
 """
 
 import asyncio
-import itertools
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -39,8 +38,7 @@ async def load_server(service: str, port: int, streams: int, window: int, count:
         room = asyncio.Semaphore(window)
 
         async def requests() -> AsyncIterator[bytes]:
-            for _ in itertools.count():
-                await room.acquire()
+            while await room.acquire():
                 yield request
 
         async for _ in channel.stream_stream(PATHS[service])(requests()):

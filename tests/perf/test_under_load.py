@@ -3,10 +3,11 @@
 import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def p99(action: Callable[[], object], pause: float = 0.0) -> float:
     taken = []
     until = time.monotonic() + SECONDS
     while (began := time.monotonic()) < until:
-        action()
+        assert action()
         taken.append(time.monotonic() - began)
         time.sleep(pause)
     return sorted(taken)[-1 - len(taken) // 100]
@@ -61,37 +62,20 @@ def p99(action: Callable[[], object], pause: float = 0.0) -> float:
 def slowest_probe(mine: Mine, name: str) -> float:
     """Return the largest 99th percentile of all kinds of probes at once, in seconds."""
 
-    def http(port: int, path: str, response: tuple[int, str]) -> Callable[[], None]:
-        def probe() -> None:
-            assert ask(port, path) == response
-
-        return probe
-
-    def over_grpc(service: str) -> Callable[[], None]:
-        def probe() -> None:
-            response = check(HealthCheckRequest(service=service), timeout=5)
-            assert response.status == HealthCheckResponse.SERVING
-
-        return probe
+    def serving(service: str) -> bool:
+        return bool(check(HealthCheckRequest(service=service), timeout=5).status == HealthCheckResponse.SERVING)
 
     port = mine.metrics_ports[name]
-    probes = [http(port, "/healthz", ALIVE), http(port, "/readyz", READY)]
+    probes: list[Callable[[], bool]] = [lambda: ask(port, "/healthz") == ALIVE, lambda: ask(port, "/readyz") == READY]
     with ExitStack() as stack:
         if name == "webui":
-            probes.append(http(mine.ports[name], "/readyz", READY))
+            probes.append(lambda: ask(mine.ports[name], "/readyz") == READY)
         if name in FULL_NAMES:
             channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{mine.ports[name]}"))
             check = health(channel).Check
-            probes += [over_grpc(""), over_grpc(FULL_NAMES[name])]
-            probes[-1]()  # it is connected from here on
-        waits: list[float] = []
-        threads = [threading.Thread(target=lambda each=each: waits.append(p99(each, 0.005))) for each in probes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(waits) == len(probes), "a probe got another response"
-    return max(waits)
+            probes += [partial(serving, service) for service in ("", FULL_NAMES[name])]
+        at_once = stack.enter_context(ThreadPoolExecutor(len(probes)))
+        return max(at_once.map(partial(p99, pause=0.005), probes))
 
 
 def check_probes(figures: Figures, what: str, mine: Mine, name: str) -> None:
@@ -126,24 +110,21 @@ def test_probes_of_a_webui_with_many_pages(figures: Figures, mine: Mine) -> None
         check_probes(figures, "webui with 300 pages", mine, "webui")
 
 
-class WellBehavedClient:
-    """One stream, one batch at a time."""
+@contextmanager
+def well_behaved(service: str, port: int, count: int) -> Iterator[Callable[[], object]]:
+    """Sends a batch on the one stream of a client, and waits for its response."""
+    requests: queue.Queue[bytes | None] = queue.Queue()
 
-    def __init__(self, service: str, port: int, count: int) -> None:
-        self._request = encoded(service, count)
-        self._requests: queue.Queue[bytes | None] = queue.Queue()
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-        call: Any = self._channel.stream_stream(PATHS[service])  # typed for calls with a serializer
-        self._responses = call(iter(self._requests.get, None))
-        self.send()
+    def send() -> object:
+        requests.put(encoded(service, count))
+        return next(responses)
 
-    def send(self) -> None:
-        self._requests.put(self._request)
-        next(self._responses)
-
-    def close(self) -> None:
-        self._requests.put(None)
-        self._channel.close()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.stream_stream(PATHS[service])  # typed for calls with a serializer
+        responses = call(iter(requests.get, None))
+        send()
+        yield send
+        requests.put(None)
 
 
 @pytest.mark.parametrize(("service", "delay"), [("rng", 0.02), ("rng", 0), ("hasher", 0)])
@@ -155,14 +136,13 @@ def test_a_well_behaved_client_beside_one_with_250_busy_streams(
     mine.start(service, PACE=pace, DELAY=delay)
     mine.until(service, READY)
     port = mine.ports[service]
-    client = WellBehavedClient(service, port, count)
     ratios = []
-    for _ in range(ROUNDS):
-        with ExitStack() as stack:
-            if busy_streams:
-                stack.enter_context(load(service, port, busy_streams, 4, count))
-            before = p99(client.send)
-            with load(service, port, 250, 4, count):
-                ratios.append(p99(client.send) / before)
-    client.close()
+    with well_behaved(service, port, count) as send:
+        for _ in range(ROUNDS):
+            with ExitStack() as stack:
+                if busy_streams:
+                    stack.enter_context(load(service, port, busy_streams, 4, count))
+                before = p99(send)
+                with load(service, port, 250, 4, count):
+                    ratios.append(p99(send) / before)
     figures.check(f"a client of {service} beside 250 streams, batches of {count}, p99", min(ratios), MAX_RATIO, "times")

@@ -4,48 +4,34 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 Attributes = dict[str, Any]
 
 
-@dataclass
 class Span:
     """A span with its resource. A root has an empty parent; times are Unix seconds."""
 
-    name: str
-    kind: str
-    trace: str
-    id: str
-    parent: str
-    start: float
-    end: float
-    error: str | None
-    attributes: Attributes
-    events: list[tuple[str, Attributes]]
-    resource: Attributes
-    children: list["Span"] = field(default_factory=list)
-
-    @property
-    def service(self) -> str:
-        return str(self.resource["service.name"])
-
-    @property
-    def instance(self) -> str:
-        return str(self.resource["service.instance.id"])
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.start
+    def __init__(self, span: trace_pb2.Span, resource: Attributes) -> None:
+        self.name = span.name
+        self.kind = trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_")
+        self.trace = span.trace_id.hex()
+        self.id = span.span_id.hex()
+        self.parent = span.parent_span_id.hex()
+        self.start = span.start_time_unix_nano / 1e9
+        self.end = span.end_time_unix_nano / 1e9
+        self.seconds = self.end - self.start
+        self.error = span.status.message if span.status.code == trace_pb2.Status.STATUS_CODE_ERROR else None
+        self.attributes = _attributes(span.attributes)
+        self.events = [(event.name, _attributes(event.attributes)) for event in span.events]
+        self.resource = resource
+        self.service = str(resource["service.name"])
+        self.instance = str(resource["service.instance.id"])
+        self.children: list[Span] = []
 
     def child(self, name: str) -> "Span":
         """The one child of that name."""
@@ -60,24 +46,20 @@ class OtlpReceiver:
         self.url = url
         self.paths: set[str] = set()
         self._spans: list[Span] = []
-        self._lock = threading.Lock()
 
     def add(self, path: str, body: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(body)
-        spans = [
-            _span(span, _attributes(of_resource.resource.attributes))
+        self.paths.add(path)
+        self._spans += [
+            Span(span, _attributes(of_resource.resource.attributes))
             for of_resource in request.resource_spans
             for of_scope in of_resource.scope_spans
             for span in of_scope.spans
         ]
-        with self._lock:
-            self.paths.add(path)
-            self._spans += spans
 
     def spans(self, name: str = "") -> list[Span]:
         """Return what was received so far, perhaps of one name."""
-        with self._lock:
-            return [span for span in self._spans if name in {"", span.name}]
+        return [span for span in self._spans if name in {"", span.name}]
 
     def roots(self, name: str) -> list[Span]:
         """Return the roots of a name, with all their children in the order in which they began."""
@@ -101,21 +83,14 @@ def otlp_receiver(status: int = 200) -> Iterator[OtlpReceiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if status == 200:
                 receiver.add(self.path, body)
-            answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(status)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", "0")
             self.end_headers()
-            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver = OtlpReceiver(f"http://127.0.0.1:{server.server_port}")
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         serving.start()
@@ -126,21 +101,5 @@ def otlp_receiver(status: int = 200) -> Iterator[OtlpReceiver]:
             serving.join()
 
 
-def _span(span: trace_pb2.Span, resource: Attributes) -> Span:
-    return Span(
-        name=span.name,
-        kind=trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
-        trace=span.trace_id.hex(),
-        id=span.span_id.hex(),
-        parent=span.parent_span_id.hex(),
-        start=span.start_time_unix_nano / 1e9,
-        end=span.end_time_unix_nano / 1e9,
-        error=span.status.message if span.status.code == trace_pb2.Status.STATUS_CODE_ERROR else None,
-        attributes=_attributes(span.attributes),
-        events=[(event.name, _attributes(event.attributes)) for event in span.events],
-        resource=resource,
-    )
-
-
-def _attributes(pairs: "list[KeyValue] | Any") -> Attributes:
+def _attributes(pairs: Any) -> Attributes:
     return {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in pairs}

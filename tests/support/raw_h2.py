@@ -10,13 +10,14 @@ import hpack
 from hyperframe.frame import (
     DataFrame,
     Frame,
-    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     RstStreamFrame,
     SettingsFrame,
     WindowUpdateFrame,
 )
+
+from support.served import HASHER, RNG
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -28,6 +29,13 @@ CALL: dict[bytes | str, bytes | str] = {
     "te": "trailers",
     "content-type": "application/grpc",
 }
+
+STREAMS = {"rng": f"/{RNG}/StreamRandomBytes", "hasher": f"/{HASHER}/StreamHashes"}
+CALLS = {"rng": f"/{RNG}/GetRandomBytes", "hasher": f"/{HASHER}/Hash"}
+SIZE_4 = b"\x08\x04"  # GetRandomBytesRequest(size=4), and a HashRequest with nothing to hash
+
+# All addresses of loopback are this machine's on Linux.
+ABUSER = "127.0.0.2"
 
 # Bytes of data that a frame may carry, unless the server says otherwise.
 FRAME_SIZE = 16_384
@@ -46,8 +54,9 @@ class RawClient(AbstractContextManager["RawClient"]):
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
         self.closed = False
         self.received: list[Frame] = []
-        # What came in headers and trailers, by stream.
-        self._headers: dict[int, dict[str, str]] = {}
+        # The gRPC status and its message of each stream that ended, and the streams that were reset.
+        self.statuses: dict[int, tuple[int, str]] = {}
+        self.resets: set[int] = set()
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._unread = b""
@@ -61,16 +70,14 @@ class RawClient(AbstractContextManager["RawClient"]):
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def _send_bytes(self, raw: bytes) -> bool:
+    def _send_bytes(self, raw: bytes) -> None:
         try:
             self._socket.sendall(raw)
         except OSError:
             self.closed = True
-        return not self.closed
 
-    def send(self, *frames: Frame) -> bool:
-        """Return whether the server took them."""
-        return self._send_bytes(b"".join(frame.serialize() for frame in frames))
+    def send(self, *frames: Frame) -> None:
+        self._send_bytes(b"".join(frame.serialize() for frame in frames))
 
     def opening(self, path: str, metadata: Mapping[str, str] | None = None) -> HeadersFrame:
         """Return the frame that begins a call."""
@@ -87,7 +94,7 @@ class RawClient(AbstractContextManager["RawClient"]):
             self.send_data(opening.stream_id, message(payload))
         return int(opening.stream_id)
 
-    def send_data(self, stream: int, raw: bytes, *, last: bool = False) -> None:
+    def send_data(self, stream: int, raw: bytes) -> None:
         """Send bytes of a call, as many as the server's windows have room for."""
         while raw and not self.closed:
             room = min(FRAME_SIZE, 65_535 + self._windows[0], self._initial_window + self._windows[stream])
@@ -97,8 +104,6 @@ class RawClient(AbstractContextManager["RawClient"]):
                 self._windows.subtract({0: len(part), stream: len(part)})
             elif not self.read(0.2, until_any=True):
                 return
-        if last:
-            self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
 
     def read(self, seconds: float, *, until_any: bool = False) -> list[Frame]:
         """Return the frames that come in this time, until the first of them or until the server closes."""
@@ -128,8 +133,12 @@ class RawClient(AbstractContextManager["RawClient"]):
             self._unread = self._unread[9 + length :]
             acknowledged = "ACK" in frame.flags
             if isinstance(frame, HeadersFrame):
-                decoded = self._decoder.decode(frame.data)
-                self._headers.setdefault(frame.stream_id, {}).update((str(key), str(value)) for key, value in decoded)
+                headers = {str(key): str(value) for key, value in self._decoder.decode(frame.data)}
+                if "grpc-status" in headers:
+                    status = int(headers["grpc-status"]), headers.get("grpc-message", "")
+                    self.statuses[frame.stream_id] = status
+            elif isinstance(frame, RstStreamFrame):
+                self.resets.add(frame.stream_id)
             elif isinstance(frame, WindowUpdateFrame):
                 self._windows[frame.stream_id] += frame.window_increment
             elif isinstance(frame, SettingsFrame) and not acknowledged:
@@ -142,7 +151,7 @@ class RawClient(AbstractContextManager["RawClient"]):
     def until_ended(self, stream: int, limit: float = 30) -> bool:
         """Wait for the end of a call, and return whether that is a status and not only a reset of its stream."""
         until = time.monotonic() + limit
-        while stream not in {*self.statuses, *self.resets} and time.monotonic() < until:
+        while stream not in self.statuses.keys() | self.resets and time.monotonic() < until:
             self.read(0.05, until_any=True)
         return stream in self.statuses
 
@@ -156,21 +165,3 @@ class RawClient(AbstractContextManager["RawClient"]):
         stream = self.open(path, request)
         self.send(DataFrame(stream, b"", flags=["END_STREAM"]))
         return self.until_ended(stream) and self.statuses[stream][0] == 0
-
-    @property
-    def goaway(self) -> GoAwayFrame | None:
-        return next((frame for frame in self.received if isinstance(frame, GoAwayFrame)), None)
-
-    @property
-    def statuses(self) -> dict[int, tuple[int, str]]:
-        """Calls that ended, by stream: the gRPC status and its message."""
-        return {
-            stream: (int(headers["grpc-status"]), headers.get("grpc-message", ""))
-            for stream, headers in self._headers.items()
-            if "grpc-status" in headers
-        }
-
-    @property
-    def resets(self) -> set[int]:
-        """Streams that the server reset."""
-        return {frame.stream_id for frame in self.received if isinstance(frame, RstStreamFrame)}

@@ -1,5 +1,6 @@
 """Traces of services as processes: from end to end, with collectors in trouble, and without one."""
 
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -36,13 +37,11 @@ def stop(mine: Mine) -> None:
 
 def test_spans_of_all_services_are_one_system_at_the_collector(mine: Mine) -> None:
     with otlp_receiver() as collector:
-        for name in SERVICES:
-            mine.start(
-                name,
-                OTEL_EXPORTER_OTLP_ENDPOINT=f"{collector.url}/under/",
-                OTEL_RESOURCE_ATTRIBUTES="service.namespace=class,room=7",
-                OTEL_BSP_SCHEDULE_DELAY=100,
-            )
+        mine.start_all(
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"{collector.url}/under/",
+            OTEL_RESOURCE_ATTRIBUTES="room=7",
+            OTEL_BSP_SCHEDULE_DELAY=100,
+        )
         mine_and_show(mine)
         wait_until(lambda: [batch for batch in collector.roots("batch") if len(batch.children) == 2])
         wait_until(lambda: collector.spans("GET /") and collector.spans("report"))
@@ -51,11 +50,8 @@ def test_spans_of_all_services_are_one_system_at_the_collector(mine: Mine) -> No
     assert [(stage.name, stage.service) for stage in stages] == [("rng", "worker"), ("hasher", "worker")]
     assert [served.service for stage in stages for served in stage.children] == ["rng", "hasher"]
     assert collector.paths == {"/under/v1/traces"}
-    assert {(span.service, span.instance) for span in collector.spans()} == {
-        (name, process.instance) for name, process in mine.running.items()
-    }
-    assert {(span.resource["service.namespace"], span.resource["room"]) for span in collector.spans()} == {
-        ("class", "7")
+    assert {(span.service, span.instance, span.resource["room"]) for span in collector.spans()} == {
+        (name, process.instance, "7") for name, process in mine.running.items()
     }
 
 
@@ -94,8 +90,6 @@ def test_opentelemetry_is_not_imported_without_a_collector(service: str, process
     )
     process.wait_until_started()
     assert process.stop() == 0
-    imported = {line.rpartition("|")[2].strip() for line in process.text.splitlines() if line.startswith("import time")}
-    assert "chassis.process" in imported
+    assert "chassis.process" in process.text
     # redis-py tries to import opentelemetry.sdk.metrics, which is noted although it is kept from that.
-    tracing = ("opentelemetry.exporter", "opentelemetry.sdk.resources", "opentelemetry.sdk.trace")
-    assert not {name for name in imported if name.startswith(tracing)}
+    assert not re.search(r"opentelemetry\.(exporter|sdk\.(resources|trace))", process.text)

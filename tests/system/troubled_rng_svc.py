@@ -13,14 +13,13 @@ from chassis.telemetry.telemetry import Telemetry
 from rng_svc.__main__ import rng
 from rng_svc.settings import RngSettings
 
-# Longer than a probe of the tests waits.
-BLOCKED_S = 3.0
+# Longer than all probes of the test wait.
+BLOCKED_S = 4.0
 
 
 def block() -> None:
     log.get().info("blocked")
     time.sleep(BLOCKED_S)
-    log.get().info("free again")
 
 
 async def fail(told: asyncio.Event) -> None:

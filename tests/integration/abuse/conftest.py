@@ -1,14 +1,15 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import pytest
 from aiohttp import web
 from support import served
-from support.admin_endpoint import Samples, scrape
 from support.free_port import free_port
 from support.redis_server import RedisServer
 
@@ -30,11 +31,10 @@ class Ports:
     webui: int
     admin: int
 
-    def samples(self) -> Samples:
-        return scrape(self.admin)
 
-
-async def _serve(ports: Ports, redis: RedisServer, stop: asyncio.Event, started: threading.Event) -> None:
+async def _serve(ports: Ports, redis: RedisServer, started: "Future[Callable[[], object]]") -> None:
+    """Serve until the function is called that is the result of `started`."""
+    stop = asyncio.Event()
     telemetry = Telemetry(Health("redis"))
     app = make_app(RedisAccess(redis.url), telemetry, "webui-1")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.3)
@@ -49,7 +49,7 @@ async def _serve(ports: Ports, redis: RedisServer, stop: asyncio.Event, started:
             async with listener.accepting(socket, serving):
                 while not telemetry.health.ready:
                     await telemetry.health.changed.wait()
-                started.set()
+                started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set))
                 await stop.wait()
         await runner.cleanup()
 
@@ -58,16 +58,13 @@ async def _serve(ports: Ports, redis: RedisServer, stop: asyncio.Event, started:
 def ports(session_redis: RedisServer) -> Iterator[Ports]:
     """Servers in a thread of their own, for clients that block."""
     found = Ports(*(free_port() for _ in range(4)))
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(_serve(found, session_redis, stop, started),))
+    started: Future[Callable[[], object]] = Future()
+    thread = threading.Thread(target=asyncio.run, args=(_serve(found, session_redis, started),))
     thread.start()
-    assert started.wait(30)
+    stop = started.result(30)
     yield found
-    loop.call_soon_threadsafe(stop.set)
+    stop()
     thread.join()
-    loop.close()
 
 
 @pytest.fixture(autouse=True)

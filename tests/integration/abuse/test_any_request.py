@@ -1,24 +1,30 @@
-"""Any request is answered, or refused with the reason, and others do not notice."""
+"""Any request is answered, or refused with the reason, and any bytes do no harm."""
 
+import contextlib
 import http.client
 import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import struct
+from contextlib import closing
 from typing import Any
 
 import grpc
+import hpack
 import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.admin_endpoint import ask
+from support.raw_h2 import CALL, PREFACE
 from support.served import HASHER, RNG, violation
+
+from chassis.packed_field import _encode_varint
 
 from .conftest import Ports
 
@@ -27,42 +33,28 @@ LIMIT_S = 30.0
 
 few = settings(max_examples=30, database=None, suppress_health_check=list(HealthCheck))
 
-MAX_BYTES = 2 * 1024 * 1024
-BOUNDS = (0, 1, 2, 32, 33, 65_535, 65_536, 65_537, MAX_BYTES - 1, MAX_BYTES, MAX_BYTES + 1, 2**31 - 1, 2**31, 2**32 - 1)
-INTEGERS = {
-    FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
-    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
-    FieldDescriptor.TYPE_UINT64: (0, 2**64 - 1),
-    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
-}
-NAMES = ("", "rng", RNG, HASHER, "grpc.health.v1.Health")
+BOUNDS = (32, 33, 65_536, 65_537, 2**21, 2**21 + 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)
+NAMES = (b"rng", RNG.encode(), HASHER.encode(), b"grpc.health.v1.Health")
+numbers = st.integers(0, 100) | st.sampled_from(BOUNDS)
+payloads = st.binary(max_size=200) | st.sampled_from(NAMES)
 
 
-def values(field: Any) -> st.SearchStrategy[object]:
-    if field.type == FieldDescriptor.TYPE_BYTES:
-        return st.binary(max_size=200) | st.sampled_from([each for each in BOUNDS if each <= MAX_BYTES + 1]).map(bytes)
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return st.text(max_size=60) | st.sampled_from(NAMES)
-    if field.type in INTEGERS:
-        least, most = INTEGERS[field.type]
-        bounds = [number for number in (*BOUNDS, least, most) if least <= number <= most]
-        return st.sampled_from(bounds) | st.integers(least, most) | st.integers(0, 100)
-    if field.type == FieldDescriptor.TYPE_BOOL:
-        return st.booleans()
-    return messages(GetMessageClass(field.message_type))
-
-
-def messages(of: type[Message]) -> st.SearchStrategy[Message]:
-    """Messages with values at and beyond every bound."""
-    fields = {field.name: values(field) for field in of.DESCRIPTOR.fields}
-    return st.fixed_dictionaries({}, optional=fields).map(lambda given: of(**given))
+def field(parts: tuple[int, int | bytes]) -> bytes:
+    """A field as protobuf encodes it."""
+    number, value = parts
+    if isinstance(value, int):
+        return _encode_varint(number << 3) + _encode_varint(value)
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(value)) + value
 
 
 def encoded(of: type[Message]) -> st.SearchStrategy[bytes]:
     """Bytes of which most are of the type, some are changed, and some are any."""
-    right = messages(of).map(lambda message: message.SerializeToString())
+    lengthy = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE)
+    values = {each.number: payloads if each.type in lengthy else numbers for each in of.DESCRIPTOR.fields}
+    fields = st.one_of(*(st.tuples(st.just(number), value) for number, value in values.items()))
+    right = st.lists(fields.map(field), max_size=5).map(b"".join)
     parts = st.tuples(right, st.integers(0, 200), st.binary(max_size=20))
-    return right | right | parts.map(lambda parts: parts[0][: parts[1]] + parts[2]) | st.binary(max_size=100)
+    return right | right | parts.map(lambda parts: parts[0][: parts[1]] + parts[2])
 
 
 def is_valid(of: type[Message], raw: bytes) -> bool:
@@ -88,21 +80,6 @@ def send(channel: Any, path: str, raws: list[bytes]) -> tuple[int, Any]:
     return count, None
 
 
-@contextmanager
-def connected(port: int) -> Iterator[Any]:
-    """A channel, beside a call of another client that goes on."""
-    own = [("grpc.use_local_subchannel_pool", 1)]
-    with (
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
-        grpc.insecure_channel(f"127.0.0.1:{port}", options=own) as other,
-    ):
-        watch: Any = other.unary_stream("/grpc.health.v1.Health/Watch")(b"")  # type: ignore[arg-type] # without a serializer
-        assert next(watch)
-        yield channel
-        assert watch.is_active()
-        assert send(other, "/grpc.health.v1.Health/Check", [b""]) == (1, None)
-
-
 CHANNELZ = ("TopChannels", "Servers", "Server", "ServerSockets", "Channel", "Subchannel", "Socket")
 METHODS: list[tuple[str, type[Message], int]] = [
     (f"/{RNG}/GetRandomBytes", GetRandomBytesRequest, 1),
@@ -121,8 +98,6 @@ METHODS: list[tuple[str, type[Message], int]] = [
 def test_requests_are_answered_up_to_the_one_that_is_refused(
     ports: Ports, path: str, of: type[Message], most: int
 ) -> None:
-    ours = path.startswith("/dockercoins")
-
     @few
     @given(st.lists(encoded(of), min_size=1, max_size=most))
     def each(raws: list[bytes]) -> None:
@@ -131,25 +106,67 @@ def test_requests_are_answered_up_to_the_one_that_is_refused(
         assert all(valid[:count])
         if error is None:
             assert count == len(raws)
-        elif not ours:
-            assert error.code() is (NOT_FOUND if all(valid) else INVALID)
+        elif path.startswith("/dockercoins"):
+            assert violation(error)[0] in (of.DESCRIPTOR.fields_by_name if valid[count] else ("(message)",))
         else:
-            fields = of.DESCRIPTOR.fields_by_name if valid[count] else ("(message)",)
-            assert violation(error)[0] in fields
+            assert error.code() is (NOT_FOUND if all(valid) else INVALID)
 
-    with connected(ports.hasher if HASHER in path else ports.rng) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{ports.hasher if HASHER in path else ports.rng}") as channel:
         each()
 
 
-def test_any_other_method_is_unimplemented(ports: Ports) -> None:
-    @few
-    @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60), st.binary(max_size=60))
-    def each(path: str, raw: bytes) -> None:
-        _, error = send(channel, f"/{path}", [raw])
-        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+begun = PREFACE + SettingsFrame(0).serialize()
+get = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+# Frames of HTTP/2 (RFC 9113, 4.1) of any type, with lengths that are right, wrong or not allowed.
+frames = st.builds(
+    lambda length, head, stream, payload: length.to_bytes(3) + head + stream.to_bytes(4) + payload,
+    st.sampled_from((0, 1, 100, 16_384, 16_385, 2**24 - 1)),
+    st.binary(min_size=2, max_size=2),
+    st.sampled_from((0, 1, 2**31 - 1)),
+    st.binary(max_size=200),
+)
 
-    with connected(ports.rng) as channel:
-        each()
+
+def call_with(path: str, flag: int, length: int, payload: bytes) -> bytes:
+    """A call whose message has a wrong length, or is not compressed as its flag says."""
+    headers = hpack.Encoder().encode({**CALL, ":path": path})
+    opening = HeadersFrame(1, headers, flags=["END_HEADERS"])
+    return begun + opening.serialize() + DataFrame(1, struct.pack(">BI", flag, length) + payload).serialize()
+
+
+garbage = st.one_of(
+    st.binary(max_size=1_000),
+    st.tuples(st.sampled_from((begun, get)), st.integers(1, 36)).map(lambda cut: cut[0][: cut[1]]),
+    st.lists(frames | st.binary(max_size=1_000), max_size=3).map(lambda sent: begun + b"".join(sent)),
+    st.builds(
+        call_with,
+        st.sampled_from([f"/{RNG}/StreamRandomBytes", f"/{HASHER}/Hash"]),
+        st.sampled_from((0, 1, 255)),
+        st.integers(0, 100) | st.sampled_from((2**22 + 1, 2**32 - 1)),
+        st.binary(max_size=100),
+    ),
+)
+
+
+@pytest.mark.parametrize("name", ["rng", "hasher", "webui", "admin"])
+def test_any_bytes_do_no_harm(ports: Ports, name: str) -> None:
+    port = getattr(ports, name)
+
+    @settings(few, max_examples=100)
+    @given(garbage, st.booleans())
+    def each(sent: bytes, reset: bool) -> None:  # noqa: FBT001 - a parameter of the test
+        with closing(socket.create_connection(("127.0.0.1", port), LIMIT_S)) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(sent)
+            if reset:  # it ends like a connection to a machine that is gone
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    each()
+    if name in {"rng", "hasher"}:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert send(channel, "/grpc.health.v1.Health/Check", [b""]) == (1, None)
+    else:
+        assert ask(port, "/readyz") == (200, "ready\n")
 
 
 PATHS = (
@@ -187,9 +204,8 @@ headers = st.lists(
 )
 
 
-@contextmanager
-def response(port: int, verb: str, target: str, headers: list[tuple[str, str]], body: bytes) -> Iterator[int | None]:
-    """The status of the response; None when the connection was closed without one."""
+def status_of(port: int, verb: str, target: str, headers: list[tuple[str, str]], body: bytes) -> int | None:
+    """Return the status of the response; None when the connection was closed without one."""
     names = {name.lower() for name, _ in headers}
     if "host" not in names:
         headers = [("Host", f"127.0.0.1:{port}"), *headers]
@@ -202,24 +218,20 @@ def response(port: int, verb: str, target: str, headers: list[tuple[str, str]], 
             try:
                 response.begin()
             except (http.client.BadStatusLine, ConnectionError):
-                yield None
-            else:
-                yield response.status
+                return None
+            return response.status
 
 
-@pytest.mark.parametrize("port", ["webui", "admin"])
-def test_any_http_request_is_answered_or_refused(ports: Ports, port: str) -> None:
+@pytest.mark.parametrize("name", ["webui", "admin"])
+def test_any_http_request_is_answered_or_refused(ports: Ports, name: str) -> None:
     @settings(few, max_examples=150)
     @given(st.sampled_from(VERBS), targets, headers, st.binary(max_size=40))
     def each(verb: str, target: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        with response(getattr(ports, port), verb, target, headers, body) as status:
-            if status is None:  # nothing is tunnelled here, and what a client sends into its tunnel may come first
-                assert verb == "CONNECT"
-            else:
-                assert 200 <= status < 500
+        status = status_of(getattr(ports, name), verb, target, headers, body)
+        if status is None:  # nothing is tunnelled here, and what a client sends into its tunnel may come first
+            assert verb == "CONNECT"
+        else:
+            assert 200 <= status < 500
 
-    with response(ports.webui, "GET", "/events", [], b"") as open_before:
-        assert open_before == 200
-        each()
-        with response(getattr(ports, port), "GET", "/readyz", [], b"") as status:
-            assert status == 200
+    each()
+    assert ask(getattr(ports, name), "/readyz") == (200, "ready\n")

@@ -3,12 +3,14 @@
 Where a bound is of thousands, the code has a smaller one here; tests/system/test_abuse.py has the real ones.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hyperframe.frame import ContinuationFrame, HeadersFrame, PingFrame
-from support.raw_h2 import RawClient, message
+from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame
+from support.admin_endpoint import scrape
+from support.raw_h2 import ABUSER, CALLS, SIZE_4, STREAMS, RawClient, message
 from support.waiting import wait_until
 
 from chassis.grpc_options import MAX_STREAMS
@@ -16,18 +18,10 @@ from chassis.grpc_server import admission, eviction
 
 from .conftest import Ports
 
-STREAMS = {
-    "rng": "/dockercoins.rng.v1.RngService/StreamRandomBytes",
-    "hasher": "/dockercoins.hasher.v1.HasherService/StreamHashes",
-}
-CALL = "/dockercoins.rng.v1.RngService/GetRandomBytes"
-SIZE_4 = b"\x08\x04"  # GetRandomBytesRequest(size=4)
-
+CALL = CALLS["rng"]
 OK = 0
 RESOURCE_EXHAUSTED = 8
 
-# All addresses of loopback are this machine's on Linux.
-ABUSER = "127.0.0.2"
 BOUND = 20
 
 
@@ -39,12 +33,19 @@ def other(ports: Ports) -> Iterator[RawClient]:
         yield client
 
 
+def test_a_connection_that_does_not_begin_to_speak_is_closed(ports: Ports) -> None:
+    with socket.create_connection(("127.0.0.1", ports.rng), 30) as silent:
+        while silent.recv(1_000):
+            pass
+
+
 def test_a_client_that_pings_too_often_is_closed(ports: Ports, other: RawClient) -> None:
     with RawClient(ports.rng) as client:
         client.send(*(PingFrame(0, b"12345678") for _ in range(10)))
         assert client.until_closed(30)
-        assert client.goaway is not None
-        assert client.goaway.additional_data == b"too_many_pings"
+        last = client.received[-1]
+        assert isinstance(last, GoAwayFrame)
+        assert last.additional_data == b"too_many_pings"
     assert other.answers(CALL, SIZE_4)
 
 
@@ -56,8 +57,7 @@ def test_metadata_beyond_the_bound_are_refused_with_the_bound(ports: Ports, size
         first, *others = (opening.data[at : at + 16_000] for at in range(0, len(opening.data), 16_000))
         frames = [HeadersFrame(opening.stream_id, first), *(ContinuationFrame(opening.stream_id, o) for o in others)]
         frames[-1].flags.add("END_HEADERS")
-        client.send(*frames)
-        client.send_data(opening.stream_id, message(SIZE_4), last=True)
+        client.send(*frames, DataFrame(opening.stream_id, message(SIZE_4), flags=["END_STREAM"]))
         assert client.until_ended(opening.stream_id), client.received
         code, text = client.statuses[opening.stream_id]
         assert code == status
@@ -93,7 +93,7 @@ def test_calls_beyond_those_of_an_address_are_refused_with_the_bound(
     ports: Ports, other: RawClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "MAX_CALLS_OF_AN_ADDRESS", BOUND)
-    before = ports.samples()
+    before = scrape(ports.admin)
     with ExitStack() as stack:
         clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(2)]
         for client in clients:
@@ -104,7 +104,7 @@ def test_calls_beyond_those_of_an_address_are_refused_with_the_bound(
         assert {(code, text.split()[0]) for code, text in statuses} == {(RESOURCE_EXHAUSTED, str(BOUND))}
         assert len(statuses) == BOUND
         assert other.answers(CALL, SIZE_4)
-    after = ports.samples()
+    after = scrape(ports.admin)
     refused = "dockercoins_server_refused_calls_total"
     assert after(refused, bound="address") - before(refused, bound="address") == BOUND
     handled = "grpc_server_handled_total"
@@ -120,7 +120,7 @@ def test_connections_beyond_those_of_an_address_are_closed(
         clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(BOUND + 10)]
         wait_until(lambda: sum(client.until_closed(0.001) for client in clients) == 10)
         assert other.answers(CALL, SIZE_4)
-        closed = ports.samples()("dockercoins_server_closed_connections_total", bound="connections")
+        closed = scrape(ports.admin)("dockercoins_server_closed_connections_total", bound="connections")
         assert closed == 10
 
 
@@ -135,7 +135,7 @@ def test_calls_whose_request_never_comes_do_not_add_up(
         for client in clients:
             client.send(*(client.opening(CALL) for _ in range(BOUND // 2)))
         wait_until(lambda: sum(client.until_closed(0.01) for client in clients) == 1)
-        wait_until(lambda: ports.samples()("dockercoins_server_calls") <= BOUND)
+        wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") <= BOUND)
         assert other.answers(CALL, SIZE_4)
 
 
@@ -145,4 +145,4 @@ def test_calls_are_counted_until_they_end_whatever_they_call(ports: Ports, metho
         for _ in range(20):
             client.open(method)
         client.read(0.2)
-    wait_until(lambda: ports.samples()("dockercoins_server_calls") == 0)
+    wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") == 0)

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import pytest
 import structlog
@@ -16,27 +15,28 @@ READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@asynccontextmanager
-async def served(telemetry: Telemetry | None = None) -> AsyncIterator[tuple[AdminEndpoint, int]]:
-    telemetry = telemetry or Telemetry(Health())
+@pytest.fixture
+def telemetry() -> Telemetry:
+    return Telemetry(Health())
+
+
+@pytest.fixture
+async def port(telemetry: Telemetry) -> AsyncIterator[int]:
     telemetry.health.started()
     endpoint = AdminEndpoint(telemetry)
+    telemetry.metrics.register(endpoint)
     server = await asyncio.get_running_loop().create_server(endpoint.make_protocol, "127.0.0.1", 0)
-    try:
-        yield endpoint, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await endpoint.close()
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await endpoint.close()
 
 
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Streams]:
+@pytest.fixture
+async def connection(port: int) -> AsyncIterator[Streams]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        async with asyncio.timeout(20):
-            yield reader, writer
-    finally:
-        writer.transport.abort()
+    async with asyncio.timeout(20):
+        yield reader, writer
+    writer.transport.abort()
 
 
 async def response(reader: asyncio.StreamReader, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
@@ -46,15 +46,15 @@ async def response(reader: asyncio.StreamReader, *, body: bool = True) -> tuple[
     return int(first.split()[1]), headers, await reader.readexactly(int(headers["Content-Length"]) if body else 0)
 
 
-async def test_a_connection_is_kept_for_the_next_request() -> None:
-    async with served() as (_, port), connected(port) as (reader, writer):
-        for sent in (READY, READY + READY, READY[:9], READY[9:]):
-            writer.write(sent)
-        for _ in range(4):
-            status, headers, body = await response(reader)
-            assert (status, body) == (200, b"ready\n")
-            assert "Connection" not in headers
-            assert headers["Date"].endswith(" GMT")
+async def test_a_connection_is_kept_for_the_next_request(connection: Streams) -> None:
+    reader, writer = connection
+    for sent in (READY, READY + READY, READY[:9], READY[9:]):
+        writer.write(sent)
+    for _ in range(4):
+        status, headers, body = await response(reader)
+        assert (status, body) == (200, b"ready\n")
+        assert "Connection" not in headers
+        assert headers["Date"].endswith(" GMT")
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,14 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", b"# EOF\n"),
     ],
 )
-async def test_metrics_have_the_format_that_is_accepted(accept: str, content_type: str, end: bytes) -> None:
-    async with served() as (_, port), connected(port) as (reader, writer):
-        writer.write(f"GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n".encode())
-        _, headers, body = await response(reader)
-        assert headers["Content-Type"].startswith(content_type)
-        assert body.endswith(end)
+async def test_metrics_have_the_format_that_is_accepted(
+    connection: Streams, accept: str, content_type: str, end: bytes
+) -> None:
+    reader, writer = connection
+    writer.write(f"GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n".encode())
+    _, headers, body = await response(reader)
+    assert headers["Content-Type"].startswith(content_type)
+    assert body.endswith(end)
 
 
 LAST_REQUESTS = (
@@ -93,49 +95,39 @@ NO_REQUESTS = (
 @pytest.mark.parametrize(
     ("expected", "sent"), [(200, each) for each in LAST_REQUESTS] + [(400, each) for each in NO_REQUESTS]
 )
-async def test_a_connection_is_closed_after_its_last_request_and_after_what_is_none(expected: int, sent: bytes) -> None:
-    async with served() as (_, port), connected(port) as (reader, writer):
-        writer.write(sent)
-        status, headers, _ = await response(reader)
-        assert (status, headers["Connection"]) == (expected, "close")
-        assert await reader.read() == b""
+async def test_a_connection_is_closed_after_its_last_request_and_after_what_is_none(
+    connection: Streams, expected: int, sent: bytes
+) -> None:
+    reader, writer = connection
+    writer.write(sent)
+    status, headers, _ = await response(reader)
+    assert (status, headers["Connection"]) == (expected, "close")
+    assert await reader.read() == b""
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("HEAD", "/healthz", 200), ("POST", "/readyz", 405), ("X", "/metrics", 405), ("GET", "/", 404), ("GET", "*", 404)],
 )
-async def test_nothing_but_reading_and_nothing_else_to_read(method: str, path: str, status: int) -> None:
-    async with served() as (_, port), connected(port) as (reader, writer):
-        writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode() + READY)
-        assert (await response(reader, body=method != "HEAD"))[0] == status
-        assert (await response(reader))[0] == 200
+async def test_nothing_but_reading_and_nothing_else_to_read(
+    connection: Streams, method: str, path: str, status: int
+) -> None:
+    reader, writer = connection
+    writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode() + READY)
+    assert (await response(reader, body=method != "HEAD"))[0] == status
+    assert (await response(reader))[0] == 200
 
 
-async def test_a_service_that_drains_is_alive_and_not_ready() -> None:
-    telemetry = Telemetry(Health())
-    async with served(telemetry) as (_, port), connected(port) as (reader, writer):
-        telemetry.health.drain()
-        writer.write(READY + b"GET /healthz HTTP/1.1\r\n\r\n")
+async def test_the_oldest_connection_makes_room(port: int) -> None:
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS + 1)]
+    assert await held[0][0].read() == b""
+    for reader, writer in (held[1], held[-1]):
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
         status, _, body = await response(reader)
-        assert (status, body) == (503, b"not ready: draining\n")
-        status, _, body = await response(reader)
-        assert (status, body) == (200, b"alive\n")
-
-
-async def test_the_oldest_connection_makes_room() -> None:
-    async with served() as (endpoint, port):
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
-        async with connected(port) as (reader, writer):
-            writer.write(READY)
-            assert (await response(reader))[0] == 200
-        assert await held[0][0].read() == b""
-        held[1][1].write(READY)
-        assert (await response(held[1][0]))[0] == 200
-        [metric] = endpoint.collect()
-        assert [sample.value for sample in metric.samples] == [1]
-        for _, writer in held:
-            writer.transport.abort()
+        assert status == 200
+        assert b"\ndockercoins_closed_admin_connections_total 1.0\n" in body
+    for _, writer in held:
+        writer.transport.abort()
 
 
 class _Broken(Collector):
@@ -143,12 +135,13 @@ class _Broken(Collector):
         raise ValueError("no metrics today")
 
 
-async def test_metrics_that_fail_are_said_and_the_probe_is_still_answered() -> None:
-    telemetry = Telemetry(Health())
+async def test_metrics_that_fail_are_said_and_the_probe_is_still_answered(
+    telemetry: Telemetry, connection: Streams
+) -> None:
     telemetry.metrics.register(_Broken())
+    reader, writer = connection
     with structlog.testing.capture_logs() as said:
-        async with served(telemetry) as (_, port), connected(port) as (reader, writer):
-            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n" + READY)
-            assert (await response(reader))[0] == 500
-            assert (await response(reader))[0] == 200
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n" + READY)
+        assert (await response(reader))[0] == 500
+        assert (await response(reader))[0] == 200
     assert [line["event"] for line in said] == ["metrics failed"]
