@@ -1,19 +1,29 @@
-"""`docker compose up` as a newcomer runs it, and then the workshop: looked at, probed, scaled, measured, stopped.
+"""`docker compose up` as a newcomer runs it, and then the workshop: probed, scaled, measured, broken and monitored.
 
-The tests share one project and run in the order of this file.
+The tests share one project and run in the order of this file. Where they break things, rng and hasher limit the speed
+by waiting and not by CPU: on two cores more replicas that compute would add nothing, and any balancing would look good.
+How soon each of this must come about is tested with processes.
 """
 
 import json
 import os
 import re
+import secrets
+import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 from support.chromium import chromium, opened_pages, shoot, until_text
-from support.compose_project import ComposeProject, docker, run
+from support.compose_project import ROOT, ComposeProject, docker, run
+from support.free_port import free_port
 from support.grpcurl_commands import grpcurl_commands
+from support.prometheus_api import PrometheusApi
+from support.waiting import wait_until
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -38,8 +48,36 @@ EXPECTED = {
 }
 """A pattern of commands, and what each of them must print."""
 
-
 PORTS = {"50051": "rng", "50151": "hasher"}
+
+SERVICES = ("rng", "hasher")
+
+DELAY_S = 0.05
+FULL_PACE = {"PACE": "full", "RNG_DELAY": DELAY_S, "HASHER_DELAY": DELAY_S, "CONCURRENCY": 1, "BATCH_SIZE": 16,
+             "WINDOW_SIZE": 24}  # fmt: skip
+
+WINDOW_S = 2.0
+"""In which shares and speeds are counted."""
+
+FAIR_SHARE = 0.2
+"""Part of the batches that one of three has at least."""
+
+FULL = 0.7
+"""Part of what the replicas can do that counts as all of it; other tests have the processors, too."""
+
+LIMIT_S = 30.0
+
+READ_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9103/metrics').read().decode())"
+COMPLETED = re.compile(
+    r'^dockercoins_worker_completed_batches_total\{replica="(.*)",service="(.*)"\} (\S+)$', re.MULTILINE
+)
+
+REMOVALS = 20
+
+STAND_IN = Path(__file__).parent / "prometheus.Dockerfile"
+
+FOUND_LIMIT_S = 60.0
+"""In which Prometheus sees what changed; it looks for replicas and reads their metrics every five seconds."""
 
 
 def commands() -> list[str]:
@@ -51,8 +89,12 @@ def commands() -> list[str]:
     return [command for command in dict.fromkeys(found.splitlines()) if "-cacert" not in command]
 
 
+def health(project: ComposeProject) -> list[str]:
+    return [container["State"]["Health"]["Status"] for container in project.containers()]
+
+
 def test_all_are_healthy_and_mine(project: ComposeProject) -> None:
-    assert [container["State"]["Health"]["Status"] for container in project.containers()] == ["healthy"] * 5
+    assert health(project) == ["healthy"] * 5
     project.wait_for_hashes(0)
     assert project.get("/static/vendor/uplot/uPlot.esm.js")
     assert re.search(r"^\d\d:\d\d:\d\d \[info *\] hashing +by=kernel$", project.logs("hasher"), re.MULTILINE)
@@ -127,6 +169,119 @@ def test_the_load_test_measures_the_services_that_it_starts(project: ComposeProj
     assert "<svg" in (tmp_path / "report.html").read_text()
     assert project.inside("redis", "redis-cli", "llen", "load_tests").strip() == "1"
     assert not any(container["State"]["Running"] for container in project.containers("worker"))
+
+
+def completed(project: ComposeProject) -> Counter[tuple[str, str]]:
+    """Return the batches that the worker has of each replica, by service and replica."""
+    found = COMPLETED.findall(project.inside("worker", "python", "-c", READ_METRICS))
+    return Counter({(service, replica): int(float(count)) for replica, service, count in found})
+
+
+def wait_until_shared(project: ComposeProject, replicas: int) -> None:
+    """Wait until so many rngs and hashers each have a fair share, and do what they can."""
+
+    def all_share() -> bool:
+        began, before = time.monotonic(), completed(project)
+        time.sleep(WINDOW_S)
+        answered = completed(project) - before
+        least = FULL * replicas * (time.monotonic() - began) / DELAY_S
+        for each in SERVICES:
+            counts = [count for (service, _), count in answered.items() if service == each]
+            shares = [count for count in counts if count >= FAIR_SHARE * sum(counts)]
+            if len(shares) != replicas or sum(counts) < least:
+                return False
+        return True
+
+    wait_until(all_share, LIMIT_S, lambda: completed(project))
+
+
+def test_services_start_in_any_order_and_new_replicas_get_their_share(project: ComposeProject) -> None:
+    project.down()
+    project.settings.update(FULL_PACE)
+    project.ask("up", "--detach", "--no-build", "--no-deps", "worker", "webui")
+    wait_until(lambda: "no endpoint" in project.logs("worker"))
+    project.up()
+    wait_until_shared(project, 1)
+    assert project.restarts() == 0
+    project.up(RNGS=3, HASHERS=3)
+    wait_until_shared(project, 3)
+
+
+@pytest.mark.parametrize(
+    ("lose", "find"),
+    [
+        (["kill"], ["start"]),
+        (["pause"], ["unpause"]),
+        (["network", "disconnect"], ["network", "connect"]),
+    ],
+    ids=["killed", "frozen", "cut off"],
+)
+def test_the_others_take_over_from_one_of_three_until_it_is_back(
+    project: ComposeProject, lose: list[str], find: list[str]
+) -> None:
+    lost = {service: project.containers(service)[1]["Id"] for service in SERVICES}
+    network = [f"{project.name}_back"] if "network" in lose else []
+    for replica in lost.values():
+        docker(*lose, *network, replica)
+    wait_until_shared(project, 2)
+    for service, replica in lost.items():
+        docker(*find, *(["--alias", service] if network else []), *network, replica)
+    wait_until_shared(project, 3)
+
+
+def test_replicas_are_removed_and_created_again_and_every_hash_is_counted_once(project: ComposeProject) -> None:
+    wait_until(lambda: set(health(project)) == {"healthy"})  # those that were frozen, too
+    for number in range(REMOVALS // len(SERVICES)):
+        for service in SERVICES:
+            replica = project.containers(service)[number % 3]["Id"]
+            if number % 2:
+                docker("stop", replica)
+            docker("rm", "--force", replica)
+        project.up()
+    wait_until_shared(project, 3)
+    project.stop("worker")
+    [worker] = project.containers("worker")
+    assert (worker["State"]["ExitCode"], worker["RestartCount"]) == (0, 0)
+    assert project.hashes() == project.hashes_logged()
+
+
+@pytest.fixture(scope="module")
+def image(engine: None) -> Iterator[str]:
+    """The image of compose.yaml, or where it is not there and can't be pulled, a stand-in."""
+    [named] = re.findall(r"PROMETHEUS_IMAGE:-([^}]+)}", (ROOT / "compose.yaml").read_text())
+    for words in (("image", "inspect", named), ("pull", "--quiet", named)):
+        try:
+            docker(*words, limit=300)
+        except subprocess.SubprocessError:
+            continue
+        yield named
+        return
+    built = f"e2e-prometheus:{secrets.token_hex(4)}"
+    docker("build", "--quiet", "--tag", built, "--file", str(STAND_IN), str(STAND_IN.parent), limit=600)
+    yield built
+    docker("image", "rm", "--force", built)
+
+
+def wait_until_found(prometheus: PrometheusApi, replicas: dict[str, int]) -> None:
+    """Wait until so many targets of each service, and no others, are up."""
+    up = Counter({(service, "up"): number for service, number in replicas.items()})
+    prometheus.until(
+        lambda: Counter((target.split()[0], state) for target, state in prometheus.targets().items()) == up,
+        FOUND_LIMIT_S,
+    )
+
+
+def test_every_replica_is_found_until_it_is_gone_and_the_rules_run(project: ComposeProject, image: str) -> None:
+    port = free_port()
+    prometheus = PrometheusApi(port)
+    project.up(HASHERS=1, PROMETHEUS_IMAGE=image, PROMETHEUS_PORT=port, COMPOSE_PROFILES="observability")
+    for rngs in (2, 1):
+        project.up(RNGS=rngs)
+        wait_until_found(prometheus, {"rng": rngs, "hasher": 1, "worker": 1, "webui": 1})
+    prometheus.until(lambda: prometheus.query("dockercoins:hashes:rate1m > 0"), FOUND_LIMIT_S)
+    assert prometheus.firing() == set()
+    project.stop("prometheus")
+    assert project.containers("prometheus")[0]["State"]["ExitCode"] == 0
 
 
 def test_a_worker_that_can_not_mine_fails_the_start(project: ComposeProject, tmp_path: Path) -> None:
