@@ -1,16 +1,12 @@
 """`make run`, started, broken and stopped as people do it: two runs on the same data, the tests in order."""
 
 import json
-import os
-import re
 import signal
 import stat
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -19,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support.free_port import free_ports
-from support.service_process import KEPT
+from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
 SCALE = {"WORKERS": "2", "RNGS": "2", "HASHERS": "2", "PACE": "full", "BATCH_SIZE": "256"}
@@ -32,16 +28,13 @@ COUNTS_AS_STARTED_S = 2.0
 LIMIT_S = 60.0
 
 
-class LocalRun:
-    """One `python -m local_run`."""
+class LocalRun(ServiceProcess):
+    """One `python -m local_run`, whose data the folder has."""
 
-    def __init__(self, folder: Path, output: str, variables: Mapping[str, str]) -> None:
-        self._output = folder / output
+    def __init__(self, folder: Path, name: str, **variables: str) -> None:
         ports = free_ports(10)
-        self.redis_port = ports + 8
-        self.webui_port = ports + 9
+        self.redis_port, self.webui_port = ports + 8, ports + 9
         environment = {
-            **{name: os.environ[name] for name in KEPT if name in os.environ},
             **{f"{service}_METRICS_PORT": "0" for service in ("RNG", "HASHER", "WORKER", "WEBUI")},
             "DATA_DIR": str(folder / "data"),
             "RNG_PORT": str(ports),
@@ -50,35 +43,12 @@ class LocalRun:
             "WEBUI_PORT": str(self.webui_port),
             **variables,
         }
-        with self._output.open("wb") as file:
-            # A group of its own, as a terminal gives to each command.
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "local_run"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
+        super().__init__("local_run", environment, folder / name)
         self._process = psutil.Process(self.popen.pid)
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the output."""
-        self.wait_until(lambda: re.search(pattern, self.output, re.MULTILINE))
-        match = re.search(pattern, self.output, re.MULTILINE)
-        assert match is not None
-        return match
-
-    def wait_until(self, condition: Callable[[], object]) -> None:
-        wait_until(condition, LIMIT_S, lambda: self.output)
 
     def wait_until_mining(self, *workers: str) -> None:
         for worker in workers:
-            self.wait_for(rf"^{worker} .* [1-9][0-9]* units of work done")
+            self.wait_for(rf"\n{worker} .* [1-9][0-9]* units of work done", LIMIT_S)
 
     def processes(self) -> dict[str, psutil.Process]:
         """What runs now, by the names of instances."""
@@ -87,8 +57,7 @@ class LocalRun:
     def close(self) -> None:
         """End what is left of it, if anything."""
         if self.popen.poll() is None:
-            children = self._process.children()
-            for process in (self._process, *children):
+            for process in (self._process, *self._process.children()):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self.popen.wait()
@@ -108,39 +77,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start(folder: Path) -> Iterator[Callable[..., LocalRun]]:
-    """Starts a local run with these variables on the data of all tests."""
-    started: list[LocalRun] = []
-
-    def start_one(**variables: str) -> LocalRun:
-        started.append(LocalRun(folder, f"output-{len(started)}", variables))
-        return started[-1]
-
-    try:
-        yield start_one
-    finally:
-        for run in started:
-            run.close()
-
-
-@pytest.fixture(scope="module")
-def run(start: Callable[..., LocalRun]) -> LocalRun:
-    run = start(**SCALE, BIND_ADDRESS="0.0.0.0")
-    run.wait_until_mining("worker-1", "worker-2")
-    return run
+def run(folder: Path) -> Iterator[LocalRun]:
+    with closing(LocalRun(folder, "output", **SCALE, BIND_ADDRESS="0.0.0.0")) as run:
+        run.wait_until_mining("worker-1", "worker-2")
+        yield run
 
 
 def password(folder: Path) -> str:
     return (folder / "data" / "redis-password").read_text()
 
 
-def counted(run: LocalRun, password: str) -> int:
-    with redis.Redis(port=run.redis_port, password=password) as client:
-        return int(client.get("hashes") or 0)
-
-
 def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
-    page = run.wait_for(r"^run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)$")[1]
+    page = run.wait_for(r"run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)\n")[1]
     assert page == f"http://127.0.0.1:{run.webui_port}/"
     with urllib.request.urlopen(page, timeout=10) as response:
         assert b"<html" in response.read()
@@ -152,7 +100,8 @@ def test_only_who_may_read_the_password_reaches_redis(run: LocalRun, folder: Pat
         stranger = redis.Redis(port=run.redis_port, password=guess, retry=Retry(NoBackoff(), 0))
         with stranger, pytest.raises(redis.AuthenticationError):
             stranger.get("hashes")
-    assert counted(run, password(folder)) > 0
+    with redis.Redis(port=run.redis_port, password=password(folder)) as client:
+        assert int(client.get("hashes") or 0) > 0
     listening = [each.laddr for each in run.processes()["redis"].net_connections() if each.status == psutil.CONN_LISTEN]
     assert listening == [("127.0.0.1", run.redis_port)], "on loopback, whatever BIND_ADDRESS says"
 
@@ -168,14 +117,7 @@ def test_the_password_is_in_private_files_and_nowhere_else(run: LocalRun, folder
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     for text in ((folder / "data" / name).read_text() for name in ("redis-users.acl", "redis.log")):
         assert secret not in text
-    assert secret not in run.output
-
-
-def test_a_second_run_on_the_same_data_is_refused_in_one_line(run: LocalRun, start: Callable[..., LocalRun]) -> None:
-    second = start()
-    assert second.popen.wait(30) == 1
-    assert second.output.endswith("is in use by another run; choose another with DATA_DIR=…\n")
-    assert second.output.count("\n") == 1
+    assert secret not in run.text
 
 
 @pytest.mark.parametrize("name", ["worker-1", "rng-1", "redis"])
@@ -183,62 +125,44 @@ def test_a_killed_process_is_started_again(run: LocalRun, name: str) -> None:
     old = run.processes()[name]
     time.sleep(max(0.0, old.create_time() + COUNTS_AS_STARTED_S - time.time()))
     old.kill()
-    run.wait_for(rf"^run +\| {name} died of SIGKILL and is started again$")
-    run.wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
-    reports = run.output.count("units of work done")
-    run.wait_until(lambda: run.output.count("units of work done") >= reports + 2)
+    run.wait_for(rf"run +\| {name} died of SIGKILL and is started again\n")
+    wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
+    reports = run.text.count("units of work done")
+    wait_until(lambda: run.text.count("units of work done") >= reports + 2, LIMIT_S, lambda: run.text)
 
 
 def test_a_process_that_ended_well_stays_away(run: LocalRun) -> None:
     run.processes()["worker-2"].terminate()
-    run.wait_for(r"^run +\| worker-2 ended by itself and stays away$")
-
-
-def test_replicas_share_the_work(run: LocalRun) -> None:
-    """As the servers log when streams end, which those of the worker have that ended."""
-    for number in (1, 2):
-        run.wait_for(rf"^rng-{number} .*StreamRandomBytes .*batches=[1-9]")
-        run.wait_for(rf"^hasher-{number} .*StreamHashes .*batches=[1-9]")
+    run.wait_for(r"run +\| worker-2 ended by itself and stays away\n")
 
 
 def test_a_signal_stops_the_workers_first_and_redis_last(run: LocalRun) -> None:
     processes = run.processes()
     server = processes.pop("redis")
-    run.popen.send_signal(signal.SIGTERM)
+    run.send(signal.SIGTERM)
     psutil.wait_procs([server], timeout=30)
     assert not server.is_running()
     assert not [name for name, process in processes.items() if process.is_running()]
     assert run.popen.wait(30) == 0, "what takes more than 3.5 s is killed, and the run fails"
-    after = run.output[run.output.index("| stopping") :]
+    after = run.text[run.text.index("| stopping") :]
     names = [line.split()[0] for line in after.splitlines() if " stopped" in line]
     assert names[0] == "worker-1"
     assert set(names[1:-1]) == {"rng-1", "rng-2", "hasher-1", "hasher-2", "webui"}
     assert names[-1] == "run"
 
 
-def test_a_later_run_has_the_data_and_another_password(
-    run: LocalRun, start: Callable[..., LocalRun], folder: Path
+def test_a_later_run_has_the_data_and_another_password_and_a_second_signal_kills_what_is_left(
+    run: LocalRun, folder: Path
 ) -> None:
-    units = sum(int(line.split(" units of")[0].split()[-1]) for line in run.output.splitlines() if " units of" in line)
-    old_password = password(folder)
-    later = start()
-    later.wait_for(r"^run .* the page is at ")
-    with urllib.request.urlopen(f"http://127.0.0.1:{later.webui_port}/json", timeout=10) as response:
-        assert json.load(response)["hashes"] >= units > 0
-    assert password(folder) != old_password
-    later.wait_until_mining("worker-1")
-    later.processes()["worker-1"].suspend()
-    later.popen.send_signal(signal.SIGINT)
-    later.wait_for(r"^run +\| stopping")
-    later.popen.send_signal(signal.SIGINT)
-    assert later.popen.wait(30) == 1, "a second signal kills what is left"
-    assert "worker-1 died of SIGKILL" in later.output
-
-
-def test_it_stops_while_it_starts(start: Callable[..., LocalRun]) -> None:
-    run = start()
-    run.wait_for(r"^rng-1 ")
-    children = list(run.processes().values())
-    run.popen.send_signal(signal.SIGHUP)
-    assert run.popen.wait(30) == 0
-    assert not [child for child in children if child.is_running()]
+    units, old_password = run.units_logged, password(folder)
+    with closing(LocalRun(folder, "later-output")) as later:
+        later.wait_for(r"run .* the page is at ", LIMIT_S)
+        with urllib.request.urlopen(f"http://127.0.0.1:{later.webui_port}/json", timeout=10) as response:
+            assert json.load(response)["hashes"] >= units > 0
+        assert password(folder) != old_password
+        later.wait_until_mining("worker-1")
+        later.processes()["worker-1"].suspend()
+        later.send(signal.SIGINT)
+        later.wait_for(r"run +\| stopping")
+        assert later.stop(signal.SIGINT) == 1
+        assert "worker-1 died of SIGKILL" in later.text
