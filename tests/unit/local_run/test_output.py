@@ -5,22 +5,21 @@ import pytest
 from local_run.output import MAX_LINE, Output, wants_colours
 
 
-def test_names_are_padded_to_one_width() -> None:
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([("a", b"one\n"), ("b-10", b"two\n")], b"a    | one\nb-10 | two\n"),
+        ([("a", b"first "), ("b-10", b"other\nhalf"), ("a", b"and last\n")], b"b-10 | other\na    | first and last\n"),
+        ([("a", b"x" * (MAX_LINE + 1))], b"a    | " + b"x" * (MAX_LINE + 1) + b"\n"),
+    ],
+    ids=["names have one width", "parts of lines do not mix", "a line without an end does not grow for ever"],
+)
+def test_lines_are_whole_and_behind_names(said: list[tuple[str, bytes]], expected: bytes) -> None:
     stream = io.BytesIO()
-    output = Output(stream, ["rng-1", "worker-10"], colours=False)
-    output.add("rng-1", b"one\n")
-    output.add("worker-10", b"two\n")
-    output.say("three")
-    assert stream.getvalue() == b"rng-1     | one\nworker-10 | two\nrun       | three\n"
-
-
-def test_parts_of_lines_do_not_mix() -> None:
-    stream = io.BytesIO()
-    output = Output(stream, ["a", "b"], colours=False)
-    output.add("a", b"first ")
-    output.add("b", b"other\nhalf")
-    output.add("a", b"and last\n")
-    assert stream.getvalue() == b"b   | other\na   | first and last\n"
+    output = Output(stream, ["a", "b-10"], colours=False)
+    for name, data in said:
+        output.add(name, data)
+    assert stream.getvalue() == expected
 
 
 def test_the_end_of_a_process_ends_its_line() -> None:
@@ -29,14 +28,8 @@ def test_the_end_of_a_process_ends_its_line() -> None:
     output.add("a", b"cut off")
     output.end("a")
     output.end("a")
-    assert stream.getvalue() == b"a   | cut off\n"
-
-
-def test_a_line_without_an_end_does_not_grow_for_ever() -> None:
-    stream = io.BytesIO()
-    output = Output(stream, ["a"], colours=False)
-    output.add("a", b"x" * (MAX_LINE + 1))
-    assert stream.getvalue() == b"a   | " + b"x" * (MAX_LINE + 1) + b"\n"
+    output.say("three")
+    assert stream.getvalue() == b"a   | cut off\nrun | three\n"
 
 
 def test_neighbours_differ_in_colour() -> None:
