@@ -88,7 +88,7 @@ def test_one_service_may_listen_on_another_address(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "variable", "value", "message"),
     [
-        ("hasher-1", "HASHER_BIND_ADDRESS", "localhost", "it must be an address"),
+        ("hasher-1", "HASHER_BIND_ADDRESS", "localhost", "it must be an IPv4"),
         ("hasher-1", "HASHER_DELAY", "soon", "it must be a number"),
         ("rng-1", "TLS_CERT", "a.pem", "make run encrypts nothing"),
         ("rng-1", "RNG_TLS_CERT", "a.pem", "make run encrypts nothing"),
