@@ -64,16 +64,6 @@ def test_the_load_test_gets_what_the_worker_gets_and_what_it_has_a_use_for() -> 
     assert set(listed("load-test")) < set(listed("worker"))
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
-def test_a_name_without_a_value_is_passed_on_only_where_it_is_set(path: Path) -> None:
-    assert not [name for name in listed(path.stem) if not name.replace("_", "").isalnum()]
-
-
-def test_the_docker_commands_own_attributes_reach_no_container() -> None:
-    """It gives them to compose in this variable, which is therefore nobody's; docs/tracing.md says what to do."""
-    assert not [path for path in FOLDER.iterdir() if "OTEL_RESOURCE_ATTRIBUTES" in listed(path.stem)]
-
-
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_no_variable_without_a_value_erases_what_an_image_says(path: Path) -> None:
     services: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())["services"]
