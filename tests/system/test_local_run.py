@@ -18,12 +18,11 @@ from support.free_port import free_ports
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
+from local_run.supervised_process import START_SECONDS
+
 SCALE = {"WORKERS": "2", "RNGS": "2", "HASHERS": "2", "PACE": "full", "BATCH_SIZE": "256"}
 
 NAMES = ["redis", "rng-1", "rng-2", "hasher-1", "hasher-2", "webui", "worker-1", "worker-2"]
-
-COUNTS_AS_STARTED_S = 2.0
-"""A service that ends sooner is started again after a pause."""
 
 LIMIT_S = 60.0
 
@@ -46,9 +45,8 @@ class LocalRun(ServiceProcess):
         super().__init__("local_run", environment, folder / name)
         self._process = psutil.Process(self.popen.pid)
 
-    def wait_until_mining(self, *workers: str) -> None:
-        for worker in workers:
-            self.wait_for(rf"\n{worker} .* [1-9][0-9]* units of work done", LIMIT_S)
+    def wait_until_mining(self, worker: str) -> None:
+        self.wait_for(rf"\n{worker} .* [1-9][0-9]* units of work done", LIMIT_S)
 
     def processes(self) -> dict[str, psutil.Process]:
         """What runs now, by the names of instances."""
@@ -79,7 +77,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Iterator[LocalRun]:
     with closing(LocalRun(folder, "output", **SCALE, BIND_ADDRESS="0.0.0.0")) as run:
-        run.wait_until_mining("worker-1", "worker-2")
+        run.wait_until_mining("worker-1")
+        run.wait_until_mining("worker-2")
         yield run
 
 
@@ -123,7 +122,7 @@ def test_the_password_is_in_private_files_and_nowhere_else(run: LocalRun, folder
 @pytest.mark.parametrize("name", ["worker-1", "rng-1", "redis"])
 def test_a_killed_process_is_started_again(run: LocalRun, name: str) -> None:
     old = run.processes()[name]
-    time.sleep(max(0.0, old.create_time() + COUNTS_AS_STARTED_S - time.time()))
+    time.sleep(max(0.0, old.create_time() + START_SECONDS - time.time()))
     old.kill()
     run.wait_for(rf"run +\| {name} died of SIGKILL and is started again\n")
     wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
