@@ -73,11 +73,6 @@ def named(objects: Iterable[Object], kind: str, name: str) -> Object:
     return found
 
 
-def name_of(each: Object) -> str:
-    """As kubectl names it."""
-    return f"{each['kind'].lower()}/{each['metadata']['name']}"
-
-
 @dataclass(frozen=True)
 class Pod:
     """Of one workload, with its one container."""

@@ -12,20 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from hasher_svc.settings import HasherSettings
-from rng_svc.settings import RngSettings
-from webui_svc.settings import WebuiSettings
+from docs.configuration import SERVICES
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 STACK = yaml.safe_load((ROOT / "deploy" / "swarm" / "stack.yaml").read_text())
-
-PORTS = {
-    "rng": [RngSettings.fields["port"].default],
-    "hasher": [HasherSettings.fields["port"].default],
-    "worker": [],
-    "webui": [WebuiSettings.fields["port"].default],
-}
 
 # In place of the container's own.
 CLIENT_ADDRESS = "127.0.0.2"
@@ -63,12 +54,13 @@ def check(monkeypatch: pytest.MonkeyPatch, *ports: int) -> object:
     return caught.value.code
 
 
-@pytest.mark.parametrize("service", PORTS)
+@pytest.mark.parametrize("service", SERVICES)
 def test_the_port_that_clients_use_is_named_in_the_file(service: str) -> None:
     """The stack's file is compared with this one elsewhere."""
-    described = COMPOSE["services"][service]
-    assert described["healthcheck"]["test"] == ["CMD", "python", "-ISc", COMPOSE["x-check"], *map(str, PORTS[service])]
-    assert [int(port.rpartition(":")[2]) for port in described.get("ports", [])] == PORTS[service]
+    described, fields = COMPOSE["services"][service], SERVICES[service].fields
+    ports = [fields["port"].default] if "port" in fields else []
+    assert described["healthcheck"]["test"] == ["CMD", "python", "-ISc", COMPOSE["x-check"], *map(str, ports)]
+    assert [int(port.rpartition(":")[2]) for port in described.get("ports", [])] == ports
 
 
 def test_a_service_is_healthy_when_it_is_ready_and_its_port_is_open_to_others(

@@ -17,18 +17,7 @@ from support.kubernetes import EVERY, PROBES, Object, Pod, named, of_kind, pods,
 from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT
-from chassis.settings import ServiceSettings
-from hasher_svc.settings import HasherSettings
-from rng_svc.settings import RngSettings
-from webui_svc.settings import WebuiSettings
-from worker_svc.settings import WorkerSettings
-
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    "rng": RngSettings,
-    "hasher": HasherSettings,
-    "worker": WorkerSettings,
-    "webui": WebuiSettings,
-}
+from docs.configuration import SERVICES
 
 FIRST = "1.30"
 """The first in which `preStop` can sleep without a feature's being switched on."""
@@ -42,7 +31,7 @@ VERSIONS = [
 PATHS_OF_FILES = {"TLS_CERT", "TLS_KEY", "TLS_CA", "REDIS_PASSWORD_FILE"}
 
 SECRETS = {
-    **{f"{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in (*SETTINGS, "redis")},
+    **{f"{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in (*SERVICES, "redis")},
     **{f"{name}-redis-password": {"redis-password"} for name in ("worker", "webui")},
     "redis-users": {"users.acl"},
 }
@@ -61,7 +50,7 @@ def objects(request: pytest.FixtureRequest) -> Sequence[Object]:
 
 
 def ours(objects: Sequence[Object]) -> list[Pod]:
-    return [pod for name, pod in pods(objects).items() if name in SETTINGS]
+    return [pod for name, pod in pods(objects).items() if name in SERVICES]
 
 
 def composed() -> dict[str, Object]:
@@ -101,7 +90,7 @@ def test_pods_keep_to_the_restricted_profile(objects: Sequence[Object]) -> None:
             "seccompProfile": {"type": "RuntimeDefault"},
         }
         assert user > 0
-        if name in SETTINGS:
+        if name in SERVICES:
             dockerfile = (ROOT / f"{name}_svc" / "Dockerfile").read_text()
             assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)[-1] == f"{user}:{user}"
         assert pod.container["securityContext"] == {
@@ -119,14 +108,6 @@ def test_pods_keep_to_the_restricted_profile(objects: Sequence[Object]) -> None:
         assert pod.container["resources"]["limits"].keys() == {"memory"}
 
 
-def handlers(pod: Pod) -> list[Object]:
-    """What each probe asks for."""
-    return [
-        {key: value for key, value in pod.container[name].items() if not key.endswith(("Seconds", "Threshold"))}
-        for name in PROBES
-    ]
-
-
 def test_probes_ask_for_what_is_served_and_one_asks_where_clients_do(objects: Sequence[Object]) -> None:
     alive, ready = ({"httpGet": {"path": path, "port": "metrics"}} for path in ("/healthz", "/readyz"))
     for pod in ours(objects):
@@ -139,13 +120,16 @@ def test_probes_ask_for_what_is_served_and_one_asks_where_clients_do(objects: Se
         else:
             port, service = pod.ports["grpc"], {"rng": RNG, "hasher": HASHER}[pod.name]
             expected = [{"grpc": {"port": port, "service": each}} for each in ("", "", service)]
-        assert handlers(pod) == expected
+        assert expected == [
+            {key: value for key, value in pod.container[probe].items() if not key.endswith(("Seconds", "Threshold"))}
+            for probe in PROBES
+        ]
 
 
 def test_variables_and_ports_are_those_of_the_code(objects: Sequence[Object]) -> None:
-    known = {name for settings in SETTINGS.values() for name in settings.variables()}
+    known = {name for settings in SERVICES.values() for name in settings.variables()}
     for pod in ours(objects):
-        settings = SETTINGS[pod.name]
+        settings = SERVICES[pod.name]
         assert pod.shared_variables.keys() <= known
         assert {"INSTANCE"} <= pod.own_variables.keys() <= settings.variables()
         told = {name.lower(): value for name, value in pod.environment.items() if name not in PATHS_OF_FILES}
@@ -163,24 +147,18 @@ def test_images_and_limits_of_memory_are_those_of_compose(objects: Sequence[Obje
         assert pod.container["resources"]["limits"]["memory"] == composed()[pod.name]["mem_limit"].upper() + "i"
 
 
-def sources(volume: Object) -> Iterator[tuple[str, str]]:
-    """What a volume's files are of: kind and name."""
-    if "configMap" in volume:
-        yield "ConfigMap", volume["configMap"]["name"]
-    for source in volume.get("projected", {}).get("sources", []):
-        yield "Secret", source["secret"]["name"]
-
-
 def files(pod: Pod) -> Iterator[str]:
     """Those that are mounted; every volume is mounted, and every mount has a volume."""
-    claims = [each["metadata"]["name"] for each in pod.workload["spec"].get("volumeClaimTemplates", [])]
+    claims = {each["metadata"]["name"] for each in pod.workload["spec"].get("volumeClaimTemplates", [])}
     volumes = {each["name"]: each for each in pod.spec.get("volumes", [])}
     mounts = {each["name"]: each["mountPath"] for each in pod.container.get("volumeMounts", [])}
-    assert mounts.keys() == volumes.keys() | set(claims)
+    assert mounts.keys() == volumes.keys() | claims
     for name, volume in volumes.items():
-        for kind, source in sources(volume):
-            keys = SECRETS[source] if kind == "Secret" else named(pod.objects, kind, source)["data"]
-            yield from (f"{mounts[name]}/{key}" for key in keys)
+        secrets = volume.get("projected", {}).get("sources", [])
+        keys = {key for each in secrets for key in SECRETS[each["secret"]["name"]]}
+        if "configMap" in volume:
+            keys |= named(pod.objects, "ConfigMap", volume["configMap"]["name"])["data"].keys()
+        yield from (f"{mounts[name]}/{key}" for key in keys)
 
 
 def test_every_file_that_is_named_is_there(objects: Sequence[Object]) -> None:
@@ -273,12 +251,9 @@ def flows(policy: Object) -> Iterator[str]:
     spec = policy["spec"]
     assert spec.keys() <= {"podSelector", "policyTypes", "ingress", "egress"}
     for direction, side in (("Ingress", "from"), ("Egress", "to")):
-        if direction not in spec["policyTypes"]:
-            assert direction.lower() not in spec
-            continue
-        start = f"{whom(spec['podSelector'])}: {side}"
-        rules = spec.get(direction.lower(), [])
-        if not rules:
+        start, rules = f"{whom(spec['podSelector'])}: {side}", spec.get(direction.lower(), [])
+        assert not rules or direction in spec["policyTypes"]
+        if direction in spec["policyTypes"] and not rules:
             yield f"{start} nobody"
         for rule in rules:
             peers = [peer_name(peer) for peer in rule.get(side, [])] or ["anywhere"]
@@ -322,7 +297,7 @@ def test_a_daemonset_is_the_deployments_pod() -> None:
 @pytest.mark.parametrize(
     ("names", "scaled"),
     [
-        (("classic",), tuple(SETTINGS)),
+        (("classic",), tuple(SERVICES)),
         (("full", "autoscaling"), ("rng", "hasher")),
         (("observability", "autoscaling-worker"), ("worker",)),
     ],
@@ -367,9 +342,8 @@ def test_prometheus_is_started_as_in_compose_with_the_same_files_and_finds_all_b
         assert asked["port"] in [port["port"] for port in spec["ports"]]
 
 
-def scalers() -> dict[str, Object]:
-    objects = render(*EVERY[-1])
-    return {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "HorizontalPodAutoscaler")}
+def scalers(*names: str) -> dict[str, Object]:
+    return {each["metadata"]["name"]: each["spec"] for each in of_kind(render(*names), "HorizontalPodAutoscaler")}
 
 
 def number(quantity: str) -> float:
@@ -380,7 +354,7 @@ def number(quantity: str) -> float:
 def test_the_workers_scale_by_a_metric_that_workers_have() -> None:
     text = (kubernetes.FOLDER / "components" / "autoscaling-worker" / "adapter-rules.yaml").read_text()
     (rule,) = yaml.safe_load(text)["rules"]["external"]
-    (metric,) = scalers()["worker"]["metrics"]
+    (metric,) = scalers(*EVERY[-1])["worker"]["metrics"]
     assert metric["external"]["metric"]["name"] == rule["name"]["as"]
     assert f"| `{rule['seriesQuery']}` |" in (ROOT / "docs" / "metrics.md").read_text()
     assert rule["resources"] == {"namespaced": False}, "Prometheus has no label of the namespace"
@@ -393,7 +367,7 @@ def test_workers_become_as_many_as_the_rngs_feed_and_stay_so(rngs: int, least: i
 
     At the classic pace a worker that waits for nobody makes 3.33 hashes/s, and an rng serves 10.
     """
-    spec = scalers()["worker"]
+    spec = scalers(*EVERY[-1])["worker"]
     target = number(spec["metrics"][0]["external"]["target"]["averageValue"])
     workers, before = spec["minReplicas"], 0
     for _ in range(spec["maxReplicas"]):
@@ -410,15 +384,14 @@ def test_no_autoscaler_flaps_or_waits_for_cpu_that_no_replica_reaches() -> None:
 
     Nearly all that a service does is in one thread, so a replica that is full takes one core, less what others take.
     """
-    found = scalers()
-    assert found.keys() == {"hasher", "worker"}, "a DaemonSet has no scaler"
-    found["rng"] = named(render("full", "autoscaling"), "HorizontalPodAutoscaler", "rng")["spec"]
-    for name, spec in found.items():
+    everywhere = scalers(*EVERY[-1])
+    assert everywhere.keys() == {"hasher", "worker"}, "a DaemonSet has no scaler"
+    for name, spec in {**everywhere, **scalers("full", "autoscaling")}.items():
         assert spec["minReplicas"] < spec["maxReplicas"]
-        assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] >= 60
-        assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 300
-        policies = [policy for each in spec["behavior"].values() for policy in each["policies"]]
-        assert min(policy["periodSeconds"] for policy in policies) >= 60
+        up, down = (spec["behavior"][way] for way in ("scaleUp", "scaleDown"))
+        assert up["stabilizationWindowSeconds"] >= 60
+        assert down["stabilizationWindowSeconds"] >= 300
+        assert all(policy["periodSeconds"] >= 60 for policy in (*up["policies"], *down["policies"]))
         if name != "worker":
             (metric,) = spec["metrics"]
             assert number(metric["resource"]["target"]["averageValue"]) <= 0.8

@@ -11,12 +11,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from integration.deploy.test_kubernetes import FIRST, SECRETS, SETTINGS, VERSIONS, flows
+from integration.deploy.test_kubernetes import FIRST, SECRETS, VERSIONS, flows
 from support import kubernetes
 from support.compose_project import ROOT
-from support.kubernetes import name_of, pods, render
+from support.kubernetes import pods, render
 
 from deploy.tls import folders
+from docs.configuration import SERVICES
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
@@ -59,7 +60,7 @@ def test_kubectl_understands_every_command(command: str, certificates: Path, tmp
 
 def test_every_workload_and_image_of_a_command_is_there() -> None:
     objects = render("observability")
-    there = {name_of(each) for each in objects}
+    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects}
     workloads = re.findall(r"\b(deployment|statefulset|service)[ /](\w+)", "\n".join(COMMANDS))
     assert workloads
     assert {f"{kind}/{name}" for kind, name in workloads} <= there
@@ -76,8 +77,8 @@ def test_the_kustomization_of_ones_own_changes_what_it_says() -> None:
     components = [path.removeprefix("../deploy/kubernetes/") for path in said.pop("components")]
     objects = kubernetes.built(components, **said)
     assert {each["metadata"]["namespace"] for each in objects} == {"dockercoins"}
-    images = {name: pods(objects)[name].container["image"] for name in SETTINGS}
-    assert images == {name: f"registry.example/coins/{name}:v1" for name in SETTINGS}
+    for name in SERVICES:
+        assert pods(objects)[name].container["image"] == f"registry.example/coins/{name}:v1"
     settings = {"PACE": "full", "LOG_FORMAT": "json", "BATCH_SIZE": "256", "LOG_LEVEL": "warning"}
     assert pods(objects)["rng"].shared_variables == settings
 

@@ -7,22 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from chassis.settings import ServiceSettings
-from hasher_svc.settings import HasherSettings
-from rng_svc.settings import RngSettings
-from webui_svc.settings import WebuiSettings
-from worker_svc.settings import WorkerSettings
+from chassis.settings import Settings
+from docs.configuration import SERVICES
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "environment"
 DOCUMENTS = [*ROOT.glob("compose*.yaml"), *(ROOT / "deploy" / "swarm").glob("*.yaml")]
-
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    "rng": RngSettings,
-    "hasher": HasherSettings,
-    "worker": WorkerSettings,
-    "webui": WebuiSettings,
-}
 
 # Set by the image, or by the file of compose or Swarm; so are all paths, which are others in a container.
 OF_THE_CONTAINER = {"BIND_ADDRESS", "INSTANCE", "PORT", "METRICS_PORT"}
@@ -41,7 +31,7 @@ def listed(file: str) -> list[str]:
     return [line for line in lines if not line.startswith("#")]
 
 
-def settable(settings: type[ServiceSettings]) -> set[str]:
+def settable(settings: type[Settings]) -> set[str]:
     return {
         name.upper()
         for name, field in settings.fields.items()
@@ -49,10 +39,10 @@ def settable(settings: type[ServiceSettings]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("service", SETTINGS)
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_gets_every_setting_of_its_own_and_what_it_shares_under_its_own_name_too(service: str) -> None:
-    settings = SETTINGS[service]
-    shared = Counter(name for each in SETTINGS.values() for name in settable(each))
+    settings = SERVICES[service]
+    shared = Counter(name for each in SERVICES.values() for name in settable(each))
     own = {f"{service}_{name}".upper() for name in settable(settings) if shared[name] > 1} & settings.variables()
     redis = listed("redis") if service in {"worker", "webui"} else []
     names = [*listed(service), *redis]
