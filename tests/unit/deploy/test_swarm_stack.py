@@ -17,8 +17,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 STACK = yaml.safe_load((SWARM / "stack.yaml").read_text())
 REDIS = (SWARM / "redis.conf").read_text()
 
-SERVERS_AND_WORKER = ["rng", "hasher", "worker"]
-SERVICES = [*SERVERS_AND_WORKER, "webui", "redis"]
+SERVICES = ["rng", "hasher", "worker", "webui", "redis"]
 services = pytest.mark.parametrize("service", SERVICES)
 
 LEFT_OUT = {
@@ -26,32 +25,21 @@ LEFT_OUT = {
     "prometheus": "a cluster has one of its own, and it is asked for by a profile",
 }
 
-ONLY_IN_COMPOSE = {
+NOT_IN_A_STACK = {
     "build": "Swarm takes images from a registry",
     "pull_policy": "the same",
     "depends_on": "Swarm starts and stops all at the same time; services find each other in any order",
-    "mem_limit": "`deploy.resources.limits.memory` in a stack; compared below",
-    "pids_limit": "`deploy.resources.limits.pids` in a stack; compared below",
     "restart": "`deploy.restart_policy` in a stack",
     "security_opt": "a stack has none, and the command warns that it is ignored",
-    "ports": "only the page is published; compared below",
-    "deploy": "compared below by its parts",
 }
 
-ONLY_IN_STACK = {
-    "secrets": "Redis asks for a password: its network reaches over machines; compared below",
-    "configs": "Redis' file, which has its users; compared below",
-    "deploy": "compared below by its parts",
-    "ports": "compared below",
-}
+COMPARED_BELOW = {"deploy", "mem_limit", "pids_limit", "ports", "secrets", "configs"}
 
-PASSWORD = {"REDIS_PASSWORD_FILE": "/run/secrets/redis-password"}
-
+# Redis knows its users by a password: its network reaches over machines. Another Redis takes redis-elsewhere.yaml.
 OWN_ENVIRONMENT = {
-    "worker": {"REDIS_URL": "redis://worker@redis:6379", **PASSWORD},
-    "webui": {"REDIS_URL": "redis://webui@redis:6379", **PASSWORD},
+    name: {"REDIS_URL": f"redis://{name}@redis:6379", "REDIS_PASSWORD_FILE": "/run/secrets/redis-password"}
+    for name in ("worker", "webui")
 }
-"""Redis knows its users by a password. Another Redis takes redis-elsewhere.yaml."""
 
 OF_ANOTHER_REDIS = "redis.env"
 """Redis' users may only use the names of keys that there are without a prefix; redis-elsewhere.yaml has it."""
@@ -77,17 +65,19 @@ def test_every_service_is_there_but_those_that_are_named() -> None:
 
 @services
 def test_a_service_is_what_it_is_in_compose_but_for_what_is_named(service: str) -> None:
-    here = {key: value for key, value in COMPOSE["services"][service].items() if key not in ONLY_IN_COMPOSE}
-    there = {key: value for key, value in STACK["services"][service].items() if key not in ONLY_IN_STACK}
+    here, there = (
+        {key: value for key, value in file["services"][service].items() if key not in COMPARED_BELOW}
+        for file in (COMPOSE, STACK)
+    )
+    here = {key: value for key, value in here.items() if key not in NOT_IN_A_STACK}
     expected_files = [path for path in env_files(ROOT, here) if path.name != OF_ANOTHER_REDIS]
     assert env_files(SWARM, there) == expected_files
     assert all(path.is_file() for path in expected_files)
     assert there.pop("environment", {}) == here.pop("environment", {}) | OWN_ENVIRONMENT.get(service, {})
     assert there.pop("networks") == [name for name in here.pop("networks") if name != "probe"]
     if service in OWN_HEALTH_CHECKS:
-        here["healthcheck"], there["healthcheck"] = (
-            {key: value for key, value in each["healthcheck"].items() if key != "test"} for each in (here, there)
-        )
+        for each in (here, there):
+            each["healthcheck"] = {**each["healthcheck"], "test": "of its own"}
     if service == "redis":  # compared below with its file
         del here["command"], there["command"]
     assert there == here
@@ -103,7 +93,7 @@ def test_a_service_is_placed_updated_and_limited_as_it_must_be(service: str) -> 
     assert deploy["replicas"] == compose.get("deploy", {}).get("replicas", 1)
     assert deploy["endpoint_mode"] == "dnsrr", "a name leads to the tasks themselves"
     # What holds a port or a volume stops first.
-    order = "start-first" if service in SERVERS_AND_WORKER else "stop-first"
+    order = "stop-first" if service in {"webui", "redis"} else "start-first"
     update = deploy["update_config"]
     assert update["order"] == deploy["rollback_config"]["order"] == order
     assert (update["failure_action"], update["max_failure_ratio"], update["parallelism"]) == ("rollback", 0, 1)
@@ -117,15 +107,12 @@ def test_redis_stays_where_its_volume_is() -> None:
     assert STACK["volumes"] == {"redis": COMPOSE["volumes"]["redis"]}
 
 
-def test_networks_lead_to_the_same_places_and_between_machines_are_encrypted() -> None:
+def test_only_the_page_is_published_and_networks_between_machines_are_encrypted() -> None:
     here, there = COMPOSE["networks"], STACK["networks"]
     assert set(here) - set(there) == {"probe"}
     assert here["back"]["internal"] is there["back"]["internal"] is True
     assert {network["driver"] for network in there.values()} == {"overlay"}
     assert "encrypted" in there["back"]["driver_opts"]
-
-
-def test_only_the_page_is_published_and_on_the_same_port() -> None:
     published = {name: service["ports"] for name, service in STACK["services"].items() if "ports" in service}
     ((variable, target),) = (port.rsplit(":", 1) for port in COMPOSE["services"]["webui"]["ports"])
     assert published == {"webui": [{"mode": "host", "published": variable, "target": int(target)}]}
