@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,46 +72,26 @@ def named(objects: Iterable[Object], kind: str, name: str) -> Object:
     return found
 
 
-@dataclass(frozen=True)
 class Pod:
     """Of one workload, with its one container."""
 
-    workload: Object
-    objects: Sequence[Object]
-
-    @property
-    def name(self) -> str:
-        return str(self.workload["metadata"]["name"])
-
-    @property
-    def spec(self) -> Object:
-        return dict(self.workload["spec"]["template"]["spec"])
-
-    @property
-    def container(self) -> Object:
+    def __init__(self, workload: Object, objects: Sequence[Object]) -> None:
+        self.workload = workload
+        self.objects = objects
+        self.name: str = workload["metadata"]["name"]
+        self.spec: Object = workload["spec"]["template"]["spec"]
         assert "initContainers" not in self.spec
-        (only,) = self.spec["containers"]
-        return dict(only)
-
-    @property
-    def ports(self) -> dict[str, int]:
-        """By name."""
-        return {port["name"]: port["containerPort"] for port in self.container["ports"]}
-
-    @property
-    def own_variables(self) -> dict[str, str]:
-        """Those that are set for it alone; its name as the cluster would make it."""
-        return {each["name"]: each.get("value", f"{self.name}-0") for each in self.container.get("env", [])}
-
-    @property
-    def shared_variables(self) -> dict[str, str]:
-        """Those of ConfigMaps, which must exist."""
-        names = [each["configMapRef"]["name"] for each in self.container.get("envFrom", [])]
-        return {key: value for name in names for key, value in named(self.objects, "ConfigMap", name)["data"].items()}
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**self.shared_variables, **self.own_variables}
+        (self.container,) = self.spec["containers"]
+        self.ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
+        # Those that are set for it alone; its name as the cluster would make it.
+        self.own_variables: dict[str, str] = {
+            each["name"]: each.get("value", f"{self.name}-0") for each in self.container.get("env", [])
+        }
+        # Those of ConfigMaps, which must exist.
+        self.shared_variables: dict[str, str] = {}
+        for each in self.container.get("envFrom", []):
+            self.shared_variables |= named(objects, "ConfigMap", each["configMapRef"]["name"])["data"]
+        self.environment = self.shared_variables | self.own_variables
 
 
 def pods(objects: Sequence[Object]) -> dict[str, Pod]:
