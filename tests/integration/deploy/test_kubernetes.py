@@ -18,6 +18,7 @@ from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT
 from docs.configuration import SERVICES
+from worker_svc.pool.pool import LOOKUP_INTERVAL_S
 
 FIRST = "1.30"
 """The first in which `preStop` can sleep without a feature's being switched on."""
@@ -39,9 +40,6 @@ SECRETS = {
 
 DNS_TTL_S = 5
 """For which CoreDNS' answers are good where nobody says another time (https://coredns.io/plugins/kubernetes/)."""
-
-LOOK_UP_S = 1
-"""Until a worker looks a name up again."""
 
 
 @pytest.fixture(params=EVERY, ids="+".join)
@@ -73,9 +71,10 @@ def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) ->
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_objects_have_no_namespace_and_say_what_they_are_part_of(objects: Sequence[Object]) -> None:
-    assert not [each for each in objects if "namespace" in each["metadata"]]
-    assert {each["metadata"]["labels"]["app.kubernetes.io/part-of"] for each in objects} == {"dockercoins"}
+def test_objects_have_no_namespace_and_say_what_they_are_part_of() -> None:
+    for each in distinct_objects():
+        assert "namespace" not in each["metadata"]
+        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "dockercoins"
 
 
 def test_pods_keep_to_the_restricted_profile(objects: Sequence[Object]) -> None:
@@ -184,21 +183,16 @@ def test_everything_that_selects_selects_its_pods(objects: Sequence[Object]) -> 
     for each in of_kind(objects, "PodDisruptionBudget"):
         assert each["spec"]["selector"] == {"matchLabels": {"app": each["metadata"]["name"]}}
     for each in of_kind(objects, "Service"):
-        assert each["spec"]["selector"] == {"app": each["metadata"]["name"]}
-        ports = found[each["metadata"]["name"]].ports
-        for port in each["spec"]["ports"]:
-            assert (ports[port["targetPort"]], port["targetPort"]) == (port["port"], port["name"])
+        name, spec = each["metadata"]["name"], each["spec"]
+        assert spec["selector"] == {"app": name}
+        assert spec["clusterIP"] == "None", "its name leads to all of them, but for workers to those that are ready"
+        assert spec.get("publishNotReadyAddresses", False) == (name == "worker")
+        for port in spec["ports"]:
+            assert (found[name].ports[port["targetPort"]], port["targetPort"]) == (port["port"], port["name"])
     for each in of_kind(objects, "HorizontalPodAutoscaler"):
         target = each["spec"]["scaleTargetRef"]
         assert named(objects, target["kind"], target["name"])
     assert named(objects, "Service", named(objects, "StatefulSet", "redis")["spec"]["serviceName"])
-
-
-def test_names_of_services_lead_to_all_pods_that_are_ready() -> None:
-    for name in ("rng", "hasher", "webui", "redis"):
-        spec = named(render("observability"), "Service", name)["spec"]
-        assert spec["clusterIP"] == "None"
-        assert not spec.get("publishNotReadyAddresses")
 
 
 def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Object]) -> None:
@@ -206,7 +200,7 @@ def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Obje
         waits = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert pod.spec["terminationGracePeriodSeconds"] >= waits + STOP_LIMIT
         if pod.name in {"rng", "hasher"}:
-            assert waits >= DNS_TTL_S + LOOK_UP_S
+            assert waits >= DNS_TTL_S + LOOKUP_INTERVAL_S
         spec = pod.workload["spec"]
         strategy = spec.get("strategy", spec.get("updateStrategy"))
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
@@ -294,16 +288,14 @@ def test_a_daemonset_is_the_deployments_pod() -> None:
     assert deployment == {**daemonset, "spec": daemonset["spec"] | spread}
 
 
-@pytest.mark.parametrize(
-    ("names", "scaled"),
-    [
-        (("classic",), tuple(SERVICES)),
-        (("full", "autoscaling"), ("rng", "hasher")),
-        (("observability", "autoscaling-worker"), ("worker",)),
-    ],
-)
-def test_a_number_that_was_scaled_to_survives_applying_again(names: tuple[str, ...], scaled: tuple[str, ...]) -> None:
-    assert not [name for name in scaled if "replicas" in named(render(*names), "Deployment", name)["spec"]]
+def test_a_number_that_was_scaled_to_survives_applying_again() -> None:
+    scaled = {
+        ("classic",): list(SERVICES),
+        ("full", "autoscaling"): ["rng", "hasher"],
+        ("observability", "autoscaling-worker"): ["worker"],
+    }
+    for names, deployments in scaled.items():
+        assert not [each for each in deployments if "replicas" in named(render(*names), "Deployment", each)["spec"]]
 
 
 FILES = {
@@ -337,9 +329,8 @@ def test_prometheus_is_started_as_in_compose_with_the_same_files_and_finds_all_b
     texts = {name: (ROOT / "deploy" / "prometheus" / name).read_text() for name in ("prometheus.yml", "rules.yml")}
     assert texts in [each["data"] for each in of_kind(objects, "ConfigMap")]
     for asked in yaml.safe_load(texts["prometheus.yml"])["scrape_configs"][0]["dns_sd_configs"]:
-        spec = named(objects, "Service", asked["names"][0])["spec"]
-        assert spec["clusterIP"] == "None"
-        assert asked["port"] in [port["port"] for port in spec["ports"]]
+        ports = named(objects, "Service", asked["names"][0])["spec"]["ports"]
+        assert asked["port"] in [port["port"] for port in ports]
 
 
 def scalers(*names: str) -> dict[str, Object]:

@@ -49,9 +49,6 @@ OWN_HEALTH_CHECKS = {
     "redis": "it asks as the user who may ping",
 }
 
-OWN_UIDS = {"redis": "999", "worker": "10001", "webui": "10001"}
-"""Who the images run as."""
-
 
 def env_files(root: Path, service: dict[str, Any]) -> list[Path]:
     said = service.pop("env_file", [])
@@ -143,10 +140,9 @@ def test_each_secret_is_read_by_its_services_only_and_is_no_part_of_the_stack() 
         for name, service in STACK["services"].items()
         if "secrets" in service
     }
-    wanted = {"worker": ["worker"], "webui": ["webui"], "redis": ["worker", "webui"]}
+    wanted = {"worker": ("10001", ["worker"]), "webui": ("10001", ["webui"]), "redis": ("999", ["worker", "webui"])}
     assert given == {
-        name: [(f"{user}-redis-password", 0o400, OWN_UIDS[name], OWN_UIDS[name]) for user in users]
-        for name, users in wanted.items()
+        name: [(f"{user}-redis-password", 0o400, uid, uid) for user in users] for name, (uid, users) in wanted.items()
     }
     assert set(STACK["secrets"]) == {f"{user}-redis-password" for user in redis_users.USERS}
     assert all(secret["external"] is True for secret in STACK["secrets"].values())
@@ -154,12 +150,8 @@ def test_each_secret_is_read_by_its_services_only_and_is_no_part_of_the_stack() 
 
 def test_one_rng_a_node_changes_nothing_else_than_where_it_runs() -> None:
     """The new one has no place beside the old one."""
-    stop_first = {"order": "stop-first"}
-    deploy = {
-        "placement": {"max_replicas_per_node": 1},
-        "update_config": stop_first,
-        "rollback_config": stop_first,
-    }
+    order = {key: {"order": "stop-first"} for key in ("update_config", "rollback_config")}
+    deploy = {"placement": {"max_replicas_per_node": 1}, **order}
     assert yaml.safe_load((SWARM / "rng-per-node.yaml").read_text()) == {"services": {"rng": {"deploy": deploy}}}
 
 
