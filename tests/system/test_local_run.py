@@ -51,7 +51,13 @@ class LocalRun(ServiceProcess):
 
     def processes(self) -> dict[str, psutil.Process]:
         """What runs now, by the names of instances."""
-        return {self._instance(child): child for child in self._process.children()}
+        found = {}
+        for child in self._process.children():
+            with suppress(psutil.NoSuchProcess):
+                # Redis writes its title over its environment.
+                is_redis = child.name() == "valkey-server"
+                found["redis" if is_redis else child.environ().get("SUPERVISOR_PROCESS_NAME", "")] = child
+        return found
 
     def close(self) -> None:
         """End what is left of it, if anything."""
@@ -60,14 +66,6 @@ class LocalRun(ServiceProcess):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self.popen.wait()
-
-    @staticmethod
-    def _instance(process: psutil.Process) -> str:
-        with suppress(psutil.NoSuchProcess):
-            if process.name() == "valkey-server":
-                return "redis"  # it writes its title over its environment
-            return process.environ().get("SUPERVISOR_PROCESS_NAME", "")
-        return ""
 
 
 @pytest.fixture(scope="module")

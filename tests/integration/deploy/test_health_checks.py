@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -23,11 +23,10 @@ CLIENT_ADDRESS = "127.0.0.2"
 
 
 class Readiness(BaseHTTPRequestHandler):
-    status = 200
-    alive = 200
+    statuses: ClassVar = {"/readyz": 200, "/healthz": 200}
 
     def do_GET(self) -> None:
-        self.send_response({"/readyz": self.status, "/healthz": self.alive}.get(self.path, 404))
+        self.send_response(self.statuses.get(self.path, 404))
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -72,7 +71,7 @@ def test_a_service_is_healthy_when_it_is_ready_and_its_port_is_open_to_others(
     with socket.create_server((CLIENT_ADDRESS, 0)) as listener:
         port = listener.getsockname()[1]
         assert not check(monkeypatch, port)
-        monkeypatch.setattr(Readiness, "status", 503)
+        monkeypatch.setitem(Readiness.statuses, "/readyz", 503)
         assert check(monkeypatch, port)
 
 
@@ -82,8 +81,7 @@ def test_a_worker_of_the_stack_is_healthy_when_it_is_ready_and_from_then_on_whil
     """Otherwise Swarm would end it when Redis is away for long, with all that it has not yet reported."""
     script = STACK["services"]["worker"]["healthcheck"]["test"][-1].replace("/dev/shm", str(tmp_path))
     for ready, alive, code in ((503, 200, 1), (200, 200, 0), (503, 200, 0), (503, 503, 1)):
-        monkeypatch.setattr(Readiness, "status", ready)
-        monkeypatch.setattr(Readiness, "alive", alive)
+        monkeypatch.setattr(Readiness, "statuses", {"/readyz": ready, "/healthz": alive})
         assert subprocess.run([sys.executable, "-ISc", script], timeout=60, check=False).returncode == code
 
 
