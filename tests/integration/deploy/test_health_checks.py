@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -28,9 +28,6 @@ class Readiness(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(self.statuses.get(self.path, 404))
         self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture

@@ -11,25 +11,19 @@ from local_run.output import MAX_LINE, Output, wants_colours
         ([("a", b"one\n"), ("b-10", b"two\n")], b"a    | one\nb-10 | two\n"),
         ([("a", b"first "), ("b-10", b"other\nhalf"), ("a", b"and last\n")], b"b-10 | other\na    | first and last\n"),
         ([("a", b"x" * (MAX_LINE + 1))], b"a    | " + b"x" * (MAX_LINE + 1) + b"\n"),
+        ([("a", b"cut off"), ("a", None), ("a", None)], b"a    | cut off\n"),
     ],
-    ids=["names have one width", "parts of lines do not mix", "a line without an end does not grow for ever"],
+    ids=["names have one width", "parts of lines do not mix", "no line grows for ever", "the end of a process ends it"],
 )
-def test_lines_are_whole_and_behind_names(said: list[tuple[str, bytes]], expected: bytes) -> None:
+def test_lines_are_whole_and_behind_names(said: list[tuple[str, bytes | None]], expected: bytes) -> None:
     stream = io.BytesIO()
     output = Output(stream, ["a", "b-10"], colours=False)
     for name, data in said:
-        output.add(name, data)
+        if data is None:
+            output.end(name)
+        else:
+            output.add(name, data)
     assert stream.getvalue() == expected
-
-
-def test_the_end_of_a_process_ends_its_line() -> None:
-    stream = io.BytesIO()
-    output = Output(stream, ["a"], colours=False)
-    output.add("a", b"cut off")
-    output.end("a")
-    output.end("a")
-    output.say("three")
-    assert stream.getvalue() == b"a   | cut off\nrun | three\n"
 
 
 def test_neighbours_differ_in_colour() -> None:
