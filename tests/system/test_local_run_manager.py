@@ -15,15 +15,13 @@ from local_run.manager import Manager
 from local_run.output import Output
 from local_run.program import Program, Stage
 
-def python(name, code, stage=Stage.SERVERS, **environment):
-    return Program(name, stage, (sys.executable, "-c", code), environment)
-
-def manager(*programs):
-    stdout = open(1, "wb", buffering=0, closefd=False)
-    return Manager(programs, Output(stdout, [each.name for each in programs], colours=False))
+def python(name, code, **environment):
+    return Program(name, Stage.SERVERS, (sys.executable, "-c", code), environment)
 
 def run(*programs):
-    sys.exit(manager(*programs).run_until_stopped())
+    stdout = open(1, "wb", buffering=0, closefd=False)
+    output = Output(stdout, [each.name for each in programs], colours=False)
+    sys.exit(Manager(programs, output).run_until_stopped())
 
 STAYS = "import time; print('here', flush=True); time.sleep(60)"
 """
@@ -128,9 +126,8 @@ def test_a_reader_that_goes_away_stops_everything() -> None:
 def test_an_unforeseen_failure_leaves_nothing_running() -> None:
     # The pipe's end comes when the last process that can write to it is gone.
     code, output = result("""
-        it = manager(python('a', STAYS))
-        it.on_turn = lambda: 1 / 0
-        it.run_until_stopped()
+        Manager.on_turn = lambda _: 1 / 0
+        run(python('a', STAYS))
     """)
     assert code == 1
     assert "ZeroDivisionError" in output

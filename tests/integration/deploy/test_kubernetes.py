@@ -293,13 +293,6 @@ def test_the_flows_of_the_design_are_let_through_and_no_others(names: tuple[str,
     assert sorted(found) == sorted(FLOWS.union(*(MORE_FLOWS.get(name, set()) for name in names)))
 
 
-def test_a_daemonset_is_the_deployments_pod() -> None:
-    deployment = named(render("full"), "Deployment", "rng")["spec"]["template"]
-    daemonset = named(render("full", "autoscaling", "rng-daemonset"), "DaemonSet", "rng")["spec"]["template"]
-    spread = {"topologySpreadConstraints": deployment["spec"]["topologySpreadConstraints"]}
-    assert deployment == {**daemonset, "spec": daemonset["spec"] | spread}
-
-
 def test_a_number_that_was_scaled_to_survives_applying_again() -> None:
     scaled = {
         ("classic",): list(SERVICES),

@@ -17,13 +17,10 @@ DOCUMENTS = [*ROOT.glob("compose*.yaml"), *(ROOT / "deploy" / "swarm").glob("*.y
 # Set by the image, or by the file of compose or Swarm; so are all paths, which are others in a container.
 OF_THE_CONTAINER = {"BIND_ADDRESS", "INSTANCE", "PORT", "METRICS_PORT"}
 
-OF_THE_SDK = {f"OTEL_BSP_{name}" for name in ("SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE")} | {
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_SDK_DISABLED",
-    "OTEL_TRACES_EXPORTER",
+OF_LIBRARIES = {
+    *(f"OTEL_BSP_{name}" for name in ("SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE")),
+    *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "FORCE_COLOR", "NO_COLOR"),
 }
-
-OF_ANY_PROGRAM = {"FORCE_COLOR", "NO_COLOR"}
 
 
 def listed(file: str) -> list[str]:
@@ -47,7 +44,7 @@ def test_a_service_gets_every_setting_of_its_own_and_what_it_shares_under_its_ow
     redis = listed("redis") if service in {"worker", "webui"} else []
     names = [*listed(service), *redis]
     assert len(names) == len(set(names))
-    assert set(names) == settable(settings) | own | OF_THE_SDK | OF_ANY_PROGRAM
+    assert set(names) == settable(settings) | own | OF_LIBRARIES
 
 
 def test_the_load_test_gets_what_the_worker_gets_and_what_it_has_a_use_for() -> None:
