@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import yaml
@@ -22,22 +21,22 @@ STACK = yaml.safe_load((ROOT / "deploy" / "swarm" / "stack.yaml").read_text())
 CLIENT_ADDRESS = "127.0.0.2"
 
 
-class Readiness(BaseHTTPRequestHandler):
-    statuses: ClassVar = {"/readyz": 200, "/healthz": 200}
-
-    def do_GET(self) -> None:
-        self.send_response(self.statuses.get(self.path, 404))
-        self.end_headers()
-
-
 @pytest.fixture
-def metrics_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    with HTTPServer(("127.0.0.1", 0), Readiness) as server:
+def statuses(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """What the service answers, by path."""
+    statuses = {"/readyz": 200, "/healthz": 200}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(statuses.get(self.path, 404))
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         monkeypatch.setenv("METRICS_PORT", str(server.server_port))
         monkeypatch.setattr("socket.gethostname", lambda: CLIENT_ADDRESS)
-        yield server.server_port
+        yield statuses
         server.shutdown()
         thread.join()
 
@@ -60,7 +59,7 @@ def test_the_port_that_clients_use_is_named_in_the_file(service: str) -> None:
 
 
 def test_a_service_is_healthy_when_it_is_ready_and_its_port_is_open_to_others(
-    monkeypatch: pytest.MonkeyPatch, metrics_port: int
+    monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as for_itself:
         port = for_itself.getsockname()[1]
@@ -68,17 +67,17 @@ def test_a_service_is_healthy_when_it_is_ready_and_its_port_is_open_to_others(
     with socket.create_server((CLIENT_ADDRESS, 0)) as listener:
         port = listener.getsockname()[1]
         assert not check(monkeypatch, port)
-        monkeypatch.setitem(Readiness.statuses, "/readyz", 503)
+        statuses["/readyz"] = 503
         assert check(monkeypatch, port)
 
 
 def test_a_worker_of_the_stack_is_healthy_when_it_is_ready_and_from_then_on_while_it_is_alive(
-    monkeypatch: pytest.MonkeyPatch, metrics_port: int, tmp_path: Path
+    statuses: dict[str, int], tmp_path: Path
 ) -> None:
     """Otherwise Swarm would end it when Redis is away for long, with all that it has not yet reported."""
     script = STACK["services"]["worker"]["healthcheck"]["test"][-1].replace("/dev/shm", str(tmp_path))
     for ready, alive, code in ((503, 200, 1), (200, 200, 0), (503, 200, 0), (503, 503, 1)):
-        monkeypatch.setattr(Readiness, "statuses", {"/readyz": ready, "/healthz": alive})
+        statuses.update({"/readyz": ready, "/healthz": alive})
         assert subprocess.run([sys.executable, "-ISc", script], timeout=60, check=False).returncode == code
 
 

@@ -43,11 +43,6 @@ OWN_ENVIRONMENT = {
 OF_ANOTHER_REDIS = "redis.env"
 """Redis' users may only use the names of keys that there are without a prefix; redis-elsewhere.yaml has it."""
 
-OWN_HEALTH_CHECKS = {
-    "worker": "ready once, then alive: Swarm ends what is unhealthy, and a worker may hold what Redis has not taken",
-    "redis": "it asks as the user who may ping",
-}
-
 
 def env_files(root: Path, service: dict[str, Any]) -> list[Path]:
     said = service.pop("env_file", [])
@@ -71,7 +66,7 @@ def test_a_service_is_what_it_is_in_compose_but_for_what_is_named(service: str) 
     assert all(path.is_file() for path in expected_files)
     assert there.pop("environment", {}) == here.pop("environment", {}) | OWN_ENVIRONMENT.get(service, {})
     assert there.pop("networks") == [name for name in here.pop("networks") if name != "probe"]
-    if service in OWN_HEALTH_CHECKS:
+    if service in {"worker", "redis"}:  # unready, one may hold reports; the other asks as the user who may ping
         for each in (here, there):
             each["healthcheck"] = {**each["healthcheck"], "test": "of its own"}
     if service == "redis":  # compared below with its file
@@ -97,12 +92,6 @@ def test_a_service_is_placed_updated_and_limited_as_it_must_be(service: str) -> 
     assert deploy["restart_policy"]["condition"] == "any"
 
 
-def test_redis_stays_where_its_volume_is() -> None:
-    constraints = STACK["services"]["redis"]["deploy"]["placement"]["constraints"]
-    assert constraints == ["node.labels.dockercoins.redis == true"]
-    assert STACK["volumes"] == {"redis": COMPOSE["volumes"]["redis"]}
-
-
 def test_only_the_page_is_published_and_networks_between_machines_are_encrypted() -> None:
     here, there = COMPOSE["networks"], STACK["networks"]
     assert set(here) - set(there) == {"probe"}
@@ -114,7 +103,10 @@ def test_only_the_page_is_published_and_networks_between_machines_are_encrypted(
     assert published == {"webui": [{"mode": "host", "published": variable, "target": int(target)}]}
 
 
-def test_the_file_of_redis_says_what_compose_says_by_arguments() -> None:
+def test_redis_stays_where_its_volume_is_and_its_file_says_what_compose_says_by_arguments() -> None:
+    constraints = STACK["services"]["redis"]["deploy"]["placement"]["constraints"]
+    assert constraints == ["node.labels.dockercoins.redis == true"]
+    assert STACK["volumes"] == {"redis": COMPOSE["volumes"]["redis"]}
     program, *arguments = COMPOSE["services"]["redis"]["command"]
     expected = dict(zip(arguments[::2], arguments[1::2], strict=True))
     said = [shlex.split(line) for line in REDIS.splitlines() if line and not line.startswith(("#", "user "))]

@@ -43,8 +43,5 @@ def test_neighbours_differ_in_colour() -> None:
 def test_colours_without_a_terminal_only_when_forced(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, wanted: bool
 ) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.environ", variables)
     assert wants_colours(io.BytesIO()) is wanted
