@@ -18,16 +18,16 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 """Which requirements/dev.txt brings."""
 
-OVERLAYS = ("classic", "full", "tls", "observability")
-
-COMBINATIONS = (
+# Overlays, and combinations of components over the base.
+EVERY = (
+    ("classic",),
+    ("full",),
+    ("tls",),
+    ("observability",),
     ("full", "autoscaling", "rng-daemonset"),
     ("rng-daemonset", "tls"),
     ("full", "autoscaling", "observability", "autoscaling-worker", "rng-daemonset", "tls"),
 )
-"""Of components over the base, beside those that are overlays."""
-
-EVERY = (*((name,) for name in OVERLAYS), *COMBINATIONS)
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 

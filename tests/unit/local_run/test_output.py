@@ -31,9 +31,7 @@ def test_neighbours_differ_in_colour() -> None:
     output = Output(stream, ["a", "b"], colours=True)
     output.add("a", b"one\n")
     output.add("b", b"two\n")
-    first, second = stream.getvalue().splitlines()
-    assert first == b"\x1b[36ma   |\x1b[0m one"
-    assert second == b"\x1b[33mb   |\x1b[0m two"
+    assert stream.getvalue() == b"\x1b[36ma   |\x1b[0m one\n\x1b[33mb   |\x1b[0m two\n"
 
 
 @pytest.mark.parametrize(
