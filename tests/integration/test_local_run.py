@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from local_run.program import Port, Program, Stage
 
 def program(name: str, port: int, address: str = "127.0.0.1") -> Program:
     return Program(name, Stage.SERVERS, ("true",), ports=(Port(address, port, "SOME_PORT", "SOME_BIND_ADDRESS"),))
-
-
-@pytest.fixture(params=["127.0.0.1", ""], ids=["loopback", "all addresses"])
-def taken(request: pytest.FixtureRequest) -> Iterator[int]:
-    with socket.create_server((request.param, 0)) as listener:
-        yield listener.getsockname()[1]
 
 
 def test_a_port_is_free_until_another_program_or_two_of_the_run_have_it() -> None:
@@ -73,13 +66,17 @@ def test_a_second_run_on_the_same_data_is_refused_in_one_line(
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", ""], ids=["loopback", "all addresses"])
 def test_a_taken_port_ends_the_run_and_a_misspelled_variable_reaches_no_service(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_dir: str, taken: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_dir: str, address: str
 ) -> None:
     monkeypatch.setenv("WORKER", "3")
-    monkeypatch.setenv("RNG_PORT", str(taken))
-    assert main() == EXIT_FAILURE
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "the variable WORKER is unknown; did you mean WORKERS?"
-    assert second == f"rng-1: port {taken} is already in use; choose another with RNG_PORT=…"
+    with socket.create_server((address, 0)) as listener:
+        taken = listener.getsockname()[1]
+        monkeypatch.setenv("RNG_PORT", str(taken))
+        assert main() == EXIT_FAILURE
+    assert capsys.readouterr().err.splitlines() == [
+        "the variable WORKER is unknown; did you mean WORKERS?",
+        f"rng-1: port {taken} is already in use; choose another with RNG_PORT=…",
+    ]
     assert "WORKER" not in os.environ

@@ -299,10 +299,8 @@ def test_redis_is_started_and_probed_as_in_compose(overlay: str) -> None:
     redis = encrypted["redis"] if overlay == "tls" else composed()["redis"]
     here = pods(render(overlay))["redis"].container
     assert here["args"] == [FILES.get(word, word) for word in redis["command"]]
-    for probe in PROBES:
-        assert ["CMD", *here[probe]["exec"]["command"]] == [
-            FILES.get(word, word) for word in redis["healthcheck"]["test"]
-        ]
+    test = [FILES.get(word, word) for word in redis["healthcheck"]["test"]]
+    assert [["CMD", *here[probe]["exec"]["command"]] for probe in PROBES] == [test] * 3
     if overlay == "tls":
         for name in ("worker", "webui"):
             variables = pods(render(overlay))[name].own_variables

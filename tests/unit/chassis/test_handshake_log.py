@@ -34,7 +34,6 @@ OTHER_NAME = PLACE + "No match found for server name: rng.test"
         (PLACE + "No match found for server name: " + "x" * 1_000, Remark(name="x" * MAX_LENGTH)),
         (PLACE + "Corrupted session", None),
         ("Handshake failed with error SSL_ERROR_SSL", None),
-        ("", None),
     ],
 )
 def test_a_line_about_a_handshake_is_understood(line: str, expected: Remark | None) -> None:

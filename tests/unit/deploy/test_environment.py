@@ -12,7 +12,6 @@ from docs.configuration import SERVICES
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "environment"
-DOCUMENTS = [*ROOT.glob("compose*.yaml"), *(ROOT / "deploy" / "swarm").glob("*.yaml")]
 
 # Set by the image, or by the file of compose or Swarm; so are all paths, which are others in a container.
 OF_THE_CONTAINER = {"BIND_ADDRESS", "INSTANCE", "PORT", "METRICS_PORT"}
@@ -51,7 +50,9 @@ def test_the_load_test_gets_what_the_worker_gets_and_what_it_has_a_use_for() -> 
     assert set(listed("load-test")) < set(listed("worker"))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob("compose*.yaml"), *ROOT.glob("deploy/swarm/*.yaml")], ids=lambda path: path.name
+)
 def test_no_variable_without_a_value_erases_what_an_image_says(path: Path) -> None:
     services: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())["services"]
     for service in services.values():
