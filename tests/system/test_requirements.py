@@ -42,9 +42,16 @@ def test_what_runs_is_to_be_had_without_a_compiler(platform: str, python: str, t
     """Of `make run`, which is all that the images have, too."""
     wanted = ("--python-platform", platform, "--python-version", python, "--target", tmp_path)
     how = ("--quiet", "--dry-run", "--only-binary", ":all:", "--require-hashes", "--no-deps")
-    uv = Path(sys.executable).parent / "uv"
     done = subprocess.run(
-        [uv, "pip", "install", *how, *wanted, "-r", ROOT / "requirements" / "run.txt"],
+        [
+            Path(sys.executable).with_name("uv"),
+            "pip",
+            "install",
+            *how,
+            *wanted,
+            "-r",
+            ROOT / "requirements" / "run.txt",
+        ],
         capture_output=True,
         text=True,
         check=False,
