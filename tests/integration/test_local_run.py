@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from support.free_port import free_port
 
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
+from local_run import embedded_redis
 from local_run.__main__ import main
 from local_run.ports import PortError, check
 from local_run.program import Port, Program, Stage
@@ -19,26 +19,10 @@ def program(name: str, port: int, address: str = "127.0.0.1") -> Program:
     return Program(name, Stage.SERVERS, ("true",), ports=(Port(address, port, "SOME_PORT", "SOME_BIND_ADDRESS"),))
 
 
-@pytest.fixture(params=["127.0.0.1", ""], ids=["loopback", "all addresses"])
-def taken(request: pytest.FixtureRequest) -> Iterator[int]:
-    with socket.create_server((request.param, 0)) as listener:
-        yield listener.getsockname()[1]
-
-
-def test_free_ports_are_fine_and_stay_free() -> None:
+def test_a_port_is_free_until_another_program_or_two_of_the_run_have_it() -> None:
     port = free_port()
-    check([program("rng-1", port)])
-    check([program("rng-1", port)])
-
-
-def test_a_taken_port_is_one_line_with_the_variable_to_change(taken: int) -> None:
-    with pytest.raises(PortError) as caught:
-        check([program("hasher-1", free_port()), program("rng-1", taken)])
-    assert str(caught.value) == f"rng-1: port {taken} is already in use; choose another with SOME_PORT=…"
-
-
-def test_a_port_that_two_programs_are_to_have_is_in_use_by_the_second() -> None:
-    port = free_port()
+    for _ in range(2):
+        check([program("rng-1", port)])
     with pytest.raises(PortError, match=f"^webui: port {port} is already in use"):
         check([program("rng-1", port), program("webui", port)])
 
@@ -46,6 +30,12 @@ def test_a_port_that_two_programs_are_to_have_is_in_use_by_the_second() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^SOME_BIND_ADDRESS='192\.0\.2\.1' is not allowed: it must be an address"):
         check([program("rng-1", free_port(), "192.0.2.1")])
+
+
+@pytest.fixture
+def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    return str(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +48,8 @@ def test_an_address_of_another_machine_is_refused() -> None:
     ],
 )
 def test_a_bad_setting_is_one_line_and_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    variable: str,
-    line: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_dir: str, variable: str, line: str
 ) -> None:
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv(*variable.split("="))
     assert main() == EXIT_SETTINGS
     error = capsys.readouterr().err
@@ -72,14 +57,26 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+def test_a_second_run_on_the_same_data_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], data_dir: str
+) -> None:
+    with embedded_redis.data_folder(data_dir):
+        assert main() == EXIT_FAILURE
+    said = f"the data folder {data_dir} is in use by another run; choose another with DATA_DIR=…\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", ""], ids=["loopback", "all addresses"])
 def test_a_taken_port_ends_the_run_and_a_misspelled_variable_reaches_no_service(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, taken: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data_dir: str, address: str
 ) -> None:
     monkeypatch.setenv("WORKER", "3")
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("RNG_PORT", str(taken))
-    assert main() == EXIT_FAILURE
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "the variable WORKER is unknown; did you mean WORKERS?"
-    assert second == f"rng-1: port {taken} is already in use; choose another with RNG_PORT=…"
+    with socket.create_server((address, 0)) as listener:
+        taken = listener.getsockname()[1]
+        monkeypatch.setenv("RNG_PORT", str(taken))
+        assert main() == EXIT_FAILURE
+    assert capsys.readouterr().err.splitlines() == [
+        "the variable WORKER is unknown; did you mean WORKERS?",
+        f"rng-1: port {taken} is already in use; choose another with RNG_PORT=…",
+    ]
     assert "WORKER" not in os.environ

@@ -1,10 +1,13 @@
 """Servers with certificates: who may call what, and certificates and authorities that change while they run."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,18 @@ import grpc
 import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
-from grpc_channelz.v1.channelz_pb2 import GetServersRequest, GetServersResponse
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from structlog.testing import capture_logs
 from support.certificates import Authority
-from support.served import HASHER, RNG
+from support.served import HASHER, RNG, health, raw_call
+from support.waiting import until
 
 import hasher_svc.service
 import rng_svc.service
+from chassis import foreign_log
 from chassis.grpc_server import server
 from chassis.health import Health
+from chassis.settings import LogFormat
 from chassis.telemetry.telemetry import Telemetry
 from chassis.tls import renewed_certificates
 from hasher_svc.digests import DigestThread
@@ -32,16 +37,19 @@ from rng_svc.settings import RngSettings
 
 SERVICES = {"rng": RNG, "hasher": HASHER}
 
-UNARY: Mapping[str, tuple[str, Any]] = {
-    "rng": (f"/{RNG}/GetRandomBytes", GetRandomBytesRequest(size=16)),
-    "hasher": (f"/{HASHER}/Hash", HashRequest(data=b"one")),
+UNARY = {
+    "rng": (f"/{RNG}/GetRandomBytes", GetRandomBytesRequest(size=16).SerializeToString()),
+    "hasher": (f"/{HASHER}/Hash", HashRequest(data=b"one").SerializeToString()),
 }
-STREAMS: Mapping[str, tuple[str, Any]] = {
-    "rng": (f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(batch_id=1, count=1, size=8)),
-    "hasher": (f"/{HASHER}/StreamHashes", StreamHashesRequest(batch_id=1, data=b"one", message_size=3)),
+STREAMS = {
+    "rng": (f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(batch_id=1, count=1, size=8).SerializeToString()),
+    "hasher": (
+        f"/{HASHER}/StreamHashes",
+        StreamHashesRequest(batch_id=1, data=b"one", message_size=3).SerializeToString(),
+    ),
 }
 
-OK, DENIED = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
+Files = Mapping[str, str]
 
 
 @pytest.fixture
@@ -70,33 +78,25 @@ async def encrypting(name: str, **files: str) -> AsyncIterator[int]:
         yield port
 
 
-def content(files: Mapping[str, str], variable: str) -> bytes:
-    return Path(files[variable]).read_bytes()
+def credentials(files: Files) -> grpc.ChannelCredentials:
+    pem = [Path(files[name]).read_bytes() if name in files else None for name in ("TLS_CA", "TLS_KEY", "TLS_CERT")]
+    return grpc.ssl_channel_credentials(*pem)
 
 
-@asynccontextmanager
-async def channel(port: int, name: str, files: Mapping[str, str]) -> AsyncIterator[Any]:
-    """A channel that shows this certificate and expects the server to have that name."""
-    authority, key, chain = (content(files, variable) for variable in ("TLS_CA", "TLS_KEY", "TLS_CERT"))
-    credentials = grpc.ssl_channel_credentials(authority, key, chain)
-    options = (("grpc.default_authority", name),)
-    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as opened:
-        yield opened
+def channel(port: int, name: str, files: Files | None) -> grpc.aio.Channel:
+    """A channel that shows this certificate, if any, and expects the server to have that name; or a plain one."""
+    target, options = f"127.0.0.1:{port}", (("grpc.default_authority", name),)
+    if files is None:
+        return grpc.aio.insecure_channel(target, options)
+    return grpc.aio.secure_channel(target, credentials(files), options)
 
 
-async def call(channel: Any, path: str, request: Any) -> Any:
-    return await channel.unary_unary(path)(request.SerializeToString(), timeout=20)
+async def code_of_call(channel: Any, path: str, request: bytes) -> grpc.StatusCode:
+    code: grpc.StatusCode = await channel.unary_unary(path)(request).code()
+    return code
 
 
-async def code_of_call(channel: Any, path: str, request: Any) -> grpc.StatusCode:
-    try:
-        await call(channel, path, request)
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return OK
-
-
-async def code_of_stream(channel: Any, path: str, request: Any) -> grpc.StatusCode:
+async def code_of_stream(channel: Any, path: str, request: bytes) -> grpc.StatusCode:
     """How a stream with this request ends.
 
     gRPC's client takes a request that it can no longer send for an error of its own, INTERNAL, if the server's status
@@ -104,81 +104,75 @@ async def code_of_stream(channel: Any, path: str, request: Any) -> grpc.StatusCo
     """
     code = grpc.StatusCode.INTERNAL
     while code is grpc.StatusCode.INTERNAL:
-        streaming = channel.stream_stream(path)(iter([request.SerializeToString()]), timeout=20)
-        try:
+        streaming = channel.stream_stream(path)(iter([request]))
+        with suppress(grpc.aio.AioRpcError):
             async for _ in streaming:
                 pass
-            code = OK
-        except grpc.aio.AioRpcError as error:
-            code = error.code()
+        code = await streaming.code()
     return code
 
 
-@pytest.mark.parametrize("name", ["rng", "hasher"])
-@pytest.mark.parametrize(
-    ("names", "code"),
-    [
-        (("worker",), OK),
-        (("someone", "worker"), OK),
-        (("webui",), DENIED),
-        (("operator",), DENIED),
-        (("rng",), DENIED),
-        (("worker.test",), DENIED),
-        (("worker@example.org",), DENIED),
-        (("127.0.0.1",), DENIED),
-    ],
-)
-async def test_only_the_worker_may_call_and_all_with_a_certificate_may_look(
-    authority: Authority, name: str, names: tuple[str, ...], code: grpc.StatusCode
+@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("names", ["worker", "someone worker", "operator", "worker.test", "worker@x.org", "127.0.0.1"])
+async def test_only_the_worker_may_call_and_all_with_a_certificate_may_ask_for_health(
+    authority: Authority, name: str, names: str
 ) -> None:
-    files = authority.issue("client", *names)
+    files = authority.issue("client", *names.split())
+    code = grpc.StatusCode.OK if "worker" in names.split() else grpc.StatusCode.PERMISSION_DENIED
     async with encrypting(name, **authority.issue(name)) as port, channel(port, name, files) as client:
         assert await code_of_call(client, *UNARY[name]) is code
         assert await code_of_stream(client, *STREAMS[name]) is code
-        checked = await call(client, "/grpc.health.v1.Health/Check", HealthCheckRequest(service=SERVICES[name]))
-        assert HealthCheckResponse.FromString(checked).status == HealthCheckResponse.SERVING
-        servers = await call(client, "/grpc.channelz.v1.Channelz/GetServers", GetServersRequest())
-        assert GetServersResponse.FromString(servers).server
-        for version in ("v1", "v1alpha"):
-            path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
-            assert await code_of_stream(client, path, ServerReflectionRequest(list_services="")) is OK
+        checked = await health(client).Check(HealthCheckRequest(service=SERVICES[name]))
+        assert checked.status == HealthCheckResponse.SERVING
 
 
-@pytest.mark.parametrize(
-    ("names", "shown"),
-    [
-        (("webui",), "webui"),
-        (tuple(f"{'x' * 60}.{number:03}.test" for number in range(100)), "x" * 60),
-    ],
-    ids=["one", "a hundred"],
-)
-async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(
-    authority: Authority, names: tuple[str, ...], shown: str
-) -> None:
-    files = authority.issue("client", *names)
-    async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(client, *UNARY["rng"])
+async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: Authority) -> None:
+    files = authority.issue("client", "webui", *(f"{'x' * 60}.{number:03}.test" for number in range(100)))
+    with capture_logs() as lines:
+        async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await raw_call(client, *UNARY["rng"])
     details = str(caught.value.details())
-    assert details.startswith(f"GetRandomBytes is for worker; this certificate is of {shown}")
+    assert details.startswith("GetRandomBytes is for worker; this certificate is of webui, xxx")
     assert len(details) < 350
+    [line] = [line for line in lines if line["event"] == "caller refused"]
+    assert (line["method"], line["allowed"]) == ("GetRandomBytes", "worker")
+    assert line["names"] in details
+    assert line["peer"].startswith("ipv4:127.0.0.1:")
 
 
-@pytest.mark.parametrize(
-    ("version", "spoken"),
-    [
-        (ssl.TLSVersion.TLSv1_1, None),
-        (ssl.TLSVersion.TLSv1_2, "TLSv1.2"),
-        (ssl.TLSVersion.TLSv1_3, "TLSv1.3"),
-    ],
-)
+async def test_a_bad_handshake_is_refused_with_the_reason_in_the_log(authority: Authority, tmp_path: Path) -> None:
+    trusting = {"TLS_CA": str(authority.file)}
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    bad: Mapping[str, Files | None] = {
+        "CERTIFICATE_VERIFY_FAILED: certificate has expired": authority.issue("worker", not_after=yesterday),
+        "CERTIFICATE_VERIFY_FAILED: self signed certificate": Authority(tmp_path / "self").settings("ca") | trusting,
+        "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate": (
+            Authority(tmp_path / "another").issue("worker") | trusting
+        ),
+        "PEER_DID_NOT_RETURN_A_CERTIFICATE": trusting,
+        "WRONG_VERSION_NUMBER|HTTP_REQUEST": None,
+    }
+    with capture_logs() as lines, foreign_log.capture(LogFormat.CONSOLE):
+        async with encrypting("rng", **authority.issue("rng")) as port:
+            for files in bad.values():
+                async with channel(port, "rng", files) as client:
+                    assert await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.UNAVAILABLE
+            await until(lambda: all(any(re.match(reason, each.get("reason", "")) for each in lines) for reason in bad))
+            async with channel(port, "rng", authority.issue("worker")) as client:
+                assert await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.OK
+    assert {each["log_level"] for each in lines if each["event"] == "handshake failed"} == {"warning"}
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of old versions
-async def test_tls_is_1_2_or_1_3(authority: Authority, version: ssl.TLSVersion, spoken: str | None) -> None:
+async def test_tls_is_1_2_or_1_3(authority: Authority) -> None:
+    versions = {ssl.TLSVersion.TLSv1_1: None, ssl.TLSVersion.TLSv1_2: "TLSv1.2", ssl.TLSVersion.TLSv1_3: "TLSv1.3"}
     async with encrypting("rng", **authority.issue("rng")) as port:
-        assert await asyncio.to_thread(speak, port, authority.issue("worker"), version) == spoken
+        for version, spoken in versions.items():
+            assert await asyncio.to_thread(speak, port, authority.issue("worker"), version) == spoken
 
 
-def speak(port: int, files: Mapping[str, str], version: ssl.TLSVersion) -> str | None:
+def speak(port: int, files: Files, version: ssl.TLSVersion) -> str | None:
     """The version of a connection of a client that knows only this one; None if it is refused."""
     context = ssl.create_default_context(cafile=files["TLS_CA"])
     context.load_cert_chain(files["TLS_CERT"], files["TLS_KEY"])
@@ -197,49 +191,24 @@ def speak(port: int, files: Mapping[str, str], version: ssl.TLSVersion) -> str |
 
 
 async def test_a_new_authority_is_trusted_beside_the_old_one_and_then_instead(
-    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert renewed_certificates.LOOK_INTERVAL <= 30, "renewed files are in use within a minute"
     monkeypatch.setattr(renewed_certificates, "LOOK_INTERVAL", 0.05)
-    new = Authority(tmp_path / "new")
-    workers = {each: each.issue("worker") | {"TLS_CA": str(authority.file)} for each in (authority, new)}
-    trusted = tmp_path / "trusted.pem"
-    trusted.write_bytes(authority.file.read_bytes())
-    async with encrypting("rng", **authority.issue("rng") | {"TLS_CA": str(trusted)}) as port:
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    workers = {each: each.issue("worker") | {"TLS_CA": str(old.file)} for each in (old, new)}
+    file = tmp_path / "trusted.pem"
+    file.write_bytes(old.file.read_bytes())
+    async with encrypting("rng", **old.issue("rng") | {"TLS_CA": str(file)}) as port:
 
-        async def trusted_are(*expected: Authority) -> None:
-            """Wait until exactly these are."""
-            found: set[Authority] | None = None
-            async with asyncio.timeout(30):
-                while found != set(expected):
-                    found = set()
-                    for each, files in workers.items():
-                        async with channel(port, "rng", files) as client:
-                            if await code_of_call(client, *UNARY["rng"]) is OK:
-                                found.add(each)
+        async def are_accepted(*expected: Authority) -> bool:
+            found = []
+            for each, files in workers.items():
+                async with channel(port, "rng", files) as client:
+                    if await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.OK:
+                        found.append(each)
+            return found == list(expected)
 
-        await trusted_are(authority)
-        trusted.write_bytes(authority.file.read_bytes() + new.file.read_bytes())
-        await trusted_are(authority, new)
-        trusted.write_bytes(new.file.read_bytes())
-        await trusted_are(new)
-
-
-async def test_a_renewed_certificate_is_shown_once_its_key_fits(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(renewed_certificates, "LOOK_INTERVAL", 0.05)
-    async with encrypting("rng", **authority.issue("rng")) as port:
-
-        async def shown() -> str:
-            return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=20)
-
-        before = await shown()
-        authority.issue("rng", half=True)
-        await asyncio.sleep(0.3)
-        assert await shown() == before
-        authority.issue("rng")
-        renewed = (authority.folder / "rng.pem").read_text()
-        async with asyncio.timeout(30):
-            while await shown() not in renewed:
-                pass
+        for trusted in ([old], [old, new], [new]):
+            file.write_bytes(b"".join(each.file.read_bytes() for each in trusted))
+            await until(partial(are_accepted, *trusted))

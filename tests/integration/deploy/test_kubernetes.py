@@ -1,10 +1,17 @@
-"""What must hold for the objects of every overlay, and of the components together."""
+"""What must hold for the objects of all overlays and components, and what docs/kubernetes.md tells people to do."""
 
+import copy
 import json
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import product
 from math import ceil
+from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -13,22 +20,21 @@ from kubernetes_validate import utils
 from packaging.version import Version
 from support import kubernetes
 from support.compose_project import ROOT
-from support.kubernetes import EVERY, PROBES, Object, Pod, name_of, named, of_kind, pods, render
+from support.kubernetes import EVERY, PROBES, Object, Pod, named, of_kind, pods, render
 from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT
-from chassis.settings import ServiceSettings
-from hasher_svc.settings import HasherSettings
-from rng_svc.settings import RngSettings
-from webui_svc.settings import WebuiSettings
-from worker_svc.settings import WorkerSettings
+from deploy.tls import folders
+from docs.configuration import SERVICES
+from worker_svc.pool.pool import LOOKUP_INTERVAL_S
 
-SETTINGS: dict[str, type[ServiceSettings]] = {
-    "rng": RngSettings,
-    "hasher": HasherSettings,
-    "worker": WorkerSettings,
-    "webui": WebuiSettings,
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
+
+OBJECTS: dict[str, Any] = {
+    said["kind"]: said
+    for said in map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 }
+"""By their kinds, of which there is one each."""
 
 FIRST = "1.30"
 """The first in which `preStop` can sleep without a feature's being switched on."""
@@ -39,10 +45,8 @@ VERSIONS = [
     if Version(version) >= Version(FIRST)
 ]
 
-PATHS_OF_FILES = {"TLS_CERT", "TLS_KEY", "TLS_CA", "REDIS_PASSWORD_FILE"}
-
 SECRETS = {
-    **{f"{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in (*SETTINGS, "redis")},
+    **{f"{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in (*SERVICES, "redis")},
     **{f"{name}-redis-password": {"redis-password"} for name in ("worker", "webui")},
     "redis-users": {"users.acl"},
 }
@@ -51,17 +55,14 @@ SECRETS = {
 DNS_TTL_S = 5
 """For which CoreDNS' answers are good where nobody says another time (https://coredns.io/plugins/kubernetes/)."""
 
-LOOK_UP_S = 1
-"""Until a worker looks a name up again."""
-
 
 @pytest.fixture(params=EVERY, ids="+".join)
-def objects(request: pytest.FixtureRequest) -> list[Object]:
+def objects(request: pytest.FixtureRequest) -> Sequence[Object]:
     return render(*request.param)
 
 
 def ours(objects: Sequence[Object]) -> list[Pod]:
-    return [pod for name, pod in pods(objects).items() if name in SETTINGS]
+    return [pod for name, pod in pods(objects).items() if name in SERVICES]
 
 
 def composed() -> dict[str, Object]:
@@ -72,9 +73,9 @@ def composed() -> dict[str, Object]:
 
 @cache
 def distinct_objects() -> list[Object]:
-    """Of all renders together, each once."""
-    objects = {json.dumps(each, sort_keys=True): each for names in EVERY for each in render(*names)}
-    return list(objects.values())
+    """Of all renders together, and the page, each once."""
+    everywhere = [OBJECTS["NetworkPolicy"], *(each for names in EVERY for each in render(*names))]
+    return list({json.dumps(each, sort_keys=True): each for each in everywhere}.values())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -84,12 +85,13 @@ def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) ->
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_objects_have_no_namespace_and_say_what_they_are_part_of(objects: list[Object]) -> None:
-    assert not [each for each in objects if "namespace" in each["metadata"]]
-    assert {each["metadata"]["labels"]["app.kubernetes.io/part-of"] for each in objects} == {"dockercoins"}
+def test_objects_have_no_namespace_and_say_what_they_are_part_of() -> None:
+    for each in distinct_objects():
+        assert "namespace" not in each["metadata"]
+        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "dockercoins"
 
 
-def test_pods_keep_to_the_restricted_profile(objects: list[Object]) -> None:
+def test_pods_keep_to_the_restricted_profile(objects: Sequence[Object]) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/, and what we add."""
     for name, pod in pods(objects).items():
         context = {key: value for key, value in pod.spec["securityContext"].items() if not key.startswith("fsGroup")}
@@ -101,7 +103,7 @@ def test_pods_keep_to_the_restricted_profile(objects: list[Object]) -> None:
             "seccompProfile": {"type": "RuntimeDefault"},
         }
         assert user > 0
-        if name in SETTINGS:
+        if name in SERVICES:
             dockerfile = (ROOT / f"{name}_svc" / "Dockerfile").read_text()
             assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)[-1] == f"{user}:{user}"
         assert pod.container["securityContext"] == {
@@ -119,69 +121,57 @@ def test_pods_keep_to_the_restricted_profile(objects: list[Object]) -> None:
         assert pod.container["resources"]["limits"].keys() == {"memory"}
 
 
-def handlers(pod: Pod) -> list[Object]:
-    """What each probe asks for."""
-    return [
-        {key: value for key, value in pod.container[name].items() if not key.endswith(("Seconds", "Threshold"))}
-        for name in PROBES
-    ]
-
-
-def test_probes_ask_for_what_is_served_and_one_asks_where_clients_do(objects: list[Object]) -> None:
+def test_probes_ask_for_what_is_served_and_one_asks_where_clients_do(objects: Sequence[Object]) -> None:
     alive, ready = ({"httpGet": {"path": path, "port": "metrics"}} for path in ("/healthz", "/readyz"))
     for pod in ours(objects):
-        if pod.name == "worker":
-            expected: list[Object] = [alive, alive, ready]
-        elif pod.name == "webui":
-            expected = [{"tcpSocket": {"port": "http"}}, alive, ready]
-        elif "TLS_CERT" in pod.environment:  # Kubernetes can't encrypt what it asks over gRPC
-            expected = [{"tcpSocket": {"port": "grpc"}}, alive, ready]
-        else:
-            port, service = pod.ports["grpc"], {"rng": RNG, "hasher": HASHER}[pod.name]
-            expected = [{"grpc": {"port": port, "service": each}} for each in ("", "", service)]
-        assert handlers(pod) == expected
+        expected: list[Object] = [alive, alive, ready]
+        if pod.name in {"rng", "hasher"} and "TLS_CERT" not in pod.environment:
+            service = {"rng": RNG, "hasher": HASHER}[pod.name]
+            expected = [{"grpc": {"port": pod.ports["grpc"], "service": each}} for each in ("", "", service)]
+        elif pod.name != "worker":  # Kubernetes can't encrypt what it asks over gRPC
+            expected[0] = {"tcpSocket": {"port": "http" if pod.name == "webui" else "grpc"}}
+        assert expected == [
+            {key: value for key, value in pod.container[probe].items() if not key.endswith(("Seconds", "Threshold"))}
+            for probe in PROBES
+        ]
 
 
-def test_variables_and_ports_are_those_of_the_code(objects: list[Object]) -> None:
-    known = {name for settings in SETTINGS.values() for name in settings.variables()}
+def test_variables_and_ports_are_those_of_the_code(objects: Sequence[Object]) -> None:
+    known = {name for settings in SERVICES.values() for name in settings.variables()}
     for pod in ours(objects):
-        settings = SETTINGS[pod.name]
+        settings = SERVICES[pod.name]
         assert pod.shared_variables.keys() <= known
         assert {"INSTANCE"} <= pod.own_variables.keys() <= settings.variables()
-        told = {name.lower(): value for name, value in pod.environment.items() if name not in PATHS_OF_FILES}
+        told = {name.lower(): value for name, value in pod.environment.items() if "/run/" not in value}
         loaded = settings.load(**{name: value for name, value in told.items() if name in settings.fields})
         ports = {getattr(loaded, name) for name in ("port", "metrics_port") if name in settings.fields}
         assert set(pod.ports.values()) == ports
 
 
-def test_images_are_those_of_compose(objects: list[Object]) -> None:
+def test_images_and_limits_of_memory_are_those_of_compose(objects: Sequence[Object]) -> None:
     """One that was loaded into a node is used, so none is pulled always."""
     for name, pod in pods(objects).items():
         assert pod.container["image"] == composed()[name]["image"]
         assert pod.container.get("imagePullPolicy", "IfNotPresent") == "IfNotPresent"
-
-
-def sources(volume: Object) -> Iterator[tuple[str, str]]:
-    """What a volume's files are of: kind and name."""
-    if "configMap" in volume:
-        yield "ConfigMap", volume["configMap"]["name"]
-    for source in volume.get("projected", {}).get("sources", []):
-        yield "Secret", source["secret"]["name"]
+    for pod in ours(objects):
+        assert pod.container["resources"]["limits"]["memory"] == composed()[pod.name]["mem_limit"].upper() + "i"
 
 
 def files(pod: Pod) -> Iterator[str]:
     """Those that are mounted; every volume is mounted, and every mount has a volume."""
-    claims = [each["metadata"]["name"] for each in pod.workload["spec"].get("volumeClaimTemplates", [])]
+    claims = {each["metadata"]["name"] for each in pod.workload["spec"].get("volumeClaimTemplates", [])}
     volumes = {each["name"]: each for each in pod.spec.get("volumes", [])}
     mounts = {each["name"]: each["mountPath"] for each in pod.container.get("volumeMounts", [])}
-    assert mounts.keys() == volumes.keys() | set(claims)
+    assert mounts.keys() == volumes.keys() | claims
     for name, volume in volumes.items():
-        for kind, source in sources(volume):
-            keys = SECRETS[source] if kind == "Secret" else named(pod.objects, kind, source)["data"]
-            yield from (f"{mounts[name]}/{key}" for key in keys)
+        secrets = volume.get("projected", {}).get("sources", [])
+        keys = {key for each in secrets for key in SECRETS[each["secret"]["name"]]}
+        if "configMap" in volume:
+            keys |= named(pod.objects, "ConfigMap", volume["configMap"]["name"])["data"].keys()
+        yield from (f"{mounts[name]}/{key}" for key in keys)
 
 
-def test_every_file_that_is_named_is_there(objects: list[Object]) -> None:
+def test_every_file_that_is_named_is_there(objects: Sequence[Object]) -> None:
     for pod in pods(objects).values():
         said = [*pod.environment.values(), *pod.container.get("args", [])]
         said += [word for name in PROBES for word in pod.container[name].get("exec", {}).get("command", [])]
@@ -189,46 +179,45 @@ def test_every_file_that_is_named_is_there(objects: list[Object]) -> None:
         assert {path for path in paths if path.startswith(("/run/", "/etc/"))} <= set(files(pod))
 
 
-def test_everything_that_selects_selects_its_pods(objects: list[Object]) -> None:
+def test_everything_that_selects_selects_its_pods(objects: Sequence[Object]) -> None:
     """All by `app`: workloads, Services, budgets and who is to be on different nodes."""
     found = pods(objects)
     for pod in found.values():
-        assert pod.labels.items() >= {"app": pod.name, "app.kubernetes.io/part-of": "dockercoins"}.items()
-        spread = pod.spec.get("topologySpreadConstraints", [])
-        for selector in (pod.workload["spec"]["selector"], *(each["labelSelector"] for each in spread)):
-            assert selector == {"matchLabels": {"app": pod.name}}
+        labels = pod.workload["spec"]["template"]["metadata"]["labels"]
+        assert labels.items() >= {"app": pod.name, "app.kubernetes.io/part-of": "dockercoins"}.items()
+        assert pod.workload["spec"]["selector"] == {"matchLabels": {"app": pod.name}}
+    for pod in ours(objects):
+        if pod.workload["kind"] == "Deployment":
+            (spread,) = pod.spec["topologySpreadConstraints"]
+            assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+            assert spread["labelSelector"] == {"matchLabels": {"app": pod.name}}
     for each in of_kind(objects, "PodDisruptionBudget"):
         assert each["spec"]["selector"] == {"matchLabels": {"app": each["metadata"]["name"]}}
     for each in of_kind(objects, "Service"):
-        assert each["spec"]["selector"] == {"app": each["metadata"]["name"]}
-        ports = found[each["metadata"]["name"]].ports
-        for port in each["spec"]["ports"]:
-            assert (ports[port["targetPort"]], port["targetPort"]) == (port["port"], port["name"])
+        name, spec = each["metadata"]["name"], each["spec"]
+        assert spec["selector"] == {"app": name}
+        assert spec["clusterIP"] == "None", "a name leads to the pods themselves: those that are ready, and all workers"
+        assert spec.get("publishNotReadyAddresses", False) == (name == "worker")
+        for port in spec["ports"]:
+            assert (found[name].ports[port["targetPort"]], port["targetPort"]) == (port["port"], port["name"])
     for each in of_kind(objects, "HorizontalPodAutoscaler"):
         target = each["spec"]["scaleTargetRef"]
         assert named(objects, target["kind"], target["name"])
     assert named(objects, "Service", named(objects, "StatefulSet", "redis")["spec"]["serviceName"])
 
 
-def test_names_of_services_lead_to_all_pods_that_are_ready() -> None:
-    for name in ("rng", "hasher", "webui", "redis"):
-        spec = named(render("observability"), "Service", name)["spec"]
-        assert spec["clusterIP"] == "None"
-        assert not spec.get("publishNotReadyAddresses")
-
-
-def test_pods_have_the_time_to_stop_and_others_come_first(objects: list[Object]) -> None:
+def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Object]) -> None:
     for pod in ours(objects):
         waits = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert pod.spec["terminationGracePeriodSeconds"] >= waits + STOP_LIMIT
         if pod.name in {"rng", "hasher"}:
-            assert waits >= DNS_TTL_S + LOOK_UP_S
+            assert waits >= DNS_TTL_S + LOOKUP_INTERVAL_S
         spec = pod.workload["spec"]
         strategy = spec.get("strategy", spec.get("updateStrategy"))
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
-def test_no_budget_keeps_a_node_from_being_drained(objects: list[Object]) -> None:
+def test_no_budget_keeps_a_node_from_being_drained(objects: Sequence[Object]) -> None:
     budgets = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "PodDisruptionBudget")}
     counted = {pod.name for pod in pods(objects).values() if pod.workload["kind"] != "DaemonSet"}
     assert budgets.keys() == counted - {"prometheus"}
@@ -236,48 +225,24 @@ def test_no_budget_keeps_a_node_from_being_drained(objects: list[Object]) -> Non
         assert (spec["maxUnavailable"], spec.get("minAvailable")) == (1, None)
 
 
-FLOWS = {
-    "everyone: from nobody",
-    "everyone: to nobody",
-    "everyone: to anywhere 53/UDP",
-    "everyone: to anywhere 53/TCP",
-    "rng: from worker 50051/TCP",
-    "hasher: from worker 50151/TCP",
-    "worker: to rng 50051/TCP",
-    "worker: to hasher 50151/TCP",
-    "redis: from worker|webui 6379/TCP",
-    "worker|webui: to redis 6379/TCP",
-    "webui: from anywhere 8000/TCP",
-}
-"""What policies let through, at both ends. A pod that one selects has in that direction what such policies allow it."""
-
-MORE_FLOWS = {
-    "observability": {
-        f"{sentence} {port}/TCP"
-        for name, port in (("rng", 9101), ("hasher", 9102), ("worker", 9103), ("webui", 9104))
-        for sentence in (f"prometheus: to {name}", f"{name}: from prometheus")
-    },
-    "autoscaling-worker": {"prometheus: from prometheus-adapter in any namespace 9090/TCP"},
-}
-"""What a component adds."""
+# What policies let through: at both ends, or at one where the other is none of ours.
+INSIDE = {"worker > rng 50051/TCP", "worker > hasher 50151/TCP", "worker|webui > redis 6379/TCP"}
+OUTSIDE = {"anybody > webui 8000/TCP", "all > anybody 53/TCP", "all > anybody 53/UDP"}
+SCRAPED = {f"prometheus > {name} {port}/TCP" for name, port in zip(SERVICES, (9101, 9102, 9103, 9104), strict=True)}
+ADAPTED = {"prometheus-adapter in any namespace > prometheus 9090/TCP"}
 
 
 def flows(policy: Object) -> Iterator[str]:
-    """What a policy lets through, as sentences."""
     spec = policy["spec"]
     assert spec.keys() <= {"podSelector", "policyTypes", "ingress", "egress"}
     for direction, side in (("Ingress", "from"), ("Egress", "to")):
-        if direction not in spec["policyTypes"]:
-            assert direction.lower() not in spec
-            continue
-        start = f"{whom(spec['podSelector'])}: {side}"
-        rules = spec.get(direction.lower(), [])
-        if not rules:
-            yield f"{start} nobody"
-        for rule in rules:
-            peers = [peer_name(peer) for peer in rule.get(side, [])] or ["anywhere"]
+        assert direction in spec["policyTypes"] or direction.lower() not in spec
+        for rule in spec.get(direction.lower(), []):
+            peers = [peer_name(peer) for peer in rule.get(side, [])] or ["anybody"]
             ports = [f"{port['port']}/{port.get('protocol', 'TCP')}" for port in rule.get("ports", [])] or ["any port"]
-            yield from (f"{start} {peer} {port}" for peer in peers for port in ports)
+            for peer, port in product(peers, ports):
+                ends = (peer, whom(spec["podSelector"]))
+                yield f"{' > '.join(ends if side == 'from' else reversed(ends))} {port}"
 
 
 def whom(selector: Object) -> str:
@@ -287,7 +252,7 @@ def whom(selector: Object) -> str:
     for expression in selector.get("matchExpressions", []):
         assert (expression["key"], expression["operator"]) == ("app", "In")
         labels["app"] = "|".join(expression["values"])
-    return str(labels.pop("app", "everyone"))
+    return str(labels.pop("app", "all"))
 
 
 def peer_name(peer: Object) -> str:
@@ -302,41 +267,22 @@ def peer_name(peer: Object) -> str:
 
 @pytest.mark.parametrize("names", EVERY, ids="+".join)
 def test_the_flows_of_the_design_are_let_through_and_no_others(names: tuple[str, ...]) -> None:
-    found = [flow for policy in of_kind(render(*names), "NetworkPolicy") for flow in flows(policy)]
-    assert sorted(found) == sorted(FLOWS.union(*(MORE_FLOWS.get(name, set()) for name in names)))
+    policies = list(of_kind(render(*names), "NetworkPolicy"))
+    (nothing,) = (each["spec"] for each in policies if each["spec"].keys() == {"podSelector", "policyTypes"})
+    assert (whom(nothing["podSelector"]), nothing["policyTypes"]) == ("all", ["Ingress", "Egress"])
+    inside = INSIDE | (SCRAPED if "observability" in names else set())
+    outside = OUTSIDE | (ADAPTED if "autoscaling-worker" in names else set())
+    assert sorted(flow for each in policies for flow in flows(each)) == sorted([*inside, *inside, *outside])
 
 
-def test_what_makes_pods_has_the_names_that_people_type() -> None:
-    """`kubectl scale deployment worker`; where nodes are several, its pods are on different ones."""
-    for name in SETTINGS:
-        spec = named(render("classic"), "Deployment", name)["spec"]["template"]["spec"]
-        (spread,) = spec["topologySpreadConstraints"]
-        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
-    assert named(render("classic"), "StatefulSet", "redis")
-
-
-def test_a_daemonset_is_the_deployments_pod() -> None:
-    deployment = named(render("full"), "Deployment", "rng")["spec"]["template"]
-    daemonset = named(render("full", "autoscaling", "rng-daemonset"), "DaemonSet", "rng")["spec"]["template"]
-    del deployment["spec"]["topologySpreadConstraints"]
-    assert daemonset == deployment
-
-
-def test_the_order_of_components_does_not_matter() -> None:
-    one, other = render("tls", "rng-daemonset"), render("rng-daemonset", "tls")
-    assert sorted(one, key=name_of) == sorted(other, key=name_of)
-
-
-@pytest.mark.parametrize(
-    ("names", "scaled"),
-    [
-        (("classic",), tuple(SETTINGS)),
-        (("full", "autoscaling"), ("rng", "hasher")),
-        (("observability", "autoscaling-worker"), ("worker",)),
-    ],
-)
-def test_a_number_that_was_scaled_to_survives_applying_again(names: tuple[str, ...], scaled: tuple[str, ...]) -> None:
-    assert not [name for name in scaled if "replicas" in named(render(*names), "Deployment", name)["spec"]]
+def test_a_number_that_was_scaled_to_survives_applying_again() -> None:
+    scaled = {
+        ("classic",): list(SERVICES),
+        ("full", "autoscaling"): ["rng", "hasher"],
+        ("observability", "autoscaling-worker"): ["worker"],
+    }
+    for names, deployments in scaled.items():
+        assert not [each for each in deployments if "replicas" in named(render(*names), "Deployment", each)["spec"]]
 
 
 FILES = {
@@ -353,10 +299,8 @@ def test_redis_is_started_and_probed_as_in_compose(overlay: str) -> None:
     redis = encrypted["redis"] if overlay == "tls" else composed()["redis"]
     here = pods(render(overlay))["redis"].container
     assert here["args"] == [FILES.get(word, word) for word in redis["command"]]
-    for probe in PROBES:
-        assert ["CMD", *here[probe]["exec"]["command"]] == [
-            FILES.get(word, word) for word in redis["healthcheck"]["test"]
-        ]
+    test = [FILES.get(word, word) for word in redis["healthcheck"]["test"]]
+    assert [["CMD", *here[probe]["exec"]["command"]] for probe in PROBES] == [test] * 3
     if overlay == "tls":
         for name in ("worker", "webui"):
             variables = pods(render(overlay))[name].own_variables
@@ -370,20 +314,12 @@ def test_prometheus_is_started_as_in_compose_with_the_same_files_and_finds_all_b
     texts = {name: (ROOT / "deploy" / "prometheus" / name).read_text() for name in ("prometheus.yml", "rules.yml")}
     assert texts in [each["data"] for each in of_kind(objects, "ConfigMap")]
     for asked in yaml.safe_load(texts["prometheus.yml"])["scrape_configs"][0]["dns_sd_configs"]:
-        spec = named(objects, "Service", asked["names"][0])["spec"]
-        assert spec["clusterIP"] == "None"
-        assert asked["port"] in [port["port"] for port in spec["ports"]]
+        ports = named(objects, "Service", asked["names"][0])["spec"]["ports"]
+        assert asked["port"] in [port["port"] for port in ports]
 
 
-def test_limits_of_memory_are_those_of_compose() -> None:
-    for pod in ours(render("classic")):
-        limit = pod.container["resources"]["limits"]["memory"]
-        assert limit == composed()[pod.name]["mem_limit"].upper() + "i"
-
-
-def scalers() -> dict[str, Object]:
-    objects = render(*EVERY[-1])
-    return {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "HorizontalPodAutoscaler")}
+def scalers(*names: str) -> dict[str, Object]:
+    return {each["metadata"]["name"]: each["spec"] for each in of_kind(render(*names), "HorizontalPodAutoscaler")}
 
 
 def number(quantity: str) -> float:
@@ -394,7 +330,7 @@ def number(quantity: str) -> float:
 def test_the_workers_scale_by_a_metric_that_workers_have() -> None:
     text = (kubernetes.FOLDER / "components" / "autoscaling-worker" / "adapter-rules.yaml").read_text()
     (rule,) = yaml.safe_load(text)["rules"]["external"]
-    (metric,) = scalers()["worker"]["metrics"]
+    (metric,) = scalers(*EVERY[-1])["worker"]["metrics"]
     assert metric["external"]["metric"]["name"] == rule["name"]["as"]
     assert f"| `{rule['seriesQuery']}` |" in (ROOT / "docs" / "metrics.md").read_text()
     assert rule["resources"] == {"namespaced": False}, "Prometheus has no label of the namespace"
@@ -407,7 +343,7 @@ def test_workers_become_as_many_as_the_rngs_feed_and_stay_so(rngs: int, least: i
 
     At the classic pace a worker that waits for nobody makes 3.33 hashes/s, and an rng serves 10.
     """
-    spec = scalers()["worker"]
+    spec = scalers(*EVERY[-1])["worker"]
     target = number(spec["metrics"][0]["external"]["target"]["averageValue"])
     workers, before = spec["minReplicas"], 0
     for _ in range(spec["maxReplicas"]):
@@ -424,15 +360,91 @@ def test_no_autoscaler_flaps_or_waits_for_cpu_that_no_replica_reaches() -> None:
 
     Nearly all that a service does is in one thread, so a replica that is full takes one core, less what others take.
     """
-    found = scalers()
-    assert found.keys() == {"hasher", "worker"}, "a DaemonSet has no scaler"
-    found["rng"] = named(render("full", "autoscaling"), "HorizontalPodAutoscaler", "rng")["spec"]
-    for name, spec in found.items():
+    by_cpu, everywhere = scalers("full", "autoscaling"), scalers(*EVERY[-1])
+    assert everywhere.keys() == {"hasher", "worker"}, "a DaemonSet has no scaler"
+    for spec in (*by_cpu.values(), everywhere["worker"]):
         assert spec["minReplicas"] < spec["maxReplicas"]
-        assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] >= 60
-        assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 300
-        policies = [policy for each in spec["behavior"].values() for policy in each["policies"]]
-        assert min(policy["periodSeconds"] for policy in policies) >= 60
-        if name != "worker":
-            (metric,) = spec["metrics"]
-            assert number(metric["resource"]["target"]["averageValue"]) <= 0.8
+        assert all(way["stabilizationWindowSeconds"] >= 60 for way in spec["behavior"].values())
+    for spec in by_cpu.values():
+        (metric,) = spec["metrics"]
+        assert number(metric["resource"]["target"]["averageValue"]) <= 0.8
+
+
+COMMANDS = re.findall(r"^    (kubectl .*)$", PAGE, re.MULTILINE)
+
+NO_CLUSTER = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
+    "contexts": [{"name": "none", "context": {"cluster": "none", "user": ""}}],
+    "current-context": "none",
+}
+"""kubectl gets as far as connecting there when it has understood what it is to do."""
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certs") / "certs"
+    folders.for_kubernetes(folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_kubectl_understands_every_command(command: str, certificates: Path, tmp_path: Path) -> None:
+    configuration = tmp_path / "config"
+    configuration.write_text(yaml.safe_dump(NO_CLUSTER))
+    words = [str(certificates) if word == "certs" else word for word in shlex.split(command)[1:]]
+    environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(configuration), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [kubernetes.KUBECTL, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0 or "127.0.0.1:1" in done.stderr, done.stderr
+
+
+def test_every_workload_and_image_of_a_command_is_there() -> None:
+    objects = render("observability")
+    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects}
+    workloads = re.findall(r"\b(deployment|statefulset|service)[ /](\w+)", "\n".join(COMMANDS))
+    assert workloads
+    assert {f"{kind}/{name}" for kind, name in workloads} <= there
+    assert set(re.findall(r"--selector app=(\w+)", PAGE)) <= pods(objects).keys()
+    (command,) = re.findall(r"kind load docker-image (.*)$", PAGE, re.MULTILINE)
+    images = {pod.container["image"] for pod in pods(objects).values()}
+    assert set(command.split()) == {image for image in images if image.startswith("dockercoins-grpc/")}
+
+
+def test_the_kustomization_of_ones_own_changes_what_it_says() -> None:
+    said = copy.deepcopy(OBJECTS["Kustomization"])
+    # The page's folder is beside deploy/; the test's is elsewhere.
+    assert said.pop("resources") == ["../deploy/kubernetes/base"]
+    components = [path.removeprefix("../deploy/kubernetes/") for path in said.pop("components")]
+    objects = kubernetes.built(components, **said)
+    assert {each["metadata"]["namespace"] for each in objects} == {"dockercoins"}
+    for name in SERVICES:
+        assert pods(objects)[name].container["image"] == f"registry.example/coins/{name}:v1"
+    settings = {"PACE": "full", "LOG_FORMAT": "json", "BATCH_SIZE": "256", "LOG_LEVEL": "warning"}
+    assert pods(objects)["rng"].shared_variables == settings
+
+
+def test_the_policy_for_a_redis_elsewhere_lets_worker_and_webui_out_and_no_others() -> None:
+    assert list(flows(OBJECTS["NetworkPolicy"])) == ["worker|webui > 192.0.2.10/32 6379/TCP"]
+
+
+def test_all_overlays_and_components_are_described_and_tested() -> None:
+    names = {path.name for folder in ("overlays", "components") for path in (kubernetes.FOLDER / folder).iterdir()}
+    assert not [name for name in names if f"| `{name}` |" not in PAGE]
+    assert names == {name for each in EVERY for name in each}
+
+
+def test_the_versions_are_those_that_are_tested() -> None:
+    assert f"from Kubernetes {FIRST} on" in PAGE
+    assert f"from {FIRST} to {VERSIONS[-1]}" in " ".join(PAGE.split())
+    [version] = re.findall(r"Client Version: v([0-9]+\.[0-9]+)", kubernetes.run("version", "--client"))
+    assert f"kubectl {version}" in PAGE
+
+
+def test_the_certificates_are_the_secrets_that_pods_want(certificates: Path) -> None:
+    made: list[Any] = list(yaml.safe_load_all(kubernetes.run("kustomize", certificates)))
+    assert {each["kind"] for each in made} == {"Secret"}
+    assert {each["metadata"]["name"]: set(each["data"]) for each in made} == SECRETS
+    assert not [name for name in SECRETS if f"`{name}`" not in PAGE]

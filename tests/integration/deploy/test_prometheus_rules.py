@@ -18,24 +18,18 @@ FOLDER = ROOT / "deploy" / "prometheus"
 def promtool() -> str:
     found = shutil.which("promtool")
     if found is None:
-        reason = "there is no promtool; on Debian and Ubuntu, install prometheus"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        assert "CI" not in os.environ, "there is no promtool"
+        pytest.skip("there is no promtool; on Debian and Ubuntu, install prometheus")
     return found
 
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ("check", "config", "--lint-fatal", "prometheus.yml"),
-        ("check", "rules", "--lint-fatal", "rules.yml"),
-        ("test", "rules", "rules_test.yml"),
-    ],
-    ids=" ".join,
+    ["check config --lint-fatal prometheus.yml", "check rules --lint-fatal rules.yml", "test rules rules_test.yml"],
 )
-def test_promtool_finds_nothing_wrong(promtool: str, words: tuple[str, ...]) -> None:
-    done = subprocess.run([promtool, *words], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False)
+def test_promtool_finds_nothing_wrong(promtool: str, words: str) -> None:
+    command = [promtool, *words.split()]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -17,52 +17,31 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 STACK = yaml.safe_load((SWARM / "stack.yaml").read_text())
 REDIS = (SWARM / "redis.conf").read_text()
 
-SERVERS_AND_WORKER = ["rng", "hasher", "worker"]
-SERVICES = [*SERVERS_AND_WORKER, "webui", "redis"]
-services = pytest.mark.parametrize("service", SERVICES)
+services = pytest.mark.parametrize("service", STACK["services"])
 
 LEFT_OUT = {
     "load-test": "it is started now and then, beside no worker; Swarm has no profiles",
     "prometheus": "a cluster has one of its own, and it is asked for by a profile",
 }
 
-ONLY_IN_COMPOSE = {
+NOT_IN_A_STACK = {
     "build": "Swarm takes images from a registry",
     "pull_policy": "the same",
     "depends_on": "Swarm starts and stops all at the same time; services find each other in any order",
-    "mem_limit": "`deploy.resources.limits.memory` in a stack; compared below",
-    "pids_limit": "`deploy.resources.limits.pids` in a stack; compared below",
     "restart": "`deploy.restart_policy` in a stack",
     "security_opt": "a stack has none, and the command warns that it is ignored",
-    "ports": "only the page is published; compared below",
-    "deploy": "compared below by its parts",
 }
 
-ONLY_IN_STACK = {
-    "secrets": "Redis asks for a password: its network reaches over machines; compared below",
-    "configs": "Redis' file, which has its users; compared below",
-    "deploy": "compared below by its parts",
-    "ports": "compared below",
-}
+COMPARED_BELOW = {"deploy", "mem_limit", "pids_limit", "ports", "secrets", "configs"}
 
-PASSWORD = {"REDIS_PASSWORD_FILE": "/run/secrets/redis-password"}
-
+# Redis knows its users by a password: its network reaches over machines. Another Redis takes redis-elsewhere.yaml.
 OWN_ENVIRONMENT = {
-    "worker": {"REDIS_URL": "redis://worker@redis:6379", **PASSWORD},
-    "webui": {"REDIS_URL": "redis://webui@redis:6379", **PASSWORD},
+    name: {"REDIS_URL": f"redis://{name}@redis:6379", "REDIS_PASSWORD_FILE": "/run/secrets/redis-password"}
+    for name in ("worker", "webui")
 }
-"""Redis knows its users by a password. Another Redis takes redis-elsewhere.yaml."""
 
 OF_ANOTHER_REDIS = "redis.env"
 """Redis' users may only use the names of keys that there are without a prefix; redis-elsewhere.yaml has it."""
-
-OWN_HEALTH_CHECKS = {
-    "worker": "ready once, then alive: Swarm ends what is unhealthy, and a worker may hold what Redis has not taken",
-    "redis": "it asks as the user who may ping",
-}
-
-OWN_UIDS = {"redis": "999", "worker": "10001", "webui": "10001"}
-"""Who the images run as."""
 
 
 def env_files(root: Path, service: dict[str, Any]) -> list[Path]:
@@ -72,22 +51,24 @@ def env_files(root: Path, service: dict[str, Any]) -> list[Path]:
 
 def test_every_service_is_there_but_those_that_are_named() -> None:
     assert set(COMPOSE["services"]) == {*STACK["services"], *LEFT_OUT}
-    assert set(STACK["services"]) == set(SERVICES)
+    assert set(STACK["services"]) == {"rng", "hasher", "worker", "webui", "redis"}
 
 
 @services
 def test_a_service_is_what_it_is_in_compose_but_for_what_is_named(service: str) -> None:
-    here = {key: value for key, value in COMPOSE["services"][service].items() if key not in ONLY_IN_COMPOSE}
-    there = {key: value for key, value in STACK["services"][service].items() if key not in ONLY_IN_STACK}
+    here, there = (
+        {key: value for key, value in file["services"][service].items() if key not in COMPARED_BELOW}
+        for file in (COMPOSE, STACK)
+    )
+    here = {key: value for key, value in here.items() if key not in NOT_IN_A_STACK}
     expected_files = [path for path in env_files(ROOT, here) if path.name != OF_ANOTHER_REDIS]
     assert env_files(SWARM, there) == expected_files
     assert all(path.is_file() for path in expected_files)
     assert there.pop("environment", {}) == here.pop("environment", {}) | OWN_ENVIRONMENT.get(service, {})
     assert there.pop("networks") == [name for name in here.pop("networks") if name != "probe"]
-    if service in OWN_HEALTH_CHECKS:
-        here["healthcheck"], there["healthcheck"] = (
-            {key: value for key, value in each["healthcheck"].items() if key != "test"} for each in (here, there)
-        )
+    if service in {"worker", "redis"}:  # unready, one may hold reports; the other asks as the user who may ping
+        for each in (here, there):
+            each["healthcheck"] = {**each["healthcheck"], "test": "of its own"}
     if service == "redis":  # compared below with its file
         del here["command"], there["command"]
     assert there == here
@@ -96,14 +77,14 @@ def test_a_service_is_what_it_is_in_compose_but_for_what_is_named(service: str) 
 @services
 def test_a_service_is_placed_updated_and_limited_as_it_must_be(service: str) -> None:
     compose, deploy = COMPOSE["services"][service], STACK["services"][service]["deploy"]
-    limits, reserved = deploy["resources"]["limits"], deploy["resources"]["reservations"]["memory"]
-    assert limits == {"memory": compose["mem_limit"], "pids": compose["pids_limit"]}
-    megabytes = {each: int(each[:-1]) * {"m": 1, "g": 1024}[each[-1]] for each in (limits["memory"], reserved)}
-    assert megabytes[reserved] < megabytes[limits["memory"]]
+    assert deploy["resources"] == {
+        "limits": {"memory": compose["mem_limit"], "pids": compose["pids_limit"]},
+        "reservations": {"memory": "64m" if service == "redis" else "96m"},
+    }
     assert deploy["replicas"] == compose.get("deploy", {}).get("replicas", 1)
     assert deploy["endpoint_mode"] == "dnsrr", "a name leads to the tasks themselves"
     # What holds a port or a volume stops first.
-    order = "start-first" if service in SERVERS_AND_WORKER else "stop-first"
+    order = "stop-first" if service in {"webui", "redis"} else "start-first"
     update = deploy["update_config"]
     assert update["order"] == deploy["rollback_config"]["order"] == order
     assert (update["failure_action"], update["max_failure_ratio"], update["parallelism"]) == ("rollback", 0, 1)
@@ -111,27 +92,21 @@ def test_a_service_is_placed_updated_and_limited_as_it_must_be(service: str) -> 
     assert deploy["restart_policy"]["condition"] == "any"
 
 
-def test_redis_stays_where_its_volume_is() -> None:
-    constraints = STACK["services"]["redis"]["deploy"]["placement"]["constraints"]
-    assert constraints == ["node.labels.dockercoins.redis == true"]
-    assert STACK["volumes"] == {"redis": COMPOSE["volumes"]["redis"]}
-
-
-def test_networks_lead_to_the_same_places_and_between_machines_are_encrypted() -> None:
+def test_only_the_page_is_published_and_networks_between_machines_are_encrypted() -> None:
     here, there = COMPOSE["networks"], STACK["networks"]
     assert set(here) - set(there) == {"probe"}
     assert here["back"]["internal"] is there["back"]["internal"] is True
     assert {network["driver"] for network in there.values()} == {"overlay"}
     assert "encrypted" in there["back"]["driver_opts"]
-
-
-def test_only_the_page_is_published_and_on_the_same_port() -> None:
     published = {name: service["ports"] for name, service in STACK["services"].items() if "ports" in service}
     ((variable, target),) = (port.rsplit(":", 1) for port in COMPOSE["services"]["webui"]["ports"])
     assert published == {"webui": [{"mode": "host", "published": variable, "target": int(target)}]}
 
 
-def test_the_file_of_redis_says_what_compose_says_by_arguments() -> None:
+def test_redis_stays_where_its_volume_is_and_its_file_says_what_compose_says_by_arguments() -> None:
+    constraints = STACK["services"]["redis"]["deploy"]["placement"]["constraints"]
+    assert constraints == ["node.labels.dockercoins.redis == true"]
+    assert STACK["volumes"] == {"redis": COMPOSE["volumes"]["redis"]}
     program, *arguments = COMPOSE["services"]["redis"]["command"]
     expected = dict(zip(arguments[::2], arguments[1::2], strict=True))
     said = [shlex.split(line) for line in REDIS.splitlines() if line and not line.startswith(("#", "user "))]
@@ -156,10 +131,9 @@ def test_each_secret_is_read_by_its_services_only_and_is_no_part_of_the_stack() 
         for name, service in STACK["services"].items()
         if "secrets" in service
     }
-    wanted = {"worker": ["worker"], "webui": ["webui"], "redis": ["worker", "webui"]}
+    wanted = {"worker": ("10001", ["worker"]), "webui": ("10001", ["webui"]), "redis": ("999", ["worker", "webui"])}
     assert given == {
-        name: [(f"{user}-redis-password", 0o400, OWN_UIDS[name], OWN_UIDS[name]) for user in users]
-        for name, users in wanted.items()
+        name: [(f"{user}-redis-password", 0o400, uid, uid) for user in users] for name, (uid, users) in wanted.items()
     }
     assert set(STACK["secrets"]) == {f"{user}-redis-password" for user in redis_users.USERS}
     assert all(secret["external"] is True for secret in STACK["secrets"].values())
@@ -167,12 +141,8 @@ def test_each_secret_is_read_by_its_services_only_and_is_no_part_of_the_stack() 
 
 def test_one_rng_a_node_changes_nothing_else_than_where_it_runs() -> None:
     """The new one has no place beside the old one."""
-    stop_first = {"order": "stop-first"}
-    deploy = {
-        "placement": {"max_replicas_per_node": 1},
-        "update_config": stop_first,
-        "rollback_config": stop_first,
-    }
+    order = {key: {"order": "stop-first"} for key in ("update_config", "rollback_config")}
+    deploy = {"placement": {"max_replicas_per_node": 1}, **order}
     assert yaml.safe_load((SWARM / "rng-per-node.yaml").read_text()) == {"services": {"rng": {"deploy": deploy}}}
 
 
