@@ -12,9 +12,7 @@ from typing import Any
 from redis import Redis
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcess
-
-from bench.witness import Evidence
-from worker_svc.pool.endpoint import PROBE_ID
+from system.discovery.server_log import ServerLog
 
 UNITS = re.compile(r"(\d+) units of work done")
 
@@ -25,7 +23,7 @@ GIVEN_UP = "batches unanswered, not counted"
 class Accounts:
     """Of all workers that asked these rngs and hashers and reported to this Redis; each has an instance of its own."""
 
-    def __init__(self, redis: RedisServer, random: Evidence, hashed: Evidence, batch_size: int) -> None:
+    def __init__(self, redis: RedisServer, random: ServerLog, hashed: ServerLog, batch_size: int) -> None:
         client = redis.client()
         self._hashes = int(client.get("hashes") or 0)
         raw: Any = Redis(port=redis.port)
@@ -68,9 +66,9 @@ class Accounts:
             assert completed == set(range(1, len(completed) + 1)), worker.text
 
 
-def _by_instance(evidence: Evidence) -> dict[str, set[int]]:
+def _by_instance(log: ServerLog) -> dict[str, set[int]]:
     """The batches that were answered, for each worker, whose id is its instance and eight digits."""
     batches: dict[str, set[int]] = defaultdict(set)
-    for client, answered in evidence.batches.items():
-        batches[client.rpartition("-")[0]] |= answered - {PROBE_ID}
+    for client, answered in log.completed.items():
+        batches[client.rpartition("-")[0]] |= answered
     return batches

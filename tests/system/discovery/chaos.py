@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from support.dns_server import Mood
 from system.discovery.mine import Mine
 from system.discovery.replicas import Replicas
-
-from bench.dns_server import Mood
 
 Action = Callable[[], None]
 

@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.admin_endpoint import scrape
+from support.dns_server import DnsServer, dns_server
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes
 from system.discovery.accounts import GIVEN_UP, Accounts
 from system.discovery.replicas import Replicas, name
-
-from bench.dns_server import DnsServer, dns_server
-from bench.witness import Evidence
+from system.discovery.server_log import ServerLog
 
 DELAY = 0.01
 BATCH_SIZE = 16
@@ -37,8 +36,8 @@ class Mine:
         processes: ServiceProcesses,
         redis: RedisServer,
         dns: DnsServer,
-        random: Evidence,
-        hashed: Evidence,
+        random: ServerLog,
+        hashed: ServerLog,
         *,
         environments: Mapping[str, Mapping[str, str]],
         **delays: float,
@@ -158,7 +157,7 @@ class Mine:
     @property
     def asked_again(self) -> int:
         """Batches answered more than once by rngs or by hashers."""
-        return self.random.asked_again + self.hashed.asked_again
+        return self.random.repeated + self.hashed.repeated
 
     def finish(self) -> None:
         """Stop the workers there are, and settle the accounts, of those that ended before too, to the last hash.
@@ -187,6 +186,6 @@ def mine(folder: Path, environments: Mapping[str, Mapping[str, str]], **delays: 
         processes = stack.enter_context(service_processes(folder))
         redis = stack.enter_context(redis_server(folder / "redis"))
         dns = stack.enter_context(dns_server(name("rng"), name("hasher")))
-        random = stack.enter_context(contextlib.closing(Evidence(folder / "random")))
-        hashed = stack.enter_context(contextlib.closing(Evidence(folder / "hashed")))
+        random = ServerLog(folder / "random")
+        hashed = ServerLog(folder / "hashed")
         yield Mine(processes, redis, dns, random, hashed, environments=environments, **delays)

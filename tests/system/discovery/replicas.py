@@ -12,10 +12,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from support.dns_server import DnsServer
 from support.service_process import ServiceProcess, ServiceProcesses
-
-from bench.dns_server import DnsServer
-from bench.witness import Evidence
+from system.discovery.server_log import ServerLog
 
 CONCURRENCY = 1
 """Batches at a time. A worker has two streams to each replica, so another batch always waits, and what a busy machine's
@@ -37,7 +36,7 @@ class Replicas:
         service: str,
         processes: ServiceProcesses,
         dns: DnsServer,
-        evidence: Evidence,
+        evidence: ServerLog,
         *,
         delay: float,
         environment: Mapping[str, str],
@@ -83,12 +82,13 @@ class Replicas:
             self._started += 1
             instances.append(f"{self.service}-{number}-{self._started}")
             self.running[number] = self._processes.start(
-                f"system.discovery.witness_{self.service}",
+                "system.discovery.logging_server",
+                SERVICE=self.service,
                 INSTANCE=instances[-1],
                 BIND_ADDRESS=address(number),
                 PORT=self._port,
                 PACE="full",
-                WITNESS=self.evidence.path,
+                SERVER_LOG=self.evidence.path,
                 PYTHONPATH=TESTS,
                 **self._pace,
                 **{**self._environment, **settings},

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.dns_server import Mood
 from system.discovery.mine import Mine, mine
 from system.discovery.replicas import address, name
 
-from bench.dns_server import Mood
-
 SECONDS = 20.0
 DELAY = 0.05
-TROUBLES = (Mood.EMPTY, Mood.FAILING, Mood.SILENT, Mood.SLOW)
 
 SEEN_LIMIT_S = 1.2
 BUSY_S = 1.5
+
+
+def start(mine: Mine) -> None:
+    mine.limit.start(1, 2)
+    mine.start_worker()
+    mine.until_full_speed()
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +28,10 @@ def mines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Mood, Mine]
     """A mine for each mood of its name server, all alike in all else."""
     folder = tmp_path_factory.mktemp("mines")
     with contextlib.ExitStack() as stack:
-
-        def start(mood: Mood) -> Mine:
-            made = stack.enter_context(mine(folder / mood.name, {}, rng=DELAY))
-            made.limit.start(1, 2)
-            made.start_worker()
-            made.until_full_speed()
-            return made
-
-        moods = (Mood.RIGHT, *TROUBLES)
-        with ThreadPoolExecutor(len(moods)) as executor:
-            yield dict(zip(moods, executor.map(start, moods), strict=True))
+        made = {mood: stack.enter_context(mine(folder / mood.name, {}, rng=DELAY)) for mood in Mood}
+        with ThreadPoolExecutor(len(made)) as executor:
+            list(executor.map(start, made.values()))
+        yield made
 
 
 def test_a_name_server_in_trouble_costs_no_speed(mines: dict[Mood, Mine]) -> None:
@@ -62,7 +59,7 @@ def test_an_answer_that_changes_is_seen_whatever_its_time_to_live(mines: dict[Mo
 
 def test_a_name_server_that_takes_longer_than_its_first_query_may_is_waited_for(mines: dict[Mood, Mine]) -> None:
     slow = mines[Mood.SLOW]
-    slow.dns.delay = 1.5
+    slow.dns.delay_s = 1.5
     assert slow.worker.stop() == 0
     slow.start_worker()
     slow.until_full_speed(limit=10)
@@ -80,12 +77,11 @@ def test_of_many_addresses_all_are_used_or_a_line_says_why_not(
     addresses: int,
     tcp: bool,  # noqa: FBT001
 ) -> None:
-    """An answer of more than 512 bytes needs TCP where the name server does not take more over UDP."""
+    """An answer of more than 512 bytes needs TCP."""
     with mine(tmp_path_factory.mktemp("many"), {}, rng=DELAY) as made:
-        made.dns.largest = 512
         if not tcp:
-            made.dns.whole.shutdown()
-            made.dns.whole.server_close()
+            made.dns.tcp.shutdown()
+            made.dns.tcp.server_close()
         made.limit.start(1, 2, 3)
         made.dns.addresses[name("rng")] += [address(number) for number in range(4, 1 + addresses)]
         worker = made.start_worker()

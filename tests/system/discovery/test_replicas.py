@@ -4,9 +4,9 @@ Replicas wait rather than compute, so what they can do is known. The bounds are 
 busy machine adds.
 """
 
+import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from system.discovery.mine import Mine, mine
@@ -88,15 +88,15 @@ def test_one_that_was_frozen_for_a_moment_keeps_its_streams_and_its_responses_co
 
 def test_while_all_say_that_they_do_not_serve_work_goes_on(system: Mine) -> None:
     system.until_full_speed()
-    marks = [Path(f"{evidence.path}.unready") for evidence in (system.random, system.hashed)]
+    servers = [server for limit in system.limits for server in limit.running.values()]
     with system.nothing_is_sent_again():
         began = time.monotonic()
-        for mark in marks:
-            mark.touch()
+        for server in servers:
+            server.send(signal.SIGUSR1)
         time.sleep(5)
         speed = system.hashed.speed(began, began + 5)
-        for mark in marks:
-            mark.unlink()
+        for server in servers:
+            server.send(signal.SIGUSR2)
         assert speed >= 0.8 * system.full_speed
         system.until_full_speed()
 
