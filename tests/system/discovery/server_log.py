@@ -1,6 +1,5 @@
 """Which batches rngs or hashers completed, and when, by their own account and not by the worker's."""
 
-import time
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -47,11 +46,6 @@ class ServerLog:
     def speed(self, begin: float, end: float) -> float:
         """Return the batches per second, each counted once."""
         return sum(is_first for *_, is_first in self._between(begin, end)) / (end - begin)
-
-    def last(self, seconds: float) -> float:
-        """Return the speed of the last seconds."""
-        now = time.monotonic()
-        return self.speed(now - seconds, now)
 
     def slowest(self, begin: float, end: float, window_s: float) -> float:
         """Return the lowest speed of any such window."""
