@@ -103,7 +103,6 @@ class PoolClient:
         self.known: list[list[str]] = []
         self.responses: Counter[int] = Counter()
         self.sent = 0
-        self._done: list[Batch] = []
         self._more = True
         self._window = window
 
@@ -114,14 +113,8 @@ class PoolClient:
     def _completed(self, batch: Batch) -> None:
         assert len(batch.data) == 128
         self.responses[batch.id] += 1
-        self._done.append(batch)
         if self._more:
             self._send()
-
-    @property
-    def data(self) -> dict[int, bytes]:
-        """What the completed batches carry now."""
-        return {batch.id: bytes(batch.data) for batch in self._done}
 
     async def until_completed(self, batches: int) -> None:
         """Wait until this many more are completed."""
