@@ -28,41 +28,22 @@ Requests = AsyncIterator[StreamRandomBytesRequest]
 Responses = AsyncIterator[bytes]
 
 
-def response(request: StreamRandomBytesRequest, *, more_id: int = 0, more_bytes: int = 0) -> bytes:
-    data = bytes(request.count * request.size + more_bytes)
-    return StreamRandomBytesResponse(batch_id=request.batch_id + more_id, data=data).SerializeToString()
+def responding(*headers: tuple[str, str], more_id: int = 0, more_bytes: int = 0) -> Any:
+    """Return a servicer with these initial metadata, whose responses are that much off."""
 
+    async def respond(requests: Requests, context: Context) -> Responses:
+        if headers:
+            await context.send_initial_metadata(headers)
+        async for request in requests:
+            data = bytes(request.count * request.size + more_bytes)
+            yield StreamRandomBytesResponse(batch_id=request.batch_id + more_id, data=data).SerializeToString()
 
-async def respond(requests: Requests, _: Context) -> Responses:
-    async for request in requests:
-        yield response(request)
-
-
-async def send_headers_first(requests: Requests, context: Context) -> Responses:
-    await context.send_initial_metadata((("server", "somebody else's"),))
-    async for request in requests:
-        yield response(request)
-
-
-async def respond_short(requests: Requests, _: Context) -> Responses:
-    async for request in requests:
-        yield response(request, more_bytes=-1)
-
-
-async def respond_to_no_batch(requests: Requests, _: Context) -> Responses:
-    async for request in requests:
-        yield response(request, more_id=1_000_000)
+    return respond
 
 
 async def garble(requests: Requests, _: Context) -> Responses:
     async for _request in requests:
         yield b"\xff"
-
-
-async def boast(_: Requests, context: Context) -> Responses:
-    """Its name would be in every line, metric and report."""
-    await context.send_initial_metadata(((SERVED_BY, "x" * 5_000),))
-    yield b""
 
 
 async def deny(requests: Requests, context: Context) -> Responses:
@@ -78,14 +59,14 @@ async def be_silent(_: Requests, __: Context) -> Responses:
 
 @contextlib.asynccontextmanager
 async def serving(
-    behavior: Any = respond,
+    behavior: Any = None,
     *,
     method: str = RNG.method,
     credentials: grpc.ServerCredentials | None = None,
     healthy_name: str | None = None,
 ) -> AsyncIterator[int]:
     server = grpc.aio.server()
-    handler: Any = grpc.stream_stream_rpc_method_handler(behavior, StreamRandomBytesRequest.FromString)
+    handler: Any = grpc.stream_stream_rpc_method_handler(behavior or responding(), StreamRandomBytesRequest.FromString)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(RNG.service, {method: handler}),))
     if healthy_name is not None:
         statuses = health.aio.HealthServicer()
@@ -102,7 +83,7 @@ async def serving(
         await server.stop(0)
 
 
-@pytest.mark.parametrize("behavior", [respond, send_headers_first])
+@pytest.mark.parametrize("behavior", [responding(), responding(("server", "somebody else's"))])
 async def test_one_without_a_name_or_health_is_used_under_its_address(behavior: Any) -> None:
     async with serving(behavior) as port, PoolClient(port).running() as client:
         await client.until_completed(100)
@@ -138,10 +119,10 @@ async def test_what_makes_a_server_useless_is_said_within_five_seconds(
             "dns:///nowhere.invalid:50051": "nowhere.invalid.*Domain name not found",
             f"ipv4:127.0.0.1:{await enter(serving(method='Misspelt'))}": "UNIMPLEMENTED",
             f"ipv4:127.0.0.1:{await enter(serving(deny))}": "PERMISSION_DENIED: not you",
-            f"ipv4:127.0.0.1:{await enter(serving(respond_short))}": "0 bytes for batch 0, not 1",
-            f"ipv4:127.0.0.1:{await enter(serving(respond_to_no_batch))}": "a response to no batch: 1000000",
+            f"ipv4:127.0.0.1:{await enter(serving(responding(more_bytes=-1)))}": "0 bytes for batch 0, not 1",
+            f"ipv4:127.0.0.1:{await enter(serving(responding(more_id=1_000_000)))}": "a response to no batch: 1000000",
             f"ipv4:127.0.0.1:{await enter(serving(garble))}": "a response that can't be decoded",
-            f"ipv4:127.0.0.1:{await enter(serving(boast))}": "a name of 5000 characters",
+            f"ipv4:127.0.0.1:{await enter(serving(responding((SERVED_BY, 'x' * 5_000))))}": "a name of 5000 characters",
             f"ipv4:127.0.0.1:{await enter(serving(be_silent))}": "answers nothing on them for",
             f"ipv4:127.0.0.1:{await enter(serving(healthy_name=''))}": "its health service does not say",
             f"ipv4:127.0.0.1:{web.sockets[0].getsockname()[1]}": "HTTP status 400",

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -11,12 +11,12 @@ from re import findall
 from typing import Any
 
 from redis import Redis
+from support.certificates import Authority
 from support.dns_server import DnsServer, dns_server
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes
 from support.waiting import LIMIT_S, wait_until
 from system.discovery.replicas import Replicas
-from system.discovery.server_log import ServerLog
 
 BATCH_SIZE = 16
 
@@ -29,39 +29,29 @@ SHARE_WINDOW_S = 0.5
 # What a worker logs that was stopped while it got no responses.
 GIVEN_UP = "batches unanswered, not counted"
 
-Environments = Mapping[str, Mapping[str, str]]
-
 
 class Mine:
     """Workers, rngs and hashers. Services with a delay are the limit; of another one there is one replica."""
 
     def __init__(
-        self,
-        processes: ServiceProcesses,
-        redis: RedisServer,
-        dns: DnsServer,
-        folder: Path,
-        *,
-        environments: Environments,
-        delays_s: Mapping[str, float],
+        self, processes: ServiceProcesses, redis: RedisServer, dns: DnsServer, folder: Path, **delays_s: float
     ) -> None:
         self._processes = processes
         self.redis = redis
         self.dns = dns
-        self._environments = environments
         self.services = self.rngs, self.hashers = [
-            Replicas(
-                service,
-                processes,
-                dns,
-                ServerLog(folder / service),
-                delay_s=delays_s.get(service, 0),
-                environment=environments.get(service, {}),
-            )
-            for service in ("rng", "hasher")
+            Replicas(service, processes, dns, folder, delays_s.get(service, 0)) for service in ("rng", "hasher")
         ]
         self.limits = [replicas for replicas in self.services if replicas.service in delays_s]
         self.workers: list[ServiceProcess] = []
+        self.worker_settings: dict[str, object] = {
+            "PACE": "full",
+            "BATCH_SIZE": BATCH_SIZE,
+            "WINDOW_SIZE": WINDOW_SIZE,
+            "REDIS_URL": redis.url,
+            "RNG_TARGET": self.rngs.target,
+            "HASHER_TARGET": self.hashers.target,
+        }
 
     @property
     def worker(self) -> ServiceProcess:
@@ -83,17 +73,8 @@ class Mine:
         for replicas in self.services:
             if replicas not in self.limits and not replicas.running:
                 replicas.start(1)
-        environment: dict[str, object] = {
-            "PACE": "full",
-            "BATCH_SIZE": BATCH_SIZE,
-            "WINDOW_SIZE": WINDOW_SIZE,
-            "REDIS_URL": self.redis.url,
-            "RNG_TARGET": self.rngs.target,
-            "HASHER_TARGET": self.hashers.target,
-            "INSTANCE": f"worker-{len(self.workers)}",
-            **self._environments.get("worker", {}),
-        }
-        self.workers.append(self._processes.start("worker", **{**environment, **settings}))
+        settings = {"INSTANCE": f"worker-{len(self.workers)}", **self.worker_settings, **settings}
+        self.workers.append(self._processes.start("worker", **settings))
         self.worker.wait_until_started()  # before that a signal would end it as any program
         return self.worker
 
@@ -184,14 +165,19 @@ class Mine:
 
 
 @contextlib.contextmanager
-def mine(folder: Path, environments: Environments | None = None, **delays_s: float) -> Iterator[Mine]:
-    """Provide a name server, a Redis and no services yet.
+def mine(folder: Path, authority: Authority | None = None, **delays_s: float) -> Iterator[Mine]:
+    """Provide a name server, a Redis and no services yet, which take `delays_s` per batch, by name.
 
-    Services take `delays_s` per batch and have more settings in `environments`, both by name.
+    With an authority, streams are encrypted.
     """
     with (
         service_processes(folder) as processes,
         redis_server(folder / "redis") as redis,
         dns_server("rng.test", "hasher.test") as dns,
     ):
-        yield Mine(processes, redis, dns, folder, environments=environments or {}, delays_s=delays_s)
+        made = Mine(processes, redis, dns, folder, **delays_s)
+        if authority is not None:
+            for replicas in made.services:
+                replicas.settings |= authority.issue(replicas.service)
+            made.worker_settings |= authority.issue("worker")
+        yield made

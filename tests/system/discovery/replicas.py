@@ -6,7 +6,6 @@ balancing would look good.
 
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from support.dns_server import DnsServer
@@ -22,25 +21,16 @@ TESTS = Path(__file__).parents[2]
 class Replicas:
     """Up to three of one service, on addresses of their own and one port, and what DNS says of them."""
 
-    def __init__(
-        self,
-        service: str,
-        processes: ServiceProcesses,
-        dns: DnsServer,
-        log: ServerLog,
-        *,
-        delay_s: float,
-        environment: Mapping[str, str],
-    ) -> None:
+    def __init__(self, service: str, processes: ServiceProcesses, dns: DnsServer, folder: Path, delay_s: float) -> None:
         """Each replica takes `delay_s` per batch and does one at a time."""
         self.service = service
-        self.log = log
+        self.log = ServerLog(folder / service)
         self.speed_of_one = 1 / delay_s if delay_s else float("inf")
         self.addresses = dns.addresses[f"{service}.test"]
+        # Settings beside those of all.
+        self.settings = {"DELAY": str(delay_s), "CONCURRENCY": "1"} if delay_s else {}
         self._processes = processes
         self._port = free_port()
-        self._environment = {"DELAY": str(delay_s), "CONCURRENCY": "1"} if delay_s else {}
-        self._environment |= environment
         self._started = 0
         self.target = dns.target(f"{service}.test", self._port)
         self.running: dict[int, ServiceProcess] = {}
@@ -69,7 +59,7 @@ class Replicas:
                 BIND_ADDRESS=address(number),
                 PORT=self._port,
                 PACE="full",
-                **{**self._environment, **settings},
+                **{**self.settings, **settings},
             )
         for number in numbers:
             self.running[number].wait_until_started()

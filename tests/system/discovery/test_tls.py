@@ -30,8 +30,7 @@ def test_there_is_one_handshake_per_endpoint_and_a_renewed_certificate_replaces_
     tmp_path: Path,
 ) -> None:
     authority = Authority(tmp_path / "certificates")
-    environments = {service: authority.issue(service) for service in SERVICES}
-    with mine(tmp_path / "mine", environments, rng=DELAY_S, hasher=DELAY_S) as system:
+    with mine(tmp_path / "mine", authority, rng=DELAY_S, hasher=DELAY_S) as system:
         system.start(1, 2, 3)
         system.start_worker()
         system.until_full_speed()
@@ -69,8 +68,7 @@ def test_a_server_with_a_wrong_certificate_gets_nothing_and_is_logged_until_it_h
     tmp_path: Path, names: tuple[str, ...], days: int, reason: str
 ) -> None:
     authority = Authority(tmp_path / "certificates")
-    environments = {service: authority.issue(service) for service in SERVICES}
-    with mine(tmp_path / "mine", environments, rng=DELAY_S) as system:
+    with mine(tmp_path / "mine", authority, rng=DELAY_S) as system:
         authority.issue("rng", *names, not_after=datetime.now(UTC) + timedelta(days=days))
         system.rngs.start(1, 2, 3)
         worker = system.start_worker()
