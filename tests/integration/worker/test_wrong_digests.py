@@ -1,6 +1,7 @@
 """A worker beside hashers that answer wrongly, all of them real servers in this process."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from hashlib import sha256
@@ -28,8 +29,8 @@ from worker_svc.settings import WorkerSettings
 
 Lie = Callable[[bytes], bytes]
 
+# Messages per batch.
 COUNT = 64
-"""Messages a batch."""
 
 
 def no_lie(digests: bytes) -> bytes:
@@ -43,13 +44,6 @@ def one_false_coin(digests: bytes) -> bytes:
 def one_flipped_bit(digests: bytes) -> bytes:
     """Whether it is a coin stays as it was."""
     return digests[:-1] + bytes((digests[-1] ^ 1,))
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stops does not wait for what a test leaves unanswered."""
-    monkeypatch.setattr(server, "DRAIN_LIMIT", 0.2)
-    monkeypatch.setattr(service, "DRAIN_LIMIT", 0.2)
 
 
 class Hasher(HasherService):
@@ -122,48 +116,37 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
 
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])
-async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
-    lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    ports = [free_port(), free_port()]
-    async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying, mining(redis, ports) as mine:
-        await until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
-        last = lying.last
-        await until(lambda: good.last > last + 500)
-        await asyncio.sleep(1.2)
-        # What was on its way to it when it was found out.
-        assert lying.last <= last + 8
-        assert mine.metric("endpoints", service="hasher", state="ejected") == 1
-        assert mine.health.unmet == []
-    if lie is not one_flipped_bit:
-        assert mine.metric("batches_total") <= len(good.answered)
-    else:
-        assert mine.metric("batches_total") <= len(good.answered | lying.answered)
-    said = capfd.readouterr().out
-    assert said.count("wrong digest, replica ejected") == 1
-    assert "replica=lying" in said
-
-
-async def test_without_any_other_a_worker_waits_and_says_why_until_it_is_restarted(
-    redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_restarted(
+    lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
-    port = free_port()
-    async with AsyncExitStack() as later, mining(redis, [port]) as mine:
-        async with hasher("only", port) as lying:
-            await until(lambda: lying.last > 100)
-            lying.lie = one_false_coin
+    for module in (server, service):  # what stops does not wait for what is left without a response
+        monkeypatch.setattr(module, "DRAIN_LIMIT", 0.2)
+    ports = [free_port(), free_port()]
+    async with AsyncExitStack() as later, mining(redis, ports) as mine:
+        async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying:
+            await until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
+            last = lying.last
+            await until(lambda: good.last > last + 500)
+            await asyncio.sleep(1.2)
+            # What was on its way to it when it was found out.
+            assert lying.last <= last + 8
+            assert mine.metric("endpoints", service="hasher", state="ejected") == 1
+            assert mine.health.unmet == []
+            if lie is one_false_coin:  # which is found at once
+                assert mine.metric("batches_total") <= len(good.answered)
+            said = capfd.readouterr().out
+            assert re.findall("wrong digest, replica ejected.*replica=([a-z]+)", said) == ["lying"]
+            good.lie = lie
             await until(lambda: mine.health.unmet == ["hasher"])
             counted = mine.metric("hashes_total")
-            lying.lie = no_lie  # which it is not asked about, for it is still the same process
-            said = ""
+            lying.lie = good.lie = no_lie  # which they are not asked about, for they are still the same processes
             async with asyncio.timeout(5):
-                while "no endpoint, still trying" not in said:
+                while "good lying: wrong digests, not used until restarted" not in said:
                     await asyncio.sleep(0.1)
                     said += capfd.readouterr().out
-            assert "only: wrong digests, not used until restarted" in said
             assert mine.metric("hashes_total") == counted
         await asyncio.sleep(0.5)  # as long as a process takes to start
-        await later.enter_async_context(hasher("only", port))
+        await later.enter_async_context(hasher("good", ports[0]))
         await until(lambda: mine.metric("hashes_total") > counted + 100 * COUNT)
         assert mine.metric("endpoints", service="hasher", state="ejected") == 0

@@ -171,15 +171,16 @@ async def test_a_retry_goes_to_another_replica_if_one_has_room(sending: Sending)
 
 
 async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() -> None:
-    sending = Sending(HasherStage(lambda _batch, _digests: WrongDigest(0, "aa", "bb")))
+    wrong = WrongDigest(0, "aa", "bb")
+    sending = Sending(HasherStage(lambda _, digests: wrong if bytes(digests) == b"wrong" else None))
     [lying] = sending.join("lying")
     sending.submit(2)
-    sending.respond(lying)
+    sending.respond(lying, b"wrong")
     assert sending.pool.ejected == ["lying"]
-    assert not sending.done
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
-    sending.respond(lying)  # which is ignored
+    sending.respond(lying)
+    assert not sending.done
     sending.pool.ended(lying, None)
     [back] = sending.join("lying")
     assert sending.pool.ejected == ["lying"]  # its connection may have been lost alone
