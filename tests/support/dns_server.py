@@ -86,14 +86,11 @@ class DnsServer:
 def dns_server(*names: str) -> Iterator[DnsServer]:
     """Serve these names on a free port of 127.0.0.1."""
     server = DnsServer(*names)
-    parts = (server.udp, server.tcp)
-    threads = [threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.05}) for each in parts]
-    for thread in threads:
-        thread.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        for part in (server.udp, server.tcp):
+            stack.callback(part.server_close)
+            thread = threading.Thread(target=part.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(part.shutdown)
         yield server
-    finally:
-        for part, thread in zip(parts, threads, strict=True):
-            part.shutdown()
-            thread.join()
-            part.server_close()

@@ -81,12 +81,10 @@ class PoolClient:
             client_id="client",
             window=window,
             metrics=self.metrics,
-            on_change=lambda: self.known.append(self.pool.replicas),
+            on_change=lambda: None,
             **{"max_endpoints": 64, **options},
         )
         self.pool.on_answer = self._completed
-        # The replicas at each change.
-        self.known: list[list[str]] = []
         self.responses: Counter[int] = Counter()
         self.sent = 0
         self._more = True

@@ -54,8 +54,15 @@ def test_a_name_server_in_trouble_costs_no_speed(mines: dict[Mood, Mine]) -> Non
 
 
 def test_an_answer_that_changes_is_seen_whatever_its_time_to_live(mines: dict[Mood, Mine]) -> None:
+    """A replica that is named no more is drained before it stops, as in Kubernetes, where pods serve on for a while."""
     right = mines[Mood.RIGHT]
-    right.until_shared(right.rngs.start(3), SEEN_LIMIT_S + BUSY_S)
+    [added] = right.rngs.start(3)
+    right.until_shared([added], SEEN_LIMIT_S + BUSY_S)
+    with right.nothing_retried():
+        right.rngs.hide(3)
+        shares = right.rngs.log.shares
+        wait_until(lambda: added not in shares(time.monotonic() - 0.5, time.monotonic()), SEEN_LIMIT_S + BUSY_S)
+        right.rngs.stop(3)
 
 
 def test_a_name_server_that_takes_longer_than_its_first_query_may_is_waited_for(mines: dict[Mood, Mine]) -> None:

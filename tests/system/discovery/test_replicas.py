@@ -100,19 +100,6 @@ def test_a_restart_of_all_one_by_one_twice_loses_nothing_and_never_halves_the_sp
         assert slowest >= 0.5 * system.full_speed
 
 
-def test_a_replica_that_dns_names_no_more_is_drained_before_it_stops(system: Mine) -> None:
-    """As in Kubernetes, where a pod serves on for some seconds."""
-    with system.nothing_retried():
-        began = time.monotonic()
-        for limit in system.limits:
-            limit.hide(1)
-        time.sleep(2)
-        for limit in system.limits:
-            assert limit.running[1].instance not in limit.log.shares(began + 1.5, time.monotonic())
-        system.stop(1)
-    system.start(1)
-
-
 def test_mining_resumes_when_all_were_away_and_are_back(system: Mine) -> None:
     for limit in system.limits:
         limit.kill(1, 2, 3)
