@@ -87,7 +87,7 @@ bench-page: $(DEV) $(PROJECT) ## Measure webui with 1,000 browsers and with 200 
 	@exec $(PY) -m bench.page $(ARGS)
 
 bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and compare it with a model; ARGS=--help
-	@exec $(PY) -m bench.scaling $(ARGS)
+	@exec env PYTHONPATH=tests $(PY) -m bench.scaling $(ARGS)
 
 perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare them with their bounds; needs a quiet machine
 	@$(PY) -m pytest tests/perf -q $(ARGS)

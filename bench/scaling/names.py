@@ -1,7 +1,8 @@
 """A worker and a name with many addresses: how long the answer takes, and what so many backends cost.
 
-The name server is the tests' own, over UDP and, for what is too large for that, TCP. The addresses are of 127/8, and
-one process answers at all of them (`crowd_server`), so this needs a system on which all of 127/8 is its own: Linux.
+The name server is that of the tests (`tests/support`), over UDP and, for what is too large for that, TCP. The addresses
+are of 127/8, and one process answers at all of them (`crowd_server`), so this needs a system on which all of 127/8 is
+its own: Linux.
 """
 
 import sys
@@ -14,9 +15,9 @@ from pathlib import Path
 import dns.message
 import dns.query
 import psutil
+from support.dns_server import DnsServer, dns_server
 
 from bench import progress
-from bench.dns_server import DnsServer, dns_server
 from bench.page.served import store
 from bench.processes import BenchError, free_port, process, wait_until_listening
 from bench.system import Servers
@@ -98,11 +99,10 @@ def _known(count: int, seconds: float, dns: DnsServer, running: Servers) -> Know
 
 
 def _asked(dns: DnsServer, name: str) -> tuple[int, float]:
-    port = int(dns.server_address[1])
     took = []
     for _ in range(5):
         began = time.monotonic()
-        answer, _ = dns_query(name, port)
+        answer, _ = dns_query(name, dns.port)
         took.append(time.monotonic() - began)
     return len(answer.to_wire()), sorted(took)[2]
 

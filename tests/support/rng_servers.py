@@ -14,7 +14,6 @@ from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
-from chassis.tls.renewed_certificates import RenewedCertificates
 from rng_svc.service import CALLERS, SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 from support.waiting import until
@@ -37,7 +36,7 @@ class RngServer(RngService):
         self.streams = 0
         self.open_streams = 0
         self.peers: set[str] = set()
-        self.batches: list[int] = []
+        self.batches = 0
 
     async def StreamRandomBytes(  # noqa: N802 - named as in protos/
         self, request_iterator: Requests, context: Context
@@ -45,15 +44,9 @@ class RngServer(RngService):
         self.streams += 1
         self.open_streams += 1
         self.peers.add(context.peer())
-
-        async def noted() -> Requests:
-            async for request in request_iterator:
-                if request.batch_id != PROBE_ID:
-                    self.batches.append(request.batch_id)
-                yield request
-
         try:
-            async for response in self.serve(noted(), context):
+            async for response in self.serve(request_iterator, context):
+                self.batches += response.batch_id != PROBE_ID
                 yield response
         finally:
             self.open_streams -= 1
@@ -79,31 +72,21 @@ async def rng_server(
 class PoolClient:
     """A pool that keeps a number of batches in flight, as a pipeline would."""
 
-    def __init__(
-        self,
-        *ports: int,
-        target: str = "",
-        window: int = 4,
-        max_endpoints: int = 64,
-        certificates: RenewedCertificates | None = None,
-    ) -> None:
+    def __init__(self, *ports: int, target: str = "", window: int = 4, **options: Any) -> None:
+        """Take further options of the pool."""
         self.metrics = RpcMetrics("client")
         self.pool = Pool(
             RNG,
             target or "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports),
             client_id="client",
             window=window,
-            max_endpoints=max_endpoints,
             metrics=self.metrics,
-            on_change=lambda: self.known.append(self.pool.replicas),
-            certificates=certificates,
+            on_change=lambda: None,
+            **{"max_endpoints": 64, **options},
         )
         self.pool.on_answer = self._completed
-        # The replicas at each change.
-        self.known: list[list[str]] = []
         self.responses: Counter[int] = Counter()
         self.sent = 0
-        self._done: list[Batch] = []
         self._more = True
         self._window = window
 
@@ -114,14 +97,8 @@ class PoolClient:
     def _completed(self, batch: Batch) -> None:
         assert len(batch.data) == 128
         self.responses[batch.id] += 1
-        self._done.append(batch)
         if self._more:
             self._send()
-
-    @property
-    def data(self) -> dict[int, bytes]:
-        """What the completed batches carry now."""
-        return {batch.id: bytes(batch.data) for batch in self._done}
 
     async def until_completed(self, batches: int) -> None:
         """Wait until this many more are completed."""

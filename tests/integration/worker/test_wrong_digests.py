@@ -1,6 +1,7 @@
 """A worker beside hashers that answer wrongly, all of them real servers in this process."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from hashlib import sha256
@@ -8,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from redis import Redis
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.rng_servers import rng_server
@@ -27,17 +29,12 @@ from worker_svc.settings import WorkerSettings
 
 Lie = Callable[[bytes], bytes]
 
+# Messages per batch.
 COUNT = 64
-"""Messages a batch."""
 
 
 def no_lie(digests: bytes) -> bytes:
     return digests
-
-
-def all_zeros(digests: bytes) -> bytes:
-    """Each of them looks like a coin."""
-    return bytes(len(digests))
 
 
 def one_false_coin(digests: bytes) -> bytes:
@@ -49,29 +46,24 @@ def one_flipped_bit(digests: bytes) -> bytes:
     return digests[:-1] + bytes((digests[-1] ^ 1,))
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stops does not wait for what a test leaves unanswered."""
-    monkeypatch.setattr(server, "DRAIN_LIMIT", 0.2)
-    monkeypatch.setattr(service, "DRAIN_LIMIT", 0.2)
-
-
 class Hasher(HasherService):
     """The real service, with what a lie makes of its digests."""
 
     def __init__(self, settings: HasherSettings, thread: DigestThread, lie: Lie) -> None:
         super().__init__(settings.instance, settings.pacing(), thread)
-        self._lie = lie
+        self.lie = lie
         self.answered: set[int] = set()
-        self.last = 0
+
+    @property
+    def last(self) -> int:
+        return max(self.answered, default=0)
 
     async def StreamHashes(  # noqa: N802 - named as in protos/
         self, request_iterator: AsyncIterator[MessageBatch], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[HashedBatch]:
         async for response in super().StreamHashes(request_iterator, context):
             self.answered.add(response.batch_id)
-            self.last = max(self.last, response.batch_id)
-            yield response._replace(digests=self._lie(response.digests))
+            yield response._replace(digests=self.lie(response.digests))
 
 
 @asynccontextmanager
@@ -89,14 +81,11 @@ class Mine:
     """A worker that runs, and what it has counted."""
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
+        self.health = telemetry.health
+        self._metrics = telemetry.metrics
 
     def metric(self, name: str, **labels: str) -> float:
-        return self._telemetry.metrics.get_sample_value(f"dockercoins_worker_{name}", labels) or 0.0
-
-    @property
-    def unmet(self) -> list[str]:
-        return self._telemetry.health.unmet
+        return self._metrics.get_sample_value(f"dockercoins_worker_{name}", labels) or 0.0
 
 
 @asynccontextmanager
@@ -118,73 +107,46 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
         mine = Mine(telemetry)
         async with worker(settings, telemetry):
             yield mine
-        held = redis.client()
-        assert int(held.get("hashes")) == mine.metric("hashes_total") == COUNT * mine.metric("batches_total")
-        assert int(held.get("coins")) == mine.metric("coins_total")
-        assert held.hlen("wallet") > 0
-        for digest, message in _wallet(redis):
-            assert sha256(message).hexdigest() == digest
+        assert int(redis.client().get("hashes")) == mine.metric("hashes_total") == COUNT * mine.metric("batches_total")
+        assert int(redis.client().get("coins")) == mine.metric("coins_total")
+        with closing(Redis(port=redis.port)) as client:
+            wallet: Any = client.hgetall("wallet")
+        assert wallet
+        assert all(sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
 
 
-def _wallet(redis: RedisServer) -> list[tuple[str, bytes]]:
-    client = redis.client()
-    client.connection_pool.connection_kwargs["decode_responses"] = False
-    return [(digest.decode(), message) for digest, message in client.hgetall("wallet").items()]
-
-
-@pytest.mark.parametrize("lie", [all_zeros, one_false_coin, one_flipped_bit])
-async def test_a_hasher_that_answers_wrongly_gets_no_more_batches(
-    lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    ports = [free_port(), free_port()]
-    async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying, mining(redis, ports) as mine:
-        await until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
-        last = lying.last
-        await until(lambda: good.last > last + 500)
-        await asyncio.sleep(1.2)
-        # What was on its way to it when it was found out.
-        assert lying.last <= last + 8
-        assert mine.metric("endpoints", service="hasher", state="ejected") == 1
-        assert mine.unmet == []
-    if lie is not one_flipped_bit:
-        assert mine.metric("batches_total") <= len(good.answered)
-    else:
-        assert mine.metric("batches_total") <= len(good.answered | lying.answered)
-    said = capfd.readouterr().out
-    assert said.count("wrong digest, replica ejected") == 1
-    assert "replica=lying" in said
-
-
-async def test_without_any_other_a_worker_waits_and_says_why(
-    redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])
+async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_restarted(
+    lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
-    port = free_port()
-    async with hasher("only", port) as good, mining(redis, [port]) as mine:
-        await until(lambda: good.last > 100)
-        good._lie = all_zeros
-        await until(lambda: mine.unmet == ["hasher"])
-        counted = mine.metric("hashes_total")
-        said = ""
-        async with asyncio.timeout(5):
-            while "no endpoint, still trying" not in said:
-                await asyncio.sleep(0.1)
-                said += capfd.readouterr().out
-        assert "only: wrong digests, not used until restarted" in said
-        assert mine.metric("hashes_total") == counted
-        good._lie = no_lie  # which it is not asked about, for it is still the same process
-        await asyncio.sleep(1.2)
-        assert mine.metric("hashes_total") == counted
-
-
-async def test_one_that_was_restarted_under_its_name_is_used_again(redis: RedisServer) -> None:
-    port = free_port()
-    async with AsyncExitStack() as later, mining(redis, [port]) as mine:
-        async with hasher("only", port, all_zeros):
-            await until(lambda: mine.metric("endpoints", service="hasher", state="ejected") == 1)
-            assert mine.metric("hashes_total") == 0
+    for module in (server, service):  # what stops does not wait for what is left without a response
+        monkeypatch.setattr(module, "DRAIN_LIMIT", 0.2)
+    ports = [free_port(), free_port()]
+    async with AsyncExitStack() as later, mining(redis, ports) as mine:
+        async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying:
+            await until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
+            last = lying.last
+            await until(lambda: good.last > last + 500)
+            await asyncio.sleep(1.2)
+            # What was on its way to it when it was found out.
+            assert lying.last <= last + 8
+            assert mine.metric("endpoints", service="hasher", state="ejected") == 1
+            assert mine.health.unmet == []
+            if lie is one_false_coin:  # which is found at once
+                assert mine.metric("batches_total") <= len(good.answered)
+            said = capfd.readouterr().out
+            assert re.findall("wrong digest, replica ejected.*replica=([a-z]+)", said) == ["lying"]
+            good.lie = lie
+            await until(lambda: mine.health.unmet == ["hasher"])
+            counted = mine.metric("hashes_total")
+            lying.lie = good.lie = no_lie  # which they are not asked about, for they are still the same processes
+            async with asyncio.timeout(5):
+                while "good lying: wrong digests, not used until restarted" not in said:
+                    await asyncio.sleep(0.1)
+                    said += capfd.readouterr().out
+            assert mine.metric("hashes_total") == counted
         await asyncio.sleep(0.5)  # as long as a process takes to start
-        good = await later.enter_async_context(hasher("only", port))
-        await until(lambda: mine.metric("hashes_total") > 100 * COUNT)
+        await later.enter_async_context(hasher("good", ports[0]))
+        await until(lambda: mine.metric("hashes_total") > counted + 100 * COUNT)
         assert mine.metric("endpoints", service="hasher", state="ejected") == 0
-        assert mine.metric("batches_total") <= len(good.answered)

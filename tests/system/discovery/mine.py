@@ -1,192 +1,183 @@
 """The whole system as real processes, in which workers find rngs and hashers by a real name server."""
 
 import contextlib
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from re import findall
+from typing import Any
 
-from support.admin_endpoint import scrape
+from redis import Redis
+from support.certificates import Authority
+from support.dns_server import DnsServer, dns_server
 from support.redis_server import RedisServer, redis_server
 from support.service_process import ServiceProcess, ServiceProcesses, service_processes
-from system.discovery.accounts import GIVEN_UP, Accounts
-from system.discovery.replicas import Replicas, name
+from support.waiting import LIMIT_S, wait_until
+from system.discovery.replicas import Replicas
 
-from bench.dns_server import DnsServer, dns_server
-from bench.witness import Evidence
-
-DELAY = 0.01
 BATCH_SIZE = 16
 
-WINDOW = 24
-"""Batches in flight: two in work and two on their way for each of three replicas, and as many again."""
+# Two batches in work and two on their way for each of three replicas, and as many again.
+WINDOW_SIZE = 24
 
-SHARE_WINDOW = 0.5
-"""Seconds in which shares and speeds are counted."""
+# In which shares and speeds are counted.
+SHARE_WINDOW_S = 0.5
 
-START_LIMIT = 30.0
-"""Seconds."""
+# What a worker logs that was stopped while it got no responses.
+GIVEN_UP = "batches unanswered, not counted"
 
 
 class Mine:
-    """Workers, rngs and hashers. Those that are given a delay are the limit; of the others one is enough."""
+    """Workers, rngs and hashers. Services with a delay are the limit; of another one there is one replica."""
 
     def __init__(
-        self,
-        processes: ServiceProcesses,
-        redis: RedisServer,
-        dns: DnsServer,
-        random: Evidence,
-        hashed: Evidence,
-        *,
-        environments: Mapping[str, Mapping[str, str]],
-        **delays: float,
+        self, processes: ServiceProcesses, redis: RedisServer, dns: DnsServer, folder: Path, **delays_s: float
     ) -> None:
         self._processes = processes
         self.redis = redis
         self.dns = dns
-        self.random = random
-        self.hashed = hashed
-        self._environments = environments
-        self.rngs, self.hashers = (
-            Replicas(
-                service,
-                processes,
-                dns,
-                evidence,
-                delay=delays.get(service, 0),
-                environment=environments.get(service, {}),
-            )
-            for service, evidence in (("rng", random), ("hasher", hashed))
-        )
-        self.limits = [replicas for replicas in (self.rngs, self.hashers) if replicas.service in delays]
-        for replicas in (self.rngs, self.hashers):
-            if replicas not in self.limits:
-                replicas.start(1)
+        self.services = self.rngs, self.hashers = [
+            Replicas(service, processes, dns, folder, delays_s.get(service, 0)) for service in ("rng", "hasher")
+        ]
+        self.limits = [replicas for replicas in self.services if replicas.service in delays_s]
         self.workers: list[ServiceProcess] = []
-
-    @property
-    def limit(self) -> Replicas:
-        """The only one."""
-        (limit,) = self.limits
-        return limit
+        self.worker_settings: dict[str, object] = {
+            "PACE": "full",
+            "BATCH_SIZE": BATCH_SIZE,
+            "WINDOW_SIZE": WINDOW_SIZE,
+            "REDIS_URL": redis.url,
+            "RNG_TARGET": self.rngs.target,
+            "HASHER_TARGET": self.hashers.target,
+        }
 
     @property
     def worker(self) -> ServiceProcess:
-        """The one started last."""
+        """The newest one."""
         return self.workers[-1]
 
     @property
+    def speed(self) -> float:
+        """Batches per second, of late."""
+        now = time.monotonic()
+        return self.hashers.log.speed(now - SHARE_WINDOW_S, now)
+
+    @property
     def full_speed(self) -> float:
-        """Batches a second that those which live can do."""
+        """Batches per second that the live replicas can do."""
         return min(len(limit.live) * limit.speed_of_one for limit in self.limits)
 
     def start_worker(self, **settings: object) -> ServiceProcess:
-        environment: dict[str, object] = {
-            "PACE": "full",
-            "BATCH_SIZE": BATCH_SIZE,
-            "WINDOW_SIZE": WINDOW,
-            "REDIS_URL": self.redis.url,
-            "RNG_TARGET": self.rngs.target,
-            "HASHER_TARGET": self.hashers.target,
-            "INSTANCE": f"worker-{len(self.workers)}",
-        }
-        environment |= self._environments.get("worker", {})
-        self.workers.append(self._processes.start("worker", **{**environment, **settings}))
+        for replicas in self.services:
+            if replicas not in self.limits and not replicas.running:
+                replicas.start(1)
+        settings = {"INSTANCE": f"worker-{len(self.workers)}", **self.worker_settings, **settings}
+        self.workers.append(self._processes.start("worker", **settings))
         self.worker.wait_until_started()  # before that a signal would end it as any program
         return self.worker
 
-    def until_full_speed(self, limit: float = START_LIMIT) -> None:
-        """Wait until all that live are busy."""
-        enough = 0.9 * self.full_speed
-        self.until(lambda now: self.hashed.speed(now - SHARE_WINDOW, now) >= enough, limit)
+    def until_full_speed(self, limit_s: float = LIMIT_S) -> None:
+        wait_until(lambda: self.speed >= 0.9 * self.full_speed, limit_s, lambda: self.worker.text)
 
-    def until(self, condition: Callable[[float], bool], limit: float, since: float | None = None) -> float:
-        """Wait for a condition on what was seen up to a moment; the seconds it took."""
-        began = time.monotonic() if since is None else since
-        while not condition(now := time.monotonic()):
-            assert now - began < limit, f"not within {limit} s; {self.worker.text}"
-            time.sleep(0.02)
-        return now - began
+    def until_shared(self, replicas: list[str], limit_s: float = LIMIT_S) -> float:
+        """Wait until each of these has a fifth of its service's batches from now on. Return the seconds it took."""
+        began = time.monotonic()
 
-    def until_shared(self, instances: list[str], limit: float, since: float) -> float:
-        """Wait until each of these has a fifth of its service's batches, or more; the seconds it took."""
+        def shared() -> bool:
+            now = time.monotonic()
+            begin = max(now - SHARE_WINDOW_S, began)
+            shares = {**self.rngs.log.shares(begin, now), **self.hashers.log.shares(begin, now)}
+            return now - began > SHARE_WINDOW_S and all(shares.get(replica, 0) >= 0.2 for replica in replicas)
 
-        def shared(now: float) -> bool:
-            begin = max(now - SHARE_WINDOW, since)
-            shares = {**self.random.shares(begin, now), **self.hashed.shares(begin, now)}
-            return now - since > SHARE_WINDOW and all(shares.get(instance, 0) >= 0.2 for instance in instances)
+        return wait_until(shared, limit_s, lambda: self.worker.text)
 
-        return self.until(shared, limit, since)
-
-    def recovered_after(self, since: float, until: float) -> float:
-        """Seconds until those that live do nine tenths of what they can, then and on average from there on."""
-        enough = 0.9 * self.full_speed
-        begin = since
-        while min(self.hashed.speed(begin, begin + SHARE_WINDOW), self.hashed.speed(begin, until)) < enough:
+    def recovered_after(self, since: float) -> float:
+        """Return the seconds until the live replicas do nine tenths of what they can, then and on average until now."""
+        begin, until = since, time.monotonic()
+        speed, enough = self.hashers.log.speed, 0.9 * self.full_speed
+        while min(speed(begin, begin + SHARE_WINDOW_S), speed(begin, until)) < enough:
             begin += 0.05
-            if begin + SHARE_WINDOW > until:
-                return math.inf
+            assert begin + SHARE_WINDOW_S <= until, "not recovered yet"
         return begin - since
 
     def start(self, *numbers: int) -> list[str]:
-        """Start these replicas of each service that is a limit, at the same time; their instances."""
+        """Start these replicas of each service that is a limit, at the same time. Return their names."""
         with ThreadPoolExecutor(2) as executor:
             started = executor.map(lambda limit: limit.start(*numbers), self.limits)
-        return [instance for each in started for instance in each]
+        return [replica for each in started for replica in each]
 
     def stop(self, *numbers: int) -> float:
-        """Stop these replicas of each service that is a limit, at the same time; the seconds until the last is gone."""
+        """Stop these replicas of each service that is a limit. Return the seconds until the last has ended."""
         with ThreadPoolExecutor(2) as executor:
             seconds: list[float] = list(executor.map(lambda limit: limit.stop(*numbers), self.limits))
         return max(seconds)
 
-    def connecting(self, service: str) -> float:
-        """How many endpoints of a service the worker knows that do not serve."""
-        labels = {"service": service, "state": "connecting"}
-        return scrape(self.worker.metrics_port)("dockercoins_worker_endpoints", **labels)
-
     @contextlib.contextmanager
-    def nothing_is_sent_again(self) -> Iterator[None]:
-        """See that in this time no stream breaks, and that no batch is sent twice."""
-        before, breaks = self.asked_again, self.worker.text.count("stream broken")
-        yield
-        assert self.asked_again == before, self.worker.text
-        assert self.worker.text.count("stream broken") == breaks, self.worker.text
+    def nothing_retried(self) -> Iterator[None]:
+        """Check that no stream breaks meanwhile and no batch is completed twice."""
 
-    @property
-    def asked_again(self) -> int:
-        """Batches answered more than once by rngs or by hashers."""
-        return self.random.asked_again + self.hashed.asked_again
+        def counts() -> tuple[int, int, int]:
+            return self.rngs.log.repeated, self.hashers.log.repeated, self.worker.text.count("stream broken")
+
+        before = counts()
+        yield
+        assert counts() == before, self.worker.text
 
     def finish(self) -> None:
-        """Stop the workers there are, and settle the accounts, of those that ended before too, to the last hash.
+        """Stop the workers and check that everything was counted once, to the last hash.
 
-        Some of both services must live, so that nothing remains unanswered.
+        Some replicas of both services must live, so that every batch gets its response.
         """
         for worker in self.workers:
             if worker.popen.poll() is None:
                 assert worker.stop() == 0, worker.text
                 assert GIVEN_UP not in worker.text, worker.text
-        Accounts(self.redis, self.random, self.hashed, BATCH_SIZE).settle(*self.workers)
+        self._check_invariants()
 
-
-MakeMine = Callable[..., Mine]
-"""Takes delays and makes a mine that ends with the test."""
+    def _check_invariants(self) -> None:
+        """Compare Redis with the logs of workers, which number batches and reports 1, 2, 3, and of hashers."""
+        reports: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for _, report in self.redis.client().xrange("reports"):
+            reports[report["instance"]].append((int(report["sequence"]), int(report["hashes"])))
+        completed = {client.rpartition("-")[0]: batches for client, batches in self.hashers.log.completed.items()}
+        assert {worker.instance for worker in self.workers} >= reports.keys() | completed.keys()
+        for worker in self.workers:
+            logged = [int(hashes) for hashes in findall(r"(\d+) units of work done", worker.text)]
+            reported, batches = reports[worker.instance], completed.get(worker.instance, set())
+            hashes = sum(hashes for _, hashes in reported)
+            stopped = worker.popen.returncode == 0
+            # A worker logs a report before it sends it; one that was killed may not have sent its last.
+            assert reported == list(enumerate(logged, 1))[: len(reported)], worker.text
+            assert len(logged) - len(reported) <= (0 if stopped else 1), worker.text
+            if stopped and GIVEN_UP not in worker.text:
+                assert batches == set(range(1, len(batches) + 1)), worker.text
+                assert hashes == BATCH_SIZE * len(batches), worker.text
+            else:
+                assert hashes <= BATCH_SIZE * len(batches), worker.text
+        assert int(self.redis.client().get("hashes") or 0) == sum(
+            hashes for reported in reports.values() for _, hashes in reported
+        )
+        with contextlib.closing(Redis(port=self.redis.port)) as redis:
+            wallet: Any = redis.hgetall("wallet")
+        assert all(sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
 
 
 @contextlib.contextmanager
-def mine(folder: Path, environments: Mapping[str, Mapping[str, str]], **delays: float) -> Iterator[Mine]:
-    """A mine with its own name server and Redis; one of each service that has no delay runs, nothing else yet.
+def mine(folder: Path, authority: Authority | None = None, **delays_s: float) -> Iterator[Mine]:
+    """Provide a name server, a Redis and no services yet, which take `delays_s` per batch, by name.
 
-    Services have settings beyond the usual ones in `environments`, by name.
+    With an authority, streams are encrypted.
     """
-    with contextlib.ExitStack() as stack:
-        # What takes how long is the question here, and coverage takes its time.
-        processes = stack.enter_context(service_processes(folder))
-        redis = stack.enter_context(redis_server(folder / "redis"))
-        dns = stack.enter_context(dns_server(name("rng"), name("hasher")))
-        random = stack.enter_context(contextlib.closing(Evidence(folder / "random")))
-        hashed = stack.enter_context(contextlib.closing(Evidence(folder / "hashed")))
-        yield Mine(processes, redis, dns, random, hashed, environments=environments, **delays)
+    with (
+        service_processes(folder) as processes,
+        redis_server(folder / "redis") as redis,
+        dns_server("rng.test", "hasher.test") as dns,
+    ):
+        made = Mine(processes, redis, dns, folder, **delays_s)
+        if authority is not None:
+            for replicas in made.services:
+                replicas.settings |= authority.issue(replicas.service)
+            made.worker_settings |= authority.issue("worker")
+        yield made

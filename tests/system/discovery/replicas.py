@@ -1,66 +1,40 @@
-"""Replicas of rng or of hasher as real processes, which a worker finds by asking a name server.
+"""Replicas of rng or of hasher as real processes, which a worker finds by a name server.
 
-They are the limit by waiting and not by CPU: on two cores more replicas that compute would add nothing, and any
+They limit the speed by waiting and not by CPU: on two cores more replicas that compute would add nothing, and any
 balancing would look good.
 """
 
-import contextlib
-import random
 import signal
-import socket
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from support.dns_server import DnsServer
+from support.free_port import free_port
 from support.service_process import ServiceProcess, ServiceProcesses
-
-from bench.dns_server import DnsServer
-from bench.witness import Evidence
-
-CONCURRENCY = 1
-"""Batches at a time. A worker has two streams to each replica, so another batch always waits, and what a busy machine's
-late timers cost is caught up."""
+from system.discovery.server_log import ServerLog
 
 NUMBERS = (1, 2, 3)
-
-PORTS = range(20_000, 32_000)
-"""TCP ports that neither Linux nor macOS gives to connections or to who asks for any."""
 
 TESTS = Path(__file__).parents[2]
 
 
 class Replicas:
-    """Up to three of one service on 127.0.0.11, .12 and .13 with one port, and what DNS says of them."""
+    """Up to three of one service, on addresses of their own and one port, and what DNS says of them."""
 
-    def __init__(
-        self,
-        service: str,
-        processes: ServiceProcesses,
-        dns: DnsServer,
-        evidence: Evidence,
-        *,
-        delay: float,
-        environment: Mapping[str, str],
-    ) -> None:
-        """Of `rng` or `hasher`, each of which takes `delay` seconds for a batch; with 0, no longer than it needs.
-
-        They are told what is in `environment`, too.
-        """
+    def __init__(self, service: str, processes: ServiceProcesses, dns: DnsServer, folder: Path, delay_s: float) -> None:
+        """Each replica takes `delay_s` per batch and does one at a time."""
         self.service = service
+        self.log = ServerLog(folder / service)
+        self.speed_of_one = 1 / delay_s if delay_s else float("inf")
+        self.addresses = dns.addresses[f"{service}.test"]
+        # Settings beside those of all.
+        self.settings = {"DELAY": str(delay_s), "CONCURRENCY": "1"} if delay_s else {}
         self._processes = processes
-        self._dns = dns
-        self.evidence = evidence
-        self._delay = delay
-        self._environment = environment
-        self._pace = {"DELAY": delay, "CONCURRENCY": CONCURRENCY} if delay else {}
         self._port = free_port()
         self._started = 0
+        self.target = dns.target(f"{service}.test", self._port)
         self.running: dict[int, ServiceProcess] = {}
         self.frozen: set[int] = set()
-
-    @property
-    def target(self) -> str:
-        return self._dns.target(name(self.service), self._port)
 
     @property
     def absent(self) -> list[int]:
@@ -71,86 +45,72 @@ class Replicas:
         """Those that run and are not frozen."""
         return [number for number in self.running if number not in self.frozen]
 
-    @property
-    def speed_of_one(self) -> float:
-        """Batches a second."""
-        return CONCURRENCY / self._delay
-
     def start(self, *numbers: int, **settings: str) -> list[str]:
-        """Start those, wait until they listen, and say so in DNS; their instances, new ones each time."""
-        instances = []
+        """Start these, wait until they listen, and add them to DNS. Return their names, new ones each time."""
+        say(f"start {self.service} {numbers}")
         for number in numbers:
             self._started += 1
-            instances.append(f"{self.service}-{number}-{self._started}")
             self.running[number] = self._processes.start(
-                f"system.discovery.witness_{self.service}",
-                INSTANCE=instances[-1],
+                "system.discovery.logging_server",
+                SERVICE=self.service,
+                SERVER_LOG=self.log.path,
+                PYTHONPATH=TESTS,
+                INSTANCE=f"{self.service}-{number}-{self._started}",
                 BIND_ADDRESS=address(number),
                 PORT=self._port,
                 PACE="full",
-                WITNESS=self.evidence.path,
-                PYTHONPATH=TESTS,
-                **self._pace,
-                **{**self._environment, **settings},
+                **{**self.settings, **settings},
             )
         for number in numbers:
             self.running[number].wait_until_started()
-        self._dns.addresses[name(self.service)] += [address(number) for number in numbers]
-        return instances
+        self.addresses += [address(number) for number in numbers]
+        return [self.running[number].instance for number in numbers]
 
     def stop(self, *numbers: int) -> float:
-        """Stop those, and see that they say they did all they had to; the seconds until the last was gone."""
+        """Stop these, which must end well, and remove them from DNS. Return the seconds until the last has ended."""
+        say(f"stop {self.service} {numbers}")
         began = time.monotonic()
         for number in numbers:
             self.running[number].send(signal.SIGTERM)
         for number in numbers:
             assert self.running[number].popen.wait(10) == 0, self.running[number].text
         took = time.monotonic() - began
-        self.forget(*numbers)
+        self._forget(*numbers)
         return took
 
     def kill(self, *numbers: int) -> None:
+        say(f"kill {self.service} {numbers}")
         for number in numbers:
             self.running[number].kill()
-        self.forget(*numbers)
+        self._forget(*numbers)
 
-    def forget(self, *numbers: int) -> None:
-        """Say in DNS that they are gone, as an engine does once a container has ended."""
+    def _forget(self, *numbers: int) -> None:
         for number in numbers:
             del self.running[number]
             self.frozen.discard(number)
             self.hide(number)
 
     def hide(self, number: int) -> None:
-        """Have DNS name it no more, if it did."""
-        addresses = self._dns.addresses[name(self.service)]
-        if address(number) in addresses:
-            addresses.remove(address(number))
+        """Remove a replica from DNS, if it is there."""
+        if address(number) in self.addresses:
+            self.addresses.remove(address(number))
 
     def freeze(self, number: int) -> None:
-        """Stop its clock. DNS goes on naming it, as an engine does with a container that is paused."""
+        """Stop its clock. DNS goes on naming it, as an engine does with a paused container."""
+        say(f"freeze {self.service} {number}")
         self.frozen.add(number)
         self.running[number].send(signal.SIGSTOP)
 
     def unfreeze(self, number: int) -> None:
+        say(f"unfreeze {self.service} {number}")
         self.frozen.discard(number)
         self.running[number].send(signal.SIGCONT)
 
 
-def free_port() -> int:
-    """A TCP port that is free at all addresses of replicas, and that no connection takes while one is away."""
-    while True:
-        port = random.choice(PORTS)
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for number in NUMBERS:
-                stack.enter_context(socket.create_server((address(number), port)))
-            return port
-
-
-def name(service: str) -> str:
-    """What the name server calls a service."""
-    return f"{service}.test"
-
-
 def address(number: int) -> str:
     return f"127.0.0.{10 + number}"
+
+
+def say(text: str) -> None:
+    """Print what happens and what was measured, which pytest shows for a test that fails, or with -rP."""
+    print(f"{time.monotonic():.2f} {text}", flush=True)  # noqa: T201

@@ -1,0 +1,52 @@
+"""The real rng or hasher, as SERVICE says, which logs each batch that it completes in the file SERVER_LOG.
+
+USR1 makes it say NOT_SERVING while it goes on, USR2 makes it say SERVING again.
+"""
+
+import asyncio
+import os
+import runpy
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from chassis.grpc_server import self_check
+from chassis.health import Health
+from chassis.metadata import CLIENT_ID
+from hasher_svc.service import HasherService
+from rng_svc.service import RngService
+from worker_svc.pool.endpoint import PROBE_ID
+
+LOG = os.open(os.environ["SERVER_LOG"], os.O_WRONLY | os.O_APPEND)
+
+not_serving = threading.Event()
+
+
+def logged(stream: Callable[..., AsyncIterator[Any]]) -> Any:
+    async def logging(self: Any, requests: Any, context: Any) -> AsyncIterator[Any]:
+        client = dict(context.invocation_metadata())[CLIENT_ID]
+        async for response in stream(self, requests, context):
+            if response.batch_id != PROBE_ID:
+                line = f"{time.monotonic()} {os.environ['INSTANCE']} {client} {response.batch_id}\n"
+                os.write(LOG, line.encode())
+            yield response
+
+    return logging
+
+
+async def keep_checking(health: Health, check: object) -> None:
+    while True:
+        health.set(self_check.CONDITION, met=not not_serving.is_set())
+        await asyncio.sleep(0.05)
+
+
+RngService.StreamRandomBytes = logged(RngService.StreamRandomBytes)  # type: ignore[method-assign]
+HasherService.StreamHashes = logged(HasherService.StreamHashes)  # type: ignore[method-assign]
+self_check.keep_checking = keep_checking
+signal.signal(signal.SIGUSR1, lambda *_: not_serving.set())
+signal.signal(signal.SIGUSR2, lambda *_: not_serving.clear())
+
+if __name__ == "__main__":
+    runpy.run_module(f"{os.environ['SERVICE']}_svc", run_name="__main__")
