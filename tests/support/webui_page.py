@@ -79,7 +79,7 @@ class Events:
                     return name, json.loads(data)
         return "end", None
 
-    async def until(self, condition: Callable[[Any], bool]) -> Any:
+    async def until(self, condition: Callable[[Any], object]) -> Any:
         """Return the data of the next event for which a condition holds."""
         while True:
             name, data = await self.next()
@@ -89,4 +89,4 @@ class Events:
 
     async def until_part(self, part: str, condition: Callable[[Any], object] = bool) -> Any:
         """Return a part of the next event that has it and for which a condition holds."""
-        return (await self.until(lambda data: part in data and bool(condition(data[part]))))[part]
+        return (await self.until(lambda data: part in data and condition(data[part])))[part]
