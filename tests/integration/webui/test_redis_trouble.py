@@ -1,16 +1,14 @@
 """Redis away, back with whatever state, or full of anything: what was known is kept, and what is new shows."""
 
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 
 import pytest
 from integration.webui.conftest import Metric
-from structlog.testing import capture_logs
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, backend, make_report
 from support.waiting import until
-from support.webui_page import Events, Page, follows_redis, is_ready, points, until_shown, webui_page
+from support.webui_page import Events, Page, points, until_shown, webui_page
 
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import board
@@ -20,59 +18,36 @@ KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "lo
 ODD = b"\xff\x00["
 
 
-async def away(page: Page) -> bool:
-    return not await follows_redis(page)
-
-
-@pytest.fixture
-async def own_page(own_redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
-    """webui that follows a server which the test stops or freezes."""
-    async with webui_page(own_redis, telemetry) as page:
-        await until(lambda: is_ready(page))
-        yield page
-
-
-async def test_while_redis_is_away_what_is_known_is_kept_and_afterwards_there_is_a_gap(
-    own_page: Page, own_redis: RedisServer, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
+async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterwards_there_is_a_gap(
+    own_redis: RedisServer, telemetry: Telemetry, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "LEAST_GAP", 0.0)
     reports = Reports(own_redis.client())
-    assert metric("redis") == 1
-    async with own_page.get("/events") as response:
+    async with webui_page(own_redis, telemetry) as page, page.get("/events") as response:
         events = Events(response)
+        await until(lambda: metric("redis") == 1)
         reports.see([backend("rng-1")], [backend("hasher-1")])
         reports.add_seconds(now - 20, 2)
         system = await events.until_part("system", lambda system: system["rng"]["replicas"])
         own_redis.stop()
         data = await events.until(lambda data: not data["redis"])
-        assert (data["speed"], data["workers"]) == (None, None)
+        assert (data["speed"], data["workers"], metric("redis")) == (None, None, 0)
         assert data["system"]["redis"]["state"] == "gone"
         assert data["system"]["rng"] == system["rng"]
-        assert metric("redis") == 0
-        async with own_page.get("/json") as answer:
-            assert (answer.status, "Redis does not answer" in await answer.text()) == (503, True)
-        for probe in ("/healthz", "/readyz"):
-            async with own_page.get(probe) as answer:
-                assert answer.status == 200
+        for path, status in (("/json", 503), ("/healthz", 200), ("/readyz", 200)):
+            async with page.get(path) as answer:
+                assert (answer.status, "Redis does not answer" in await answer.text()) == (status, path == "/json")
         own_redis.start()
         data = await events.until(lambda data: data["redis"])
         assert data["hashes"] == 20
         assert any(mark["kind"] == "gap" and mark["until"] > mark["at"] for mark in data["marks"])
-    reports.add_seconds(now - 18, 18)
-    await until_shown(own_page, now - 1, 10)
-    assert list((await points(own_page)).values()) == [10] * 20
-    assert metric("redis") == 1
-
-
-async def test_a_redis_that_froze_is_away_until_it_goes_on(own_page: Page, own_redis: RedisServer, now: int) -> None:
-    with capture_logs() as lines:
-        own_redis.send(signal.SIGSTOP)
-        await until(lambda: away(own_page))
-    assert "TimeoutError: no answer within 2.5 s" in str(lines)
-    own_redis.send(signal.SIGCONT)
-    await until(lambda: follows_redis(own_page))
-    Reports(own_redis.client()).add_seconds(now - 3, 3)
-    await until_shown(own_page, now - 1, 10)
+        own_redis.freeze()
+        await until(lambda: metric("redis") == 0)
+        own_redis.send(signal.SIGCONT)
+        await until(lambda: metric("redis") == 1)
+        reports.add_seconds(now - 18, 18)
+        await until_shown(page, now - 1, 10)
+        assert list((await points(page)).values()) == [10] * 20
 
 
 async def test_reports_that_come_again_under_older_ids_count_once(page: Page, reports: Reports, now: int) -> None:
@@ -126,9 +101,11 @@ async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
         await until_shown(page, now - 1, 10)
 
 
-async def test_something_else_in_the_streams_place_is_waited_out(page: Page, reports: Reports, now: int) -> None:
+async def test_something_else_in_the_streams_place_is_waited_out(
+    page: Page, reports: Reports, metric: Metric, now: int
+) -> None:
     reports.client.rpush("reports", b"odd")
-    await until(lambda: away(page))
+    await until(lambda: metric("redis") == 0)
     async with page.get("/healthz") as response:
         assert response.status == 200
     reports.client.delete("reports")
