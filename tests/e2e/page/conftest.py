@@ -3,15 +3,24 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser
 from support.chromium import Open, chromium, opened_pages, skip_or_fail
 from support.mining import Mining, mining_system
 from support.redis_server import RedisServer
 from support.waiting import until
-from support.webui_page import follows_redis, webui_page
+
+from chassis.health import Health
+from chassis.redis.access import RedisAccess
+from chassis.telemetry.telemetry import Telemetry
+from webui_svc import keys
+from webui_svc.app import make_app
 
 AXE = Path(__file__).parents[3] / "webui_svc" / "node_modules" / "axe-core" / "axe.min.js"
+
+# Where a proxy has the page; the containers' page has none.
+PREFIX = "/some/prefix/"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,17 +46,21 @@ async def mining(redis: RedisServer) -> AsyncIterator[Mining]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def webui(redis: RedisServer) -> AsyncIterator[TestServer]:
+async def webui(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
     """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
-    async with webui_page(redis) as page:
-        await until(lambda: follows_redis(page))
-        assert isinstance(page.server, TestServer)
-        yield page.server
+    monkeypatch.setattr(keys, "TOTALS_EVERY", 0.5)
+    health = Health("redis")
+    health.started()
+    root = web.Application()
+    root.add_subapp(PREFIX, make_app(RedisAccess(redis.url), Telemetry(health), "webui-1"))
+    async with TestServer(root) as server:
+        await until(lambda: health.ready)
+        yield server
 
 
 @pytest.fixture
 def url(webui: TestServer) -> str:
-    return str(webui.make_url("/"))
+    return str(webui.make_url(PREFIX))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
