@@ -1,12 +1,11 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser
-from support.chromium import Open, chromium, opened_pages, skip_or_fail
+from support.chromium import Open, chromium, opened_pages
 from support.mining import Mining, mining_system
 from support.redis_server import RedisServer
 from support.waiting import until
@@ -16,8 +15,6 @@ from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import keys
 from webui_svc.app import make_app
-
-AXE = Path(__file__).parents[3] / "webui_svc" / "node_modules" / "axe-core" / "axe.min.js"
 
 # Where a proxy has the page; the containers' page has none.
 PREFIX = "/some/prefix/"
@@ -34,26 +31,22 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def redis(own_redis: RedisServer) -> RedisServer:
-    return own_redis
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def mining(redis: RedisServer) -> AsyncIterator[Mining]:
-    async with mining_system(redis) as mining:
+async def mining(own_redis: RedisServer) -> AsyncIterator[Mining]:
+    async with mining_system(own_redis) as mining:
         yield mining
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def webui(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
+async def webui(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
     """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
     monkeypatch.setattr(keys, "TOTALS_EVERY", 0.5)
     health = Health("redis")
     health.started()
     root = web.Application()
-    root.add_subapp(PREFIX, make_app(RedisAccess(redis.url), Telemetry(health), "webui-1"))
-    async with TestServer(root) as server:
+    root.add_subapp(PREFIX, make_app(RedisAccess(own_redis.url), Telemetry(health), "webui-1"))
+    server = TestServer(root)
+    async with server:
         await until(lambda: health.ready)
         yield server
 
@@ -67,11 +60,3 @@ def url(webui: TestServer) -> str:
 async def open_page(url: str, browser: Browser) -> AsyncIterator[Open]:
     async with opened_pages(browser) as open_page:
         yield open_page
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The source of axe-core."""
-    if not AXE.is_file():
-        skip_or_fail("axe-core is not there; `npm ci` in webui_svc fetches it")
-    return AXE.read_text()
