@@ -35,15 +35,9 @@ async def is_ready(page: Page) -> bool:
         return response.status == 200
 
 
-async def follows_redis(page: Page) -> bool:
-    async with page.get("/json") as response:
-        return response.status == 200
-
-
-async def points(page: Page, seconds: int = 300) -> dict[int, float]:
+async def points(page: Page) -> dict[int, float]:
     """Return the history: hashes by second."""
-    async with page.get("/api/history", params={"seconds": str(seconds)}) as response:
-        assert response.status == 200
+    async with page.get("/api/history") as response:
         return dict((await response.json())["points"])
 
 
@@ -64,29 +58,25 @@ class Events:
         self.last_id = ""
 
     async def next(self) -> tuple[str, Any]:
-        """Return the name and the data of the next event; ("end", None) at the end of the stream."""
-        name, data = "", ""
+        """Return the name and the data of the next event. Raises EOFError at the end of the stream."""
+        event: dict[str, str] = {}
         async with asyncio.timeout(WAIT):
             async for raw in self._response.content:
                 field, _, value = raw.decode().rstrip("\n").partition(": ")
-                if field == "event":
-                    name = value
-                elif field == "id":
-                    self.last_id = value
-                elif field == "data":
-                    data = value
-                elif not field and name:
-                    return name, json.loads(data)
-        return "end", None
+                if field:
+                    event[field] = value
+                elif "event" in event:
+                    self.last_id = event.get("id", self.last_id)
+                    return event["event"], json.loads(event["data"])
+        raise EOFError
 
-    async def until(self, condition: Callable[[Any], bool]) -> Any:
+    async def until(self, condition: Callable[[Any], object]) -> Any:
         """Return the data of the next event for which a condition holds."""
         while True:
-            name, data = await self.next()
-            assert name != "end"
+            _, data = await self.next()
             if condition(data):
                 return data
 
     async def until_part(self, part: str, condition: Callable[[Any], object] = bool) -> Any:
         """Return a part of the next event that has it and for which a condition holds."""
-        return (await self.until(lambda data: part in data and bool(condition(data[part]))))[part]
+        return (await self.until(lambda data: part in data and condition(data[part])))[part]

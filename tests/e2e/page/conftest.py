@@ -1,17 +1,23 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser
-from support.chromium import Open, chromium, opened_pages, skip_or_fail
+from support.chromium import Open, chromium, opened_pages
 from support.mining import Mining, mining_system
 from support.redis_server import RedisServer
 from support.waiting import until
-from support.webui_page import follows_redis, webui_page
 
-AXE = Path(__file__).parents[3] / "webui_svc" / "node_modules" / "axe-core" / "axe.min.js"
+from chassis.health import Health
+from chassis.redis.access import RedisAccess
+from chassis.telemetry.telemetry import Telemetry
+from webui_svc import keys
+from webui_svc.app import make_app
+
+# Where a proxy has the page; the containers' page has none.
+PREFIX = "/some/prefix/"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,40 +31,32 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def redis(own_redis: RedisServer) -> RedisServer:
-    return own_redis
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def mining(redis: RedisServer) -> AsyncIterator[Mining]:
-    async with mining_system(redis) as mining:
+async def mining(own_redis: RedisServer) -> AsyncIterator[Mining]:
+    async with mining_system(own_redis) as mining:
         yield mining
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def webui(redis: RedisServer) -> AsyncIterator[TestServer]:
+async def webui(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
     """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
-    async with webui_page(redis) as page:
-        await until(lambda: follows_redis(page))
-        assert isinstance(page.server, TestServer)
-        yield page.server
+    monkeypatch.setattr(keys, "TOTALS_EVERY", 0.5)
+    health = Health("redis")
+    health.started()
+    root = web.Application()
+    root.add_subapp(PREFIX, make_app(RedisAccess(own_redis.url), Telemetry(health), "webui-1"))
+    server = TestServer(root)
+    async with server:
+        await until(lambda: health.ready)
+        yield server
 
 
 @pytest.fixture
 def url(webui: TestServer) -> str:
-    return str(webui.make_url("/"))
+    return str(webui.make_url(PREFIX))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(url: str, browser: Browser) -> AsyncIterator[Open]:
     async with opened_pages(browser) as open_page:
         yield open_page
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The source of axe-core."""
-    if not AXE.is_file():
-        skip_or_fail("axe-core is not there; `npm ci` in webui_svc fetches it")
-    return AXE.read_text()

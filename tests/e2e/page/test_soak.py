@@ -7,14 +7,14 @@ from support.chromium import Open, until_painted, until_text
 from support.mining import Mining
 
 MINUTES = 10
-REPORTS = 10
-"""A second: in ten minutes as many as in more than an hour and a half."""
+# In ten minutes as many reports as in more than an hour and a half otherwise.
+REPORT_INTERVAL_S = 0.1
 
-SETTLED = 60
-"""Seconds after which a page knows all that it will keep of the shortest time, and its code is compiled."""
+# Then a page knows all that it will keep of the shortest time, and its code is compiled.
+SETTLED_S = 60
 
-MOST_GROWTH = 1_000_000
-"""Bytes; fifteen minutes by the second are a tenth of it."""
+# Fifteen minutes by the second are a tenth of it.
+MAX_GROWTH_BYTES = 1_000_000
 
 
 async def heap(session: CDPSession) -> float:
@@ -28,7 +28,7 @@ async def heap(session: CDPSession) -> float:
 @pytest.mark.timeout((MINUTES + 2) * 60)
 async def test_the_heap_of_a_page_that_stays_open_does_not_grow(open_page: Open, url: str, mining: Mining) -> None:
     mining.write_past(890)
-    mining.interval = 1 / REPORTS
+    mining.interval = REPORT_INTERVAL_S
     page = await open_page(url)
     session = await page.context.new_cdp_session(page)
     await session.send("Performance.enable")
@@ -43,7 +43,7 @@ async def test_the_heap_of_a_page_that_stays_open_does_not_grow(open_page: Open,
         await page.get_by_role("radio", name="By worker" if round_ % 2 else "Total").press("Space")
         mining.rngs = {"rng-1": "serving", f"rng-{round_ % 5 + 2}": "serving"}
         await asyncio.sleep(5)
-        if settled is None and time.monotonic() - began > SETTLED:
+        if settled is None and time.monotonic() - began > SETTLED_S:
             settled = await heap(session)
     assert settled is not None
-    assert await heap(session) < settled + MOST_GROWTH
+    assert await heap(session) < settled + MAX_GROWTH_BYTES

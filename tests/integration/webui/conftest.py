@@ -1,5 +1,5 @@
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from support.redis_server import RedisServer
@@ -10,6 +10,8 @@ from support.webui_page import Page, is_ready, webui_page
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import keys
+
+Metric = Callable[[str], float]
 
 
 @pytest.fixture(autouse=True)
@@ -25,23 +27,15 @@ def telemetry() -> Telemetry:
 
 
 @pytest.fixture
-def metric(telemetry: Telemetry) -> "Metric":
-    return Metric(telemetry)
+def metric(telemetry: Telemetry) -> Metric:
+    """Reads a metric of webui by its name without the prefix."""
 
+    def value(name: str) -> float:
+        found = telemetry.metrics.get_sample_value(f"dockercoins_webui_{name}")
+        assert found is not None
+        return found
 
-class Metric:
-    """Reads the metrics of webui by their names without the prefix."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._registry = telemetry.metrics
-
-    def __call__(self, name: str) -> float:
-        value = self._registry.get_sample_value(f"dockercoins_webui_{name}")
-        assert value is not None
-        return value
-
-    async def until(self, name: str, value: float) -> None:
-        await until(lambda: self(name) == value)
+    return value
 
 
 @pytest.fixture

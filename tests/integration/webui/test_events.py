@@ -4,40 +4,43 @@ import asyncio
 import json
 import socket
 import time
-from typing import Any
 
 import pytest
 from integration.webui.conftest import Metric
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, backend
-from support.webui_page import Events, Page
+from support.waiting import until
+from support.webui_page import Events, Page, webui_page
 
+from chassis.telemetry.telemetry import Telemetry
 from webui_svc import events as events_module
-from webui_svc.browsers import Browsers
 from webui_svc.events import BROWSERS
 
 
-def names(service: Any) -> dict[str, str]:
-    """Return the states of a service's replicas by name."""
-    return {each["name"]: each["state"] for each in service["replicas"]}
-
-
-async def test_a_browser_gets_a_snapshot_and_then_what_changes(page: Page, reports: Reports, now: int) -> None:
+async def test_a_browser_gets_a_snapshot_then_what_changes_and_what_it_missed_when_it_comes_back(
+    page: Page, reports: Reports, metric: Metric, now: int
+) -> None:
+    began = time.monotonic()
     async with page.get("/events") as response, page.get("/events") as other:
         assert response.content_type == "text/event-stream"
         events = Events(response)
         name, data = await events.next()
         assert name == "snapshot"
         assert (data["points"], data["redis"], data["workers"], data["hashes"]) == ([], True, 0, 0)
+        before = {"Last-Event-ID": events.last_id}
         reports.add_seconds(now - 6, 5, batch_size=16, pace="full")
-        data = await events.until(lambda data: bool(data["points"]))
+        data = await events.until(lambda data: data["points"])
         assert data["points"][0] == [now - 6, 10]
         data = await events.until(lambda data: data["hashes"] == 50)
         assert (data["workers"], data["paces"], data["batch_sizes"]) == (1, ["full"], [16])
         reports.add_seconds(now - 1, 1)
-        data = await events.until(lambda data: bool(data["points"]))
+        data = await events.until(lambda data: data["points"])
         assert data["points"] == [[now - 1, 10]]
         assert await Events(other).until(lambda other_data: other_data["now"] == data["now"]) == data
+    async with page.get("/events", headers=before) as response:
+        assert (await Events(response).next())[0] == "update"
+    assert metric("lag_seconds_count") == 6
+    assert 0 < metric("lag_seconds_sum") < 6 * (time.monotonic() - began)
 
 
 async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
@@ -47,15 +50,14 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
     async with page.get("/events") as response:
         events = Events(response)
         _, data = await events.next()
-        assert data["marks"] == []
-        assert data["system"]["webui"]["name"] == "webui-1"
+        assert (data["marks"], data["system"]["webui"]["name"]) == ([], "webui-1")
         assert data["system"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
         reports.see([backend("rng-1"), backend("rng-2", batches=1)], [backend("hasher-1", "slow", 0)], [[digest, now]])
         reports.add_seconds(now - 3, 1, 160, coins=11)
-        data = await events.until(lambda data: bool(data.get("system", {}).get("rng", {}).get("replicas")))
+        data = await events.until(lambda data: "system" in data and data["system"]["rng"]["replicas"])
         system, found = data["system"], data["found"]
         assert [(each["share"], each["rate"]) for each in system["rng"]["replicas"]] == [(0.75, 3), (0.25, 1)]
-        assert names(system["hasher"]) == {"hasher-1": "slow"}
+        assert [each["state"] for each in system["hasher"]["replicas"]] == ["slow"]
         (worker,) = system["worker"]["replicas"]
         assert (worker["name"], worker["id"], worker["batch_size"]) == ("worker-1", WORKER, 1)
         assert found["latest"] == [{"digest": digest, "at": pytest.approx(now, abs=2), "bits": 4, "worker": WORKER}]
@@ -65,8 +67,7 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         assert system["rng"]["replicas"][0]["rate"] == 3
         reports.see([backend("rng-1"), backend("rng-2", "gone", 0)], [backend("hasher-1")])
         reports.add_seconds(now - 1, 1, batch_size=16)
-        system = await events.until_part("system", lambda system: "gone" in names(system["rng"]).values())
-        assert names(system["rng"]) == {"rng-1": "serving", "rng-2": "gone"}
+        await events.until_part("system", lambda system: system["rng"]["replicas"][1]["state"] == "gone")
     async with page.get("/events") as response:
         _, data = await Events(response).next()
     assert [(mark["kind"], mark["name"], mark["value"]) for mark in data["marks"]] == [
@@ -89,60 +90,30 @@ async def test_stored_load_tests_are_announced_and_can_be_fetched(page: Page, re
         assert await response.json() == {"reports": [stored]}
 
 
-async def test_a_browser_that_comes_back_gets_what_it_missed_or_a_snapshot(
-    page: Page, reports: Reports, now: int
-) -> None:
-    async with page.get("/events") as response:
-        before = Events(response)
-        await before.next()
-    reports.add_seconds(now - 3, 3)
-    async with page.get("/events") as response:
-        await Events(response).until(lambda data: bool(data["points"]))
-    async with page.get("/events", headers={"Last-Event-ID": before.last_id}) as response:
-        events = Events(response)
-        missed: dict[int, float] = {}
-        while now - 3 not in missed:
-            name, data = await events.next()
-            assert name == "update"
-            missed.update(data["points"])
-    assert missed[now - 3] == 10
-    async with page.get("/events", headers={"Last-Event-ID": "\u00ff" * 4_000}) as response:
-        assert (await Events(response).next())[0] == "snapshot"
-
-
+@pytest.mark.parametrize(
+    ("most", "of_a_client", "refused"), [(2, 500, (503, "no more are served")), (500, 2, (429, "STREAMS_PER_CLIENT"))]
+)
 async def test_streams_are_counted_and_those_too_many_are_refused(
-    page: Page, metric: Metric, monkeypatch: pytest.MonkeyPatch
+    redis: RedisServer,
+    telemetry: Telemetry,
+    metric: Metric,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    most: int,
+    of_a_client: int,
+    refused: tuple[int, str],
 ) -> None:
-    monkeypatch.setattr(events_module, "MOST_STREAMS", 2)
-    async with page.get("/events"), page.get("/events"):
-        assert metric("streams") == 2
+    monkeypatch.setattr(events_module, "MOST_STREAMS", most)
+    async with webui_page(redis, telemetry, streams_per_client=of_a_client) as page:
+        async with page.get("/events"), page.get("/events"):
+            assert metric("streams") == 2
+            async with page.get("/events") as response:
+                assert (response.status, refused[1] in await response.text()) == (refused[0], True)
+                assert response.headers["Retry-After"] == "5"
+            assert metric("streams_refused_total") == 1
+        await until(lambda: metric("streams") == 0)
         async with page.get("/events") as response:
-            assert (response.status, response.headers["Retry-After"]) == (503, "5")
-            assert (await response.text()).count("\n") == 1
-        assert metric("streams_refused_total") == 1
-    await metric.until("streams", 0)
-    async with page.get("/events") as response:
-        assert response.status == 200
-
-
-async def test_the_lag_is_that_from_redis_to_the_browsers(
-    redis: RedisServer, reports: Reports, page: Page, metric: Metric, now: int
-) -> None:
-    async with page.get("/events") as response:
-        events = Events(response)
-        began = time.time()
-        reports.add_seconds(now - 3, 3)
-        redis.client().xadd("reports", {"worker": "malformed"})
-        await events.until(lambda data: any(second == now - 1 for second, _ in data["points"]))
-        most = 3 * (time.time() - began)
-    await metric.until("lag_seconds_count", 3)
-    assert metric("malformed_entries_total") == 1
-    assert 0 < metric("lag_seconds_sum") < most
-
-
-def browsers_of(page: Page) -> Browsers:
-    browsers: Browsers = page.server.app[BROWSERS]  # type: ignore[attr-defined] # it is a TestServer, which has one
-    return browsers
+            assert response.status == 200
 
 
 def open_without_reading(page: Page) -> socket.socket:
@@ -153,30 +124,25 @@ def open_without_reading(page: Page) -> socket.socket:
     return connection
 
 
-async def flood(page: Page) -> None:
-    """Send more to all browsers than their buffers hold."""
-    browsers = browsers_of(page)
-    update = browsers._update
-    browsers._update = lambda: b"event: update\ndata: {}\n" + b": " + b"x" * 50_000 + b"\n\n"
-    for _ in range(30):
-        browsers.tell_changes()
-        await asyncio.sleep(0.01)
-    browsers._update = update
-
-
 async def test_browsers_that_do_not_read_are_dropped_and_hold_up_no_other(
     page: Page, metric: Metric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "WRITE_LIMIT", 1.0)
     stuck = [open_without_reading(page) for _ in range(10)]
-    await metric.until("streams", 10)
+    await until(lambda: metric("streams") == 10)
+    browsers = page.server.app[BROWSERS]  # type: ignore[attr-defined] # it is a TestServer, which has one
+    update = b"event: update\ndata: {}\n: %b\n\n" % (b"x" * 50_000)
     async with page.get("/events") as response:
         events = Events(response)
         await events.next()
-        await flood(page)
+        with monkeypatch.context() as patch:
+            patch.setattr(browsers, "_update", lambda: update)
+            for _ in range(30):  # more than buffers hold
+                browsers.tell_changes()
+                await asyncio.sleep(0.01)
         for _ in range(5):
             assert (await events.next())[0] == "update"
-        await metric.until("streams", 1)
+        await until(lambda: metric("streams") == 1)
         assert metric("streams_dropped_total") == 10
     for connection in stuck:
         connection.close()

@@ -1,81 +1,53 @@
 """Redis away, back with whatever state, or full of anything: what was known is kept, and what is new shows."""
 
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
 
 import pytest
 from integration.webui.conftest import Metric
-from structlog.testing import capture_logs
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, backend, make_report
 from support.waiting import until
-from support.webui_page import Events, Page, follows_redis, is_ready, points, until_shown, webui_page
+from support.webui_page import Events, Page, points, until_shown, webui_page
 
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import board
 from webui_svc.feed import Feed
 
 KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "load_tests")
+ODD = b"\xff\x00["
 
 
-@pytest.fixture
-async def own_page(own_redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
-    """webui that follows a server which the test stops or freezes."""
-    async with webui_page(own_redis, telemetry) as page:
-        await until(lambda: is_ready(page))
-        yield page
-
-
-async def until_away(page: Page) -> None:
-    async def away() -> bool:
-        return not await follows_redis(page)
-
-    await until(away)
-
-
-async def test_while_redis_is_away_what_is_known_is_kept_and_afterwards_there_is_a_gap(
-    own_page: Page, own_redis: RedisServer, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
+async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterwards_there_is_a_gap(
+    own_redis: RedisServer, telemetry: Telemetry, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "LEAST_GAP", 0.0)
     reports = Reports(own_redis.client())
-    assert metric("redis") == 1
-    async with own_page.get("/events") as response:
+    async with webui_page(own_redis, telemetry) as page, page.get("/events") as response:
         events = Events(response)
+        await until(lambda: metric("redis") == 1)
         reports.see([backend("rng-1")], [backend("hasher-1")])
         reports.add_seconds(now - 20, 2)
         system = await events.until_part("system", lambda system: system["rng"]["replicas"])
         own_redis.stop()
         data = await events.until(lambda data: not data["redis"])
-        assert (data["speed"], data["workers"]) == (None, None)
+        assert (data["speed"], data["workers"], metric("redis")) == (None, None, 0)
         assert data["system"]["redis"]["state"] == "gone"
         assert data["system"]["rng"] == system["rng"]
-        assert metric("redis") == 0
-        async with own_page.get("/json") as answer:
-            assert (answer.status, "Redis does not answer" in await answer.text()) == (503, True)
-        for probe in ("/healthz", "/readyz"):
-            async with own_page.get(probe) as answer:
-                assert answer.status == 200
+        for path, status in (("/json", 503), ("/healthz", 200), ("/readyz", 200)):
+            async with page.get(path) as answer:
+                assert (answer.status, "Redis does not answer" in await answer.text()) == (status, path == "/json")
         own_redis.start()
         data = await events.until(lambda data: data["redis"])
         assert data["hashes"] == 20
         assert any(mark["kind"] == "gap" and mark["until"] > mark["at"] for mark in data["marks"])
-    reports.add_seconds(now - 18, 18)
-    await until_shown(own_page, now - 1, 10)
-    assert list((await points(own_page)).values()) == [10] * 20
-    assert metric("redis") == 1
-
-
-async def test_a_redis_that_froze_is_away_until_it_goes_on(own_page: Page, own_redis: RedisServer, now: int) -> None:
-    with capture_logs() as lines:
-        own_redis.send(signal.SIGSTOP)
-        await until_away(own_page)
-    assert "TimeoutError: no answer within 2.5 s" in str(lines)
-    own_redis.send(signal.SIGCONT)
-    await until(lambda: follows_redis(own_page))
-    Reports(own_redis.client()).add_seconds(now - 3, 3)
-    await until_shown(own_page, now - 1, 10)
+        own_redis.freeze()
+        await until(lambda: metric("redis") == 0)
+        own_redis.send(signal.SIGCONT)
+        await until(lambda: metric("redis") == 1)
+        reports.add_seconds(now - 18, 18)
+        await until_shown(page, now - 1, 10)
+        assert list((await points(page)).values()) == [10] * 20
 
 
 async def test_reports_that_come_again_under_older_ids_count_once(page: Page, reports: Reports, now: int) -> None:
@@ -91,14 +63,6 @@ async def test_reports_that_come_again_under_older_ids_count_once(page: Page, re
     await until_shown(page, now - 10, 10)
     speeds = await points(page)
     assert [speeds[second] for second in range(now - 20, now - 10)] == [10] * 10
-
-
-async def test_a_stream_that_was_deleted_is_followed_on(page: Page, reports: Reports, now: int) -> None:
-    reports.add_seconds(now - 5, 2)
-    await until_shown(page, now - 4, 10)
-    reports.client.flushall()
-    reports.add_seconds(now - 3, 3)
-    await until_shown(page, now - 1, 10)
 
 
 async def test_entries_in_place_of_what_was_read_last_are_read(page: Page, reports: Reports, now: int) -> None:
@@ -137,9 +101,11 @@ async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
         await until_shown(page, now - 1, 10)
 
 
-async def test_something_else_in_the_streams_place_is_waited_out(page: Page, reports: Reports, now: int) -> None:
+async def test_something_else_in_the_streams_place_is_waited_out(
+    page: Page, reports: Reports, metric: Metric, now: int
+) -> None:
     reports.client.rpush("reports", b"odd")
-    await until_away(page)
+    await until(lambda: metric("redis") == 0)
     async with page.get("/healthz") as response:
         assert response.status == 200
     reports.client.delete("reports")
@@ -147,45 +113,37 @@ async def test_something_else_in_the_streams_place_is_waited_out(page: Page, rep
     await until_shown(page, now - 1, 10)
 
 
-def put(client: Any, key: str, kind: str, member: bytes) -> None:
-    """Make a key of this type that holds this."""
-    client.delete(key)
-    commands = {
-        "string": ("SET", key, member),
-        "list": ("RPUSH", key, member),
-        "hash": ("HSET", key, member, member, b"sequence", member, b"backends", member, b"coins", member),
-        "set": ("SADD", key, member),
-        "zset": ("ZADD", key, 1, member),
-        "stream": ("XADD", key, "*", member, member),
-    }
-    client.execute_command(*commands[kind])
+# What makes a key of each type, with a member that is no text.
+COMMANDS: dict[str, tuple[str | bytes | int, ...]] = {
+    "SET": (ODD,),
+    "RPUSH": (ODD,),
+    "HSET": (ODD, ODD, "sequence", ODD, "backends", ODD, "coins", ODD),
+    "SADD": (ODD,),
+    "ZADD": (1, ODD),
+    "XADD": ("*", ODD, ODD),
+}
 
 
-@pytest.mark.parametrize("kind", ["string", "list", "hash", "set", "zset", "stream"])
+@pytest.mark.parametrize("command", COMMANDS)
 async def test_keys_of_any_type_are_skipped_and_counted(
-    page: Page, reports: Reports, metric: Metric, now: int, kind: str
+    page: Page, reports: Reports, metric: Metric, now: int, command: str
 ) -> None:
     for key in KEYS:
-        put(reports.client, key, kind, b"\xff\x00[")
+        reports.client.execute_command(command, key, *COMMANDS[command])
     for worker in (WORKER, "worker-2-00000002"):
         reports.add_raw(asdict(make_report(now - 4, now - 3, worker=worker)))
     await until_shown(page, now - 4, 20)
-
-    async def counted() -> bool:
-        return metric("malformed_entries_total") >= 3  # what is missing in a key is not counted
-
-    await until(counted)
+    await until(lambda: metric("malformed_entries_total") >= 3)  # what is missing in a key is not counted
     history = "/api/history?seconds=3600"
     for path in ("/json", "/api/load-tests", history, f"{history}&by=worker", "/", "/events"):
         async with page.get(path) as response:
             assert response.status == 200, path
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b'{"seconds": 1}', b"[" * 100_000])
 async def test_a_malformed_key_of_one_worker_spoils_no_other(
-    page: Page, reports: Reports, metric: Metric, now: int, raw: bytes
+    page: Page, reports: Reports, metric: Metric, now: int
 ) -> None:
-    reports.client.hset(f"worker:{WORKER}", mapping={"sequence": "1", "backends": raw, "coins": raw})
+    reports.client.hset(f"worker:{WORKER}", mapping={"sequence": "1", "backends": ODD, "coins": ODD})
     reports.see([backend("rng-1")], worker="worker-2-00000002")
     async with page.get("/events") as response:
         for worker in (WORKER, "worker-2-00000002"):

@@ -16,7 +16,6 @@ class Clocked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = 1_000.0
-        self.now = 1_700_000_000.0
         self._sequence = 0
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(time, "time", lambda: self.now)
@@ -24,19 +23,20 @@ class Clocked:
         self.board = Board("redis", "webui-1")
         self.board.redis = True
 
-    def pass_time(self, seconds: float) -> None:
-        self.clock += seconds
-        self.now += seconds
+    @property
+    def now(self) -> float:
+        return self.clock + 1_700_000_000
 
-    def report(
-        self, state: EndpointState = EndpointState.SERVING, seconds: float = 0.1, hashes: int = 10, waits_for: str = ""
-    ) -> None:
+    def report(self, after: float, state: EndpointState = EndpointState.SERVING, waits_for: str = "") -> None:
+        """Report after some seconds, of which the last tenth was work unless the worker waits."""
+        self.clock += after
         self._sequence += 1
-        stalled: dict[str, Any] = {} if hashes else {"stalled_since_us": round(self.now * 1e6), "waits_for": waits_for}
-        report = make_report(self.now - seconds, self.now, hashes, sequence=self._sequence, **stalled)
+        stalled: dict[str, Any] = {"stalled_since_us": round(self.now * 1e6), "waits_for": waits_for}
+        begin, hashes = (self.now, 0) if waits_for else (self.now - 0.1, 10)
+        report = make_report(begin, self.now, hashes, sequence=self._sequence, **(stalled if waits_for else {}))
         self.board.take(report, self.clock)
         backend = Backend("rng-1", "10.0.0.3:50051", state, self._sequence, {40: self._sequence})
-        self.board.take_view(WORKER, View(seconds, {"rng": (backend,), "hasher": ()}), self.clock)
+        self.board.take_view(WORKER, View(0.1, {"rng": (backend,), "hasher": ()}), self.clock)
 
     def update(self) -> dict[str, Any]:
         self.board.settle()
@@ -49,58 +49,41 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Clocked:
     return Clocked(monkeypatch)
 
 
-def test_what_did_not_change_is_not_sent_and_what_always_moves_once_a_second(clocked: Clocked) -> None:
+def test_only_what_changed_is_sent_and_what_always_moves_once_a_second(clocked: Clocked) -> None:
     assert clocked.update()["system"]["redis"]["state"] == "serving"
     assert clocked.update() == {}
     clocked.board.hashes = 10
     assert not {"system", "found", "marks"} & clocked.update().keys()
     sent = 0
     for _ in range(40):
-        clocked.pass_time(0.1)
-        clocked.report()
+        clocked.report(after=0.1)
         sent += "system" in clocked.update()
     assert 4 <= sent <= 5
-
-
-def test_a_replica_whose_state_changed_is_sent_at_once(clocked: Clocked) -> None:
-    clocked.report()
-    clocked.update()
-    clocked.pass_time(0.1)
-    clocked.report(EndpointState.SLOW)
-    assert clocked.update()["system"]["rng"]["replicas"][0]["state"] == "slow"
+    clocked.report(0.1, EndpointState.SLOW)
+    assert clocked.update()["system"]["rng"]["replicas"][0]["state"] == "slow"  # at once
 
 
 def test_a_snapshot_has_what_updates_have_sent(clocked: Clocked) -> None:
-    clocked.report()
+    clocked.report(after=0)
     sent = clocked.update()
     snapshot = json.loads(clocked.board.snapshot().partition(b"data: ")[2])
     assert all(snapshot[name] == sent[name] for name in ("system", "found", "hashes", "load_tests"))
     assert set(snapshot) - set(sent) == {"marks", "shown_seconds"}
 
 
-def test_a_worker_that_went_does_nothing_any_more(clocked: Clocked) -> None:
-    for _ in range(30):
-        clocked.pass_time(0.1)
-        clocked.report()
-        clocked.update()
-    clocked.pass_time(3.1)
-    (worker,) = clocked.update()["system"]["worker"]["replicas"]
-    assert (worker["state"], worker["speed"]) == ("gone", 0)
-    clocked.pass_time(10)
-    assert clocked.update()["system"]["worker"]["replicas"] == []
+def test_a_worker_is_shown_with_the_service_it_waits_for_and_goes_when_it_is_silent(clocked: Clocked) -> None:
+    def shown() -> tuple[str, bool, str, list[str]]:
+        sent = clocked.update()
+        (worker,) = sent["system"]["worker"]["replicas"]
+        return worker["state"], worker["speed"] > 0, worker["waits_for"], sent["waits_for"]
 
-
-def test_a_worker_that_waits_is_shown_with_the_service_it_waits_for(clocked: Clocked) -> None:
-    clocked.report()
+    clocked.report(after=0)
     clocked.update()
-    clocked.pass_time(1.0)
-    clocked.report(hashes=0, seconds=0, waits_for="hasher")
-    sent = clocked.update()
-    (worker,) = sent["system"]["worker"]["replicas"]
-    assert (worker["state"], worker["waits_for"], sent["waits_for"]) == ("waiting", "hasher", ["hasher"])
-    assert [(mark["kind"], mark["name"]) for mark in sent["marks"]] == [("waiting", "hasher")]
-    clocked.pass_time(1.0)
-    clocked.report()
-    sent = clocked.update()
-    (worker,) = sent["system"]["worker"]["replicas"]
-    assert (worker["state"], worker["waits_for"], sent["waits_for"]) == ("serving", "", [])
+    clocked.report(after=1, waits_for="hasher")
+    assert shown() == ("waiting", True, "hasher", ["hasher"])
+    clocked.report(after=1)
+    assert shown() == ("serving", True, "", [])
+    clocked.clock += 3.1
+    assert shown() == ("gone", False, "", [])
+    clocked.clock += 10
+    assert clocked.update()["system"]["worker"]["replicas"] == []

@@ -22,10 +22,10 @@ def states(fleet: Fleet) -> dict[str, str]:
     return {name: each["state"] for name, each in listed(fleet).items()}
 
 
-def see(fleet: Fleet, clock: float, *backends: Backend) -> None:
+def see(fleet: Fleet, clock: float, *backends: Backend, worker: str = "a") -> None:
     """Have the one worker there is see these replicas."""
-    fleet.hear("a", clock, 1.0, backends)
-    fleet.settle({"a"}, clock)
+    fleet.hear(worker, clock, 1.0, backends)
+    fleet.settle({worker}, clock)
 
 
 @pytest.fixture
@@ -34,20 +34,24 @@ def fleet() -> Fleet:
 
 
 def test_shares_rates_and_latencies_are_those_of_all_workers_together(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 2.0, [backend("rng-1", 30), backend("rng-2", 10)])
+    fleet.hear("a", 0, 2.0, [backend("rng-1", 30), backend("rng-2", 10), backend("rng-3", 0)])
     fleet.hear("b", 0, 1.0, [backend("rng-1", 35, bucket=80)])
     fleet.settle({"a", "b"}, 0)
-    one, two = listed(fleet).values()
+    one, two, three = listed(fleet).values()
     assert (one["share"], one["rate"]) == (round(65 / 75, 4), 50)
     assert (two["share"], two["rate"]) == (round(10 / 75, 4), 5)
     assert one["p50"] == pytest.approx(2 ** (80 / 4) / 1e6, rel=0.19)
     assert two["p99"] == pytest.approx(0.1, rel=0.19)
+    nothing = {"share": 0, "rate": 0, "p50": None, "p99": None}
+    assert three == {"name": "rng-3", "address": "rng-3:50051", "state": "serving", **nothing}
 
 
-def test_only_the_last_few_seconds_count(fleet: Fleet) -> None:
+def test_the_last_few_seconds_of_workers_that_are_there_count(fleet: Fleet) -> None:
     fleet.hear("a", 0, 1.0, [backend("rng-1", 1_000)])
     fleet.hear("a", WINDOW, 1.0, [backend("rng-1", 10)])
+    fleet.hear("b", WINDOW, 1.0, [backend("rng-1", 90), backend("rng-2", 10, EndpointState.SLOW)])
     fleet.settle({"a"}, WINDOW + 0.1)
+    assert listed(fleet).keys() == {"rng-1"}
     assert listed(fleet)["rng-1"]["rate"] == 10
 
 
@@ -60,20 +64,6 @@ def test_what_one_who_reports_rarely_saw_counts_until_its_next_report(fleet: Fle
     fleet.hear("a", 60, 60.0, [backend("rng-1", 1_200)], report_interval=60)
     fleet.settle({"a", "b"}, 100)
     assert listed(fleet)["rng-1"]["rate"] == 20
-
-
-def test_one_without_a_batch_has_no_latency(fleet: Fleet) -> None:
-    see(fleet, 0, backend("rng-1", 0))
-    nothing = {"share": 0, "rate": 0, "p50": None, "p99": None}
-    assert listed(fleet)["rng-1"] == {"name": "rng-1", "address": "rng-1:50051", "state": "serving", **nothing}
-
-
-def test_a_worker_that_is_gone_counts_no_more(fleet: Fleet) -> None:
-    fleet.hear("a", 0, 1.0, [backend("rng-1", 10)])
-    fleet.hear("b", 0, 1.0, [backend("rng-1", 90), backend("rng-2", 10, EndpointState.SLOW)])
-    fleet.settle({"a"}, 1)
-    assert listed(fleet)["rng-1"]["rate"] == 10
-    assert "rng-2" not in listed(fleet)
 
 
 @pytest.mark.parametrize(
@@ -99,37 +89,30 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
     assert states(fleet) == {"rng-1": together}
 
 
-def test_one_that_is_gone_is_listed_for_a_while(fleet: Fleet) -> None:
-    see(fleet, 0, backend("rng-1"))
-    see(fleet, 1, backend("rng-1", 0, EndpointState.GONE))
-    assert (states(fleet), fleet.present) == ({"rng-1": "gone"}, set())
-    see(fleet, 1 + GONE_LISTED, backend("rng-1", 0, EndpointState.GONE))
-    assert states(fleet) == {"rng-1": "gone"}
-    fleet.settle({"a"}, 1.1 + GONE_LISTED)
-    assert states(fleet) == {}
-
-
-def test_one_that_is_connecting_is_listed_and_not_present(fleet: Fleet) -> None:
-    for clock, state in enumerate([EndpointState.CONNECTING, EndpointState.SERVING, EndpointState.CONNECTING]):
+def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(fleet: Fleet) -> None:
+    gone = backend("rng-1", 0, EndpointState.GONE)
+    see(fleet, 0, gone)
+    assert states(fleet) == {}  # nobody saw it serve
+    for clock, state, present in (
+        (1, EndpointState.CONNECTING, set()),
+        (2, EndpointState.SERVING, {"rng-1"}),
+        (3, EndpointState.GONE, set()),
+        (4, EndpointState.SERVING, {"rng-1"}),
+        (5, EndpointState.CONNECTING, set()),
+    ):
         see(fleet, clock, backend("rng-1", 0, state))
-        assert (states(fleet), bool(fleet.present)) == ({"rng-1": state.value}, state is EndpointState.SERVING)
-
-
-def test_one_that_was_gone_when_it_was_first_seen_is_not_listed_until_it_serves(fleet: Fleet) -> None:
-    see(fleet, 0, backend("rng-1", 0, EndpointState.GONE))
+        assert (states(fleet), fleet.present) == ({"rng-1": state.value}, present)
+    see(fleet, 5 + GONE_LISTED, gone)
+    assert states(fleet) == {"rng-1": "gone"}
+    fleet.settle({"a"}, 5.1 + GONE_LISTED)
     assert states(fleet) == {}
-    for clock, state in enumerate([EndpointState.SERVING, EndpointState.GONE, EndpointState.SERVING], 1):
-        see(fleet, clock, backend("rng-1", state=state))
-    assert (states(fleet), fleet.present) == ({"rng-1": "serving"}, {"rng-1"})
 
 
-def test_one_that_nobody_sees_any_more_is_gone_after_a_while(fleet: Fleet) -> None:
+def test_one_that_no_worker_lists_any_more_is_gone_after_a_while(fleet: Fleet) -> None:
     see(fleet, 0, backend("rng-1"), backend("rng-2"))
-    fleet.hear("b", 1, 1.0, [backend("rng-1")])
-    fleet.settle({"b"}, 1)
+    see(fleet, 1, backend("rng-1"), worker="b")
     assert fleet.present == {"rng-1", "rng-2"}
-    fleet.hear("b", 1 + UNSEEN_LIMIT, 1.0, [backend("rng-1")])
-    fleet.settle({"b"}, 1 + UNSEEN_LIMIT)
+    see(fleet, 1 + UNSEEN_LIMIT, backend("rng-1"), worker="b")
     assert states(fleet) == {"rng-1": "serving", "rng-2": "gone"}
 
 
@@ -164,6 +147,4 @@ def test_whatever_was_heard_leaves_nothing_behind(views: list[tuple[str, float, 
         fleet.settle({"a", "b"}, clock)
         assert sum(each["share"] for each in listed(fleet).values()) <= 1.001
     fleet.settle({"a", "b"}, clock + 100)
-    assert not fleet._traffic
-    assert not fleet._counted
-    assert not fleet._seconds
+    assert (fleet._traffic, fleet._counted, fleet._seconds) == ({}, [], {})

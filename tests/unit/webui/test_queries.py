@@ -1,7 +1,5 @@
 """What requests ask for: which part of the history, and how it is encoded."""
 
-from collections.abc import Callable
-
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
@@ -9,19 +7,10 @@ from webui_svc.compression import accepts_gzip
 from webui_svc.history import QueryError, parse_by, parse_seconds
 
 
-@pytest.mark.parametrize(
-    ("parse", "values", "expected"),
-    [
-        (parse_seconds, [], 300),
-        (parse_seconds, ["1"], 1),
-        (parse_seconds, ["3600"], 3_600),
-        (parse_seconds, ["0042"], 42),
-        (parse_by, [], False),
-        (parse_by, ["worker"], True),
-    ],
-)
-def test_what_is_allowed_is_taken(parse: Callable[[list[str]], object], values: list[str], expected: object) -> None:
-    assert parse(values) == expected
+def test_the_history_is_asked_for_by_a_whole_number_of_seconds_and_by_worker() -> None:
+    asked = [parse_seconds(values) for values in ([], ["1"], ["3600"], ["0042"])]
+    assert asked == [300, 1, 3_600, 42]
+    assert [parse_by(values) for values in ([], ["worker"])] == [False, True]
 
 
 @pytest.mark.parametrize(

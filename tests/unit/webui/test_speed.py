@@ -25,9 +25,18 @@ class Clocked:
         self._sequences: Counter[str] = Counter()
 
     def report(
-        self, worker: str, hashes: int, begin: float, end: float, *, heard: float, sequence: int = 0, every: float = 1
+        self,
+        worker: str,
+        hashes: int,
+        begin: float,
+        end: float,
+        heard: float | None = None,
+        *,
+        sequence: int = 0,
+        every: float = 1,
     ) -> None:
-        """Report; without a hash and without a length, that the worker is stalled."""
+        """Report, heard at the end unless said otherwise; without a hash and a length, that the worker is stalled."""
+        heard = end if heard is None else heard
         self._sequences[worker] = sequence or self._sequences[worker] + 1
         stalled = {"stalled_since_us": int((BASE + end) * 1e6), "waits_for": "hasher"}
         report = make_report(
@@ -41,11 +50,6 @@ class Clocked:
             **(stalled if not hashes and begin == end else {}),
         )
         self.speed.add(report, BASE + heard, heard)
-
-    def mine(self, worker: str, begin: int, end: int) -> None:
-        """Report ten hashes for each second."""
-        for second in range(begin + 1, end + 1):
-            self.report(worker, 10, second - 1, second, heard=second)
 
     def current(self, now: float) -> float | None:
         return self.speed.workers.speed(now, int((BASE + now) * 1_000_000))
@@ -76,69 +80,39 @@ A = [("a", 10, second, second + 1) for second in range(5)]
         pytest.param([*A, ("b", 20, 0, 2)], 5, [20, 20, 10, 10, 10], id="a worker silent for three seconds is gone"),
         pytest.param([*A, ("b", 10, 4, 5)], 5, [10, 10, 10, 10, 20], id="a new worker counts from its own begin"),
         pytest.param([("a", 20, 0, 2)], 10, [10, 10, 0, 0, 0, 0, 0], id="time goes on without workers"),
+        pytest.param([*A, ("b", 1, -300, -299, 5)], 5, [10] * 5, id="a worker far behind is not waited for"),
     ],
 )
 def test_the_speed_is_known_as_far_as_all_live_workers_have_reported(
     clocked: Clocked, reports: list[tuple[str, int, float, float]], now: float, points: list[float]
 ) -> None:
-    for worker, hashes, begin, end in reports:
-        clocked.report(worker, hashes, begin, end, heard=end)
+    for report in reports:
+        clocked.report(*report)
     clocked.settle(now)
-    assert clocked.points() == dict(enumerate(points))
+    assert {second: hashes for second, hashes in clocked.points().items() if second >= 0} == dict(enumerate(points))
 
 
-def test_a_worker_far_behind_all_others_is_not_waited_for(clocked: Clocked) -> None:
-    clocked.report("behind", 1, 0, 1, heard=300)
-    clocked.report("a", 10, 299, 300, heard=300)
-    clocked.settle(300)
-    assert max(clocked.points()) == 299
+# One whose last batch was counted at 2, and says so at 3 and at 5.
+STALLED = [("a", 20, 0, 2), ("a", 0, 2, 2, 3), ("a", 0, 2, 2, 5)]
 
 
-def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
-    for _ in range(2):
-        clocked.report("a", 10, 0, 1, heard=1, sequence=1)
-        clocked.report("a", 10, 1, 2, heard=2, sequence=2)
-    clocked.report("b", 10, 0, 1, heard=1, sequence=2**53)
-    clocked.report("b", 10, 1, 2, heard=2, sequence=1)  # later, so it is a new one
-    clocked.settle(2)
-    assert clocked.points() == {0: 20, 1: 20}
-
-
-def stall(clocked: Clocked, end: int, begin: int = 0) -> None:
-    """Two workers, of which one counts nothing from 2 on, until then 10 a second."""
-    for second in range(begin + 1, end + 1):
-        clocked.report("a", 10, second - 1, second, heard=second)
-        if second <= 2:
-            clocked.report("b", 10, second - 1, second, heard=second)
-        else:
-            clocked.report("b", 0, 2, 2, heard=second)
-        clocked.settle(second)
-
-
-def test_time_without_work_is_shown_as_it_passes_but_for_the_last_report_interval(clocked: Clocked) -> None:
-    stall(clocked, 20)
-    assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 19), 10)
-
-
-def test_the_batch_that_was_in_flight_replaces_what_was_shown_of_a_time_without_work(clocked: Clocked) -> None:
-    stall(clocked, 20)
-    clocked.changed()
-    clocked.report("b", 38, 2, 21, heard=21)
-    clocked.report("a", 10, 20, 21, heard=21)
-    clocked.settle(21)
-    assert clocked.changed() == dict.fromkeys(range(2, 21), 12)
-    assert sum(clocked.points().values()) == pytest.approx(210 + 20 + 38)
-
-
-def test_the_current_speed_is_nothing_five_seconds_after_the_last_batch(clocked: Clocked) -> None:
-    stall(clocked, 3)
-    assert clocked.current(3) == pytest.approx(10 + 20 / 3)
-    stall(clocked, 7, 3)
-    assert clocked.current(7) == pytest.approx(10)
-    clocked.report("a", 0, 7, 7, heard=8)
-    assert clocked.current(8) == pytest.approx(8)
-    assert clocked.current(10) == pytest.approx(4)
-    assert clocked.current(12) == 0
+@pytest.mark.parametrize(
+    ("reports", "now", "speed"),
+    [
+        pytest.param([("a", 3, 0.1, 1)], 1, None, id="unknown until a worker has worked for a second"),
+        pytest.param([("a", 3, 0.1, 1), ("a", 10, 1, 4)], 4, 13 / 3.9, id="since the work began"),
+        pytest.param(A, 7, 10, id="up to two report intervals old"),
+        pytest.param(A, 7.9, 10 * 4.1 / 5, id="no older than two report intervals"),
+        pytest.param(STALLED, 6, 10 / 5, id="time without a batch counts"),
+        pytest.param(STALLED, 7, 0, id="nothing five seconds after the last batch"),
+    ],
+)
+def test_the_current_speed_is_that_of_the_last_five_seconds_known(
+    clocked: Clocked, reports: list[tuple[str, int, float, float]], now: float, speed: float | None
+) -> None:
+    for report in reports:
+        clocked.report(*report)
+    assert clocked.current(now) == (None if speed is None else pytest.approx(speed))
 
 
 def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: Clocked) -> None:
@@ -147,45 +121,56 @@ def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: C
         for worker in range(10):
             name, last = f"w{worker}", (second - worker) // 10 * 10 + worker
             if last == second:
-                clocked.report(name, 1, max(0, second - 10), second, heard=second)
+                clocked.report(name, 1, max(0, second - 10), second)
             elif last >= 0:
                 clocked.report(name, 0, last, last, heard=second)
     assert clocked.current(59) == pytest.approx(1)
 
 
-def test_a_speed_older_than_two_report_intervals_is_not_shown(clocked: Clocked) -> None:
-    clocked.mine("a", 0, 5)
-    assert clocked.current(7) == pytest.approx(10)
-    assert clocked.current(7.9) == pytest.approx(10 * 4.1 / 5)
+def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
+    for _ in range(2):
+        clocked.report("a", 10, 0, 1, sequence=1)
+        clocked.report("a", 10, 1, 2, sequence=2)
+    clocked.report("b", 10, 0, 1, sequence=2**53)
+    clocked.report("b", 10, 1, 2, sequence=1)  # later, so it is a new one
+    clocked.settle(2)
+    assert clocked.points() == {0: 20, 1: 20}
+
+
+def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_counted(clocked: Clocked) -> None:
+    """A worker beside it counts 10 in each second. The last report interval stays open."""
+    clocked.report("b", 20, 0, 2)
+    for second in range(1, 301):
+        clocked.report("a", 10, second - 1, second)
+        if second > 2:
+            clocked.report("b", 0, 2, 2, heard=second)
+        clocked.settle(second)
+    assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 299), 10)
+    assert [len(worker.counted) for worker in clocked.speed.workers.live(300).values()] == [6, 1]  # no memory grows
+    clocked.changed()
+    clocked.report("b", 299, 2, 301)
+    clocked.report("a", 10, 300, 301)
+    clocked.settle(301)
+    assert clocked.changed() == dict.fromkeys(range(2, 301), 11)
+    assert sum(clocked.points().values()) == pytest.approx(3_010 + 20 + 299)
 
 
 @pytest.mark.parametrize(("every", "gone"), [(0.1, 3.0), (5.0, 15.0), (60.0, 180.0)])
-def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent(clocked: Clocked, every: float, gone: float) -> None:
-    clocked.report("a", 20, 0, 2, heard=2, every=every)
+def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent_or_redis_was_away(
+    clocked: Clocked, every: float, gone: float
+) -> None:
+    workers = clocked.speed.workers
+    clocked.report("a", 20, 0, 2, every=every)
     for now, there in [(1.9 + gone, 1), (2 + gone, 0)]:
-        clocked.settle(now)
-        assert (clocked.speed.workers.count(now), clocked.speed.workers.is_live("a", now)) == (there, bool(there))
-    assert clocked.speed.workers.gone(2 + gone).keys() == {"a"}
-    assert clocked.speed.workers.gone(12 + gone).keys() == set()
-
-
-def test_a_time_in_which_redis_was_away_is_no_silence(clocked: Clocked) -> None:
-    clocked.report("a", 10, 0, 1, heard=1)
-    clocked.report("b", 10, 0, 1, heard=1)
-    clocked.speed.workers.excuse(60)
-    assert clocked.speed.workers.count(61.5) == 2
-
-
-def test_the_current_speed_is_unknown_until_a_worker_has_worked_for_a_second(clocked: Clocked) -> None:
-    clocked.report("a", 3, 0.1, 1, heard=1)
-    assert clocked.current(1) is None
-    clocked.report("a", 10, 1, 4, heard=4)
-    assert clocked.current(4) == pytest.approx(13 / 3.9)
+        assert (workers.count(now), workers.is_live("a", now)) == (there, bool(there))
+    assert (list(workers.gone(2 + gone)), list(workers.gone(12 + gone))) == (["a"], [])
+    workers.excuse(60)
+    assert (workers.count(61.9 + gone), workers.count(62 + gone)) == (1, 0)
 
 
 def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> None:
     for second in range(1, 1_000):
-        clocked.report(f"worker-{second}", 10, second - 1, second, heard=second)
+        clocked.report(f"worker-{second}", 10, second - 1, second)
         clocked.settle(second)
     points = clocked.points(3_600)
     assert (len(points), max(points) - min(points)) == (KEPT, KEPT - 1)
@@ -194,12 +179,6 @@ def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> No
     assert len(clocked.speed.by_worker) <= KEPT + CHUNK
     clocked.settle(3_000)
     assert len(clocked.speed.by_worker) == 0
-
-
-def test_a_stall_of_hours_takes_no_memory(clocked: Clocked) -> None:
-    stall(clocked, 300)
-    (_, waiting) = clocked.speed.workers.live(300).values()
-    assert len(waiting.counted) == 2
 
 
 INTERVALS = st.tuples(st.floats(0, 60), st.floats(0, 60)).map(sorted)

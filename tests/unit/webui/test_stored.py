@@ -1,6 +1,7 @@
 """What Redis holds, whatever it is: reports, workers' own keys, totals, load tests."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -28,8 +29,11 @@ def parsed(**changes: bytes) -> Report:
     return parse({**GOOD, **{name.encode(): value for name, value in changes.items()}}, END_S * 1_000)
 
 
-def test_a_good_entry_is_a_report() -> None:
+def test_a_good_entry_is_a_report_whatever_time_the_workers_clock_shows() -> None:
     assert parsed() == REPORT
+    for seconds in (-86_400, -90, 90, 86_400):
+        end_us = END_US + seconds * 1_000_000
+        assert parsed(**dict.fromkeys(("begin_us", "end_us", "sent_us"), b"%d" % end_us)).end_us == end_us
 
 
 @pytest.mark.parametrize("field", GOOD)
@@ -57,59 +61,44 @@ def test_times_that_contradict_each_other_are_refused(changes: dict[str, bytes],
         parsed(**changes)
 
 
-@pytest.mark.parametrize("seconds", [-86_400, -90, 90, 86_400])
-def test_the_clock_of_a_worker_may_show_any_time(seconds: int) -> None:
-    end_us = END_US + seconds * 1_000_000
-    assert parsed(**dict.fromkeys(("begin_us", "end_us", "sent_us"), b"%d" % end_us)).end_us == end_us
-
-
-@given(st.dictionaries(st.sampled_from(list(GOOD)), st.binary(max_size=30)))
-def test_whatever_an_entry_holds_it_is_a_report_or_malformed(fields: dict[bytes, bytes]) -> None:
-    try:
-        assert isinstance(parse({**GOOD, **fields}, END_S * 1_000), Report)
-    except MalformedReportError as error:
-        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
-
-
 RNG = {"name": "rng-1", "address": "10.0.0.3:50051", "state": "serving", "batches": 12, "latency": {"0": 11, "120": 1}}
-VIEW = {"seconds": 1.003, "rng": [RNG], "hasher": []}
+VIEW: dict[str, Any] = {"seconds": 1.003, "rng": [RNG], "hasher": []}
 DIGEST = "0a" * 32
-FOUND = {"bits": 4, "latest": [[DIGEST, 1764000000.123]]}
+FOUND: dict[str, Any] = {"bits": 4, "latest": [[DIGEST, 1764000000.123]]}
+OUT_OF_BOUNDS: dict[str, list[Any]] = {
+    "name": ["", "a b", 3, "x" * 129],
+    "address": [""],
+    "state": ["well", None],
+    "batches": [-1, 1.5, True, 10**30],
+    "latency": [None, [], *({bucket: 1} for bucket in ("121", "-1", "01", "1.0"))],
+    "latency: '1'": [{"1": count} for count in (-1, 1.5, True, 2**60)],
+    "bits": [-1, 257, "4"],
+    "latest": [{}, [DIGEST], [[DIGEST]], [[DIGEST, 1.0]] * 9],
+    "digest": [[[DIGEST.upper(), 1.0]], [[DIGEST[2:], 1.0]]],
+    "at": [[[DIGEST, "now"]], [[DIGEST, -1.0]]],
+}
+ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (backends.MOST_BYTES + 1)]
+ODD += [b'{"seconds": %b, "rng": [], "hasher": []}' % number for number in (b"1e999", b"NaN", b"9" * 5_000)]
 
 
 def encoded(data: Any) -> bytes:
     return json.dumps(data).encode()
 
 
-BAD_REPLICA: dict[str, list[Any]] = {
-    "name": ["", "a b", 3, "x" * 129],
-    "address": [""],
-    "state": ["well", None],
-    "batches": [-1, 1.5, True, 10**30],
-    "latency": [None, [], {"121": 1}, {"-1": 1}, {"01": 1}, {"1.0": 1}],
-    "counts": [-1, 1.5, True, 2**60],
-}
-
-
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field in BAD_REPLICA for value in BAD_REPLICA[field]])
-def test_a_replica_out_of_bounds_spoils_the_view(field: str, value: object) -> None:
-    change = {"latency": {"1": value}} if field == "counts" else {field: value}
-    with pytest.raises(MalformedJsonError):
-        backends.parse(encoded({**VIEW, "rng": [{**RNG, **change}]}))
-
-
-BAD_COINS: dict[str, list[Any]] = {
-    "bits": [-1, 257, "4"],
-    "latest": [{}, [DIGEST], [[DIGEST]], [[DIGEST, 1.0]] * 9, [[DIGEST.upper(), 1.0]], [[DIGEST[2:], 1.0]]],
-    "at": ["now", -1.0, float("inf")],
-}
-
-
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field in BAD_COINS for value in BAD_COINS[field]])
-def test_coins_out_of_bounds_are_refused(field: str, value: object) -> None:
-    change = {"latest": [[DIGEST, value]]} if field == "at" else {field: value}
-    with pytest.raises(MalformedJsonError):
-        coins.parse(encoded({**FOUND, **change}))
+def test_what_a_worker_says_of_replicas_and_coins_is_taken_within_bounds() -> None:
+    assert backends.parse(encoded(VIEW)).backends["rng"][0].latency == {0: 11, 120: 1}
+    assert coins.parse(encoded(FOUND)).latest == (coins.Coin(DIGEST, 1764000000.123),)
+    for field, values in OUT_OF_BOUNDS.items():
+        name = field.partition(":")[0]
+        for value in values:
+            changed = {"rng": [RNG | {name: value}]} if name in RNG else {"bits" if name == "bits" else "latest": value}
+            parse_key: Callable[[bytes], object] = backends.parse if name in RNG else coins.parse
+            with pytest.raises(MalformedJsonError, match=f"^{field}"):
+                parse_key(encoded(VIEW | FOUND | changed))
+    for raw in ODD:
+        for parse_key in (backends.parse, coins.parse):
+            with pytest.raises(MalformedJsonError):
+                parse_key(raw)
 
 
 VALUES = st.recursive(
@@ -117,24 +106,23 @@ VALUES = st.recursive(
     lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=5), each, max_size=3),
     max_leaves=5,
 )
-ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (backends.MOST_BYTES + 1)]
-ODD += [b'{"seconds": %b, "rng": [], "hasher": []}' % number for number in (b"1e999", b"NaN", b"9" * 5_000)]
 
 
-@pytest.mark.parametrize("parse_key", [backends.parse, coins.parse])
-def test_whatever_a_worker_key_holds_is_taken_or_malformed(parse_key: Any) -> None:
-    for raw in ODD:
-        with pytest.raises(MalformedJsonError):
-            parse_key(raw)
-
-    @given(st.binary(max_size=50) | st.dictionaries(st.sampled_from([*VIEW, *FOUND]), VALUES).map(encoded))
-    def check(raw: bytes) -> None:
+@given(
+    st.dictionaries(st.sampled_from(list(GOOD)), st.binary(max_size=30)),
+    st.binary(max_size=50) | st.dictionaries(st.sampled_from([*VIEW, *FOUND]), VALUES).map(encoded),
+)
+def test_whatever_redis_holds_is_taken_or_malformed(fields: dict[bytes, bytes], raw: bytes) -> None:
+    parsers: list[Callable[[], object]] = [
+        lambda: parse({**GOOD, **fields}, END_S * 1_000),
+        lambda: backends.parse(raw),
+        lambda: coins.parse(raw),
+    ]
+    for each in parsers:
         try:
-            parse_key(raw)
-        except MalformedJsonError as error:
+            each()
+        except (MalformedReportError, MalformedJsonError) as error:
             assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
-
-    check()
 
 
 @pytest.mark.parametrize(
@@ -148,14 +136,10 @@ def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) ->
     assert totals.parse({field: value, b"20": b"1.5"}) == {20: 1.5}
 
 
-def stored(began: object) -> bytes:
-    return json.dumps({"format": "dockercoins-load-test", "began": began, "points": []}, indent=1).encode()
-
-
 def test_load_tests_that_are_too_many_or_malformed_are_left_out() -> None:
     held = LoadTests()
     bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (MAX_LOAD_TEST_BYTES + 1)]
     assert len(held.set(bad)) == 5
     assert (held.figures, json.loads(held.body)) == ({"count": 0, "newest": None}, {"reports": []})
-    held.set([stored(str(number)) for number in range(MAX_LOAD_TESTS + 3)])
+    held.set([encoded({"began": str(number), "points": []}) for number in range(MAX_LOAD_TESTS + 3)])
     assert held.figures == {"count": MAX_LOAD_TESTS, "newest": "0"}

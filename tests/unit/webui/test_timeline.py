@@ -1,6 +1,5 @@
 """What the page shows while clocks step, with the worker's own tally and no real clock."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -18,8 +17,8 @@ from worker_svc.tally import Tally
 
 BASE = 1_700_000_000.0
 BATCH_S = 0.3
+# At the classic pace with one rng they count 10 hashes/s together.
 WORKERS = ("a", "b", "c")
-"""At the classic pace with one rng three workers count 10 hashes/s together."""
 
 
 class Clock:
@@ -49,7 +48,7 @@ class Mine:
         self.delays: dict[str, float] = {}
         self._tallies = {name: Tally(CoinFinder(4), partial(clock.offset, name)) for name in WORKERS}
         self._entries: list[Report] = []
-        self._shown: dict[int, float] = {}
+        self.shown: dict[int, float] = {}
         self._ticks = 0
         for tally in self._tallies.values():
             tally.begin(0.0)
@@ -72,13 +71,11 @@ class Mine:
         self.hashes += made.hashes
         self._entries.append(
             make_report(
-                0,
-                0,
+                made.begin_us / 1e6,
+                made.end_us / 1e6,
                 made.hashes,
                 name,
                 sequence=made.sequence,
-                begin_us=made.begin_us,
-                end_us=made.end_us,
                 sent_us=made.end_us + round((self.clock.now - made.end) * 1e6),
                 redis_us=self.clock.redis_us + round(self.delays.pop(name, 0.0) * 1e6),
                 stalled_since_us=made.stalled_since_us,
@@ -91,16 +88,15 @@ class Mine:
         for entry in entries:
             self.speed.add(self.timeline.place(entry), self.timeline.now, self.clock.now)
         self.speed.settle(self.timeline.now, self.clock.now)
-        self._shown.update(self.speed.take_changed())
+        self.shown.update(self.speed.take_changed())
 
     @property
     def current(self) -> float:
         return self.speed.workers.speed(self.clock.now, self.timeline.now_us) or 0.0
 
-    @property
-    def shown(self) -> dict[float, float]:
-        """What browsers were told, by the seconds that had really passed."""
-        return {second - BASE: hashes for second, hashes in self._shown.items()}
+    def shown_until(self, end: int) -> list[float]:
+        """What browsers were told of the seconds from the first whole one on, as they had really passed."""
+        return [self.shown[int(BASE) + second] for second in range(2, end)]
 
 
 @pytest.fixture
@@ -110,15 +106,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-STEPS = [7_200.0, 300.0, -90.0, -3_600.0]
-CLOCKS = [("a", "others", "redis"), ("a",), ("redis",), ("a", "others")]
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("set_clocks", CLOCKS, ids=" ".join)
-def test_when_a_clock_is_set_the_speed_stays_right_and_the_time_shown_is_that_of_redis(
+@pytest.mark.parametrize("step", [7_200.0, 300.0, -90.0, -3_600.0])
+@pytest.mark.parametrize("set_clocks", [("a", "others", "redis"), ("a",), ("redis",), ("a", "others")], ids=" ".join)
+def test_when_a_clock_is_wrong_or_set_the_speed_stays_right_and_the_time_shown_is_that_of_redis(
     clock: Clock, set_clocks: tuple[str, ...], step: float
 ) -> None:
+    clock.ahead["a"] = -step
     mine = Mine(clock)
     mine.run(20)
     assert mine.timeline.shift_s == 0
@@ -127,19 +120,9 @@ def test_when_a_clock_is_set_the_speed_stays_right_and_the_time_shown_is_that_of
     for _ in range(100):
         mine.run(0.3)
         assert mine.current == pytest.approx(10, rel=0.08)
-    whole = [mine.shown[second] for second in range(2, 45)]
-    assert whole == pytest.approx([10.0] * len(whole), abs=0.1)
+    assert mine.shown_until(45) == pytest.approx([10.0] * 43, abs=0.1)
     assert mine.timeline.shift_s == (step if "redis" in set_clocks else 0)
     assert not mine.timeline.observe(clock.redis_us, timeline.steady_us())
-
-
-@pytest.mark.parametrize("ahead", [-50.0, 0.0, 86_400.0])
-def test_a_worker_whose_clock_is_wrong_is_drawn_at_the_right_place(clock: Clock, ahead: float) -> None:
-    clock.ahead["a"] = ahead
-    mine = Mine(clock)
-    mine.run(20)
-    assert mine.current == pytest.approx(10, rel=0.08)
-    assert [mine.shown[second] for second in range(2, 16)] == pytest.approx([10.0] * 14, abs=0.1)
 
 
 def test_a_report_that_redis_took_late_is_drawn_when_it_was_worked(clock: Clock) -> None:
@@ -147,8 +130,7 @@ def test_a_report_that_redis_took_late_is_drawn_when_it_was_worked(clock: Clock)
     mine.run(20)
     mine.delays["b"] = 20.0
     mine.run(20)
-    whole = [mine.shown[second] for second in range(2, 36)]
-    assert whole == pytest.approx([10.0] * len(whole), abs=0.1)
+    assert mine.shown_until(36) == pytest.approx([10.0] * 34, abs=0.1)
 
 
 def test_an_answer_that_took_long_is_no_step_but_a_step_beyond_it_is(clock: Clock) -> None:
@@ -176,25 +158,20 @@ def test_a_worker_that_slept_is_believed_after_some_reports(clock: Clock) -> Non
     assert ends[-1] == pytest.approx(17, abs=0.1)
 
 
-def test_what_was_there_before_the_page_began_is_placed_though_the_clock_was_set_back(clock: Clock) -> None:
+@pytest.mark.parametrize("last", [10, 20], ids=["after its last report", "before"])
+def test_reports_of_before_the_page_began_are_placed_though_the_clock_was_set_back(clock: Clock, last: int) -> None:
     axis = Timeline()
     ends = []
-    for number in range(1, 21):
-        report = make_report(0, BASE + number - (3_600 if number > 10 else 0), worker="z", sequence=number)
-        ends.append(axis.place(replace(report, begin_us=report.end_us - 1_000_000)).end_us / 1e6)
-    axis.observe(report.redis_us, timeline.steady_us())
-    assert ends == sorted(ends)
-    assert ends[-1] - ends[0] == pytest.approx(18, abs=1.1)
-    assert axis.shift_s == pytest.approx(-3_600, abs=1.1)
-    assert axis.now + axis.shift_s == pytest.approx(BASE + 20 - 3_600, abs=1)
-
-
-def test_a_clock_that_was_set_back_before_the_page_began_and_after_the_last_report(clock: Clock) -> None:
-    axis = Timeline()
-    placed = axis.place(make_report(BASE + 3_599, BASE + 3_600))
+    for number in range(1, last + 1):
+        end = BASE + number - (3_600 if number > 10 else 0)
+        ends.append(axis.place(make_report(end - 1, end, sequence=number)).end_us / 1e6)
+    clock.ahead["redis"] = last - 3_600
     axis.observe(clock.redis_us, timeline.steady_us())
-    assert placed.end_us <= axis.now_us
-    assert axis.shift_s == -3_600
+    assert ends == sorted(ends)
+    assert ends[-1] - ends[0] == pytest.approx(last - 1, abs=1.1)
+    assert ends[-1] <= axis.now
+    assert axis.shift_s == pytest.approx(-3_600, abs=1.1)
+    assert axis.now + axis.shift_s == pytest.approx(BASE + last - 3_600, abs=1)
 
 
 @given(
