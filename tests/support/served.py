@@ -1,6 +1,6 @@
 """Real servers in this process, on free ports of loopback, and what tests of all of them ask."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from chassis.grpc_server import server
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.digests import DigestThread
+from hasher_svc.digests import DigestThread, check_digests
 from hasher_svc.hashing import fastest
 from hasher_svc.service import HasherService
 from hasher_svc.settings import HasherSettings
@@ -25,19 +25,17 @@ RNG = "dockercoins.rng.v1.RngService"
 HASHER = "dockercoins.hasher.v1.HasherService"
 
 Answer = TypeVar("Answer")
-AddServicer = Callable[[grpc.aio.Server], None]
 Check = Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
-async def served(
+async def _served(
     settings: GrpcServerSettings,
     service: str,
-    add_servicer: AddServicer,
-    check: Check = check_source,
-    telemetry: Telemetry | None = None,
+    add_servicer: Callable[[grpc.aio.Server], None],
+    check: Check,
+    telemetry: Telemetry | None,
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to a server that is ready."""
     telemetry = telemetry or Telemetry(Health())
     async with server.serve(settings, telemetry, service, add_servicer, check) as port:
         telemetry.health.started()
@@ -46,11 +44,13 @@ async def served(
 
 
 @asynccontextmanager
-async def rng(telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+async def rng(
+    telemetry: Telemetry | None = None, check: Check = check_source, **settings: Any
+) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to rng, at full pace unless told otherwise."""
     made = RngSettings(**{"port": 0, "pace": "full", "instance": "rng-1", **settings})
     servicer = RngService(made.instance, made.pacing())
-    async with served(made, RNG, servicer.add_to, telemetry=telemetry) as channel:
+    async with _served(made, RNG, servicer.add_to, check, telemetry) as channel:
         yield channel
 
 
@@ -60,7 +60,7 @@ async def hasher(telemetry: Telemetry | None = None, **settings: Any) -> AsyncIt
     made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
     with closing(DigestThread(fastest())) as thread:
         servicer = HasherService(made.instance, made.pacing(), thread)
-        async with served(made, HASHER, servicer.add_to, telemetry=telemetry) as channel:
+        async with _served(made, HASHER, servicer.add_to, check_digests, telemetry) as channel:
             yield channel
 
 
@@ -82,14 +82,12 @@ def health(channel: Any) -> Any:
     return HealthStub(channel)
 
 
-async def raw_call(channel: Any, method: str, request: bytes) -> Any:
-    """Send these bytes as they are; the types of a channel know no call without a serializer."""
-    return await channel.unary_unary(method)(request)
-
-
-def raw_stream(channel: Any, method: str, *requests: bytes) -> AsyncIterator[bytes]:
-    """The answers to these bytes, sent as they are."""
-    answers: AsyncIterator[bytes] = channel.stream_stream(method)(iter(requests))
+def raw_stream(
+    channel: Any, method: str, *requests: bytes, metadata: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[bytes]:
+    """The answers to these bytes, sent as they are, to a method that takes one request or many."""
+    # The types of a channel know no call without a serializer.
+    answers: AsyncIterator[bytes] = channel.stream_stream(method)(iter(requests), metadata=metadata)
     return answers
 
 

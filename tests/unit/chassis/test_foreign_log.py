@@ -6,20 +6,19 @@ import logging
 import os
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
+from support.waiting import wait_until
 
 from chassis import foreign_log, log
 from chassis.foreign_log import ForeignLog
 from chassis.log import ThrottledLogger
 from chassis.settings import LogFormat, LogLevel
-
-LIMIT_S = 20.0
 
 GOAWAY = "I1128 10:24:37.138812    8996 chttp2_transport.cc:1403] ipv4:127.0.0.1:41957: Got goaway [2]"
 WARNING = "W1128 10:24:38.090628    9018 log.cc:102] Log level INFO is not suitable for production."
@@ -36,33 +35,12 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.fixture
-def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Those of pytest, which are in place again afterwards."""
-    for name in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook", "warnings.showwarning"):
-        module, _, attribute = name.rpartition(".")
-        monkeypatch.setattr(sys.modules[module], attribute, getattr(sys.modules[module], attribute))
-    monkeypatch.setattr("faulthandler.enable", lambda _: None)
-    yield
-    logging.captureWarnings(capture=False)
-
-
 def write(log_format: LogFormat, *lines: str) -> None:
     """As gRPC does: to the descriptor."""
     log.configure(LogLevel.INFO, log_format, service="rng", instance="rng-1")
     with foreign_log.capture(log_format):
         for line in lines:
             os.write(2, f"{line}\n".encode())
-
-
-def wait_for_output(capfd: pytest.CaptureFixture[str], lines: int) -> str:
-    """Return what is on standard output once that is so many lines."""
-    deadline = time.monotonic() + LIMIT_S
-    text = ""
-    while text.count("\n") < lines and time.monotonic() < deadline:
-        time.sleep(0.01)
-        text += capfd.readouterr().out
-    return text
 
 
 def json_events(text: str) -> list[tuple[str, str]]:
@@ -115,36 +93,12 @@ def test_what_people_want_to_see_goes_on_as_it_is_and_is_json_where_each_line_is
     assert json_events(captured.out) == events
 
 
-def test_a_standard_error_that_nothing_reads_keeps_no_error_from_the_log(capfd: pytest.CaptureFixture[str]) -> None:
-    log.configure(LogLevel.INFO, LogFormat.CONSOLE)
-    before = os.dup(2)
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    filled = os.write(writing, b"x" * 1_000_000)
-    os.set_blocking(writing, True)
-    os.dup2(writing, 2)
-    os.close(writing)
-    try:
-        with foreign_log.capture(LogFormat.CONSOLE):
-            os.write(2, f"one\n{NO_PORT}\n".encode())
-            assert "error in gRPC" in wait_for_output(capfd, lines=1)
-            os.read(reading, filled)
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-    assert os.read(reading, 100) == b"one\n"
-    os.close(reading)
-
-
-def test_errors_that_are_held_back_are_logged_once_the_interval_has_passed(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_that_are_held_back_are_logged_once_the_interval_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign_log, "FLUSH_INTERVAL_S", 0.01)
     monkeypatch.setattr(foreign_log, "ThrottledLogger", partial(ThrottledLogger, interval_s=0.1))
-    log.configure(LogLevel.INFO, LogFormat.JSON)
-    with foreign_log.capture(LogFormat.JSON):
+    with capture_logs() as lines, foreign_log.capture(LogFormat.JSON):
         os.write(2, f"{NO_PORT}\n{NO_PORT}\n".encode())
-        lines = [json.loads(line) for line in wait_for_output(capfd, lines=2).splitlines()]
+        wait_until(lambda: len(lines) == 2)
     assert [line["times"] for line in lines] == [1, 1]
 
 
@@ -160,36 +114,36 @@ def test_each_failure_of_a_task_is_an_event(capfd: pytest.CaptureFixture[str]) -
     assert all(line["exception"].endswith("ValueError: x") for line in lines)
 
 
-@pytest.mark.usefixtures("hooks")
-def test_warnings_and_unhandled_exceptions_are_events(capfd: pytest.CaptureFixture[str]) -> None:
+class Odd:
+    def __del__(self) -> None:
+        raise ValueError("in __del__")
+
+
+def fail_in_a_thread() -> None:
+    raise ValueError("in a thread")
+
+
+def test_warnings_and_unhandled_exceptions_are_events(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hook in ("sys.excepthook", "sys.unraisablehook", "threading.excepthook"):
+        monkeypatch.setattr(hook, None)  # those of pytest are in place again afterwards
     log.configure(LogLevel.INFO, LogFormat.JSON)
     ForeignLog(LogFormat.JSON).install_hooks()
-
-    def fail() -> None:
-        raise ValueError("in a thread")
-
-    thread = threading.Thread(target=fail, name="helper")
+    thread = threading.Thread(target=fail_in_a_thread, name="helper")
     thread.start()
     thread.join()
-
-    class Odd:
-        def __del__(self) -> None:
-            raise ValueError("in __del__")
-
-    odd = Odd()
-    del odd
-    error = ValueError("at the top")
-    sys.excepthook(ValueError, error, error.__traceback__)
+    Odd()
+    sys.excepthook(ValueError, ValueError("at the top"), None)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        log_warning = warnings.showwarning
-        log_warning("old", DeprecationWarning, "file.py", 7)
+        warnings.warn_explicit("old", DeprecationWarning, "file.py", 7)
+    logging.captureWarnings(capture=False)
     captured = capfd.readouterr()
     assert captured.err == ""
     lines = [json.loads(line) for line in captured.out.splitlines()]
     assert [line["level"] for line in lines] == ["error", "error", "error", "warning"]
     assert lines[0]["thread"] == "helper"
-    assert [line["exception"].rpartition("ValueError: ")[2] for line in lines[:3]] == [
-        "in a thread", "in __del__", "at the top",
-    ]  # fmt: skip
+    errors = [line["exception"].rpartition("ValueError: ")[2] for line in lines[:3]]
+    assert errors == ["in a thread", "in __del__", "at the top"]
     assert "file.py:7: DeprecationWarning: old" in lines[3]["event"]

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import structlog
@@ -87,47 +88,38 @@ def test_an_exception_is_logged_with_its_traceback(log_format: LogFormat, capfd:
             assert others[-1] == FAILURE
 
 
-def test_what_a_library_says_without_trouble_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(LogFormat.JSON, LogLevel.DEBUG)
-    logging.getLogger("asyncio").info("Using selector")
-    assert capfd.readouterr().out == ""
-
-
 @pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_only_what_is_severe_enough_is_logged(capfd: pytest.CaptureFixture[str], level: str, shown: int) -> None:
+def test_only_what_is_severe_enough_is_logged_and_only_the_troubles_of_libraries(
+    capfd: pytest.CaptureFixture[str], level: str, shown: int
+) -> None:
     configure(LogFormat.JSON, LogLevel(level))
     for method in ("debug", "info", "warning", "error"):
         getattr(log.get(), method)("event")
+    logging.getLogger("asyncio").info("Using selector")
     assert len(output_lines(capfd)) == shown
 
 
 @pytest.mark.parametrize(
-    ("environment", "coloured"),
-    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": ""}, False), ({"NO_COLOR": "1"}, False),
-     ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False), ({"FORCE_COLOR": "1", "NO_COLOR": ""}, True)],
+    ("terminal", "environment", "coloured"),
+    [(False, {}, False), (True, {}, True), (True, {"NO_COLOR": "1"}, False), (False, {"FORCE_COLOR": "1"}, True),
+     (False, {"FORCE_COLOR": ""}, False), (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+     (False, {"FORCE_COLOR": "1", "NO_COLOR": ""}, True)],
 )  # fmt: skip
 def test_colours_are_used_where_they_are_asked_for_and_never_where_they_are_not_wanted(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,  # noqa: FBT001 - a parameter of the test
     environment: dict[str, str],
     coloured: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
+    monkeypatch.setattr("os.isatty", lambda _: terminal)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for log_format in LogFormat:
-        configure(log_format)
-        log.get().info("listening")
-        logging.getLogger("grpc").warning("lost it")
-        expected = coloured and log_format is LogFormat.CONSOLE
-        assert [("\x1b[" in line) for line in output_lines(capfd)] == [expected, expected]
-
-
-def test_a_terminal_gets_colours(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.isatty", lambda _: True)
     output = configure(LogFormat.CONSOLE)
     log.get().info("listening")
+    logging.getLogger("grpc").warning("lost it")
     output.close(10)  # a thread writes to terminals
-    assert "\x1b[" in capfd.readouterr().out
+    assert ["\x1b[" in line for line in output_lines(capfd)] == [coloured, coloured]
 
 
 def test_lost_lines_are_announced_like_any_event(
@@ -135,17 +127,13 @@ def test_lost_lines_are_announced_like_any_event(
 ) -> None:
     configure(LogFormat.JSON)
     with monkeypatch.context() as patch:
-        patch.setattr("os.write", fail)
+        patch.setattr("os.write", Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO))))
         log.get().info("first")
         log.get().info("second")
     log.get().info("third")
     [third, announced] = output_lines(capfd)
     assert "third" in third
     assert all(each in announced for each in ("error", "log lines were lost", "2", "Input/output error"))
-
-
-def fail(*_: object) -> int:
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_no_http_and_a_client_that_is_gone_fill_no_log(capfd: pytest.CaptureFixture[str]) -> None:
@@ -161,66 +149,36 @@ def test_no_http_and_a_client_that_is_gone_fill_no_log(capfd: pytest.CaptureFixt
     assert "raised in core" not in text
 
 
-class Clock:
-    """Of this process and of the wall, which is an hour ahead."""
+def test_a_storm_is_one_line_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the latest fields, the number of occurrences, and, for those held back, the time of the last one."""
+    clock = Mock(return_value=1_000.0)
+    monkeypatch.setattr("time.monotonic", clock)
+    monkeypatch.setattr("time.time", lambda: clock() + 3_600)
+    trouble = ThrottledLogger("trouble", interval_s=10, level="error", to="rng")
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1_000.0
-        monkeypatch.setattr("time.monotonic", lambda: self.now)
-        monkeypatch.setattr("time.time", lambda: self.now + 3_600)
+    def storm() -> None:
+        for number in range(6):
+            clock.return_value += 1
+            trouble.log(cause=number)
+            trouble.flush()
 
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-@pytest.fixture
-def lines() -> Iterator[list[Any]]:
-    with capture_logs() as captured:
-        yield captured
-
-
-def test_the_first_occurrence_is_logged_at_once_with_its_level(clock: Clock, lines: list[Any]) -> None:
-    ThrottledLogger("trouble", to="rng").log(cause="x")
-    ThrottledLogger("trouble", level="error").log()
-    assert lines == [
-        {"event": "trouble", "log_level": "warning", "to": "rng", "cause": "x", "times": 1},
-        {"event": "trouble", "log_level": "error", "times": 1},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("end", "expected"),
-    [
-        # With the latest cause, the number of occurrences and the time of the last one.
-        ("flush", [(0, 1, None), (5, 5, 4_606)]),
-        ("log", [(0, 1, None), ("new", 6, None)]),
-        # At the end of a process whatever has happened since is logged.
-        ("close", [(0, 1, None), (5, 5, 4_606)]),
-        # A condition that has ended is not logged any more.
-        ("clear", [(0, 1, None)]),
-    ],
-)
-def test_a_storm_is_one_line_an_interval(
-    end: str, expected: list[tuple[object, int, float | None]], clock: Clock, lines: list[Any]
-) -> None:
-    trouble = ThrottledLogger("trouble", interval_s=10)
-    for number in range(6):
-        clock.now += 1
-        trouble.log(cause=number)
-    trouble.flush()
-    if end == "clear":
-        trouble.clear()
-    if end != "close":
-        clock.now += 60
-    if end == "log":
-        trouble.log(cause="new")
-    elif end == "flush":
+    line = {"event": "trouble", "log_level": "error", "to": "rng"}
+    with capture_logs() as lines:
+        storm()
+        assert lines == [{**line, "cause": 0, "times": 1}], "at once"
+        clock.return_value += 60
         trouble.flush()
-    trouble.close()
-    clock.now += 60
-    trouble.flush()
-    trouble.close()
-    assert [(line["cause"], line["times"], line.get("timestamp")) for line in lines] == expected
-    assert trouble.times == (7 if end == "log" else 6)
+        assert lines[1:] == [{**line, "cause": 5, "times": 5, "timestamp": 4_606}]
+        storm()
+        clock.return_value += 60
+        trouble.log(cause="new")
+        assert lines[2:] == [{**line, "cause": "new", "times": 7}]
+        storm()
+        trouble.clear()
+        trouble.close()
+        assert len(lines) == 3, "a condition that has ended is not logged any more"
+        trouble.log(cause="last")
+        trouble.close()
+        trouble.close()
+        assert [(each["cause"], each["times"]) for each in lines[3:]] == [("last", 1)], "even within the interval"
+    assert trouble.times == 3 * 6 + 2

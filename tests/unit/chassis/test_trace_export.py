@@ -1,4 +1,3 @@
-import asyncio
 import logging
 import os
 
@@ -7,10 +6,12 @@ import structlog
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
+from support.waiting import until
 
 from chassis.settings import ServiceSettings
 from chassis.telemetry import trace_export
 
+COLLECTOR = "http://collector.example"
 OURS = {"service.name": "rng", "service.namespace": "dockercoins", "service.instance.id": "rng-1"}
 
 
@@ -43,39 +44,25 @@ def test_attributes_of_the_environment_do_no_harm(
 
 @pytest.mark.parametrize(("value", "lines"), [("yes", 1), ("False", 0), ("", 0)])
 async def test_a_boolean_that_is_none_is_said(value: str, lines: int) -> None:
-    settings = ServiceSettings(otel_exporter_otlp_endpoint="http://collector.example", otel_sdk_disabled=value)
+    settings = ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR, otel_sdk_disabled=value)
     with structlog.testing.capture_logs() as said:
         async with trace_export.exported("rng", settings, lambda: 0.0):
             pass
     assert len(said) == lines
 
 
-SETTINGS = ServiceSettings(otel_exporter_otlp_endpoint="http://collector.example")
-
-
-@pytest.fixture
-def sdk_logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
-    logger = logging.getLogger("opentelemetry")
-    monkeypatch.setattr(logger, "handlers", [])
-    monkeypatch.setattr(logger, "propagate", True)
-    return logger
-
-
-async def test_troubles_that_are_held_back_are_logged_at_the_end(sdk_logger: logging.Logger) -> None:
-    with structlog.testing.capture_logs() as lines:
-        async with trace_export.exported("rng", SETTINGS, lambda: 0.0):
-            for number in range(3):
-                sdk_logger.error("failure %d", number)
-    assert [(line["cause"], line["times"]) for line in lines] == [("failure 0", 1), ("failure 2", 2)]
-
-
-async def test_troubles_that_are_held_back_are_logged_once_the_interval_has_passed(
-    sdk_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("interval", [60.0, 0.01])
+async def test_troubles_that_are_held_back_are_logged_once_the_interval_has_passed_or_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    monkeypatch.setattr(trace_export, "TROUBLE_EVERY", 0.01)
+    monkeypatch.setattr(trace_export, "TROUBLE_EVERY", interval)
+    sdk_logger = logging.getLogger("opentelemetry")
+    monkeypatch.setattr(sdk_logger, "handlers", [])
+    monkeypatch.setattr(sdk_logger, "propagate", True)
     with structlog.testing.capture_logs() as lines:
-        async with trace_export.exported("rng", SETTINGS, lambda: 0.0), asyncio.timeout(20):
-            sdk_logger.error("failure")
-            sdk_logger.error("failure")
-            while len(lines) < 2:  # noqa: ASYNC110 - nothing tells that there is a line
-                await asyncio.sleep(0.01)
+        async with trace_export.exported("rng", ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR), lambda: 0.0):
+            sdk_logger.error("first")
+            sdk_logger.error("last")
+            if interval < 1:
+                await until(lambda: len(lines) == 2)
+    assert [(line["cause"], line["times"]) for line in lines] == [("first", 1), ("last", 1)]

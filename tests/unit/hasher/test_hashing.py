@@ -1,68 +1,124 @@
-"""Both ways of hashing give what hashlib gives for each message."""
+"""Both ways of hashing give what hashlib gives for each message, and the kernel is used wherever it can be."""
 
+import os
 import random
-from collections.abc import Sequence
+import sys
+import threading
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hasher_svc import kernel
 from hasher_svc.fallback import SLICE_COUNT
-from hasher_svc.hashing import FALLBACK, Hashing, fastest
+from hasher_svc.hashing import FALLBACK, Hashing, fastest, kernel_hashing
+from hasher_svc.kernel import KernelError
+from hatch_build import KERNEL, compile_kernel
 
 MAX_BYTES = 1024 * 1024
 MAX_COUNT = 65_536
 
-sizes = st.integers(1, 300) | st.integers(1, MAX_BYTES)
+
+@pytest.fixture(scope="module")
+def by_kernel() -> Hashing:
+    try:
+        return kernel_hashing()
+    except KernelError as error:
+        if "CI" in os.environ:
+            pytest.fail(f"no kernel: {error}")
+        pytest.skip(f"no kernel: {error}; install a C compiler, then make -W hatch_build.py protos")
 
 
-def expected(data: bytes, size: int) -> bytes:
-    return b"".join(sha256(data[i : i + size]).digest() for i in range(0, len(data), size))
+@pytest.fixture(scope="module", params=["kernel", "hashlib"])
+def hashing(request: pytest.FixtureRequest) -> Hashing:
+    """Each way of hashing."""
+    if request.param == "hashlib":
+        return FALLBACK
+    found: Hashing = request.getfixturevalue("by_kernel")
+    return found
 
 
-def random_bytes(length: int) -> bytes:
-    return random.Random(length).randbytes(length)
-
-
-@given(sizes, st.integers(0, MAX_COUNT))
+@given(st.integers(1, 300) | st.integers(1, MAX_BYTES), st.integers(0, 5_000))
+@example(33, SLICE_COUNT)
+@example(33, 2 * SLICE_COUNT + 1)
+@example(1, MAX_COUNT)
 def test_any_number_of_messages_of_any_size_gets_the_right_digests(hashing: Hashing, size: int, count: int) -> None:
-    data = random_bytes(size * min(count, MAX_BYTES // size, 5_000))
-    assert hashing.digests(data, size) == hashing.digests(b"before" + data, size, 6) == expected(data, size)
+    data = random.Random(size).randbytes(size * min(count, MAX_BYTES // size))
+    expected = b"".join(sha256(data[i : i + size]).digest() for i in range(0, len(data), size))
+    assert hashing.digests(data, size) == hashing.digests(b"before" + data, size, 6) == expected
 
 
-def test_every_way_to_pad_a_message_is_right(hashing: Hashing) -> None:
-    for size in range(1, 5 * 64):
-        data = random_bytes(3 * size)
-        assert hashing.digests(data, size) == expected(data, size), size
-
-
-@pytest.mark.parametrize("size", [1, 33])
-@pytest.mark.parametrize(
-    "count", [1, SLICE_COUNT - 1, SLICE_COUNT, SLICE_COUNT + 1, 2 * SLICE_COUNT, 3 * SLICE_COUNT + 7, MAX_COUNT]
-)
-def test_no_digest_is_lost_in_a_large_batch(hashing: Hashing, count: int, size: int) -> None:
-    data = random_bytes(count * size)
-    assert hashing.digests(data, size) == expected(data, size)
-
-
-def chosen() -> tuple[Hashing, Sequence[object]]:
-    """What is used, and what is said about it."""
-    with capture_logs() as lines:
-        return fastest(), lines
+def test_other_threads_run_while_the_kernel_does(by_kernel: Hashing) -> None:
+    """It takes long enough for a thread that wants the interpreter only for a moment to get it many times."""
+    data = bytes(64 * 1024 * 1024)
+    running = threading.Thread(target=by_kernel.digests, args=(data, 32))
+    turns = 0
+    running.start()
+    while running.is_alive():
+        running.join(0.001)
+        turns += 1
+    assert turns > 5
 
 
 def test_the_kernel_is_used_where_there_is_one(by_kernel: Hashing) -> None:
-    hashing, lines = chosen()
+    with capture_logs() as lines:
+        hashing = fastest()
     assert (hashing.inline_count, hashing.inline_bytes) == (by_kernel.inline_count, by_kernel.inline_bytes)
     assert lines == [{"event": "hashing", "by": "kernel", "log_level": "info"}]
 
 
-def test_hashlib_is_used_where_no_kernel_was_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "LIBRARY", tmp_path / "libkernel.so")
-    hashing, lines = chosen()
-    assert hashing is FALLBACK
-    assert lines == [{"event": "hashing", "by": "hashlib", "cause": "no kernel: it was not built", "log_level": "info"}]
+def assert_no_kernel(reason: str) -> None:
+    """Hashing falls back to hashlib, and the log says why."""
+    with capture_logs() as lines:
+        assert fastest() is FALLBACK
+    [line] = lines
+    assert line["by"] == "hashlib"
+    assert reason in line["cause"]
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "it was not built"), ("no library", "libkernel.so")])
+def test_there_is_no_kernel_without_its_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, reason: str
+) -> None:
+    library = tmp_path / "libkernel.so"
+    if content is not None:
+        library.write_text(content)
+    monkeypatch.setattr(kernel, "LIBRARY", library)
+    assert_no_kernel(reason)
+
+
+STATIC = ModuleType("_hashlib")
+OTHER_OPENSSL = ModuleType("_hashlib")
+OTHER_OPENSSL.__file__ = str(kernel.LIBRARY)
+
+
+@pytest.mark.usefixtures("by_kernel")
+@pytest.mark.parametrize(
+    ("module", "reason"), [(None, "_hashlib"), (STATIC, "__file__"), (OTHER_OPENSSL, "SHA256_Update")]
+)
+def test_there_is_no_kernel_without_an_openssl_that_it_can_use(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType | None, reason: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "_hashlib", module)
+    assert_no_kernel(reason)
+
+
+@pytest.mark.usefixtures("by_kernel")
+@pytest.mark.parametrize(
+    ("right", "wrong", "size"),
+    [("0x80", "0x81", 1), ("(uint64_t)size * 8", "(uint8_t)(size * 8)", 32), ("if (whole)", "if (0)", 64)],
+)
+def test_a_kernel_that_hashes_wrongly_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, right: str, wrong: str, size: int
+) -> None:
+    source, library = tmp_path / "kernel.c", tmp_path / "libkernel.so"
+    text = KERNEL.read_text()
+    assert right in text
+    source.write_text(text.replace(right, wrong))
+    assert compile_kernel(source, library)
+    monkeypatch.setattr(kernel, "LIBRARY", library)
+    assert_no_kernel(f"it hashes messages of {size} bytes wrongly")
