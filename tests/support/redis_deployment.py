@@ -2,8 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -232,13 +231,3 @@ class Cluster(Deployment):
         for server in (target, source):
             self.tell(server, "SETSLOT", self.slot, "NODE", target_id)
         until(lambda: self.master is target)
-
-
-@contextmanager
-def deployed(deployment: Deployment) -> Iterator[None]:
-    """Run the servers until the context ends."""
-    try:
-        deployment.start()
-        yield
-    finally:
-        deployment.stop()

@@ -48,12 +48,12 @@ PASSWORDS = {"worker": "worker-password", "webui": "webui-password"}
 
 
 class LockedRedis(RedisServer):
-    """One on loopback, locked as compose.tls.yaml locks it, with a certificate for a name, and its clients' files."""
+    """One on loopback, locked as compose.tls.yaml locks it, and its clients' files."""
 
-    def __init__(self, program: str, folder: Path, name: str = TLS_HOST) -> None:
+    def __init__(self, program: str, folder: Path) -> None:
         super().__init__(folder)
         authority = Authority(folder)
-        for each in (name, *PASSWORDS):
+        for each in (TLS_HOST, *PASSWORDS):
             authority.issue(each)
         for client, password in PASSWORDS.items():
             self.password_file(client).write_text(password)
@@ -62,7 +62,7 @@ class LockedRedis(RedisServer):
         # What the containers run, with other paths and another port.
         command = yaml.safe_load((ROOT / "compose.tls.yaml").read_text())["services"]["redis"]["command"]
         text = "\n".join(map(str, command[1:])).replace("6379", f"{self.port}")
-        text = text.replace("/run/certs/redis", f"{folder}/{name}").replace("/run/certs", f"{folder}")
+        text = text.replace("/run/certs/redis", f"{folder}/{TLS_HOST}").replace("/run/certs", f"{folder}")
         self._command = (program, *text.split("\n"), "--bind", "127.0.0.1", "--dir", f"{folder}")
 
     def password_file(self, client: str) -> Path:
@@ -128,7 +128,7 @@ async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) ->
         assert await client.mget("hashes") == [b"5"]
 
 
-async def test_a_certificate_of_another_authority_is_refused_by_either_side(
+async def test_a_certificate_of_another_authority_or_host_is_refused_by_either_side(
     locked: LockedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the system trusts the server's authority: TLS_CA, and nothing else, says whom we trust."""
@@ -140,16 +140,9 @@ async def test_a_certificate_of_another_authority_is_refused_by_either_side(
         assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**files)))
     none = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
     assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**none)))
-    assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings(tls_ca=other.file)))
-
-
-async def test_a_redis_of_another_name_is_refused(redis_program: str, tmp_path: Path) -> None:
-    locked = LockedRedis(redis_program, tmp_path / "locked", name="elsewhere")
-    locked.start()
-    try:
-        assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings()))
-    finally:
-        locked.stop(SIGKILL)
+    by_address = locked.access("worker").url.replace(TLS_HOST, "127.0.0.1")
+    for changes in ({"tls_ca": other.file}, {"redis_url": by_address}):
+        assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings(**changes)))
 
 
 @pytest.mark.parametrize(
