@@ -144,12 +144,12 @@ def test_named_services_are_measured_and_compared_and_the_report_is_published(
 def test_a_report_that_can_not_be_published_or_written_is_shown_all_the_same(targets: Targets, tmp_path: Path) -> None:
     full = Path("/dev/full")  # which macOS lacks
     files = ("--html", tmp_path / "report.html", *(("--output", full) if full.exists() else ()))
-    with load_test(
-        tmp_path, "--batch-sizes", 64, *files, "--publish", f"redis://127.0.0.1:{free_port()}", *SHORT, **targets
-    ) as started:
+    publish = ("--publish", f"redis://:secret@127.0.0.1:{free_port()}")
+    with load_test(tmp_path, "--batch-sizes", 64, *files, *publish, *SHORT, **targets) as started:
         code, output, line = started.end()
     assert code == 1
-    assert line.startswith("load-test: --publish: Redis did not take the report (")
+    assert line.startswith("load-test: --publish: Redis did not take the report (Error")
+    assert "secret" not in started.errors
     assert ("/dev/full can't be written (No space left on device)" in started.errors) == full.exists()
     assert "hashes/s" in output
     assert (tmp_path / "report.html").exists()
@@ -171,20 +171,26 @@ def test_a_batch_that_fails_is_retried_and_counted_and_one_without_a_response_is
     assert summary["latency_seconds"]["total"]["max"] > 5
 
 
-def test_an_interrupt_keeps_what_is_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ended", "exit_code", "problem"),
+    [("interrupted", 130, "interrupted"), ("without its rng", 1, "the rng started here died of SIGKILL")],
+)
+def test_what_is_measured_before_the_end_is_reported_with_what_ended_it(
+    ended: str, exit_code: int, problem: str, tmp_path: Path
+) -> None:
     file, page = tmp_path / "report.json", tmp_path / "report.html"
     with load_test(tmp_path, "--batch-sizes", "16,64", "--output", file, "--html", page, *LONG) as started:
         started.wait_for("2 of 100")
-        started.popen.send_signal(signal.SIGINT)
+        started.popen.send_signal(signal.SIGINT) if ended == "interrupted" else started.own_rng().kill()
         code, output, line = started.end()
         assert not started.left_behind()
-    assert code == 130
-    assert re.fullmatch(r"load-test: interrupted; \d+ finished runs are reported", line)
+    assert code == exit_code
+    assert re.fullmatch(rf"load-test: {problem}; \d+ finished runs are reported", line)
     report: Any = json.loads(file.read_text())
-    assert (report["complete"], report["problem"]) == (False, "interrupted")
+    assert (report["complete"], report["problem"]) == (False, problem)
     assert {each["point"]["batch_size"] for each in report["points"]} == {16, 64}
     assert "hashes/s" in output
-    assert "interrupted" in page.read_text()
+    assert problem in page.read_text()
 
 
 def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
@@ -197,16 +203,6 @@ def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
         started.popen.send_signal(signal.SIGINT)
         assert started.end()[0] == 130
         wait_until(lambda: not started.left_behind())
-
-
-def test_a_service_of_its_own_that_dies_is_named(tmp_path: Path) -> None:
-    with load_test(tmp_path, "--batch-sizes", 64, *LONG) as started:
-        started.wait_for("1 of 50")
-        started.own_rng().kill()
-        code, _, line = started.end()
-        assert not started.left_behind()
-    assert code == 1
-    assert line.startswith("load-test: the rng started here died of SIGKILL; ")
 
 
 def test_a_target_that_dies_is_named_and_finished_runs_are_kept(
