@@ -11,7 +11,7 @@ from support.virtual_time import freeze
 
 from chassis.timer import WAKING_TIME
 from worker_svc.batch import Batch
-from worker_svc.load_test.latency import UNIT, Histogram, Quantiles
+from worker_svc.load_test.latency import UNIT, Histogram
 from worker_svc.load_test.open_loop import OpenLoop
 from worker_svc.load_test.recorder import TOTAL, Recorder
 from worker_svc.load_test.schedule import Rate
@@ -44,7 +44,7 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 
 
 class Service:
-    """Answers at once, after a stall, or never."""
+    """Answers at once or never."""
 
     def __init__(self, *, answers: bool) -> None:
         self.on_answer: Callable[[Batch], None]
@@ -54,13 +54,6 @@ class Service:
     def submit(self, batch: Batch) -> None:
         self.requests.append(batch)
         if self._answers:
-            asyncio.get_running_loop().call_later(0.001, self.on_answer, batch)
-
-    async def stall(self, seconds: float) -> None:
-        self._answers, before = False, len(self.requests)
-        await asyncio.sleep(seconds)
-        self._answers = True
-        for batch in self.requests[before:]:
             self.on_answer(batch)
 
 
@@ -101,6 +94,7 @@ async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_
 
 
 async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due() -> None:
+    """So a server that stalls shows in the latency of all that was due while it did."""
     run = Run("1000", answers=False, window=2)
     run.loop.start()
     await asyncio.sleep(0.1)
@@ -119,28 +113,6 @@ async def test_a_schedule_comes_to_its_end() -> None:
     await asyncio.sleep(0.2)
     assert run.recorder.batches == 15
     assert run.loop.stop(since=0) == []
-
-
-async def latency_with_a_stall(rate: str) -> Quantiles:
-    """Of two seconds, in which the hasher stalls for 0.8 s."""
-    run = Run(rate or "1", answers=True, window=8, duration=2)
-    run.loop.start() if rate else run.pipeline.resume()
-    await asyncio.sleep(0.2)
-    await run.hasher.stall(0.8)
-    await asyncio.sleep(1)
-    run.pipeline.pause()
-    run.loop.stop(since=0)
-    await asyncio.sleep(1)
-    return run.recorder.quantiles()[TOTAL]
-
-
-async def test_a_stall_shows_in_p99_with_a_rate_and_hides_from_a_loop_that_waits_for_answers() -> None:
-    """Two batches in five were due while it lasted, but only a window of eight was in flight: so there is --rate."""
-    open_loop, closed_loop = await latency_with_a_stall("1600"), await latency_with_a_stall("")
-    assert open_loop.p90 > 0.4 * 0.8
-    assert open_loop.p99 > 0.7
-    assert closed_loop.p99 < 0.2
-    assert min(open_loop.max, closed_loop.max) > 0.7
 
 
 def done(recorder: Recorder, begun: float, now: float) -> None:

@@ -1,7 +1,6 @@
 """What becomes of measurements: a report in each form, and a comparison with an earlier one."""
 
 import csv
-import io
 import json
 import math
 import re
@@ -9,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from support.load_test_reports import measurement, point, report
 
 from worker_svc.load_test import comparison, html_page, text_formats, welch
 from worker_svc.load_test.errors import UsageError
 from worker_svc.load_test.point import Mode
-from worker_svc.load_test.progress import Progress
 from worker_svc.load_test.report import Report, load
 
 MADE = report(
@@ -76,16 +73,6 @@ def test_tables_show_speed_and_errors(write: Callable[[Report], str]) -> None:
     assert "rng UNAVAILABLE 2" in text
     assert "total" in text
     assert "…" not in text
-
-
-def test_progress_is_a_line_a_run_where_there_is_no_terminal() -> None:
-    text = io.StringIO()
-    with Progress(Console(file=text, width=200), 3, 10.0) as shown:
-        shown.begin(point(1))
-        shown.end(point(1), measurement(1_234))
-    first, second = text.getvalue().splitlines()
-    assert first == "3 runs, about 0:30"
-    assert second.startswith("1 of 3: stream, batch 1, window 8, message 32: 1,234 hashes/s, ")
 
 
 CURVES = report(
