@@ -17,10 +17,9 @@ from support.ledgers import first_cause, ledger, report, send
 from support.redis_server import TLS_HOST, RedisServer
 from support.waiting import until
 
-from chassis.redis.access import RedisAccess
 from chassis.redis.client import open_client
-from chassis.settings.certificate_files import CertificateFiles
 from deploy.tls import redis_users
+from worker_svc.settings import WorkerSettings
 
 REFUSED_BY_REDIS = re.compile(r"certificate.* in TLS_CERT.* that its authority has issued and that is valid now")
 REFUSED_BY_US = re.compile("it must show a certificate of the authority in TLS_CA, for the host in REDIS_URL")
@@ -56,7 +55,7 @@ class LockedRedis(RedisServer):
         for each in (TLS_HOST, *PASSWORDS):
             authority.issue(each)
         for client, password in PASSWORDS.items():
-            self.password_file(client).write_text(password)
+            (folder / f"{client}-password").write_text(password)
         users = redis_users.acl_file({user: password.encode() for user, password in PASSWORDS.items()})
         (folder / "users.acl").write_bytes(users)
         # What the containers run, with other paths and another port.
@@ -65,21 +64,18 @@ class LockedRedis(RedisServer):
         text = text.replace("/run/certs/redis", f"{folder}/{TLS_HOST}").replace("/run/certs", f"{folder}")
         self._command = (program, *text.split("\n"), "--bind", "127.0.0.1", "--dir", f"{folder}")
 
-    def password_file(self, client: str) -> Path:
-        return self.folder / f"{client}-password"
+    def settings(self, client: str = "worker", **changes: Any) -> dict[str, Any]:
+        """A worker's, by field, as this client has them."""
+        files = {"tls_cert": f"{client}.pem", "tls_key": f"{client}-key.pem", "tls_ca": "ca.pem"}
+        files["redis_password_file"] = f"{client}-password"
+        url = f"rediss://{client}@{TLS_HOST}:{self.port}"
+        return {"redis_url": url, **{name: self.folder / file for name, file in files.items()}, **changes}
 
-    def access(self, client: str, login: str | None = None) -> RedisAccess:
+    def open_client(self, client: str, login: str | None = None, **options: Any) -> Any:
         """As its user, with its password, or as another with its certificate."""
-        files = (self.folder / name for name in (f"{client}.pem", f"{client}-key.pem", "ca.pem"))
-        url = f"rediss://{f'{client}@' if login is None else login}{TLS_HOST}:{self.port}"
-        return RedisAccess(url, self.password_file(client) if login is None else None, CertificateFiles(*files))
-
-    def worker_settings(self, **changes: Any) -> dict[str, Any]:
-        """By field."""
-        access = self.access("worker")
-        assert access.tls is not None
-        certificate = {"tls_cert": access.tls.cert, "tls_key": access.tls.key, "tls_ca": access.tls.ca}
-        return {"redis_url": access.url, "redis_password_file": access.password_file, **certificate, **changes}
+        other = {"redis_url": f"rediss://{login}{TLS_HOST}:{self.port}", "redis_password_file": None}
+        settings = WorkerSettings(**self.settings(client, **({} if login is None else other)))
+        return open_client(settings.redis, **options)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +88,8 @@ def locked(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.mark.parametrize("user", REFUSED)
 async def test_a_user_can_do_nothing_else(locked: LockedRedis, user: str) -> None:
-    allowed = locked.access("worker", "health:any@") if user == "health" else locked.access(user)
-    client: Any
-    async with open_client(allowed) as client:
+    opened = locked.open_client("worker", "health:any@") if user == "health" else locked.open_client(user)
+    async with opened as client:
         assert await client.ping()
         for command in re.split(r"[|\n]", DAMAGE.strip() + REFUSED[user].rstrip()):
             with pytest.raises(NoPermissionError):
@@ -103,13 +98,13 @@ async def test_a_user_can_do_nothing_else(locked: LockedRedis, user: str) -> Non
 
 async def test_the_default_user_can_not_log_in(locked: LockedRedis) -> None:
     for login in ("", "default:@", "default:any@", ":any@"):
-        async with open_client(locked.access("worker", login), protocol=2) as client:
+        async with locked.open_client("worker", login, protocol=2) as client:
             with pytest.raises(AuthenticationError):
                 await client.ping()
 
 
 async def test_a_script_can_do_no_more_than_its_user(locked: LockedRedis) -> None:
-    async with open_client(locked.access("worker")) as client:
+    async with locked.open_client("worker") as client:
         for call in ("'FLUSHALL'", "'SET', 'wallet', 1", "'DEL', KEYS[1]", "'INCRBY', 'other', 1"):
             script = await client.script_load(f"return redis.call({call})")
             with pytest.raises(RedisError, match=r"can't run this command|can't access|permission"):
@@ -120,11 +115,11 @@ async def test_a_script_can_do_no_more_than_its_user(locked: LockedRedis) -> Non
 
 async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) -> None:
     """Redis loads scripts' writes as its default user, who must be allowed to do them."""
-    settings = locked.worker_settings()
+    settings = locked.settings()
     await send(settings.pop("redis_url"), report(1, hashes=5), **settings)
     locked.stop(SIGKILL)
     locked.start()
-    async with open_client(locked.access("webui")) as client:
+    async with locked.open_client("webui") as client:
         assert await client.mget("hashes") == [b"5"]
 
 
@@ -137,12 +132,12 @@ async def test_a_certificate_of_another_authority_or_host_is_refused_by_either_s
     for not_after in (None, datetime.now(UTC) - timedelta(days=1)):
         shown = other.issue("worker", not_after=not_after)
         files = {"tls_cert": shown["TLS_CERT"], "tls_key": shown["TLS_KEY"]}
-        assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**files)))
-    none = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
-    assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**none)))
-    by_address = locked.access("worker").url.replace(TLS_HOST, "127.0.0.1")
+        assert REFUSED_BY_REDIS.search(await first_cause(**locked.settings(**files)))
+    none: dict[str, Any] = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
+    assert REFUSED_BY_REDIS.search(await first_cause(**locked.settings(**none)))
+    by_address = f"rediss://worker@127.0.0.1:{locked.port}"
     for changes in ({"tls_ca": other.file}, {"redis_url": by_address}):
-        assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings(**changes)))
+        assert REFUSED_BY_US.search(await first_cause(**locked.settings(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +154,7 @@ async def test_a_file_that_is_mended_is_used_at_the_next_connection(
     file = locked.folder / spoilt
     right = file.read_text()
     with capture_logs() as lines:
-        async with ledger(**locked.worker_settings()) as made:
+        async with ledger(**locked.settings()) as made:
             file.write_text("wrong")
             made.add(report(1))
             await until(lambda: lines)
