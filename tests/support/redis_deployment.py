@@ -3,6 +3,7 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import compress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -61,13 +62,9 @@ class Deployment(ABC):
 
     @property
     def replicas(self) -> list[RedisServer]:
-        master = self.master
-        roles = {server: server.client().role() for server in self.servers}
-        return [
-            server
-            for server, role in roles.items()
-            if role[0] == "slave" and int(role[2]) == master.port and role[3] == "connected"
-        ]
+        master, roles = str(self.master.port), [server.client().role() for server in self.servers]
+        connected = [role[0] == "slave" and (str(role[2]), role[3]) == (master, "connected") for role in roles]
+        return list(compress(self.servers, connected))
 
     def ask(self, *words: object) -> Any:
         """Have the master execute a command."""

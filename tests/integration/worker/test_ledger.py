@@ -3,11 +3,10 @@
 import json
 import signal
 import time
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.ledgers import BEGIN_US, SECOND_US, ledger, report, send, taken
+from support.ledgers import BEGIN_US, SECOND_US, causes, ledger, report, send, taken
 from support.redis_server import RedisServer
 from support.waiting import until
 
@@ -19,10 +18,6 @@ KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:
 
 # Hashes in a bucket: a report takes a moment to reach Redis, which the script takes for a difference of clocks.
 NEARLY = 1.0
-
-
-def causes(lines: Any) -> list[str]:
-    return [line["cause"] for line in lines if "cause" in line]
 
 
 def sequences(redis: RedisServer) -> list[int]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
-from support.ledgers import ledger, report, send
+from support.ledgers import causes, ledger, report, send
 from support.load_test_reports import measurement, point
 from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
 from support.waiting import until
-from support.webui_page import Page, is_ready
+from support.webui_page import Page, follows_redis, is_ready
 
 from chassis.health import Health
 from chassis.redis.access import RedisAccess
@@ -48,12 +48,9 @@ async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisS
     report_of_load_test = load_test_report({point(4): [measurement(), measurement()]})
     await asyncio.to_thread(publish, report_of_load_test, RedisAccess(url(users, WORKER)))
     async with webui_page(users, Health("redis")) as page:
-
-        async def shows(path: str, **expected: object) -> bool:
-            async with page.get(path) as response:
-                return response.status == 200 and expected.items() <= (await response.json()).items()
-
-        await until(lambda: shows("/json", hashes=10, coins=2))
+        await until(lambda: follows_redis(page))
+        async with page.get("/json") as response:
+            assert {"hashes": 10, "coins": 2}.items() <= (await response.json()).items()
         async with page.get("/api/load-tests") as response:
             assert len((await response.json())["reports"]) == 1
     assert admin.acl_log() == []
@@ -67,12 +64,12 @@ async def test_a_report_counts_nothing_until_no_right_is_missing(users: RedisSer
     with capture_logs() as lines:
         async with ledger(url(users, WORKER)) as made:
             made.add(report(1, wallet=(("ab", b"x"),)))
-            await until(lambda: any("cause" in line for line in lines))
+            await until(lambda: causes(lines))
             assert (made.taking, admin.get("hashes")) == (False, None)
             users.set_users({WORKER: USERS[WORKER]})
             assert await made.settle(20)
     assert (admin.get("hashes"), admin.xlen("reports"), admin.hlen("wallet")) == ("10", 1, 1)
-    [cause] = [line["cause"] for line in lines if "cause" in line]
+    [cause] = causes(lines)
     assert "the user in REDIS_URL must have the right to it" in cause
 
 
@@ -82,9 +79,9 @@ async def test_a_page_without_rights_says_so_and_is_not_ready(users: RedisServer
     health.started()
     with capture_logs() as lines:
         async with webui_page(users, health) as page:
-            await until(lambda: any("cause" in line for line in lines))
+            await until(lambda: causes(lines))
             assert not await is_ready(page)
             users.set_users({WEBUI: USERS[WEBUI]})
             await until(lambda: is_ready(page))
-    [cause] = [line["cause"] for line in lines if "cause" in line]
+    [cause] = causes(lines)
     assert "the user in REDIS_URL must have the right to it" in cause

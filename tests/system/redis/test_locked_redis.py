@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from structlog.testing import capture_logs
 from support.certificates import Authority
 from support.compose_project import ROOT
-from support.ledgers import first_cause, ledger, report, send
+from support.ledgers import causes, first_cause, ledger, report, send
 from support.redis_server import TLS_HOST, RedisServer
 from support.waiting import until
 
@@ -161,6 +161,6 @@ async def test_a_file_that_is_mended_is_used_at_the_next_connection(
             assert not made.taking
             file.write_text(right)
             assert await made.settle(20)
-    (cause,) = {line["cause"] for line in lines if "cause" in line}
+    (cause,) = set(causes(lines))
     assert re.search(message, cause)
     assert "wrong" not in cause

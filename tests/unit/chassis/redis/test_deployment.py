@@ -26,13 +26,6 @@ def test_a_login_may_have_any_character_in_its_escaped_form() -> None:
     assert (found.username, found.password, found.encrypted) == ("worker", "p@ss:w,rd", True)
 
 
-def test_names_are_the_originals_unless_asked_otherwise() -> None:
-    for url in ("redis://one", SENTINELS):
-        keys = WorkerSettings(redis_url=url).redis.keys
-        assert (keys.hashes, keys.wallet, keys.worker("w")) == ("hashes", "wallet", "worker:w")
-    assert WorkerSettings(redis_prefix="class-a:").redis.keys.hashes == "class-a:hashes"
-
-
 def test_in_a_cluster_all_names_have_one_slot() -> None:
     assert WorkerSettings(redis_url=CLUSTER).redis.prefix == CLUSTER_PREFIX
     assert WorkerSettings(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.totals_of("w") == "a:{b}totals:w"
