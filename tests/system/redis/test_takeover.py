@@ -77,7 +77,13 @@ class Reporting:
     @asynccontextmanager
     async def all_the_time(self) -> AsyncIterator[None]:
         """Make reports while the context lasts, and half a second before."""
-        adding = asyncio.create_task(self._add_all_the_time())
+
+        async def add() -> None:
+            while True:
+                self.add()
+                await asyncio.sleep(0.05)
+
+        adding = asyncio.create_task(add())
         try:
             await asyncio.sleep(0.5)
             yield
@@ -85,17 +91,9 @@ class Reporting:
             adding.cancel()
             await asyncio.gather(adding, return_exceptions=True)
 
-    async def _add_all_the_time(self) -> None:
-        while True:
-            self.add()
-            await asyncio.sleep(0.05)
-
     async def settle(self) -> None:
         """Raise AssertionError unless everything is taken in time, and counted once."""
         assert await self._ledger.settle(SETTLED_WITHIN_S)
-        await asyncio.to_thread(self._check_counts)
-
-    def _check_counts(self) -> None:
         keys = self._deployment.keys
         assert self._deployment.ask("MGET", keys.hashes, keys.coins) == [str(HASHES * self._made), str(self._made)]
         assert self.sequences() == list(range(1, self._made + 1))

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from support.admin_endpoint import Samples, scrape
 from support.mine import READY, Mine, new_mine, not_ready
-from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
 BATCH_SIZE = 256
@@ -41,11 +40,6 @@ def metrics(mine: Mine) -> Samples:
 
 def counted(mine: Mine) -> int:
     return int(metrics(mine)("dockercoins_worker_hashes_total"))
-
-
-def replace(mine: Mine, name: str, **env: Any) -> ServiceProcess:
-    mine.running[name].kill()
-    return mine.start(name, **env)
 
 
 def test_all_count_the_same_work(mine: Mine) -> None:
@@ -135,8 +129,8 @@ def test_all_stop_soon_and_lose_nothing_in_no_order(mine: Mine) -> None:
 
 
 def test_a_storm_of_broken_streams_is_a_line_a_second(mine: Mine) -> None:
-    rng = replace(mine, "rng", PACE="full", FAULT_ERROR_RATE=0.5)
-    replace(mine, "hasher", PACE="full")
+    rng = mine.start("rng", PACE="full", FAULT_ERROR_RATE=0.5)
+    mine.start("hasher", PACE="full")
     worker = mine.start("worker", PACE="full", LOG_FORMAT="json")
     worker.wait_for("stream broken")
     began = time.monotonic()

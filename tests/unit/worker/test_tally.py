@@ -60,6 +60,9 @@ def test_intervals_run_from_last_batch_to_last_batch(tally: Tally) -> None:
 
 
 def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(mining: Tally) -> None:
+    """Time before the oldest batch in flight is time without work."""
+    assert seconds(report_at(mining, 0.5, oldest=0.2)) == (0.0, 0.2)
+    assert seconds(report_at(mining, 0.5)) == (0.2, 0.5)
     mining.count(batch(), 1.0)
     working = report_at(mining, 1.0, oldest=1.0, waits_for="hasher")
     assert (working.stalled_since_us, working.waits_for) == (0, "")
@@ -69,11 +72,6 @@ def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(m
         assert (stalled.stalled_since_us, stalled.waits_for) == (1_000_000, "hasher")
     mining.count(batch(), 95.0)
     assert seconds(report_at(mining, 95.5)) == (1.0, 95.0)  # it took so long
-
-
-def test_time_before_the_oldest_batch_in_flight_is_time_without_work(mining: Tally) -> None:
-    assert seconds(report_at(mining, 5.0, oldest=2.0)) == (0.0, 2.0)
-    assert seconds(report_at(mining, 5.0)) == (2.0, 5.0)
 
 
 def test_every_coin_is_counted_but_a_report_carries_only_so_many_and_so_many_bytes(mining: Tally) -> None:

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from support.load_test_reports import measurement, point, report
 from worker_svc.load_test import comparison, html_page, text_formats, welch
 from worker_svc.load_test.errors import UsageError
 from worker_svc.load_test.point import Mode
-from worker_svc.load_test.report import Report, load
+from worker_svc.load_test.report import load
 
 MADE = report(
     {
@@ -58,21 +57,15 @@ def test_a_file_that_is_no_report_is_refused(text: str | None, message: str, tmp
         load(file)
 
 
-def test_comma_separated_has_a_line_for_each_point() -> None:
+def test_every_text_has_the_speed_and_the_errors_of_each_point() -> None:
     rows = list(csv.DictReader(text_formats.comma_separated(MADE).splitlines()))
     assert [row["batch_size"] for row in rows] == ["1", "256"]
     assert float(rows[0]["hashes_per_second.median"]) == 200
     assert float(rows[1]["latency_seconds.total.p99"]) == 0.009
     assert [row["errors.rng.UNAVAILABLE"] for row in rows] == ["2", ""]
-
-
-@pytest.mark.parametrize("write", [text_formats.markdown, text_formats.table])
-def test_tables_show_speed_and_errors(write: Callable[[Report], str]) -> None:
-    text = write(MADE)
-    assert "200" in text
-    assert "rng UNAVAILABLE 2" in text
-    assert "total" in text
-    assert "…" not in text
+    for text in (text_formats.markdown(MADE), text_formats.table(MADE)):
+        assert all(expected in text for expected in ("200", "total", "rng UNAVAILABLE 2"))
+        assert "…" not in text
 
 
 CURVES = report(
@@ -97,10 +90,8 @@ def test_the_page_needs_no_other_file_and_shows_text_changes_and_a_mark_for_each
     assert latency.count('class="mark"') == 12
     assert "batch 65,536: 7,208,960 hashes/s" in speed
     assert "p99 9 ms" in latency
-
-
-def test_one_point_makes_a_page_though_it_stood_still() -> None:
-    assert "<svg" in html_page.page(report({point(): [measurement(0)]}), None, [])
+    stood_still = report({point(): [measurement(0)]})
+    assert "<svg" in html_page.page(stood_still, None, [])
 
 
 @pytest.mark.parametrize(
