@@ -86,17 +86,6 @@ class Deployment(ABC):
         """Wait until another is the master, and says so itself."""
         until(lambda: self.master is not old and self.ask("ROLE")[0] == "master")
 
-    def restore(self) -> None:
-        """Start what was stopped, wait until the master has two replicas again, and empty it."""
-        for server in self.servers:
-            if not server.running:
-                server.start()
-        until(self._is_whole)
-        self.ask("FLUSHALL")
-
-    def _is_whole(self) -> bool:
-        return self.ask("ROLE")[0] == "master" and len(self.replicas) == 2
-
     def stop(self) -> None:
         for server in self.servers:
             server.stop(SIGKILL)
@@ -139,7 +128,7 @@ class SentinelSet(Deployment):
         for server in (*self.servers, *self.sentinels):
             server.start()
         until(lambda: all(sentinel.knows_of_all() for sentinel in self.sentinels))
-        until(self._is_whole)
+        until(lambda: len(self.replicas) == 2)
 
     @property
     def master(self) -> RedisServer:
@@ -148,13 +137,6 @@ class SentinelSet(Deployment):
                 address = sentinel.client().execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "coins")
                 return self.server(int(address[1]))
         raise AssertionError("no Sentinel answers")
-
-    def _is_whole(self) -> bool:
-        for server in self.servers:
-            # Sentinels would have an earlier master follow after some 10 s.
-            if server is not self.master and server.client().role()[0] == "master":
-                server.client().replicaof(self.host, self.master.port)
-        return super()._is_whole()
 
     def hand_over(self) -> None:
         self.sentinels[0].client().execute_command("SENTINEL FAILOVER", "coins")
@@ -197,7 +179,7 @@ class Cluster(Deployment):
         for server in self.servers[3:]:
             self.tell(server, "REPLICATE", master)
         until(lambda: all("cluster_state:ok" in str(self.tell(server, "INFO")) for server in self.servers))
-        until(self._is_whole)
+        until(lambda: len(self.replicas) == 2)
 
     def tell(self, server: RedisServer, *words: object) -> Any:
         """Have a node execute a command about the cluster."""

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from signal import SIGCONT, SIGKILL
 from typing import Any
 
@@ -32,33 +33,26 @@ NOTICED_WITHIN_S = LOOK_INTERVAL + 1
 
 
 def only(*deployments: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("started", deployments, indirect=True)
+    return pytest.mark.parametrize("deployment", deployments, indirect=True)
 
 
-@pytest.fixture(scope="module", params=[*KINDS, *(f"encrypted {name}" for name in KINDS)])
-def started(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+@pytest.fixture(params=[*KINDS, *(f"encrypted {name}" for name in KINDS)])
+def deployment(request: Any, tmp_path: Path) -> Iterator[Deployment]:
+    """Servers with a worker's user, who has no right too many."""
     certificate, program = None, None
     if request.param not in KINDS:
-        certificate = Authority(tmp_path_factory.mktemp("certificates")).issue("redis", TLS_HOST)
+        certificate = Authority(tmp_path / "certificates").issue("redis", TLS_HOST)
         program = request.getfixturevalue("redis_program")
-    kind = KINDS[request.param.removeprefix("encrypted ")]
-    made = kind(tmp_path_factory.mktemp("servers"), certificate, program)
+    made = KINDS[request.param.removeprefix("encrypted ")](tmp_path / "servers", certificate, program)
+    found = "+role" if isinstance(made, SentinelSet) else "+cluster|slots"
+    prefixed = re.sub(r"~(?=\w)", f"~{made.keys.prefix}", USERS[WORKER])
     try:
         made.start()
+        for server in made.servers:
+            server.set_users({WORKER: f"resetkeys resetchannels -@all {found} {prefixed}"})
         yield made
     finally:
         made.stop()
-
-
-@pytest.fixture
-def deployment(started: Deployment) -> Deployment:
-    """The servers, whole again and empty, with a worker's user who has no right too many."""
-    started.restore()
-    found = "+role" if isinstance(started, SentinelSet) else "+cluster|slots"
-    prefixed = re.sub(r"~(?=\w)", f"~{started.keys.prefix}", USERS[WORKER])
-    for server in started.servers:
-        server.set_users({WORKER: f"resetkeys resetchannels -@all {found} {prefixed}"})
-    return started
 
 
 class Reporting:
@@ -148,7 +142,6 @@ async def test_what_no_replica_had_when_it_took_over_is_reported_again(
 
 
 @only(*KINDS)
-@pytest.mark.timeout(180)
 def test_the_whole_system_mines_on_and_counts_each_hash_once(
     deployment: Deployment, processes: ServiceProcesses
 ) -> None:
@@ -182,7 +175,6 @@ async def test_a_master_that_no_sentinel_knows_is_named(deployment: Deployment) 
 
 @only("cluster")
 async def test_reports_wait_while_their_slot_moves_to_another_node(deployment: Cluster, reporting: Reporting) -> None:
-    """The last test of these servers: the node that has the slot then has no replicas."""
     async with reporting.all_the_time():
         await asyncio.to_thread(deployment.move_slot)
         await asyncio.sleep(0.5)
