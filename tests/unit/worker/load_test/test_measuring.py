@@ -44,27 +44,25 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 
 
 class Service:
-    """Answers at once or never."""
+    """Answers nothing by itself."""
 
-    def __init__(self, *, answers: bool) -> None:
-        self.on_answer: Callable[[Batch], None]
+    on_answer: Callable[[Batch], None]
+
+    def __init__(self) -> None:
         self.requests: list[Batch] = []
-        self._answers = answers
 
     def submit(self, batch: Batch) -> None:
         self.requests.append(batch)
-        if self._answers:
-            self.on_answer(batch)
 
 
 class Run:
     """A pipeline, and an open loop that begins its batches of ten."""
 
-    def __init__(self, rate: str, *, answers: bool, window: int = 1_000, duration: float = 1) -> None:
-        self.rng = Service(answers=answers)
+    def __init__(self, rate: str, window: int = 1_000, duration: float = 1) -> None:
+        self.rng, self.hasher = Service(), Service()
         pipeline = Pipeline(
             self.rng,
-            Service(answers=True),
+            self.hasher,
             batch_size=10,
             message_size=32,
             window=window,
@@ -73,6 +71,7 @@ class Run:
             on_done=lambda *_: self.loop.proceed(),
         )
         self.loop = OpenLoop(pipeline, 10, Rate.parse(rate).schedule(0, duration))
+        self.loop.start()
 
     @property
     def begun(self) -> list[float]:
@@ -80,8 +79,7 @@ class Run:
 
 
 async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_made_up_for() -> None:
-    run = Run("1000", answers=False)
-    run.loop.start()
+    run = Run("1000")
     await asyncio.sleep(0.105)
     freeze(0.05)
     await asyncio.sleep(0.09)
@@ -90,11 +88,10 @@ async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_
 
 async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due() -> None:
     """So a server that stalls shows in the latency of all that was due while it did."""
-    run = Run("1000", answers=False, window=2)
-    run.loop.start()
+    run = Run("1000", window=2)
     await asyncio.sleep(0.1)
     assert len(run.begun) == 2
-    run.rng.on_answer(run.rng.requests[0])
+    run.hasher.on_answer(run.rng.requests[0])
     await asyncio.sleep(0.055)
     assert run.begun[2:] == [0.02]
     waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
@@ -103,8 +100,7 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
 
 
 async def test_a_schedule_comes_to_its_end() -> None:
-    run = Run("1000..2000", answers=True, duration=0.1)
-    run.loop.start()
+    run = Run("1000..2000", duration=0.1)
     await asyncio.sleep(0.2)
     assert len(run.begun) == 15
     assert run.loop.stop(since=0) == []
