@@ -38,10 +38,6 @@ def metrics(mine: Mine) -> Samples:
     return scrape(mine.metrics_ports["worker"])
 
 
-def counted(mine: Mine) -> int:
-    return int(metrics(mine)("dockercoins_worker_hashes_total"))
-
-
 def test_all_count_the_same_work(mine: Mine) -> None:
     """Once they have nothing to do, since rng is frozen."""
 
@@ -82,7 +78,7 @@ def test_mining_waits_while_the_queue_is_full_and_what_waited_is_counted(mine: M
     assert waiting("dockercoins_worker_unreported_hashes") > 0
     assert waiting("dockercoins_worker_reports_resent_total") > 0
     time.sleep(0.5)
-    assert counted(mine) == waiting("dockercoins_worker_hashes_total")
+    assert metrics(mine)("dockercoins_worker_hashes_total") == waiting("dockercoins_worker_hashes_total")
     mine.redis.start()
     mine.until("worker", READY)
     mine.mines_on()
