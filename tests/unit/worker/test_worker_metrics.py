@@ -1,0 +1,27 @@
+import asyncio
+
+from support.fake_streams import stream_to
+
+from chassis.health import Health
+from chassis.stored import MAX_BACKENDS
+from chassis.telemetry.telemetry import Telemetry
+from worker_svc.pool.picker import GONE_LISTED_S
+from worker_svc.service import Worker
+from worker_svc.settings import WorkerSettings
+
+
+async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_seconds_ago() -> None:
+    telemetry = Telemetry(Health("rng", "hasher"))
+    pool = Worker(WorkerSettings(instance="w", redis_url="redis://127.0.0.1:1"), telemetry)._pools["rng"]
+
+    def shown_after(replica: str) -> set[str]:
+        """Return the replicas that metrics name once this one has come and gone."""
+        stream = stream_to(replica)
+        pool.joined(stream)
+        pool.ended(stream, None)
+        samples = (sample for family in telemetry.metrics.collect() for sample in family.samples)
+        return {sample.labels["replica"] for sample in samples if "replica" in sample.labels}
+
+    assert max(len(shown_after(f"rng-{number}")) for number in range(2 * MAX_BACKENDS)) == MAX_BACKENDS
+    await asyncio.sleep(GONE_LISTED_S + 1)
+    assert shown_after("rng") == {"rng"}
