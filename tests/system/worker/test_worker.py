@@ -22,10 +22,6 @@ STOPPED_WITHIN_S = 8.0
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
     with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        made.start("rng", PACE="full")
-        made.start("hasher", PACE="full")
-        made.start("worker", **WORKER)
-        made.until("worker", READY)
         yield made
 
 
@@ -36,6 +32,19 @@ def hashes_in_redis(mine: Mine) -> int:
 def metrics(mine: Mine) -> Samples:
     """The worker's."""
     return scrape(mine.metrics_ports["worker"])
+
+
+def test_services_can_start_in_any_order_and_a_worker_names_those_it_has_not_reached(mine: Mine) -> None:
+    mine.redis.stop()
+    worker = mine.start("worker", **WORKER)
+    mine.until("worker", not_ready("rng", "hasher", "redis"))
+    mine.start("hasher", PACE="full")
+    mine.until("worker", not_ready("rng", "redis"))
+    mine.start("rng", PACE="full")
+    worker.wait_for("[1-9][0-9]* units of work done")
+    mine.until("worker", not_ready("redis"))
+    mine.redis.start()
+    mine.until("worker", READY)
 
 
 def test_all_count_the_same_work(mine: Mine) -> None:
