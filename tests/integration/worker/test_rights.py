@@ -12,7 +12,7 @@ from support.load_test_reports import measurement, point
 from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
 from support.waiting import until
-from support.webui_page import follows_redis
+from support.webui_page import Page, follows_redis, is_ready
 
 from chassis.health import Health
 from chassis.redis.access import RedisAccess
@@ -38,6 +38,12 @@ def url(redis: RedisServer, user: str) -> str:
     return redis.url.replace("://", f"://{user}:{user}@")
 
 
+def webui_page(redis: RedisServer) -> Page:
+    health = Health("redis")
+    health.started()
+    return TestClient(TestServer(make_app(RedisAccess(url(redis, WEBUI)), Telemetry(health), "webui-1")))
+
+
 async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisServer) -> None:
     admin = users.client()
     admin.acl_log_reset()
@@ -45,8 +51,7 @@ async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisS
     await send(url(users, WORKER), *reports)
     report_of_load_test = load_test_report({point(4): [measurement(), measurement()]})
     await asyncio.to_thread(publish, report_of_load_test, RedisAccess(url(users, WORKER)))
-    app = make_app(RedisAccess(url(users, WEBUI)), Telemetry(Health("redis")), "webui-1")
-    async with TestClient(TestServer(app)) as page:
+    async with webui_page(users) as page:
         await until(lambda: follows_redis(page))
         async with page.get("/json") as response:
             assert {"hashes": 10, "coins": 2}.items() <= (await response.json()).items()
@@ -68,5 +73,18 @@ async def test_a_report_counts_nothing_until_no_right_is_missing(users: RedisSer
             users.set_users({WORKER: USERS[WORKER]})
             assert await made.settle(20)
     assert (admin.get("hashes"), admin.xlen("reports"), admin.hlen("wallet")) == ("10", 1, 1)
+    [cause] = causes(lines)
+    assert "the user in REDIS_URL must have the right to it" in cause
+
+
+async def test_a_page_that_has_never_read_redis_is_not_ready_and_says_why(users: RedisServer) -> None:
+    users.set_users({WEBUI: USERS[WEBUI].replace("+mget", "+ping")})
+    with capture_logs() as lines:
+        async with webui_page(users) as page:
+            await until(lambda: causes(lines))
+            async with page.get("/readyz") as response:
+                assert (response.status, await response.text()) == (503, "not ready: redis\n")
+            users.set_users({WEBUI: USERS[WEBUI]})
+            await until(lambda: is_ready(page))
     [cause] = causes(lines)
     assert "the user in REDIS_URL must have the right to it" in cause
