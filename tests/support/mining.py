@@ -44,13 +44,8 @@ class Mining:
 
     def write_past(self, seconds: int, until: int = 0) -> None:
         """Write the seconds from `seconds` to `until` before this began."""
-        with self._client.pipeline(transaction=False) as pipeline:
-            for second in range(self._began - seconds, self._began - until):
-                for worker in self.workers:
-                    self._write(pipeline, worker, second, second + 1)
-                if len(pipeline) > 2_000:
-                    pipeline.execute()
-            pipeline.execute()
+        for second in range(self._began - seconds, self._began - until):
+            self.write(second, second + 1)
 
     def _write(self, pipeline: Any, worker: str, begin: float, end: float) -> None:
         # A report covers whole batches, as a worker's does, so that the speed is a flat line.

@@ -110,8 +110,8 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    server = RedisServer(folder)
+def redis_server(folder: Path, *options: object, program: str | None = None) -> Iterator[RedisServer]:
+    server = RedisServer(folder, *options, program=program)
     server.start()
     try:
         yield server

@@ -16,7 +16,7 @@ from worker_svc.load_test.report import load
 
 MADE = report(
     {
-        point(1): [measurement(100), measurement(300), measurement(200, errors={"rng": {"UNAVAILABLE": 2}})],
+        point(1): [measurement(100), measurement(300), measurement(200, unavailable=2)],
         point(256): [measurement(400, asked_again=3)],
         point(4_096): [],
     }
