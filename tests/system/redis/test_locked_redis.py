@@ -32,8 +32,9 @@ SET wallet 1|GET other|RENAME hashes x|EVAL return 0|INFO|INFO server
 
 REFUSED = {
     "worker": """
-HSET other f v|INCRBY other 1|INCRBY wallet 1|HDEL wallet f|HGETALL wallet|XADD other * f v|XRANGE reports - +|EVALSHA 0 1 x
-HSET totals f v|LPUSH other x|LRANGE load_tests 0 -1|EXPIRE hashes 1|SCAN 0|DEL wallet|DEL workers|EXPIRE worker:x 1
+HSET other f v|INCRBY other 1|INCRBY wallet 1|HDEL wallet f|HGETALL wallet|XADD other * f v|XRANGE reports - +|SCAN 0
+EVALSHA 0 1 other|HSET totals f v|LPUSH other x|LRANGE load_tests 0 -1|EXPIRE hashes 1|DEL wallet|DEL workers
+EXPIRE worker:x 1
 """,
     "webui": """
 SET hashes 1|INCRBY hashes 1|HSET wallet f v|XADD reports * f v|LPUSH load_tests x|HGETALL wallet|GET hashes|MGET other
