@@ -32,10 +32,6 @@ SETTLED_WITHIN_S = 30.0
 NOTICED_WITHIN_S = LOOK_INTERVAL + 1
 
 
-def only(*deployments: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("deployment", deployments, indirect=True)
-
-
 @pytest.fixture(params=[*KINDS, *(f"encrypted {name}" for name in KINDS)])
 def deployment(request: Any, tmp_path: Path) -> Iterator[Deployment]:
     """Servers with a worker's user, who has no right too many."""
@@ -141,7 +137,7 @@ async def test_what_no_replica_had_when_it_took_over_is_reported_again(
     assert (behind["held"], behind["acknowledged"]) == (5, 10)
 
 
-@only(*KINDS)
+@pytest.mark.parametrize("deployment", KINDS, indirect=True)
 def test_the_whole_system_mines_on_and_counts_each_hash_once(
     deployment: Deployment, processes: ServiceProcesses
 ) -> None:
@@ -167,13 +163,13 @@ def test_the_whole_system_mines_on_and_counts_each_hash_once(
     wait_until(lambda: shown() == mined)
 
 
-@only("sentinels")
+@pytest.mark.parametrize("deployment", ["sentinels"], indirect=True)
 async def test_a_master_that_no_sentinel_knows_is_named(deployment: Deployment) -> None:
     cause = await first_cause(deployment.url.replace("/coins", "/other"))
     assert "this Sentinel knows no master other" in cause
 
 
-@only("cluster")
+@pytest.mark.parametrize("deployment", ["cluster"], indirect=True)
 async def test_reports_wait_while_their_slot_moves_to_another_node(deployment: Cluster, reporting: Reporting) -> None:
     async with reporting.all_the_time():
         await asyncio.to_thread(deployment.move_slot)
