@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,11 +52,16 @@ async def taken(made: Ledger, *reports: Report) -> None:
     assert await made.settle(20)
 
 
+def causes(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return why reports were not taken, as the log says it."""
+    return [line["cause"] for line in lines if "cause" in line]
+
+
 async def first_cause(redis_url: str, **settings: Any) -> str:
-    """Return why a report is not taken, as the log says it."""
+    """Return why a report is not taken."""
     with capture_logs() as lines:
         async with ledger(redis_url, **settings) as made:
             made.add(report(1))
-            await until(lambda: any("cause" in line for line in lines))
+            await until(lambda: causes(lines))
             assert not made.taking
-    return next(str(line["cause"]) for line in lines if "cause" in line)
+    return causes(lines)[0]

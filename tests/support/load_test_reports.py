@@ -1,5 +1,6 @@
 """Reports made up for tests."""
 
+from dataclasses import replace
 from typing import Any
 
 from worker_svc.load_test.latency import Quantiles
@@ -9,34 +10,33 @@ from worker_svc.load_test.report import Report, results
 
 
 def point(batch_size: int = 256, **changes: Any) -> Point:
-    values = {"mode": Mode.STREAM, "window": 8, "message_size": 32, "rate": "", **changes}
-    return Point(batch_size=batch_size, **values)
+    return replace(Point(Mode.STREAM, batch_size, 8, 32, ""), **changes)
 
 
-def measurement(speed: float = 1_000.0, p99: float = 0.009, **changes: Any) -> Measurement:
-    """One second of it."""
+def measurement(speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0, asked_again: int = 0) -> Measurement:
+    """Make one of a second."""
     quantiles = Quantiles(0.005, 0.007, p99, 2 * p99, 3 * p99)
-    values: dict[str, Any] = {
-        "seconds": 1.0,
-        "hashes": int(speed),
-        "batches": int(speed) // 256,
-        "loop_hashes_per_second": 2_000.0,
-        "latency": {"rng": quantiles, "hasher": quantiles, "total": quantiles},
-        "cpu_seconds": {"load-test": 0.5, "rng": 0.25},
-        "errors": {},
-        "asked_again": 0,
-        "not_begun": 0,
-        "unanswered": 0,
-    }
-    return Measurement(**{**values, **changes})
+    return Measurement(
+        seconds=1.0,
+        hashes=int(speed),
+        batches=int(speed) // 256,
+        loop_hashes_per_second=2_000.0,
+        latency={"rng": quantiles, "hasher": quantiles, "total": quantiles},
+        cpu_seconds={"load-test": 0.5, "rng": 0.25},
+        errors={"rng": {"UNAVAILABLE": unavailable}} if unavailable else {},
+        asked_again=asked_again,
+        not_begun=0,
+        unanswered=0,
+    )
 
 
 def report(runs: dict[Point, list[Measurement]], **changes: Any) -> Report:
-    values: dict[str, Any] = {
-        "began": "2026-01-02T03:04:05+00:00",
-        "problem": "",
-        "machine": {"processor": "a <fast> one", "cores": 2, "memory_gib": 4.0, "system": "Linux", "load_before": 0.1},
-        "versions": {"Python": "3.13.0"},
-        "conditions": {"duration": 1.0, "repeat": 2, "targets": {"rng": "dns:///rng:50051"}, "remarks": []},
-    }
-    return Report(**{**values, **changes}, results=results(runs))
+    made = Report(
+        began="2026-01-02T03:04:05+00:00",
+        problem="",
+        machine={"processor": "a <fast> one", "cores": 2, "memory_gib": 4.0, "system": "Linux", "load_before": 0.1},
+        versions={"Python": "3.13.0"},
+        conditions={"duration": 1.0, "repeat": 2, "targets": {"rng": "dns:///rng:50051"}, "remarks": []},
+        results=results(runs),
+    )
+    return replace(made, **changes)

@@ -13,8 +13,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, backend, worker_key
+from worker_svc.load_test.point import Mode
 
 
 class Mining:
@@ -42,13 +44,8 @@ class Mining:
 
     def write_past(self, seconds: int, until: int = 0) -> None:
         """Write the seconds from `seconds` to `until` before this began."""
-        with self._client.pipeline(transaction=False) as pipeline:
-            for second in range(self._began - seconds, self._began - until):
-                for worker in self.workers:
-                    self._write(pipeline, worker, second, second + 1)
-                if len(pipeline) > 2_000:
-                    pipeline.execute()
-            pipeline.execute()
+        for second in range(self._began - seconds, self._began - until):
+            self.write(second, second + 1)
 
     def _write(self, pipeline: Any, worker: str, begin: float, end: float) -> None:
         # A report covers whole batches, as a worker's does, so that the speed is a flat line.
@@ -99,15 +96,10 @@ async def mining_system(redis: RedisServer) -> AsyncIterator[Mining]:
 
 
 def load_test(began: str, points: int = 5) -> dict[str, Any]:
-    """Return the report of a load test, as far as the page reads it."""
-
-    def point(batch_size: int, mode: str) -> dict[str, Any]:
-        speed = (1_600 if mode == "stream" else 600) * batch_size / (1 + batch_size / 1_000)
-        latency = {"p50": 8 * batch_size / speed, "p99": 16 * batch_size / speed}
-        return {
-            "point": {"mode": mode, "batch_size": batch_size, "window": 8, "message_size": 32},
-            "summary": {"hashes_per_second": {"median": speed}, "latency_seconds": {"total": latency}},
-        }
-
-    measured = [point(16**index, mode) for mode in ("stream", "unary") for index in range(points)]
-    return {"began": began, "complete": True, "points": measured}
+    """Return the report of a load test, as Redis keeps it."""
+    fastest = {Mode.STREAM: 1_600_000, Mode.UNARY: 600_000}
+    sizes = [16**index for index in range(points)]
+    runs = {
+        point(size, mode=mode): [measurement(fastest[mode] * size / (1_000 + size))] for mode in Mode for size in sizes
+    }
+    return report(runs, began=began).document(runs=False)

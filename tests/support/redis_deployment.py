@@ -2,8 +2,8 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -40,7 +40,9 @@ class Deployment(ABC):
 
     keys: KeyNames
     url: str
-    servers: list[RedisServer]
+    servers: Sequence[RedisServer]
+    deciders: Sequence[RedisServer]
+    """Those that decide which of the servers is the master."""
 
     def __init__(self, tls: Mapping[str, str] | None) -> None:
         """Encrypt with a certificate for localhost, given as settings, or with none."""
@@ -51,31 +53,33 @@ class Deployment(ABC):
     def start(self) -> None:
         """Start all servers, and wait until they know one another."""
 
-    @property
-    @abstractmethod
-    def master(self) -> RedisServer:
-        """The server that takes our writes, as those say that decide it."""
-
     @abstractmethod
     def hand_over(self) -> None:
         """Order that a replica takes over from a master that works."""
 
+    @abstractmethod
+    def named_by(self, decider: Any) -> object:
+        """Return the port of the server that takes our writes, if this one knows it."""
+
+    @property
+    def master(self) -> RedisServer:
+        for decider in self.deciders:
+            with contextlib.suppress(RedisError, OSError):
+                named = str(self.named_by(decider.client()))
+                for server in self.servers:
+                    if named == str(server.port):
+                        return server
+        raise AssertionError("nobody says which server is the master")
+
     @property
     def replicas(self) -> list[RedisServer]:
-        master = self.master
-        roles = {server: server.client().role() for server in self.servers}
-        return [
-            server
-            for server, role in roles.items()
-            if role[0] == "slave" and int(role[2]) == master.port and role[3] == "connected"
-        ]
+        master, roles = str(self.master.port), [server.client().role() for server in self.servers]
+        connected = [role[0] == "slave" and (str(role[2]), role[3]) == (master, "connected") for role in roles]
+        return list(compress(self.servers, connected))
 
     def ask(self, *words: object) -> Any:
         """Have the master execute a command."""
         return self.master.client().execute_command(*words)
-
-    def server(self, port: int) -> RedisServer:
-        return next(server for server in self.servers if server.port == port)
 
     def cut_off_replicas(self) -> list[RedisServer]:
         """Let the master go on alone: what it takes now is nowhere else. Return the replicas, which are frozen."""
@@ -90,19 +94,8 @@ class Deployment(ABC):
         """Wait until another is the master, and says so itself."""
         until(lambda: self.master is not old and self.ask("ROLE")[0] == "master")
 
-    def restore(self) -> None:
-        """Start what was stopped, wait until the master has two replicas again, and empty it."""
-        for server in self.servers:
-            if not server.running:
-                server.start()
-        until(self._is_whole)
-        self.ask("FLUSHALL")
-
-    def _is_whole(self) -> bool:
-        return self.ask("ROLE")[0] == "master" and len(self.replicas) == 2
-
     def stop(self) -> None:
-        for server in self.servers:
+        for server in (*self.servers, *self.deciders):
             server.stop(SIGKILL)
 
 
@@ -127,7 +120,7 @@ class _Sentinel(RedisServer):
 class SentinelSet(Deployment):
     """A master, two replicas, and three Sentinels of whom two must agree."""
 
-    def __init__(self, folder: Path, tls: Mapping[str, str] | None = None, program: str | None = None) -> None:
+    def __init__(self, folder: Path, tls: Mapping[str, str] | None, program: str | None) -> None:
         super().__init__(tls)
         self.keys = KeyNames()
         options: tuple[object, ...] = (*REPLICA, "--replica-announce-ip", self.host)
@@ -135,7 +128,9 @@ class SentinelSet(Deployment):
         options = (*options, "--replicaof", self.host, first.port)
         others = [RedisServer(folder / f"server-{number}", *options, tls=tls, program=program) for number in (1, 2)]
         self.servers = [first, *others]
-        self.sentinels = [_Sentinel(folder / f"sentinel-{number}", self.host, first) for number in range(3)]
+        self.deciders = self.sentinels = [
+            _Sentinel(folder / f"sentinel-{number}", self.host, first) for number in range(3)
+        ]
         nodes = ",".join(f"{self.host}:{each.port}" for each in self.sentinels)
         self.url = f"{self.scheme}-sentinel://{nodes}/coins"
 
@@ -143,36 +138,19 @@ class SentinelSet(Deployment):
         for server in (*self.servers, *self.sentinels):
             server.start()
         until(lambda: all(sentinel.knows_of_all() for sentinel in self.sentinels))
-        until(self._is_whole)
+        until(lambda: len(self.replicas) == 2)
 
-    @property
-    def master(self) -> RedisServer:
-        for sentinel in self.sentinels:
-            with contextlib.suppress(RedisError, OSError):
-                address = sentinel.client().execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "coins")
-                return self.server(int(address[1]))
-        raise AssertionError("no Sentinel answers")
-
-    def _is_whole(self) -> bool:
-        for server in self.servers:
-            # Sentinels would have an earlier master follow after some 10 s.
-            if server is not self.master and server.client().role()[0] == "master":
-                server.client().replicaof(self.host, self.master.port)
-        return super()._is_whole()
+    def named_by(self, decider: Any) -> object:
+        return decider.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "coins")[1]
 
     def hand_over(self) -> None:
         self.sentinels[0].client().execute_command("SENTINEL FAILOVER", "coins")
-
-    def stop(self) -> None:
-        super().stop()
-        for sentinel in self.sentinels:
-            sentinel.stop(SIGKILL)
 
 
 class Cluster(Deployment):
     """Three masters, who decide, and two replicas of the one that has our slot."""
 
-    def __init__(self, folder: Path, tls: Mapping[str, str] | None = None, program: str | None = None) -> None:
+    def __init__(self, folder: Path, tls: Mapping[str, str] | None, program: str | None) -> None:
         super().__init__(tls)
         self.keys = KeyNames(CLUSTER_PREFIX)
         self.slot = key_slot(self.keys.reports.encode())
@@ -182,7 +160,7 @@ class Cluster(Deployment):
         if tls is not None:
             hostname = ("--cluster-announce-hostname", self.host, "--cluster-preferred-endpoint-type", "hostname")
             options = (*options, *hostname)
-        self.servers = [
+        self.deciders = self.servers = [
             RedisServer(folder / f"node-{number}", *options, "--cluster-port", bus, tls=tls, program=program)
             for number, bus in enumerate(self.buses)
         ]
@@ -201,20 +179,15 @@ class Cluster(Deployment):
         for server in self.servers[3:]:
             self.tell(server, "REPLICATE", master)
         until(lambda: all("cluster_state:ok" in str(self.tell(server, "INFO")) for server in self.servers))
-        until(self._is_whole)
+        until(lambda: len(self.replicas) == 2)
 
     def tell(self, server: RedisServer, *words: object) -> Any:
         """Have a node execute a command about the cluster."""
         return server.client().execute_command("CLUSTER", *words)
 
-    @property
-    def master(self) -> RedisServer:
-        for server in self.servers:
-            with contextlib.suppress(RedisError, OSError):
-                for first, last, master, *_ in self.tell(server, "SLOTS"):
-                    if first <= self.slot <= last:
-                        return self.server(int(master[1]))
-        raise AssertionError("no node knows who has our slot")
+    def named_by(self, decider: Any) -> object:
+        ranges = decider.execute_command("CLUSTER SLOTS")
+        return next((master[1] for first, last, master, *_ in ranges if first <= self.slot <= last), None)
 
     def hand_over(self) -> None:
         self.replicas[0].client().execute_command("CLUSTER FAILOVER")
@@ -232,13 +205,3 @@ class Cluster(Deployment):
         for server in (target, source):
             self.tell(server, "SETSLOT", self.slot, "NODE", target_id)
         until(lambda: self.master is target)
-
-
-@contextmanager
-def deployed(deployment: Deployment) -> Iterator[None]:
-    """Run the servers until the context ends."""
-    try:
-        deployment.start()
-        yield
-    finally:
-        deployment.stop()

@@ -59,10 +59,6 @@ class RedisServer:
         assert self._popen is not None, "not running"
         return self._popen.pid
 
-    @property
-    def running(self) -> bool:
-        return self._popen is not None
-
     def client(self) -> Any:
         """A client whose answers are strings; redis-py's own types admit every kind of client at once."""
         options: dict[str, Any] = {"decode_responses": True, "socket_timeout": 5}
@@ -114,8 +110,8 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    server = RedisServer(folder)
+def redis_server(folder: Path, *options: object, program: str | None = None) -> Iterator[RedisServer]:
+    server = RedisServer(folder, *options, program=program)
     server.start()
     try:
         yield server

@@ -22,37 +22,33 @@ SHOWN_WITHIN_S = 10.0
 WATCHED_S = 1.0
 
 
-class WallClock:
-    """The wall clock of one process, which the test sets; libfaketime leaves its monotonic clock alone."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set(0)
-        self.environment = {
-            "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-
-    def set(self, ahead_s: int) -> None:
-        self._file.write_text(f"{ahead_s:+d}")
+def with_clock(file: Path) -> dict[str, str]:
+    """The environment of a process whose wall clock is ahead by what the file says; its monotonic clock is not."""
+    return {
+        "LD_PRELOAD": str(LIBRARIES[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 @pytest.fixture
-def clocks(tmp_path: Path) -> dict[str, WallClock]:
+def clocks(tmp_path: Path) -> dict[str, Path]:
     if not LIBRARIES:
         reason = "libfaketime is missing: apt-get install faketime"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return {name: WallClock(tmp_path / f"{name}.clock") for name in ("worker-1", "worker-2", "webui", "redis")}
+    files = {name: tmp_path / f"{name}.clock" for name in ("worker-1", "worker-2", "webui", "redis")}
+    for file in files.values():
+        file.write_text("+0")
+    return files
 
 
 @pytest.fixture
-def redis(clocks: dict[str, WallClock], tmp_path: Path) -> Iterator[RedisServer]:
+def redis(clocks: dict[str, Path], tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis")
-    variables = (f"{name}={value}" for name, value in clocks["redis"].environment.items())
+    variables = (f"{name}={value}" for name, value in with_clock(clocks["redis"]).items())
     server._command = ("env", *variables, *server._command)
     server.start()
     yield server
@@ -60,14 +56,14 @@ def redis(clocks: dict[str, WallClock], tmp_path: Path) -> Iterator[RedisServer]
 
 
 def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
-    clocks: dict[str, WallClock], redis: RedisServer, processes: ServiceProcesses
+    clocks: dict[str, Path], redis: RedisServer, processes: ServiceProcesses
 ) -> None:
     targets = {f"{name}_TARGET": local_target(processes.start(name.lower())) for name in ("RNG", "HASHER")}
     workers = [
-        processes.start("worker", INSTANCE=name, REDIS_URL=redis.url, **targets, **clocks[name].environment)
+        processes.start("worker", INSTANCE=name, REDIS_URL=redis.url, **targets, **with_clock(clocks[name]))
         for name in ("worker-1", "worker-2")
     ]
-    webui = processes.start("webui", REDIS_URL=redis.url, **clocks["webui"].environment)
+    webui = processes.start("webui", REDIS_URL=redis.url, **with_clock(clocks["webui"]))
     webui.wait_until_started()
     page = FollowedPage(webui.port)
     wait_until(lambda: page.speed / 2 == CLASSIC_SPEED)
@@ -75,7 +71,7 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
     steps = ((7_200, ("worker-1",)), (-3_600, ("webui",)), (300, ("redis",)), (-3_600, everything), (7_200, everything))
     for step_s, stepped in steps:
         for name in stepped:
-            clocks[name].set(step_s)
+            clocks[name].write_text(f"{step_s:+d}")
         wait_until(lambda: page.speed / 2 == CLASSIC_SPEED, SHOWN_WITHIN_S)
         time.sleep(WATCHED_S)
         assert page.speed / 2 == CLASSIC_SPEED, (step_s, stepped, page.data)

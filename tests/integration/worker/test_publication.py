@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from support.free_port import free_port
 from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 
@@ -23,13 +22,6 @@ def published(redis: RedisServer) -> list[Any]:
     return [json.loads(text) for text in redis.client().lrange("load_tests", 0, -1)]
 
 
-def refusal(made: Report, url: str) -> str:
-    with pytest.raises(LoadTestError) as raised:
-        publish(made, RedisAccess(url))
-    (line,) = str(raised.value).splitlines()
-    return line
-
-
 def test_the_last_few_reports_are_kept_whole_but_for_their_runs_and_the_newest_is_the_first(redis: RedisServer) -> None:
     for number in range(MAX_LOAD_TESTS + 2):
         publish(made(f"report {number}"), RedisAccess(redis.url))
@@ -40,16 +32,11 @@ def test_the_last_few_reports_are_kept_whole_but_for_their_runs_and_the_newest_i
     assert published(redis)[0] == expected
 
 
-def test_a_report_that_redis_does_not_take_is_refused_in_one_line(redis: RedisServer) -> None:
-    line = refusal(made(points=400), redis.url)
-    assert f"bytes is not allowed: it must be at most {MAX_LOAD_TEST_BYTES} bytes; " in line
-    assert "these 400 points" in line
+def test_a_report_that_redis_does_not_take_is_refused(redis: RedisServer) -> None:
+    with pytest.raises(LoadTestError, match=f"it must be at most {MAX_LOAD_TEST_BYTES} bytes; .*these 400 points$"):
+        publish(made(points=400), RedisAccess(redis.url))
     assert published(redis) == []
     redis.client().set("load_tests", "odd")
-    assert "WRONGTYPE" in refusal(made(), redis.url)
+    with pytest.raises(LoadTestError, match=r"^--publish: Redis did not take .*WRONGTYPE"):
+        publish(made(), RedisAccess(redis.url))
     assert redis.client().get("load_tests") == "odd"
-    port = free_port()
-    line = refusal(made(), f"redis://:secret@127.0.0.1:{port}")
-    assert "Redis did not take the report (Error" in line
-    assert f"{port}" in line
-    assert "secret" not in line

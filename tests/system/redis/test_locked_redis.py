@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 import yaml
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError
 from structlog.testing import capture_logs
 from support.certificates import Authority
 from support.compose_project import ROOT
-from support.ledgers import first_cause, ledger, report, send
+from support.ledgers import causes, first_cause, ledger, report, send
 from support.redis_server import TLS_HOST, RedisServer
 from support.waiting import until
 
-from chassis.redis.access import RedisAccess
 from chassis.redis.client import open_client
-from chassis.settings.certificate_files import CertificateFiles
 from deploy.tls import redis_users
+from worker_svc.settings import WorkerSettings
 
 REFUSED_BY_REDIS = re.compile(r"certificate.* in TLS_CERT.* that its authority has issued and that is valid now")
 REFUSED_BY_US = re.compile("it must show a certificate of the authority in TLS_CA, for the host in REDIS_URL")
@@ -33,8 +32,9 @@ SET wallet 1|GET other|RENAME hashes x|EVAL return 0|INFO|INFO server
 
 REFUSED = {
     "worker": """
-HSET other f v|INCRBY other 1|INCRBY wallet 1|HDEL wallet f|HGETALL wallet|XADD other * f v|XRANGE reports - +
-HSET totals f v|LPUSH other x|LRANGE load_tests 0 -1|EXPIRE hashes 1|SCAN 0|DEL wallet|DEL workers|EXPIRE worker:x 1
+HSET other f v|INCRBY other 1|INCRBY wallet 1|HDEL wallet f|HGETALL wallet|XADD other * f v|XRANGE reports - +|SCAN 0
+EVALSHA 0 1 other|HSET totals f v|LPUSH other x|LRANGE load_tests 0 -1|EXPIRE hashes 1|DEL wallet|DEL workers
+EXPIRE worker:x 1
 """,
     "webui": """
 SET hashes 1|INCRBY hashes 1|HSET wallet f v|XADD reports * f v|LPUSH load_tests x|HGETALL wallet|GET hashes|MGET other
@@ -48,38 +48,35 @@ PASSWORDS = {"worker": "worker-password", "webui": "webui-password"}
 
 
 class LockedRedis(RedisServer):
-    """One on loopback, locked as compose.tls.yaml locks it, with a certificate for a name, and its clients' files."""
+    """One on loopback, locked as compose.tls.yaml locks it, and its clients' files."""
 
-    def __init__(self, program: str, folder: Path, name: str = TLS_HOST) -> None:
+    def __init__(self, program: str, folder: Path) -> None:
         super().__init__(folder)
         authority = Authority(folder)
-        for each in (name, *PASSWORDS):
+        for each in (TLS_HOST, *PASSWORDS):
             authority.issue(each)
         for client, password in PASSWORDS.items():
-            self.password_file(client).write_text(password)
+            (folder / f"{client}-password").write_text(password)
         users = redis_users.acl_file({user: password.encode() for user, password in PASSWORDS.items()})
         (folder / "users.acl").write_bytes(users)
         # What the containers run, with other paths and another port.
         command = yaml.safe_load((ROOT / "compose.tls.yaml").read_text())["services"]["redis"]["command"]
         text = "\n".join(map(str, command[1:])).replace("6379", f"{self.port}")
-        text = text.replace("/run/certs/redis", f"{folder}/{name}").replace("/run/certs", f"{folder}")
+        text = text.replace("/run/certs/redis", f"{folder}/{TLS_HOST}").replace("/run/certs", f"{folder}")
         self._command = (program, *text.split("\n"), "--bind", "127.0.0.1", "--dir", f"{folder}")
 
-    def password_file(self, client: str) -> Path:
-        return self.folder / f"{client}-password"
+    def settings(self, client: str = "worker", **changes: Any) -> dict[str, Any]:
+        """A worker's, by field, as this client has them."""
+        files = {"tls_cert": f"{client}.pem", "tls_key": f"{client}-key.pem", "tls_ca": "ca.pem"}
+        files["redis_password_file"] = f"{client}-password"
+        url = f"rediss://{client}@{TLS_HOST}:{self.port}"
+        return {"redis_url": url, **{name: self.folder / file for name, file in files.items()}, **changes}
 
-    def access(self, client: str, login: str | None = None) -> RedisAccess:
+    def open_client(self, client: str, login: str | None = None, **options: Any) -> Any:
         """As its user, with its password, or as another with its certificate."""
-        files = (self.folder / name for name in (f"{client}.pem", f"{client}-key.pem", "ca.pem"))
-        url = f"rediss://{f'{client}@' if login is None else login}{TLS_HOST}:{self.port}"
-        return RedisAccess(url, self.password_file(client) if login is None else None, CertificateFiles(*files))
-
-    def worker_settings(self, **changes: Any) -> dict[str, Any]:
-        """By field."""
-        access = self.access("worker")
-        assert access.tls is not None
-        certificate = {"tls_cert": access.tls.cert, "tls_key": access.tls.key, "tls_ca": access.tls.ca}
-        return {"redis_url": access.url, "redis_password_file": access.password_file, **certificate, **changes}
+        other = {"redis_url": f"rediss://{login}{TLS_HOST}:{self.port}", "redis_password_file": None}
+        settings = WorkerSettings(**self.settings(client, **({} if login is None else other)))
+        return open_client(settings.redis, **options)
 
 
 @pytest.fixture(scope="module")
@@ -92,43 +89,32 @@ def locked(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.mark.parametrize("user", REFUSED)
 async def test_a_user_can_do_nothing_else(locked: LockedRedis, user: str) -> None:
-    allowed = locked.access("worker", "health:any@") if user == "health" else locked.access(user)
-    client: Any
-    async with open_client(allowed) as client:
+    opened = locked.open_client("worker", "health:any@") if user == "health" else locked.open_client(user)
+    async with opened as client:
         assert await client.ping()
-        for command in re.split(r"[|\n]", DAMAGE.strip() + REFUSED[user].rstrip()):
+        for command in filter(None, re.split(r"[|\n]", f"{DAMAGE}|{REFUSED[user]}")):
             with pytest.raises(NoPermissionError):
                 await client.execute_command(*command.split())
 
 
 async def test_the_default_user_can_not_log_in(locked: LockedRedis) -> None:
     for login in ("", "default:@", "default:any@", ":any@"):
-        async with open_client(locked.access("worker", login), protocol=2) as client:
+        async with locked.open_client("worker", login, protocol=2) as client:
             with pytest.raises(AuthenticationError):
                 await client.ping()
 
 
-async def test_a_script_can_do_no_more_than_its_user(locked: LockedRedis) -> None:
-    async with open_client(locked.access("worker")) as client:
-        for call in ("'FLUSHALL'", "'SET', 'wallet', 1", "'DEL', KEYS[1]", "'INCRBY', 'other', 1"):
-            script = await client.script_load(f"return redis.call({call})")
-            with pytest.raises(RedisError, match=r"can't run this command|can't access|permission"):
-                await client.evalsha(script, 1, "hashes")
-        with pytest.raises(NoPermissionError):
-            await client.evalsha(await client.script_load("return 1"), 1, "other")
-
-
 async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) -> None:
     """Redis loads scripts' writes as its default user, who must be allowed to do them."""
-    settings = locked.worker_settings()
+    settings = locked.settings()
     await send(settings.pop("redis_url"), report(1, hashes=5), **settings)
     locked.stop(SIGKILL)
     locked.start()
-    async with open_client(locked.access("webui")) as client:
+    async with locked.open_client("webui") as client:
         assert await client.mget("hashes") == [b"5"]
 
 
-async def test_a_certificate_of_another_authority_is_refused_by_either_side(
+async def test_a_certificate_of_another_authority_or_host_is_refused_by_either_side(
     locked: LockedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the system trusts the server's authority: TLS_CA, and nothing else, says whom we trust."""
@@ -137,19 +123,12 @@ async def test_a_certificate_of_another_authority_is_refused_by_either_side(
     for not_after in (None, datetime.now(UTC) - timedelta(days=1)):
         shown = other.issue("worker", not_after=not_after)
         files = {"tls_cert": shown["TLS_CERT"], "tls_key": shown["TLS_KEY"]}
-        assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**files)))
-    none = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
-    assert REFUSED_BY_REDIS.search(await first_cause(**locked.worker_settings(**none)))
-    assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings(tls_ca=other.file)))
-
-
-async def test_a_redis_of_another_name_is_refused(redis_program: str, tmp_path: Path) -> None:
-    locked = LockedRedis(redis_program, tmp_path / "locked", name="elsewhere")
-    locked.start()
-    try:
-        assert REFUSED_BY_US.search(await first_cause(**locked.worker_settings()))
-    finally:
-        locked.stop(SIGKILL)
+        assert REFUSED_BY_REDIS.search(await first_cause(**locked.settings(**files)))
+    none: dict[str, Any] = dict.fromkeys(("tls_cert", "tls_key", "tls_ca"))
+    assert REFUSED_BY_REDIS.search(await first_cause(**locked.settings(**none)))
+    by_address = f"rediss://worker@127.0.0.1:{locked.port}"
+    for changes in ({"tls_ca": other.file}, {"redis_url": by_address}):
+        assert REFUSED_BY_US.search(await first_cause(**locked.settings(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -166,13 +145,13 @@ async def test_a_file_that_is_mended_is_used_at_the_next_connection(
     file = locked.folder / spoilt
     right = file.read_text()
     with capture_logs() as lines:
-        async with ledger(**locked.worker_settings()) as made:
+        async with ledger(**locked.settings()) as made:
             file.write_text("wrong")
             made.add(report(1))
             await until(lambda: lines)
             assert not made.taking
             file.write_text(right)
             assert await made.settle(20)
-    (cause,) = {line["cause"] for line in lines if "cause" in line}
+    (cause,) = set(causes(lines))
     assert re.search(message, cause)
     assert "wrong" not in cause

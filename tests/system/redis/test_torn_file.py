@@ -11,7 +11,7 @@ from signal import SIGKILL
 
 import pytest
 from support.ledgers import report, send
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, redis_server
 
 FIRST = report(1, coins=1, wallet=(("aa", b"x"),))
 SECOND = report(2, hashes=20, coins=2, begin_us=FIRST.end_us, wallet=(("bb", b"y"), ("cc", b"z")))
@@ -23,12 +23,8 @@ WALLET_LIMIT = 3
 CUT_BYTES = 3
 
 
-def server(program: str, folder: Path) -> RedisServer:
-    return RedisServer(folder, "--appendfsync", "no", program=program)
-
-
-def file_of(redis: RedisServer) -> Path:
-    return next((redis.folder / "appendonlydir").glob("*.incr.aof"))
+def file_in(folder: Path) -> Path:
+    return next((folder / "appendonlydir").glob("*.incr.aof"))
 
 
 def command_ends(file: bytes, begin: int) -> Iterator[int]:
@@ -40,27 +36,21 @@ def command_ends(file: bytes, begin: int) -> Iterator[int]:
 @pytest.mark.parametrize("worker_id", REPORTS)
 async def test_a_report_in_a_torn_file_is_counted_once(redis_program: str, tmp_path: Path, worker_id: str) -> None:
     """Cut within each command, whoever reports next; a cut between two commands takes the whole transaction away."""
-    whole = server(redis_program, tmp_path / "whole")
-    whole.start()
-    try:
-        await send(whole.url, FIRST, wallet_limit=WALLET_LIMIT)
-        before = file_of(whole).stat().st_size
-        await send(whole.url, SECOND, wallet_limit=WALLET_LIMIT)
-    finally:
-        whole.stop(SIGKILL)
-    for end in command_ends(file_of(whole).read_bytes(), before):
-        shutil.copytree(whole.folder, tmp_path / f"cut-{end}")
-        torn = server(redis_program, tmp_path / f"cut-{end}")
-        with file_of(torn).open("r+b") as file:
+    whole = tmp_path / "whole"
+    with redis_server(whole, "--appendfsync", "no", program=redis_program) as redis:
+        await send(redis.url, FIRST, wallet_limit=WALLET_LIMIT)
+        before = file_in(whole).stat().st_size
+        await send(redis.url, SECOND, wallet_limit=WALLET_LIMIT)
+    for end in command_ends(file_in(whole).read_bytes(), before):
+        cut = tmp_path / f"cut-{end}"
+        shutil.copytree(whole, cut)
+        with file_in(cut).open("r+b") as file:
             file.truncate(end - CUT_BYTES)
-        try:
+        with redis_server(cut, "--appendfsync", "no", program=redis_program) as torn:
             await check_counts(torn, worker_id)
-        finally:
-            torn.stop(SIGKILL)
 
 
 async def check_counts(torn: RedisServer, worker_id: str) -> None:
-    torn.start()
     await send(torn.url, *REPORTS[worker_id], worker_id=worker_id, wallet_limit=WALLET_LIMIT)
     counted = torn.content()
     torn.stop(SIGKILL)

@@ -6,9 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,28 @@ SHORT = ("--duration", "0.3", "--warm-up", "0.1", "--repeat", "1")
 LONG = ("--duration", "0.3", "--warm-up", "0.1", "--repeat", "50")
 
 Targets = dict[str, str]
+Start = Callable[..., "LoadTest"]
 
 
-@dataclass
 class LoadTest:
-    """One that is under way, or has ended."""
+    """One that is under way, or has ended, in a session of its own."""
 
-    popen: "subprocess.Popen[str]"
-    error_file: Path
+    def __init__(self, error_file: Path, words: Iterable[object], env: Mapping[str, object]) -> None:
+        self._error_file = error_file
+        clean = {key: value for key, value in os.environ.items() if key in KEPT}
+        with error_file.open("w") as errors:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "worker_svc", "load-test", *map(str, words)],
+                env={**clean, **{key: str(value) for key, value in env.items()}},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
 
     @property
     def errors(self) -> str:
-        return self.error_file.read_text()
+        return self._error_file.read_text()
 
     def wait_for(self, pattern: str) -> None:
         wait_until(lambda: re.search(pattern, self.errors) or self.popen.poll() is not None)
@@ -59,29 +68,18 @@ class LoadTest:
         return found
 
 
-@contextmanager
-def load_test(folder: Path, *words: object, **env: object) -> Iterator[LoadTest]:
-    errors = folder / "stderr"
-    clean = {key: value for key, value in os.environ.items() if key in KEPT}
-    with errors.open("w") as file:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "worker_svc", "load-test", *map(str, words)],
-            env={**clean, **{key: str(value) for key, value in env.items()}},
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        yield LoadTest(popen, errors)
-    finally:
-        popen.kill()
-        popen.communicate()
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    started: list[LoadTest] = []
 
+    def start_one(*words: object, **env: object) -> LoadTest:
+        started.append(LoadTest(tmp_path_factory.mktemp("load_test") / "stderr", words, env))
+        return started[-1]
 
-def run(folder: Path, *words: object, **env: object) -> tuple[int, str, str]:
-    with load_test(folder, *words, **env) as started:
-        return started.end()
+    yield start_one
+    for each in started:
+        each.popen.kill()
+        each.popen.communicate()
 
 
 def target_settings(rng: ServiceProcess, hasher: ServiceProcess) -> Targets:
@@ -96,17 +94,17 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep against services of its own."""
     folder = tmp_path_factory.mktemp("swept")
     words = ("--batch-sizes", "1,256", "--modes", "stream,unary")
     files = ("--output", folder / "report.json", "--html", folder / "report.html")
-    with load_test(folder, *words, *files, *SHORT) as started:
-        code, output, _ = started.end()
-        assert code == 0, started.errors
-        assert not started.left_behind()
-        assert "4 of 4: unary, batch 256," in started.errors
-        assert "hashes/s" in output
+    started = start(*words, *files, *SHORT)
+    code, output, _ = started.end()
+    assert code == 0, started.errors
+    assert not started.left_behind()
+    assert "4 of 4: unary, batch 256," in started.errors
+    assert "hashes/s" in output
     return folder
 
 
@@ -128,10 +126,10 @@ def test_a_sweep_starts_services_of_its_own_and_reports_every_point(swept: Path)
 
 
 def test_named_services_are_measured_and_compared_and_the_report_is_published(
-    swept: Path, targets: Targets, redis: RedisServer, tmp_path: Path
+    start: Start, swept: Path, targets: Targets, redis: RedisServer
 ) -> None:
     words = ("--batch-sizes", 256, "--compare", swept / "report.json", "--fail-below", 100, "--publish", *SHORT)
-    code, output, line = run(tmp_path, *words, REDIS_URL=redis.url, **targets)
+    code, output, line = start(*words, REDIS_URL=redis.url, **targets).end()
     assert code == 1
     assert "Changes" in output
     assert line.startswith("load-test: slower than 100 of the earlier speed: stream, batch 256")
@@ -141,28 +139,30 @@ def test_named_services_are_measured_and_compared_and_the_report_is_published(
     assert list(report["points"][0]["summary"]["cpu_seconds_per_million_hashes"]) == ["load-test"]
 
 
-def test_a_report_that_can_not_be_published_or_written_is_shown_all_the_same(targets: Targets, tmp_path: Path) -> None:
+def test_a_report_that_can_not_be_published_or_written_is_shown_all_the_same(
+    start: Start, targets: Targets, tmp_path: Path
+) -> None:
     full = Path("/dev/full")  # which macOS lacks
     files = ("--html", tmp_path / "report.html", *(("--output", full) if full.exists() else ()))
-    with load_test(
-        tmp_path, "--batch-sizes", 64, *files, "--publish", f"redis://127.0.0.1:{free_port()}", *SHORT, **targets
-    ) as started:
-        code, output, line = started.end()
+    publish = ("--publish", f"redis://:secret@127.0.0.1:{free_port()}")
+    started = start("--batch-sizes", 64, *files, *publish, *SHORT, **targets)
+    code, output, line = started.end()
     assert code == 1
-    assert line.startswith("load-test: --publish: Redis did not take the report (")
+    assert line.startswith("load-test: --publish: Redis did not take the report (Error")
+    assert "secret" not in started.errors
     assert ("/dev/full can't be written (No space left on device)" in started.errors) == full.exists()
     assert "hashes/s" in output
     assert (tmp_path / "report.html").exists()
 
 
 def test_a_batch_that_fails_is_retried_and_counted_and_one_without_a_response_is_reported(
-    processes: ServiceProcesses, tmp_path: Path
+    start: Start, processes: ServiceProcesses
 ) -> None:
     """Otherwise latency would be that of all others."""
     rng = processes.start("rng", PACE="full", FAULT_ERROR_RATE=0.2)
     hasher = processes.start("hasher", PACE="full", FAULT_HANG_RATE=0.05)
     words = ("--batch-sizes", 1, "--modes", "unary", "--windows", 256, "--format", "json", *SHORT)
-    code, output, _ = run(tmp_path, *words, **target_settings(rng, hasher))
+    code, output, _ = start(*words, **target_settings(rng, hasher)).end()
     assert code == 0
     summary = json.loads(output)["points"][0]["summary"]
     assert summary["errors"]["rng"]["UNAVAILABLE"] > 0
@@ -171,58 +171,54 @@ def test_a_batch_that_fails_is_retried_and_counted_and_one_without_a_response_is
     assert summary["latency_seconds"]["total"]["max"] > 5
 
 
-def test_an_interrupt_keeps_what_is_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ended", "exit_code", "problem"),
+    [("interrupted", 130, "interrupted"), ("without its rng", 1, "the rng started here died of SIGKILL")],
+)
+def test_what_is_measured_before_the_end_is_reported_with_what_ended_it(
+    start: Start, ended: str, exit_code: int, problem: str, tmp_path: Path
+) -> None:
     file, page = tmp_path / "report.json", tmp_path / "report.html"
-    with load_test(tmp_path, "--batch-sizes", "16,64", "--output", file, "--html", page, *LONG) as started:
-        started.wait_for("2 of 100")
-        started.popen.send_signal(signal.SIGINT)
-        code, output, line = started.end()
-        assert not started.left_behind()
-    assert code == 130
-    assert re.fullmatch(r"load-test: interrupted; \d+ finished runs are reported", line)
+    started = start("--batch-sizes", "16,64", "--output", file, "--html", page, *LONG)
+    started.wait_for("2 of 100")
+    started.popen.send_signal(signal.SIGINT) if ended == "interrupted" else started.own_rng().kill()
+    code, output, line = started.end()
+    assert not started.left_behind()
+    assert code == exit_code
+    assert re.fullmatch(rf"load-test: {problem}; \d+ finished runs are reported", line)
     report: Any = json.loads(file.read_text())
-    assert (report["complete"], report["problem"]) == (False, "interrupted")
+    assert (report["complete"], report["problem"]) == (False, problem)
     assert {each["point"]["batch_size"] for each in report["points"]} == {16, 64}
     assert "hashes/s" in output
-    assert "interrupted" in page.read_text()
+    assert problem in page.read_text()
 
 
-def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
-    with load_test(tmp_path, "--batch-sizes", 64, *LONG) as started:
-        started.wait_for("1 of 50")
-        started.own_rng().suspend()
-        started.popen.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            started.popen.wait(0.5)
-        started.popen.send_signal(signal.SIGINT)
-        assert started.end()[0] == 130
-        wait_until(lambda: not started.left_behind())
-
-
-def test_a_service_of_its_own_that_dies_is_named(tmp_path: Path) -> None:
-    with load_test(tmp_path, "--batch-sizes", 64, *LONG) as started:
-        started.wait_for("1 of 50")
-        started.own_rng().kill()
-        code, _, line = started.end()
-        assert not started.left_behind()
-    assert code == 1
-    assert line.startswith("load-test: the rng started here died of SIGKILL; ")
+def test_a_second_interrupt_ends_everything_at_once(start: Start) -> None:
+    started = start("--batch-sizes", 64, *LONG)
+    started.wait_for("1 of 50")
+    started.own_rng().suspend()
+    started.popen.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.popen.wait(0.5)
+    started.popen.send_signal(signal.SIGINT)
+    assert started.end()[0] == 130
+    wait_until(lambda: not started.left_behind())
 
 
 def test_a_target_that_dies_is_named_and_finished_runs_are_kept(
-    processes: ServiceProcesses, targets: Targets, tmp_path: Path
+    start: Start, processes: ServiceProcesses, targets: Targets
 ) -> None:
     hasher = processes.start("hasher", PACE="full")
     target = local_target(hasher)
-    with load_test(tmp_path, "--batch-sizes", 64, "--hasher-target", target, *LONG, **targets) as started:
-        started.wait_for("1 of 50")
-        hasher.kill()
-        code, output, line = started.end()
+    started = start("--batch-sizes", 64, "--hasher-target", target, *LONG, **targets)
+    started.wait_for("1 of 50")
+    hasher.kill()
+    code, output, line = started.end()
     assert code == 1
     lost = rf"hasher at {target} (is lost: no server for 3 s|can't be reached.*)"
     assert re.fullmatch(rf"load-test: {lost}; \d+ finished runs? (is|are) reported", line)
     assert "hashes/s" in output
-    code, output, line = run(tmp_path, "--batch-sizes", 1, "--hasher-target", target, *SHORT, **targets)
+    code, output, line = start("--batch-sizes", 1, "--hasher-target", target, *SHORT, **targets).end()
     assert (code, output) == (1, "")
     assert line == f"load-test: hasher at {target} can't be reached: nobody answered within 5 s; nothing was measured"
 

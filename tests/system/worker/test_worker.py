@@ -1,7 +1,6 @@
 """A worker mines and reports: each hash is counted once, whatever is killed, frozen or stopped, and metrics agree."""
 
 import json
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 from support.admin_endpoint import Samples, scrape
 from support.mine import READY, Mine, new_mine, not_ready
-from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
 BATCH_SIZE = 256
@@ -31,25 +29,12 @@ def hashes_in_redis(mine: Mine) -> int:
     return int(mine.redis.client().get("hashes") or 0)
 
 
-def reports(mine: Mine) -> list[dict[str, str]]:
-    return [entry for _, entry in mine.redis.client().xrange("reports")]
-
-
 def metrics(mine: Mine) -> Samples:
     """The worker's."""
     return scrape(mine.metrics_ports["worker"])
 
 
-def counted(mine: Mine) -> int:
-    return int(metrics(mine)("dockercoins_worker_hashes_total"))
-
-
-def replace(mine: Mine, name: str, **env: Any) -> ServiceProcess:
-    mine.running[name].kill()
-    return mine.start(name, **env)
-
-
-def test_services_can_start_in_any_order(mine: Mine) -> None:
+def test_services_can_start_in_any_order_and_a_worker_names_those_it_has_not_reached(mine: Mine) -> None:
     mine.redis.stop()
     worker = mine.start("worker", **WORKER)
     mine.until("worker", not_ready("rng", "hasher", "redis"))
@@ -57,39 +42,28 @@ def test_services_can_start_in_any_order(mine: Mine) -> None:
     mine.until("worker", not_ready("rng", "redis"))
     mine.start("rng", PACE="full")
     worker.wait_for("[1-9][0-9]* units of work done")
+    mine.until("worker", not_ready("redis"))
     mine.redis.start()
-    wait_until(lambda: hashes_in_redis(mine) > 0)
-
-
-def messages_agree(mine: Mine, server: str, method: str) -> bool:
-    """Whether worker and server have counted the same messages."""
-    client, served = metrics(mine), scrape(mine.metrics_ports[server])
-    labels = {"grpc_method": method, "grpc_type": "bidi_stream"}
-    return all(
-        client.total(f"grpc_client_msg_{one}_total", **labels)
-        == served.total(f"grpc_server_msg_{other}_total", **labels)
-        for one, other in (("sent", "received"), ("received", "sent"))
-    )
+    mine.until("worker", READY)
 
 
 def test_all_count_the_same_work(mine: Mine) -> None:
-    """Each server is looked at while the other one is frozen, so that it has nothing to do."""
-    rng, hasher = mine.running["rng"], mine.running["hasher"]
-    hasher.send(signal.SIGSTOP)
-    wait_until(lambda: messages_agree(mine, "rng", "StreamRandomBytes"))
-    hasher.send(signal.SIGCONT)
-    mine.mines_on()
-    rng.send(signal.SIGSTOP)
-    wait_until(lambda: messages_agree(mine, "hasher", "StreamHashes"))
-    wait_until(lambda: counted(mine) == hashes_in_redis(mine))
-    worker = metrics(mine)
-    hashes = worker("dockercoins_worker_hashes_total")
-    assert hashes == scrape(mine.metrics_ports["hasher"])("dockercoins_hasher_hashes_total") == hashes_in_redis(mine)
-    assert worker("dockercoins_worker_batches_total") * BATCH_SIZE == hashes
-    assert worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
-    assert worker.total("dockercoins_worker_completed_batches_total", service="hasher") * BATCH_SIZE == hashes
-    assert worker("dockercoins_worker_unreported_hashes") == 0
-    rng.send(signal.SIGCONT)
+    """Once they have nothing to do, since rng is frozen."""
+
+    def agree() -> bool:
+        worker = metrics(mine)
+        hashes = scrape(mine.metrics_ports["hasher"])("dockercoins_hasher_hashes_total")
+        completed = worker.total("dockercoins_worker_completed_batches_total", service="hasher")
+        return (
+            worker("dockercoins_worker_hashes_total") == hashes == hashes_in_redis(mine)
+            and worker("dockercoins_worker_batches_total") == completed == hashes / BATCH_SIZE
+            and worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
+            and worker("dockercoins_worker_unreported_hashes") == 0
+        )
+
+    mine.running["rng"].send(signal.SIGSTOP)
+    wait_until(agree)
+    mine.running["rng"].send(signal.SIGCONT)
     mine.mines_on()
 
 
@@ -105,72 +79,28 @@ def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
         assert 0 <= worker.total("dockercoins_worker_outstanding_batches") <= WINDOW
 
 
-def test_while_redis_is_away_reports_wait_and_then_mining_does(mine: Mine) -> None:
+def test_mining_waits_while_the_queue_is_full_and_what_waited_is_counted(mine: Mine) -> None:
     mine.redis.stop()
-    before = metrics(mine)("dockercoins_worker_reports_sent_total")
-    mine.mines_on(2)
-    mine.until("worker", not_ready("redis"))  # the queue is full
+    mine.until("worker", not_ready("redis"))
     wait_until(lambda: metrics(mine)("dockercoins_worker_in_flight_batches") == 0)
     waiting = metrics(mine)
     assert waiting("dockercoins_worker_unreported_hashes") > 0
     assert waiting("dockercoins_worker_reports_resent_total") > 0
-    assert waiting("dockercoins_worker_reports_sent_total") <= before + 2
     time.sleep(0.5)
-    assert counted(mine) == waiting("dockercoins_worker_hashes_total")
+    assert metrics(mine)("dockercoins_worker_hashes_total") == waiting("dockercoins_worker_hashes_total")
     mine.redis.start()
     mine.until("worker", READY)
     mine.mines_on()
-    mine.running["rng"].send(signal.SIGSTOP)
-    wait_until(lambda: counted(mine) == hashes_in_redis(mine))
-    mine.running["rng"].send(signal.SIGCONT)
 
 
-def test_a_worker_goes_on_after_a_killed_rng_and_its_own_freeze_and_has_lost_nothing_when_it_stops(mine: Mine) -> None:
+def test_a_worker_that_was_frozen_goes_on_and_has_lost_nothing_when_it_stops(mine: Mine) -> None:
     worker = mine.running["worker"]
-    mine.running["rng"].kill()
-    mine.until("worker", not_ready("rng"))
-    mine.start("rng", PACE="full")
-    mine.mines_on()
     worker.send(signal.SIGSTOP)
     time.sleep(2)
     worker.send(signal.SIGCONT)
     mine.mines_on(2)
     assert worker.stop() == 0
     assert hashes_in_redis(mine) == worker.units_logged > 0
-
-
-def hasher_serves(mine: Mine) -> bool:
-    """As the worker says that reported last."""
-    client = mine.redis.client()
-    [(_, last)] = client.xrevrange("reports", count=1)
-    replicas = json.loads(client.hget(f"worker:{last['worker']}", "backends"))["hasher"]
-    return (mine.running["hasher"].instance, "serving") in {(each["name"], each["state"]) for each in replicas}
-
-
-def test_replicas_that_come_and_go_are_reported_before_the_next_report_is_due(mine: Mine) -> None:
-    mine.redis.client().flushall()
-    worker = mine.start("worker", **{**WORKER, "REPORT_INTERVAL": 60})
-    wait_until(lambda: reports(mine) and hasher_serves(mine))
-    hasher = mine.running["hasher"]
-    hasher.send(signal.SIGSTOP)
-    wait_until(lambda: not hasher_serves(mine))
-    hasher.send(signal.SIGCONT)
-    wait_until(lambda: hasher_serves(mine))
-    replace(mine, "hasher", PACE="full")
-    wait_until(lambda: hasher_serves(mine))
-    assert worker.stop() == 0
-    assert [int(each["sequence"]) for each in reports(mine)] == list(range(1, len(reports(mine)) + 1))
-    assert hashes_in_redis(mine) == worker.units_logged > 0
-
-
-def test_a_killed_worker_loses_at_most_what_it_had_not_reported(mine: Mine) -> None:
-    worker = mine.start("worker", **{**WORKER, "REPORT_INTERVAL": 1})
-    mine.mines_on(3)
-    worker.kill()
-    last = int(re.findall(r"(\d+) units of work done", worker.text)[-1])
-    held = sum(int(each["hashes"]) for each in reports(mine) if each["instance"] == worker.instance)
-    assert worker.units_logged - last <= held <= worker.units_logged
-    assert hashes_in_redis(mine) == sum(int(each["hashes"]) for each in reports(mine))
 
 
 def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
@@ -189,28 +119,23 @@ def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> Non
     assert hashes_in_redis(mine) + lost == worker.units_logged
 
 
-@pytest.mark.parametrize(("pace", "at_once"), [("classic", False), ("full", True)], ids=["one by one", "at once"])
-def test_all_stop_soon_and_lose_nothing(mine: Mine, pace: str, *, at_once: bool) -> None:
-    """In the order that `make run` and compose keep, and in none, as when the machine shuts down."""
+def test_all_stop_soon_and_lose_nothing_in_no_order(mine: Mine) -> None:
+    """As when the machine shuts down; `make run` and compose keep an order."""
     before = hashes_in_redis(mine)
-    for name in ("rng", "hasher"):
-        replace(mine, name, PACE=pace)
-    mine.start("worker", PACE=pace)
+    mine.start("worker", PACE="full")
     wait_until(lambda: hashes_in_redis(mine) > before + 3)
     order = [mine.running[name] for name in ("worker", "rng", "hasher")]
     began = time.monotonic()
     for process in order:
         process.send(signal.SIGTERM)
-        if not at_once:
-            process.popen.wait(30)
     assert [process.popen.wait(30) for process in order] == [0, 0, 0]
     assert time.monotonic() - began < STOPPED_WITHIN_S
     assert hashes_in_redis(mine) - before == order[0].units_logged > 0
 
 
 def test_a_storm_of_broken_streams_is_a_line_a_second(mine: Mine) -> None:
-    rng = replace(mine, "rng", PACE="full", FAULT_ERROR_RATE=0.5)
-    replace(mine, "hasher", PACE="full")
+    rng = mine.start("rng", PACE="full", FAULT_ERROR_RATE=0.5)
+    mine.start("hasher", PACE="full")
     worker = mine.start("worker", PACE="full", LOG_FORMAT="json")
     worker.wait_for("stream broken")
     began = time.monotonic()

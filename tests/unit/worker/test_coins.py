@@ -1,11 +1,7 @@
-from hashlib import sha256
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.stored import MAX_LATEST_COINS
 from worker_svc.coins import CoinFinder
-from worker_svc.latest_coins import LatestCoins
 
 
 def leading_zero_bits(digest: bytes) -> int:
@@ -30,18 +26,3 @@ def test_every_coin_is_found_and_nothing_else(packed: list[bytes], bits: int) ->
     assert list(finder.positions(b"".join(packed))) == expected
     assert finder.count(b"".join(packed)) == len(expected)
     assert finder.last_positions(b"".join(packed), 3) == expected[-3:]
-
-
-@given(st.lists(st.integers(1, 60), max_size=20), st.sampled_from([1, 4, 9]))
-def test_the_latest_are_the_last_of_all_that_were_found(sizes: list[int], bits: int) -> None:
-    finder = CoinFinder(bits)
-    latest = LatestCoins(finder)
-    found = []
-    for now, size in enumerate(sizes):
-        packed = b"".join(sha256(bytes([now, number])).digest() for number in range(size))
-        coins = [packed[32 * position :][:32].hex() for position in finder.positions(packed)]
-        if coins:
-            latest.found(memoryview(packed), len(coins), float(now))
-        found += [(coin, float(now)) for coin in coins]
-    assert latest.take() == found[-MAX_LATEST_COINS:]
-    assert latest.take() == []

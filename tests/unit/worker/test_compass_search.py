@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import pytest
 
@@ -44,39 +45,27 @@ class Model:
 class Run:
     """A search on a model whose time passes as fast as it can."""
 
-    def __init__(self, model: Model, settings: WorkerSettings) -> None:
+    def __init__(self, model: Model, **settings: float) -> None:
         self.model = model
-        self.settings = settings
-        self.now = 0.0
-        self.history: list[tuple[float, float, float]] = []
-        """When, for how long, at what speed."""
-        self._search = compass_search(settings.start, settings.allows, settings.target_latency)
+        self.settings = WorkerSettings(pace="full", **settings)
+        self.speeds: list[float] = []
+        """In each tenth of a second."""
+        self._search = compass_search(self.settings.start, self.settings.allows, self.settings.target_latency)
         self.trial = next(self._search)
 
-    def until(self, moment: float) -> None:
-        while self.now < moment:
-            seconds = self.trial.seconds + SETTLING
-            self.history.append((self.now, seconds, self.model.exact(self.trial.point).speed))
-            self.now += seconds
+    def until(self, second: int) -> None:
+        while len(self.speeds) < 10 * second:
+            tenths = round(10 * (self.trial.seconds + SETTLING))
+            self.speeds += tenths * [self.model.exact(self.trial.point).speed]
             self.trial = self._search.send(self.model.measure(self.trial.point, self.trial.seconds))
 
-    def speed(self, begin: float, end: float) -> float:
-        parts = [(max(0.0, min(end, at + long) - max(begin, at)), speed) for at, long, speed in self.history]
-        return sum(seconds * speed for seconds, speed in parts) / sum(seconds for seconds, _ in parts)
-
-    @property
-    def best(self) -> float:
-        return self.model.best(self.settings.allows, self.settings.target_latency)
-
-    def check(self, since: float) -> None:
+    def check(self, since: int) -> None:
         """At least 95 % of the best that meets the target, in no 10 s less than 85 %."""
-        assert self.speed(since, self.now) >= 0.95 * self.best, self.trial
-        slowest = min(self.speed(begin, begin + 10) for begin in range(int(since), int(self.now) - 10))
-        assert slowest >= 0.85 * self.best, self.trial
-
-
-def settings(**values: object) -> WorkerSettings:
-    return WorkerSettings(pace="full", **values)
+        speeds = self.speeds[10 * since :]
+        best = self.model.best(self.settings.allows, self.settings.target_latency)
+        assert fmean(speeds) >= 0.95 * best, self.trial
+        slowest = min(fmean(speeds[begin : begin + 100]) for begin in range(0, len(speeds) - 100, 10))
+        assert slowest >= 0.85 * best, self.trial
 
 
 SYSTEMS = [
@@ -93,14 +82,14 @@ SYSTEMS = [
 @pytest.mark.parametrize("seed", range(5))
 def test_it_finds_nearly_the_best_within_15_seconds_and_stays_there(model: Model, seed: int) -> None:
     model.chance.seed(seed)
-    run = Run(model, settings())
+    run = Run(model)
     run.until(120)
     run.check(since=15)
 
 
 def test_it_follows_when_the_system_changes() -> None:
     model = Model()
-    run = Run(model, settings())
+    run = Run(model)
     run.until(60)
     model.round_trip = 40e-3
     model.message_seconds = 0.2e-6
@@ -110,15 +99,15 @@ def test_it_follows_when_the_system_changes() -> None:
 
 @pytest.mark.parametrize("target", [0.01, 0.03, 0.3])
 def test_latency_stays_below_the_target(target: float) -> None:
-    run = Run(Model(), settings(target_latency=target))
+    run = Run(Model(), target_latency=target)
     run.until(60)
     assert run.model.exact(run.trial.best).latency <= target
     run.check(since=15)
 
 
 def test_what_is_set_is_left_alone_and_no_more_bytes_are_in_flight_than_allowed() -> None:
-    fixed = Run(Model(round_trip=20e-3), settings(window_size=4))
-    slow = Run(Model(round_trip=1.0), settings(target_latency=60, message_size=1024))
+    fixed = Run(Model(round_trip=20e-3), window_size=4)
+    slow = Run(Model(round_trip=1.0), target_latency=60, message_size=1024)
     for second in range(100):
         fixed.until(second)
         assert fixed.trial.point.window == 4

@@ -16,13 +16,10 @@ def batch(count: int = 1, begun: float = 0.0, size: int = 32) -> Batch:
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(CoinFinder(4), clock_offset=lambda: 0.0)
-
-
-@pytest.fixture
-def mining(tally: Tally) -> Tally:
-    tally.begin(0.0)
-    return tally
+    """One whose work began at 0."""
+    made = Tally(CoinFinder(4), clock_offset=lambda: 0.0)
+    made.begin(0.0)
+    return made
 
 
 def count(tally: Tally, mined: Batch, now: float) -> None:
@@ -39,7 +36,8 @@ def seconds(report: Report) -> tuple[float, float]:
     return report.begin_us / 1e6, report.end_us / 1e6
 
 
-def test_before_work_has_begun_reports_say_that_nothing_was_counted(tally: Tally) -> None:
+def test_before_work_has_begun_reports_say_that_nothing_was_counted() -> None:
+    tally = Tally(CoinFinder(4), clock_offset=lambda: 0.0)
     reports = [report_at(tally, 5.0), report_at(tally, 6.0, waits_for="hasher")]
     assert [seconds(report) for report in reports] == [(5.0, 5.0), (5.0, 6.0)]
     assert [(report.stalled_since_us, report.waits_for) for report in reports] == [(5e6, ""), (5e6, "hasher")]
@@ -47,41 +45,38 @@ def test_before_work_has_begun_reports_say_that_nothing_was_counted(tally: Tally
 
 def test_intervals_run_from_last_batch_to_last_batch(tally: Tally) -> None:
     """So that three or four batches in a second are the same speed; the first one runs from the beginning of work."""
-    tally.begin(10.0)
     for step in range(1, 4):
-        tally.count(batch(), 10 + 0.3 * step)
-    first = report_at(tally, 11.0)
-    assert (first.sequence, first.hashes, seconds(first)) == (1, 3, (10.0, 10.9))
+        tally.count(batch(), 0.3 * step)
+    first = report_at(tally, 1.0)
+    assert (first.sequence, first.hashes, seconds(first)) == (1, 3, (0.0, 0.9))
     for step in range(4, 8):
-        tally.count(batch(), 10 + 0.3 * step)
-    second = report_at(tally, 12.2)
-    assert (second.sequence, second.hashes, seconds(second)) == (2, 4, (10.9, 12.1))
-    assert report_at(tally, 13.0).hashes == 0
+        tally.count(batch(), 0.3 * step)
+    second = report_at(tally, 2.2)
+    assert (second.sequence, second.hashes, seconds(second)) == (2, 4, (0.9, 2.1))
+    assert report_at(tally, 3.0).hashes == 0
 
 
-def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(mining: Tally) -> None:
-    mining.count(batch(), 1.0)
-    working = report_at(mining, 1.0, oldest=1.0, waits_for="hasher")
+def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(tally: Tally) -> None:
+    """Time before the oldest batch in flight is time without work."""
+    assert seconds(report_at(tally, 0.5, oldest=0.2)) == (0.0, 0.2)
+    assert seconds(report_at(tally, 0.5)) == (0.2, 0.5)
+    tally.count(batch(), 1.0)
+    working = report_at(tally, 1.0, oldest=1.0, waits_for="hasher")
     assert (working.stalled_since_us, working.waits_for) == (0, "")
     for now in (2.0, 90.0):
-        stalled = report_at(mining, now, oldest=1.0, waits_for="hasher")
+        stalled = report_at(tally, now, oldest=1.0, waits_for="hasher")
         assert (stalled.hashes, seconds(stalled)) == (0, (1.0, 1.0))
         assert (stalled.stalled_since_us, stalled.waits_for) == (1_000_000, "hasher")
-    mining.count(batch(), 95.0)
-    assert seconds(report_at(mining, 95.5)) == (1.0, 95.0)  # it took so long
+    tally.count(batch(), 95.0)
+    assert seconds(report_at(tally, 95.5)) == (1.0, 95.0)  # it took so long
 
 
-def test_time_before_the_oldest_batch_in_flight_is_time_without_work(mining: Tally) -> None:
-    assert seconds(report_at(mining, 5.0, oldest=2.0)) == (0.0, 2.0)
-    assert seconds(report_at(mining, 5.0)) == (2.0, 5.0)
-
-
-def test_every_coin_is_counted_but_a_report_carries_only_so_many_and_so_many_bytes(mining: Tally) -> None:
-    count(mining, batch(MAX_WALLET_COINS + 500), 1.0)
-    report = report_at(mining, 1.0)
+def test_every_coin_is_counted_but_a_report_carries_only_so_many_and_so_many_bytes(tally: Tally) -> None:
+    count(tally, batch(MAX_WALLET_COINS + 500), 1.0)
+    report = report_at(tally, 1.0)
     assert (report.coins, len(report.wallet)) == (MAX_WALLET_COINS + 500, MAX_WALLET_COINS)
-    count(mining, batch(20, size=100_000), 2.0)
-    report = report_at(mining, 2.0)
+    count(tally, batch(20, size=100_000), 2.0)
+    report = report_at(tally, 2.0)
     assert (report.coins, len(report.wallet)) == (20, MAX_WALLET_BYTES // 100_000)
 
 
@@ -97,17 +92,17 @@ def test_a_full_wallet_gets_no_coins_but_they_count_and_the_latest_are_reported(
     assert report_at(tally, 3.0).latest == ()
 
 
-def test_the_wallet_holds_each_verified_digest_with_the_bytes_that_were_hashed(mining: Tally) -> None:
+def test_the_wallet_holds_each_verified_digest_with_the_bytes_that_were_hashed(tally: Tally) -> None:
     messages = [i.to_bytes(4) for i in range(200)]
     packed = b"".join(sha256(message).digest() for message in messages)
-    count(mining, Batch(1, 200, 4, 0.0, b"".join(messages), packed), 1.0)
-    report = report_at(mining, 1.0)
+    count(tally, Batch(1, 200, 4, 0.0, b"".join(messages), packed), 1.0)
+    report = report_at(tally, 1.0)
     assert report.coins == len(report.wallet) > 0
     for digest, message in report.wallet:
         assert sha256(message).hexdigest() == digest
         assert digest.startswith("0")
-    mining.count(batch(5), 2.0)  # not verified
-    report = report_at(mining, 2.0)
+    tally.count(batch(5), 2.0)  # not verified
+    report = report_at(tally, 2.0)
     assert (report.coins, report.wallet) == (5, ())
 
 

@@ -1,7 +1,6 @@
 """What a trial measures."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from support.virtual_time import now
@@ -15,6 +14,8 @@ ONE, TWO = Point(10, 1), Point(20, 2)
 
 class Experiment:
     """Two trials of a second each."""
+
+    running: asyncio.Task[None]
 
     def __init__(self) -> None:
         self.applied: list[Point] = []
@@ -35,13 +36,11 @@ class Experiment:
 
 
 @pytest.fixture
-async def experiment() -> AsyncIterator[Experiment]:
+async def experiment() -> Experiment:
     made = Experiment()
-    task = asyncio.create_task(made.tuner.run())
+    made.running = asyncio.create_task(made.tuner.run())
     await asyncio.sleep(0)
-    yield made
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    return made
 
 
 async def test_speed_is_between_the_first_and_the_last_batch_that_began_in_the_trial(experiment: Experiment) -> None:

@@ -7,10 +7,10 @@ from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings
 
 SENTINELS = "redis-sentinel://one:26379,two/coins"
-CLUSTER = "redis-cluster://one:7000,[::1]:7001,three"
+CLUSTER = "rediss-cluster://worker:p%40ss%3Aw,rd@one:7000,[::1]:7001,three"
 
 
-def test_a_url_names_the_servers() -> None:
+def test_a_url_names_the_servers_and_who_we_are_to_them() -> None:
     sentinels, cluster = Deployment.parse(SENTINELS), Deployment.parse(CLUSTER)
     assert sentinels
     assert cluster
@@ -18,19 +18,8 @@ def test_a_url_names_the_servers() -> None:
     assert sentinels.nodes == (("one", 26_379), ("two", 26_379))
     assert (cluster.kind, cluster.nodes) == (Kind.CLUSTER, (("one", 7_000), ("::1", 7_001), ("three", 6_379)))
     assert Deployment.parse("redis://one:6379/0") is Deployment.parse("unix:///tmp/redis.sock") is None
-
-
-def test_a_login_may_have_any_character_in_its_escaped_form() -> None:
-    found = Deployment.parse("rediss-cluster://worker:p%40ss%3Aw,rd@one")
-    assert found is not None
-    assert (found.username, found.password, found.encrypted) == ("worker", "p@ss:w,rd", True)
-
-
-def test_names_are_the_originals_unless_asked_otherwise() -> None:
-    for url in ("redis://one", SENTINELS):
-        keys = WorkerSettings(redis_url=url).redis.keys
-        assert (keys.hashes, keys.wallet, keys.worker("w")) == ("hashes", "wallet", "worker:w")
-    assert WorkerSettings(redis_prefix="class-a:").redis.keys.hashes == "class-a:hashes"
+    assert (cluster.username, cluster.password, cluster.encrypted) == ("worker", "p@ss:w,rd", True)
+    assert (sentinels.username, sentinels.password, sentinels.encrypted) == (None, None, False)
 
 
 def test_in_a_cluster_all_names_have_one_slot() -> None:

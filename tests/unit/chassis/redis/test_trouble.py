@@ -34,14 +34,9 @@ def test_what_waiting_does_not_mend_says_what_does(error: Exception, remedy: str
     assert trouble.must_be_mended(error)
 
 
-def test_what_waiting_mends_says_no_more() -> None:
-    error = RedisConnectionError("Error 111 connecting to redis:6379.")
+def test_what_waiting_mends_is_one_bounded_line_and_says_no_more() -> None:
+    error = RedisConnectionError("Error 111 connecting\nto redis:6379.")
     assert trouble.cause(error) == "Error 111 connecting to redis:6379."
     assert not trouble.must_be_mended(error)
     assert trouble.cause(TimeoutError()) == "TimeoutError"
-
-
-def test_a_line_is_one_line_and_bounded() -> None:
-    said = trouble.cause(RedisConnectionError("a\nb " * 1_000))
-    assert "\n" not in said
-    assert len(said) <= trouble.MAX_LENGTH
+    assert len(trouble.cause(RedisConnectionError("a" * 1_000))) == trouble.MAX_LENGTH

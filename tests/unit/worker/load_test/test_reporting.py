@@ -1,26 +1,22 @@
 """What becomes of measurements: a report in each form, and a comparison with an earlier one."""
 
 import csv
-import io
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from support.load_test_reports import measurement, point, report
 
 from worker_svc.load_test import comparison, html_page, text_formats, welch
 from worker_svc.load_test.errors import UsageError
 from worker_svc.load_test.point import Mode
-from worker_svc.load_test.progress import Progress
-from worker_svc.load_test.report import Report, load
+from worker_svc.load_test.report import load
 
 MADE = report(
     {
-        point(1): [measurement(100), measurement(300), measurement(200, errors={"rng": {"UNAVAILABLE": 2}})],
+        point(1): [measurement(100), measurement(300), measurement(200, unavailable=2)],
         point(256): [measurement(400, asked_again=3)],
         point(4_096): [],
     }
@@ -61,31 +57,15 @@ def test_a_file_that_is_no_report_is_refused(text: str | None, message: str, tmp
         load(file)
 
 
-def test_comma_separated_has_a_line_for_each_point() -> None:
+def test_every_text_has_the_speed_and_the_errors_of_each_point() -> None:
     rows = list(csv.DictReader(text_formats.comma_separated(MADE).splitlines()))
     assert [row["batch_size"] for row in rows] == ["1", "256"]
     assert float(rows[0]["hashes_per_second.median"]) == 200
     assert float(rows[1]["latency_seconds.total.p99"]) == 0.009
     assert [row["errors.rng.UNAVAILABLE"] for row in rows] == ["2", ""]
-
-
-@pytest.mark.parametrize("write", [text_formats.markdown, text_formats.table])
-def test_tables_show_speed_and_errors(write: Callable[[Report], str]) -> None:
-    text = write(MADE)
-    assert "200" in text
-    assert "rng UNAVAILABLE 2" in text
-    assert "total" in text
-    assert "…" not in text
-
-
-def test_progress_is_a_line_a_run_where_there_is_no_terminal() -> None:
-    text = io.StringIO()
-    with Progress(Console(file=text, width=200), 3, 10.0) as shown:
-        shown.begin(point(1))
-        shown.end(point(1), measurement(1_234))
-    first, second = text.getvalue().splitlines()
-    assert first == "3 runs, about 0:30"
-    assert second.startswith("1 of 3: stream, batch 1, window 8, message 32: 1,234 hashes/s, ")
+    for text in (text_formats.markdown(MADE), text_formats.table(MADE)):
+        assert all(expected in text for expected in ("200", "total", "rng UNAVAILABLE 2"))
+        assert "…" not in text
 
 
 CURVES = report(
@@ -110,10 +90,8 @@ def test_the_page_needs_no_other_file_and_shows_text_changes_and_a_mark_for_each
     assert latency.count('class="mark"') == 12
     assert "batch 65,536: 7,208,960 hashes/s" in speed
     assert "p99 9 ms" in latency
-
-
-def test_one_point_makes_a_page_though_it_stood_still() -> None:
-    assert "<svg" in html_page.page(report({point(): [measurement(0)]}), None, [])
+    stood_still = report({point(): [measurement(0)]})
+    assert "<svg" in html_page.page(stood_still, None, [])
 
 
 @pytest.mark.parametrize(
