@@ -18,7 +18,7 @@ from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRand
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from structlog.testing import capture_logs
 from support.certificates import Authority
-from support.served import HASHER, RNG, health, raw_call
+from support.served import HASHER, RNG, health
 from support.waiting import until
 
 import hasher_svc.service
@@ -130,8 +130,10 @@ async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: A
     files = authority.issue("client", "webui", *(f"{'x' * 60}.{number:03}.test" for number in range(100)))
     with capture_logs() as lines:
         async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
+            method, request = UNARY["rng"]
+            call: Any = client.unary_unary(method)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await raw_call(client, *UNARY["rng"])
+                await call(request)
     details = str(caught.value.details())
     assert details.startswith("GetRandomBytes is for worker; this certificate is of webui, xxx")
     assert len(details) < 350

@@ -12,7 +12,7 @@ from support.load_test_reports import measurement, point
 from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
 from support.waiting import until
-from support.webui_page import Page, follows_redis, is_ready
+from support.webui_page import Page, is_ready
 
 from chassis.health import Health
 from chassis.redis.access import RedisAccess
@@ -52,7 +52,7 @@ async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisS
     report_of_load_test = load_test_report({point(4): [measurement(), measurement()]})
     await asyncio.to_thread(publish, report_of_load_test, RedisAccess(url(users, WORKER)))
     async with webui_page(users) as page:
-        await until(lambda: follows_redis(page))
+        await until(lambda: is_ready(page))
         async with page.get("/json") as response:
             assert {"hashes": 10, "coins": 2}.items() <= (await response.json()).items()
         async with page.get("/api/load-tests") as response:
