@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -94,10 +95,12 @@ async def sending() -> AsyncIterator[Sending]:
 async def test_a_batch_over_the_hedging_delay_is_sent_to_one_other_replica_and_the_first_response_wins(
     sending: Sending,
 ) -> None:
-    streams = sending.join("a", "b", "c")
-    sending.warm_up(*streams)
-    batch = sending.submit()
-    await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    with capture_logs() as lines:
+        streams = sending.join("a", "b", "c")
+        sending.warm_up(*streams)
+        batch = sending.submit()
+        await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    assert lines[-1]["event"] == "over the hedging delay, sent to a second replica"
     assert sending.pool.hedges == 1
     await asyncio.sleep(20)
     one, other = [stream for stream in streams if stream.outstanding]
@@ -174,11 +177,12 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     wrong = WrongDigest(0, "aa", "bb")
     sending = Sending(HasherStage(lambda _, digests: wrong if bytes(digests) == b"wrong" else None))
     [lying] = sending.join("lying")
-    sending.submit(2)
+    trace = sending.submit(2).trace = Mock()
     sending.respond(lying, b"wrong")
     assert sending.pool.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
+    trace.asked.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
     sending.respond(lying)
     assert not sending.done
     sending.pool.ended(lying, None)
