@@ -58,20 +58,21 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @asynccontextmanager
-async def encrypting(name: str, **files: str) -> AsyncIterator[int]:
-    """The port of rng or hasher with these files, and with the callers that it allows."""
+async def encrypting(name: str, callers: Any = None, /, **files: str) -> AsyncIterator[int]:
+    """The port of rng or hasher with these files, and with these callers, or else those that it allows."""
     settings = {"port": 0, "pace": "full", **{variable.lower(): path for variable, path in files.items()}}
     telemetry = Telemetry(Health())
     async with AsyncExitStack() as stack:
         servicer: Any
         if name == "rng":
             made: Any = RngSettings(**settings)
-            servicer, callers = rng_svc.service.RngService("rng-1", made.pacing()), rng_svc.service.CALLERS
+            servicer, allowed = rng_svc.service.RngService("rng-1", made.pacing()), rng_svc.service.CALLERS
         else:
             made = HasherSettings(**settings)
             thread = stack.enter_context(closing(DigestThread(fastest())))
             servicer = hasher_svc.service.HasherService("hasher-1", made.pacing(), thread)
-            callers = hasher_svc.service.CALLERS
+            allowed = hasher_svc.service.CALLERS
+        callers = allowed if callers is None else callers
         serving = server.serve(made, telemetry, SERVICES[name], servicer.add_to, check_source, callers=callers)
         port = await stack.enter_async_context(serving)
         telemetry.health.started()
@@ -141,6 +142,15 @@ async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: A
     assert (line["method"], line["allowed"]) == ("GetRandomBytes", "worker")
     assert line["names"] in details
     assert line["peer"].startswith("ipv4:127.0.0.1:")
+
+
+async def test_a_method_that_is_on_no_list_is_for_nobody(authority: Authority) -> None:
+    files = authority.issue("worker")
+    async with (
+        encrypting("rng", {}, **authority.issue("rng")) as port,
+        channel(port, "rng", files) as client,
+    ):
+        assert await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_bad_handshake_is_refused_with_the_reason_in_the_log(authority: Authority, tmp_path: Path) -> None:
