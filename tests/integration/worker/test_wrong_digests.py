@@ -96,6 +96,8 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
         pace=Pace.FULL,
         batch_size=COUNT,
         window_size=8,
+        message_size=48,
+        difficulty_bits=5,
         instance="worker",
         redis_url=redis.url,
         rng_target=f"ipv4:127.0.0.1:{rng}",
@@ -113,6 +115,7 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
             wallet: Any = client.hgetall("wallet")
         assert wallet
         assert all(sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
+        assert all(len(message) == 48 and int(digest, 16) < 1 << 251 for digest, message in wallet.items())
 
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])

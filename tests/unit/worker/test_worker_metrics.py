@@ -11,7 +11,9 @@ from worker_svc.settings import WorkerSettings
 
 async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_seconds_ago() -> None:
     telemetry = Telemetry(Health("rng", "hasher"))
-    pool = Worker(WorkerSettings(instance="w", redis_url="redis://127.0.0.1:1"), telemetry)._pools["rng"]
+    settings = WorkerSettings(instance="w", redis_url="redis://127.0.0.1:1", max_endpoints=7)
+    pool = Worker(settings, telemetry)._pools["rng"]
+    assert pool._max_endpoints == 7
 
     def shown_after(replica: str) -> set[str]:
         """Return the replicas that metrics name once this one has come and gone."""

@@ -95,11 +95,14 @@ async def sending() -> AsyncIterator[Sending]:
 async def test_a_batch_over_the_hedging_delay_is_sent_to_one_other_replica_and_the_first_response_wins(
     sending: Sending,
 ) -> None:
+    waits = [sending.pool.waiting]
     with capture_logs() as lines:
         streams = sending.join("a", "b", "c")
         sending.warm_up(*streams)
         batch = sending.submit()
+        waits.append(sending.pool.waiting)
         await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    assert [*waits, sending.pool.waiting] == [True, False, True]
     assert lines[-1]["event"] == "over the hedging delay, sent to a second replica"
     assert sending.pool.hedges == 1
     await asyncio.sleep(20)
