@@ -158,7 +158,7 @@ class Pool:
         Counts streams in `metrics`, and calls `on_change` when the state of a replica has changed.
         """
         # Takes the batches that have their response.
-        self.on_answer: Callable[[Batch], None]
+        self.on_completed: Callable[[Batch], None]
         # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
         # Batches sent again because the attempt before ended without a valid response, by reason.
@@ -288,7 +288,7 @@ class Pool:
             if batch.trace is not None:
                 batch.trace.completed(self.stage, stream.replica)
             self.stage.keep(batch, payload)
-            self.on_answer(batch)
+            self.on_completed(batch)
         if self._waiting:
             self._dispatch(now)
 

@@ -13,7 +13,7 @@ class Stage:
     """Keeps the batches that it was sent until the test completes them."""
 
     def __init__(self) -> None:
-        self.on_answer: Callable[[Batch], None]
+        self.on_completed: Callable[[Batch], None]
         self.batches: list[Batch] = []
 
     def submit(self, batch: Batch) -> None:
@@ -21,7 +21,7 @@ class Stage:
 
     def complete(self) -> Batch:
         batch = self.batches.pop(0)
-        self.on_answer(batch)
+        self.on_completed(batch)
         return batch
 
 
@@ -52,7 +52,7 @@ async def test_a_batch_goes_to_rng_then_to_hasher_and_is_counted_once() -> None:
     batch = run.rng.complete()
     assert run.hasher.batches == [batch]
     run.hasher.complete()
-    run.hasher.on_answer(batch)
+    run.hasher.on_completed(batch)
     assert run.counted == [batch.id]
     run.complete(20)
     assert len(set(run.counted)) == 21

@@ -46,7 +46,7 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 class Service:
     """Answers nothing by itself."""
 
-    on_answer: Callable[[Batch], None]
+    on_completed: Callable[[Batch], None]
 
     def __init__(self) -> None:
         self.requests: list[Batch] = []
@@ -91,7 +91,7 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
     run = Run("1000", window=2)
     await asyncio.sleep(0.1)
     assert len(run.begun) == 2
-    run.hasher.on_answer(run.rng.requests[0])
+    run.hasher.on_completed(run.rng.requests[0])
     await asyncio.sleep(0.055)
     assert run.begun[2:] == [0.02]
     waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
