@@ -29,8 +29,7 @@ from chassis.health import Health
 from chassis.settings import LogFormat
 from chassis.telemetry.telemetry import Telemetry
 from chassis.tls import renewed_certificates
-from hasher_svc.digests import DigestThread
-from hasher_svc.hashing import fastest
+from hasher_svc.hashing import DigestThread, fastest
 from hasher_svc.settings import HasherSettings
 from rng_svc.service import check_source
 from rng_svc.settings import RngSettings

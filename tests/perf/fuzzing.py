@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["webui_svc", "hasher_svc"]):
-    from hasher_svc import kernel
+    from hasher_svc import hashing
     from webui_svc import coins, replicas, report, totals
     from webui_svc.load_tests import LoadTests
     from webui_svc.stored_json import MalformedJsonError
@@ -65,7 +65,7 @@ def keys(data: bytes) -> None:
     assert all(hashes >= 0 for hashes in totals.parse({data[:middle]: data[middle:]}).values())
 
 
-DIGESTS = kernel.load()
+DIGESTS = hashing.load_kernel()
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
     "hash_packed": (hash_packed, (b"", bytes(400), b"abc" * 200)),

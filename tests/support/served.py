@@ -14,8 +14,7 @@ from chassis.grpc_server import server
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.digests import DigestThread, check_digests
-from hasher_svc.hashing import fastest
+from hasher_svc.hashing import DigestThread, fastest, self_test
 from hasher_svc.service import HasherService
 from hasher_svc.settings import HasherSettings
 from rng_svc.service import RngService, check_source
@@ -60,7 +59,7 @@ async def hasher(telemetry: Telemetry | None = None, **settings: Any) -> AsyncIt
     made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
     with closing(DigestThread(fastest())) as thread:
         servicer = HasherService(made.instance, made.pacing(), thread)
-        async with _served(made, HASHER, servicer.add_to, check_digests, telemetry) as channel:
+        async with _served(made, HASHER, servicer.add_to, self_test, telemetry) as channel:
             yield channel
 
 

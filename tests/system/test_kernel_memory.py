@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 SANITIZED = """
 import hashlib, random, sys
-from hasher_svc import kernel
+from hasher_svc import hashing
 from pathlib import Path
-kernel.LIBRARY = Path(sys.argv[1])
-digests = kernel.load()
+hashing.KERNEL_LIBRARY = Path(sys.argv[1])
+digests = hashing.load_kernel()
 chance = random.Random(int(sys.argv[2]))
 for _ in range(2_000):
     size, start = chance.randint(1, 300), chance.randint(0, 80)

@@ -16,8 +16,8 @@ from support.served import HASHER, RNG, health, raw_stream, rng
 from chassis.grpc_server import self_check
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc import fallback
-from hasher_svc.digests import check_digests
+from hasher_svc import hashing
+from hasher_svc.hashing import self_test
 from rng_svc import service
 
 SERVING = HealthCheckResponse.SERVING
@@ -80,11 +80,11 @@ async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it
 async def test_a_server_notices_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random source that repeats itself, and wrong digests."""
     assert await service.check_source()
-    assert await check_digests()
+    assert await self_test()
     monkeypatch.setattr("os.urandom", bytes)
-    monkeypatch.setattr(fallback, "sha256", hashlib.blake2s)
+    monkeypatch.setattr(hashing, "sha256", hashlib.blake2s)
     assert not await service.check_source()
-    assert not await check_digests()
+    assert not await self_test()
 
 
 SERVICES = [

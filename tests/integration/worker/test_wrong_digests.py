@@ -19,7 +19,7 @@ from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.digests import DigestThread, check_digests
+from hasher_svc.hashing import DigestThread, self_test
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
 from worker_svc import service
@@ -73,7 +73,7 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
     health.started()
     with closing(DigestThread()) as thread:
         servicer = Hasher(settings, thread, lie)
-        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, check_digests):
+        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, self_test):
             yield servicer
 
 

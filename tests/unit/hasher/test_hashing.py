@@ -13,10 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from hasher_svc import kernel
-from hasher_svc.fallback import SLICE_COUNT
-from hasher_svc.hashing import FALLBACK, Hashing, fastest, kernel_hashing
-from hasher_svc.kernel import KernelError
+from hasher_svc import hashing as module
+from hasher_svc.hashing import HASHLIB, SLICE_COUNT, Hashing, KernelError, fastest, kernel_hashing
 from hatch_build import KERNEL, compile_kernel
 
 MAX_BYTES = 1024 * 1024
@@ -37,7 +35,7 @@ def by_kernel() -> Hashing:
 def hashing(request: pytest.FixtureRequest) -> Hashing:
     """Each way of hashing."""
     if request.param == "hashlib":
-        return FALLBACK
+        return HASHLIB
     found: Hashing = request.getfixturevalue("by_kernel")
     return found
 
@@ -74,7 +72,7 @@ def test_the_kernel_is_used_where_there_is_one(by_kernel: Hashing) -> None:
 def assert_no_kernel(reason: str) -> None:
     """Hashing falls back to hashlib, and the log says why."""
     with capture_logs() as lines:
-        assert fastest() is FALLBACK
+        assert fastest() is HASHLIB
     [line] = lines
     assert line["by"] == "hashlib"
     assert reason in line["cause"]
@@ -87,13 +85,13 @@ def test_there_is_no_kernel_without_its_library(
     library = tmp_path / "libkernel.so"
     if content is not None:
         library.write_text(content)
-    monkeypatch.setattr(kernel, "LIBRARY", library)
+    monkeypatch.setattr(module, "KERNEL_LIBRARY", library)
     assert_no_kernel(reason)
 
 
 STATIC = ModuleType("_hashlib")
 OTHER_OPENSSL = ModuleType("_hashlib")
-OTHER_OPENSSL.__file__ = str(kernel.LIBRARY)
+OTHER_OPENSSL.__file__ = str(module.KERNEL_LIBRARY)
 
 
 @pytest.mark.usefixtures("by_kernel")
@@ -120,5 +118,5 @@ def test_a_kernel_that_hashes_wrongly_is_found_out(
     assert right in text
     source.write_text(text.replace(right, wrong))
     assert compile_kernel(source, library)
-    monkeypatch.setattr(kernel, "LIBRARY", library)
+    monkeypatch.setattr(module, "KERNEL_LIBRARY", library)
     assert_no_kernel(f"it hashes messages of {size} bytes wrongly")
