@@ -97,7 +97,7 @@ def load_kernel() -> Digests:
 
 
 # What the event loop does itself is some 0.2 ms of either way. Handing a batch of 4,096 messages to a thread costs the
-# kernel a quarter more CPU time, one of 256 messages three quarters more, and hashlib as much as 512 messages (measured).
+# kernel a quarter more CPU time, one of 256 messages three quarters more, and hashlib as much as 512 (measured).
 HASHLIB = Hashing(hashlib_digests, inline_count=512, inline_bytes=128 * 1024)
 
 
