@@ -1,6 +1,5 @@
 """The page is right although wall clocks step, and shows time without work as it passes."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.followed_page import FollowedPage
 from support.mine import new_mine
+from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import wait_until
@@ -35,10 +35,7 @@ def with_clock(file: Path) -> dict[str, str]:
 @pytest.fixture
 def clocks(tmp_path: Path) -> dict[str, Path]:
     if not LIBRARIES:
-        reason = "libfaketime is missing: apt-get install faketime"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail("there is no libfaketime; on Debian and Ubuntu, install faketime")
     files = {name: tmp_path / f"{name}.clock" for name in ("worker-1", "worker-2", "webui", "redis")}
     for file in files.values():
         file.write_text("+0")

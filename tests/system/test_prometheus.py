@@ -4,9 +4,7 @@ All intervals and windows of the configuration are shorter, so that no test wait
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -18,6 +16,7 @@ import pytest
 import yaml
 from support.compose_project import ROOT
 from support.mine import SERVICES, Mine, new_mine
+from support.programs import find_program
 from support.prometheus_api import OF_A_BUSY_MACHINE, PrometheusApi
 from support.waiting import wait_until
 
@@ -65,15 +64,10 @@ def write_configuration(folder: Path, instances: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def prometheus(instances: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusApi]:
-    program = shutil.which("prometheus")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(
-            "no prometheus; on Debian and Ubuntu, install prometheus"
-        )
     folder = tmp_path_factory.mktemp("prometheus")
     write_configuration(folder, instances)
     command = [
-        str(program),
+        find_program("prometheus", "prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         "--web.listen-address=127.0.0.1:0",

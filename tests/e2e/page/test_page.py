@@ -7,8 +7,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Page, expect
-from support.chromium import Open, painted, shoot, skip_or_fail, until_painted, until_text
+from support.chromium import Open, painted, shoot, until_painted, until_text
 from support.mining import Mining, load_test
+from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 
 from webui_svc.app import STATIC

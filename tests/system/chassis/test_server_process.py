@@ -9,20 +9,13 @@ import sys
 import time
 
 import pytest
-from support.service_process import KEPT, ServiceProcesses
+from support.programs import environment, run
+from support.service_process import ServiceProcesses
 
 
 def refused_start(name: str, **env: object) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a service that does not start."""
-    environment = {key: value for key, value in os.environ.items() if key in KEPT}
-    ended = subprocess.run(
-        [sys.executable, "-m", f"{name}_svc"],
-        env={**environment, "METRICS_PORT": "0", "PORT": "0", **{key: str(value) for key, value in env.items()}},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    ended = run(sys.executable, "-m", f"{name}_svc", env=environment(**{"METRICS_PORT": 0, "PORT": 0, **env}))
     return ended.returncode, ended.stdout, ended.stderr
 
 
@@ -39,8 +32,8 @@ def test_a_wrong_setting_is_exit_code_2_and_one_line_and_that_is_json_where_each
 def test_a_wrong_setting_is_reported_on_a_terminal_before_the_process_ends() -> None:
     leader, follower = pty.openpty()
     with os.fdopen(leader, "rb", 0) as terminal, os.fdopen(follower, "wb", 0) as stream:
-        environment = {**os.environ, "PACE": "fast", "LOG_FORMAT": "console"}
-        subprocess.run([sys.executable, "-m", "rng_svc"], stderr=stream, env=environment, check=False, timeout=60)
+        variables = environment(PACE="fast", LOG_FORMAT="console")
+        subprocess.run([sys.executable, "-m", "rng_svc"], stderr=stream, env=variables, check=False, timeout=60)
         stream.write(b"END")
         assert terminal.read(1_000).startswith(b"rng: PACE='fast' is not allowed")
 
@@ -75,8 +68,7 @@ UNUSED = {"aiohttp", "grpc_channelz", "grpc_reflection.v1alpha", "opentelemetry"
 def test_a_service_imports_only_what_it_uses(service: str, used: set[str]) -> None:
     later = "import rich.table, opentelemetry.sdk.trace"
     code = f"import gc, sys, {service}_svc.__main__; print(gc.isenabled(), *sys.modules); {later}"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    collecting, *imported = ended.stdout.split()
+    collecting, *imported = run(sys.executable, "-c", code).stdout.split()
     assert collecting == "True"
     assert UNUSED & set(imported) == used
 

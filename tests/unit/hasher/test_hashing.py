@@ -1,6 +1,5 @@
 """Both ways of hashing give what hashlib gives for each message, and the kernel is used wherever it can be."""
 
-import os
 import random
 import sys
 import threading
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from support.programs import skip_or_fail
 
 from hasher_svc import kernel
 from hasher_svc.fallback import SLICE_COUNT
@@ -28,9 +28,7 @@ def by_kernel() -> Hashing:
     try:
         return kernel_hashing()
     except KernelError as error:
-        if "CI" in os.environ:
-            pytest.fail(f"no kernel: {error}")
-        pytest.skip(f"no kernel: {error}; install a C compiler, then make -W hatch_build.py protos")
+        skip_or_fail(f"no kernel: {error}; install a C compiler, then make -W hatch_build.py protos")
 
 
 @pytest.fixture(scope="module", params=["kernel", "hashlib"])
