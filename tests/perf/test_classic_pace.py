@@ -19,7 +19,7 @@ def test_five_processes_at_the_classic_pace(figures: Figures, tmp_path: Path) ->
         mine.start_all()
         pids = [mine.running[name].popen.pid for name in SERVICES]
         processes = [psutil.Process(pid) for pid in (*pids, mine.redis.pid)]
-        wait_until(lambda: mine.redis.client().get("hashes"))
+        wait_until(lambda: mine.redis.hashes)
         time.sleep(WARM_UP_S)
         before, began_us = cpu_seconds(processes), time.time() * 1e6
         time.sleep(SECONDS)

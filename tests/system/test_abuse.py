@@ -197,4 +197,4 @@ def test_the_worker_did_not_notice_and_every_hash_is_counted_once(mine: Mine) ->
     assert worker.stop() == 0, worker.text
     assert "RESOURCE_EXHAUSTED" not in worker.text
     assert "UNAVAILABLE" not in worker.text
-    assert int(mine.redis.client().get("hashes") or 0) == worker.units_logged
+    assert mine.redis.hashes == worker.units_logged

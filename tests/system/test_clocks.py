@@ -78,7 +78,7 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
     assert all(0 <= hashes <= MOST_WITH_ONE_RNG for hashes in page.points)
     for worker in workers:
         assert worker.stop() == 0
-    assert int(redis.client().get("hashes")) == sum(worker.units_logged for worker in workers)
+    assert redis.hashes == sum(worker.units_logged for worker in workers)
 
 
 def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(tmp_path: Path) -> None:

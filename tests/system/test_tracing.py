@@ -72,7 +72,7 @@ def test_a_collector_in_trouble_costs_spans_and_nothing_else(mine: Mine) -> None
             mine.running[name].wait_for("trouble with traces.*to=collector")
         mine.mines_on()
         stop(mine)
-    assert int(mine.redis.client().get("hashes") or 0) == mine.running["worker"].units_logged
+    assert mine.redis.hashes == mine.running["worker"].units_logged
     for process in mine.running.values():
         assert process.text.count("trouble with traces") <= 2  # the first, and at the end those that were held back
         assert "Traceback" not in process.text

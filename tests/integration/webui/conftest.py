@@ -21,9 +21,7 @@ def _read_everything_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    health = Health("redis")
-    health.started()
-    return Telemetry(health)
+    return Telemetry(Health("redis"))
 
 
 @pytest.fixture
@@ -51,6 +49,6 @@ def now() -> int:
 @pytest.fixture
 async def page(redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
     """webui that has read Redis once."""
-    async with webui_page(redis, telemetry) as page:
+    async with webui_page(redis.url, telemetry) as page:
         await until(lambda: is_ready(page))
         yield page

@@ -4,12 +4,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from hashlib import sha256
 from typing import Any
 
 import grpc
 import pytest
-from redis import Redis
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.rng_servers import rng_server
@@ -107,12 +105,9 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
         mine = Mine(telemetry)
         async with worker(settings, telemetry):
             yield mine
-        assert int(redis.client().get("hashes")) == mine.metric("hashes_total") == COUNT * mine.metric("batches_total")
+        assert redis.hashes == mine.metric("hashes_total") == COUNT * mine.metric("batches_total")
         assert int(redis.client().get("coins")) == mine.metric("coins_total")
-        with closing(Redis(port=redis.port)) as client:
-            wallet: Any = client.hgetall("wallet")
-        assert wallet
-        assert all(sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
+        assert redis.coins_in_wallet() > 0
 
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])
