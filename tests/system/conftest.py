@@ -1,5 +1,15 @@
+from collections.abc import Iterator
+
 import pytest
+from support.mine import Mine, new_mine
 from support.programs import find_program, run, skip_or_fail
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+    """A mine with no service yet, which the tests of a file share."""
+    with new_mine(tmp_path_factory.mktemp("mine")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.followed_page import FollowedPage
-from support.mine import new_mine
+from support.mine import Mine
 from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
@@ -81,21 +81,20 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
     assert redis.hashes == sum(worker.units_logged for worker in workers)
 
 
-def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(tmp_path: Path) -> None:
-    with new_mine(tmp_path) as mine:
-        mine.start_all()
-        page = FollowedPage(mine.ports["webui"])
-        wait_until(lambda: page.speed == CLASSIC_SPEED)
-        mine.running["hasher"].send(signal.SIGSTOP)
-        wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
-        assert page.data["waits_for"] == ["hasher"]
-        assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
-        points = len(page.points)
-        wait_until(lambda: len(page.points) >= points + 3)
-        assert set(page.points[points:]) == {0}
-        mine.running["hasher"].send(signal.SIGCONT)
-        wait_until(lambda: page.speed == CLASSIC_SPEED)
-        assert page.data["waits_for"] == []
-        assert mine.running["worker"].stop() == 0
-        counted = int(mine.redis.client().get("hashes"))
-        wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))
+def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(mine: Mine) -> None:
+    mine.start_all()
+    page = FollowedPage(mine.ports["webui"])
+    wait_until(lambda: page.speed == CLASSIC_SPEED)
+    mine.running["hasher"].send(signal.SIGSTOP)
+    wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
+    assert page.data["waits_for"] == ["hasher"]
+    assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
+    points = len(page.points)
+    wait_until(lambda: len(page.points) >= points + 3)
+    assert set(page.points[points:]) == {0}
+    mine.running["hasher"].send(signal.SIGCONT)
+    wait_until(lambda: page.speed == CLASSIC_SPEED)
+    assert page.data["waits_for"] == []
+    assert mine.running["worker"].stop() == 0
+    counted = mine.redis.hashes
+    wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))

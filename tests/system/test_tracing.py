@@ -2,31 +2,22 @@
 
 import re
 import socket
-import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
+from support.admin_endpoint import ask
 from support.free_port import free_port
-from support.mine import READY, SERVICES, Mine, new_mine
+from support.mine import READY, SERVICES, Mine
 from support.otlp_receiver import otlp_receiver
 from support.service_process import ServiceProcesses
 from support.waiting import wait_until
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Iterator[Mine]:
-    with new_mine(tmp_path) as made:
-        yield made
 
 
 def mine_and_show(mine: Mine) -> None:
     for name in SERVICES:
         mine.until(name, READY)
     mine.mines_on()
-    with urllib.request.urlopen(f"http://127.0.0.1:{mine.ports['webui']}/", timeout=30):
-        pass
+    assert ask(mine.ports["webui"], "/", 30)[0] == 200
 
 
 def stop(mine: Mine) -> None:
@@ -57,6 +48,7 @@ def test_spans_of_all_services_are_one_system_at_the_collector(mine: Mine) -> No
 
 def test_a_collector_in_trouble_costs_spans_and_nothing_else(mine: Mine) -> None:
     """That of rng is away, hasher's refuses, webui's is overloaded, and the worker's takes connections only."""
+    mine.redis.client().flushall()
     with ExitStack() as stack:
         hanging = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1_000))
         collectors = {

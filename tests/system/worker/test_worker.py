@@ -3,12 +3,10 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from support.admin_endpoint import Samples, scrape
-from support.mine import READY, Mine, new_mine, not_ready
+from support.mine import READY, Mine, not_ready
 from support.waiting import wait_until
 
 BATCH_SIZE = 256
@@ -17,12 +15,6 @@ WORKER: dict[str, Any] = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW_SIZE
 
 # A service promises 3.5 s on a machine that has time for it.
 STOPPED_WITHIN_S = 8.0
-
-
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
-    with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        yield made
 
 
 def metrics(mine: Mine) -> Samples:
