@@ -1,33 +1,16 @@
 """The pipeline between two stages that complete batches when the test says so."""
 
 import asyncio
-from collections.abc import Callable
 
+from support.fake_streams import FakeStage
 from support.virtual_time import now
 
-from worker_svc.batch import Batch
 from worker_svc.pipeline import Pipeline
-
-
-class Stage:
-    """Keeps the batches that it was sent until the test completes them."""
-
-    def __init__(self) -> None:
-        self.on_answer: Callable[[Batch], None]
-        self.batches: list[Batch] = []
-
-    def submit(self, batch: Batch) -> None:
-        self.batches.append(batch)
-
-    def complete(self) -> Batch:
-        batch = self.batches.pop(0)
-        self.on_answer(batch)
-        return batch
 
 
 class Run:
     def __init__(self, window: int = 1, delay: float = 0.0) -> None:
-        self.rng, self.hasher = Stage(), Stage()
+        self.rng, self.hasher = FakeStage(), FakeStage()
         self.counted: list[int] = []
         self.pipeline = Pipeline(
             self.rng,
