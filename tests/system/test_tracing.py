@@ -1,15 +1,12 @@
-"""Traces of services as processes: from end to end, with collectors in trouble, and without one."""
+"""Traces of services as processes: from end to end, and with collectors in trouble."""
 
-import re
 import socket
 from contextlib import ExitStack
 
-import pytest
 from support.admin_endpoint import ask
 from support.free_port import free_port
 from support.mine import READY, SERVICES, Mine
 from support.otlp_receiver import otlp_receiver
-from support.service_process import ServiceProcesses
 from support.waiting import wait_until
 
 
@@ -69,19 +66,3 @@ def test_a_collector_in_trouble_costs_spans_and_nothing_else(mine: Mine) -> None
         assert process.text.count("trouble with traces") <= 2  # the first, and at the end those that were held back
         assert "Traceback" not in process.text
         assert "opentelemetry" not in process.text
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_opentelemetry_is_not_imported_without_a_collector(service: str, processes: ServiceProcesses) -> None:
-    process = processes.start(
-        service,
-        PYTHONPROFILEIMPORTTIME=1,
-        REDIS_URL=f"redis://127.0.0.1:{free_port()}",
-        OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
-        OTEL_TRACES_SAMPLER="jaeger_remote",
-    )
-    process.wait_until_started()
-    assert process.stop() == 0
-    assert "chassis.process" in process.text
-    # redis-py tries to import opentelemetry.sdk.metrics, which is noted although it is kept from that.
-    assert not re.search(r"opentelemetry\.(exporter|sdk\.(resources|trace))", process.text)
