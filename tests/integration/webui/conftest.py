@@ -2,6 +2,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from support.admin_endpoint import Samples
 from support.redis_server import RedisServer
 from support.reports import Reports
 from support.waiting import until
@@ -27,13 +28,7 @@ def telemetry() -> Telemetry:
 @pytest.fixture
 def metric(telemetry: Telemetry) -> Metric:
     """Reads a metric of webui by its name without the prefix."""
-
-    def value(name: str) -> float:
-        found = telemetry.metrics.get_sample_value(f"dockercoins_webui_{name}")
-        assert found is not None
-        return found
-
-    return value
+    return lambda name: Samples(telemetry.metrics.collect())(f"dockercoins_webui_{name}")
 
 
 @pytest.fixture

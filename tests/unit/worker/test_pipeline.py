@@ -1,11 +1,13 @@
-"""The pipeline between two stages that complete batches when the test says so."""
-
 import asyncio
 
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from support.fake_streams import FakeStage
 from support.virtual_time import now
 
+from worker_svc.batch import Batch
 from worker_svc.pipeline import Pipeline
+from worker_svc.stage import HASHER, RNG
 
 
 class Run:
@@ -96,3 +98,14 @@ async def test_the_oldest_is_the_batch_that_began_first_and_is_not_counted() -> 
     assert run.pipeline.oldest == 0
     run.complete()
     assert run.pipeline.oldest == 1
+
+
+DATA = bytes(256 * 32)
+
+
+def test_a_batch_that_is_not_traced_has_not_one_byte_more() -> None:
+    batch = Batch(7, 256, 32, 0.0, DATA)
+    random = StreamRandomBytesRequest(batch_id=7, count=256, size=32)
+    assert RNG.request(batch) == random.SerializeToString()
+    hashes = StreamHashesRequest(batch_id=7, message_size=32, data=DATA)
+    assert len(HASHER.request(batch)) == hashes.ByteSize()

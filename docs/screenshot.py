@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from playwright.async_api import ViewportSize
-
 from support.chromium import chromium, until_painted
 from support.mining import mining_system
 from support.redis_server import redis_server
