@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench bench-page bench-scaling perf soak up down images e2e docs \
+.PHONY: help run test test-system coverage check format load-test bench bench-page perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
 
 help: ## List the commands
@@ -85,9 +85,6 @@ bench: $(DEV) $(PROJECT) ## Compare the speed with what is possible; ARGS="--aga
 
 bench-page: $(DEV) $(PROJECT) ## Measure webui with 1,000 browsers and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)
-
-bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and compare it with a model; ARGS=--help
-	@exec env PYTHONPATH=tests $(PY) -m bench.scaling $(ARGS)
 
 perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare them with their bounds; needs a quiet machine
 	@$(PY) -m pytest tests/perf -q $(ARGS)

@@ -170,7 +170,7 @@ class Picker:
             if name in ejected:
                 state = EndpointState.EJECTED
             elif replica.accepting:
-                is_slow = any(stream.oldest < slow_before for stream in replica.accepting)
+                is_slow = replica.outstanding > 0 and any(each.oldest < slow_before for each in replica.accepting)
                 state = EndpointState.SLOW if is_slow else EndpointState.SERVING
             elif replica.draining:
                 state = EndpointState.DRAINING

@@ -332,6 +332,8 @@ class Pool:
         self.changed()
 
     def _readmit(self, joining: Stream | None = None) -> None:
+        if not self._ejected:
+            return
         now = self._loop.time()
         open_to = {stream.replica for stream in self._streams if stream is not joining}
         for name, open_at in list(self._ejected.items()):
@@ -491,10 +493,12 @@ class Pool:
                 self._hedge(now)
                 self._replace_silent(now)
             self._readmit()
-            self._note_states()
+            # Otherwise nothing but streams and look-ups changes a state.
+            if self._requests:
+                self._note_states()
             for line in self._lines.values():
                 line.flush()
-            if self.replicas:
+            if self._names:
                 self._serving_at = now
             else:
                 self._log_absence(now)
@@ -532,8 +536,8 @@ class Pool:
         overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.delay)
         for endpoint in self._open:
             for stream in endpoint.streams:
-                silent = now - stream.oldest
-                if silent < overtaken_limit:
+                is_idle = stream.replica is not None and not stream.outstanding
+                if is_idle or (silent := now - stream.oldest) < overtaken_limit:
                     continue
                 if silent > SILENCE_LIMIT_S or any(other.newest > stream.oldest for other in endpoint.streams):
                     stream.give_up(f"no response for {silent:.1f} s")
