@@ -1,5 +1,3 @@
-"""Servers with certificates: who may call what, and certificates and authorities that change while they run."""
-
 import asyncio
 import re
 import socket

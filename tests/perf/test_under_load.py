@@ -1,5 +1,3 @@
-"""What health checks and a well-behaved client wait for at a service that others keep busy."""
-
 import queue
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-"""Pages in a real Chromium, as people see them."""
-
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,5 +1,3 @@
-"""Ledgers as a worker has them, and reports for them."""
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping

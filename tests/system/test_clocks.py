@@ -1,5 +1,3 @@
-"""The page is right although wall clocks step, and shows time without work as it passes."""
-
 import signal
 import time
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""Services that get what pods get, and that are asked what their probes ask."""
-
 import base64
 import socket
 from functools import partial

@@ -1,5 +1,3 @@
-"""What is installed: pinned, to be had for every platform, under licences that allow it, and listed by `make sbom`."""
-
 import json
 import re
 import sys

@@ -1,5 +1,3 @@
-"""One rng and one hasher with certificates, as processes: the commands of the documentation, and a load test."""
-
 import json
 import os
 import re

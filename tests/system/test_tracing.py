@@ -1,5 +1,3 @@
-"""Traces of services as processes: from end to end, and with collectors in trouble."""
-
 import socket
 from contextlib import ExitStack
 

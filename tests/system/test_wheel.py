@@ -1,5 +1,3 @@
-"""The wheel that a service is installed from, built from a copy of the sources."""
-
 import shutil
 import sys
 import zipfile

@@ -1,5 +1,3 @@
-"""What is in deploy/prometheus, judged by Prometheus' own tool."""
-
 import json
 from pathlib import Path
 from typing import Any

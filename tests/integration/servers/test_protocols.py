@@ -1,5 +1,3 @@
-"""What each gRPC server answers beside its own methods: health with its self-check, and reflection."""
-
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator

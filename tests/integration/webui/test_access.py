@@ -1,5 +1,3 @@
-"""Which requests are served: by method, host name and token."""
-
 import asyncio
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie

@@ -1,5 +1,3 @@
-"""Server-sent events: what a browser gets when it opens, comes back, reads nothing, or is one too many."""
-
 import asyncio
 import json
 import socket

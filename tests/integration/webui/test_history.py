@@ -1,5 +1,3 @@
-"""The history of the speed, in all and by worker, and the counts."""
-
 import pytest
 from support.redis_server import RedisServer
 from support.reports import Reports

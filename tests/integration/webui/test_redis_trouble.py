@@ -1,5 +1,3 @@
-"""Redis away, back with whatever state, or full of anything: what was known is kept, and what is new shows."""
-
 import signal
 from dataclasses import asdict
 

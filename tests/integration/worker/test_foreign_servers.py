@@ -1,5 +1,3 @@
-"""Servers that are not ours: what they lack is done without, and what makes them useless is said."""
-
 import asyncio
 import contextlib
 import re

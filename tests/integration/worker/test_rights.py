@@ -1,5 +1,3 @@
-"""The rights of Redis's users are enough for what they do, and a right that is missing counts nothing half."""
-
 import asyncio
 import re
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""A worker beside hashers that answer wrongly, all of them real servers in this process."""
-
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable

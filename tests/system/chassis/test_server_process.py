@@ -1,5 +1,3 @@
-"""Services as processes: how they refuse to start, what they import and log, and what can't keep them from ending."""
-
 import json
 import os
 import pty

@@ -1,5 +1,3 @@
-"""Mining with every stream encrypted: connections are few, certificates may change, and bad ones are logged."""
-
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

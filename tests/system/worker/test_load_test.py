@@ -1,5 +1,3 @@
-"""The load test as a person runs it, against real services."""
-
 import json
 import os
 import re

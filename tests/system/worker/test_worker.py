@@ -1,5 +1,3 @@
-"""A worker mines and reports: each hash is counted once, whatever is killed, frozen or stopped, and metrics agree."""
-
 import json
 import signal
 import time

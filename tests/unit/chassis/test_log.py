@@ -1,5 +1,3 @@
-"""What we log, and what others report: in one format, throttled, or where it was to go."""
-
 import asyncio
 import errno
 import json

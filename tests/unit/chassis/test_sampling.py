@@ -1,5 +1,3 @@
-"""Which traces are recorded, and what another process's message says of its own."""
-
 import pytest
 
 from chassis.settings import Pace, Sampler, ServiceSettings

@@ -1,5 +1,3 @@
-"""What a run measures: a schedule, the open loop that keeps it, what is counted and latencies."""
-
 import asyncio
 import math
 
