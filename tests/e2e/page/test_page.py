@@ -223,7 +223,6 @@ async def heap(session: CDPSession) -> float:
 
 
 @pytest.mark.soak
-@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.timeout((MINUTES + 2) * 60)
 async def test_the_heap_of_a_page_that_stays_open_does_not_grow(open_page: Open, url: str, mining: Mining) -> None:
     mining.write_past(890)
