@@ -39,7 +39,7 @@ NOT_TRACED = f"00-{TRACE}-{SPAN}-00"
 
 RNG = "dockercoins.rng.v1.RngService/StreamRandomBytes"
 HASHER = "dockercoins.hasher.v1.HasherService/StreamHashes"
-UNANSWERED = "unanswered when the worker stopped"
+UNFINISHED = "no response when the worker stopped"
 FAULT = "UNAVAILABLE: a fault that FAULT_ERROR_RATE asks for"
 
 # Waits end a little before their time (chassis.timer.WAKING_TIME), and two clocks are compared.
@@ -127,7 +127,7 @@ async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
         await until(lambda: redis.hashes >= 6 * size)
     batches = counted(collector)
     assert len(batches) * size == redis.hashes
-    assert {batch.error for batch in collector.roots("batch")} <= {None, UNANSWERED}
+    assert {batch.error for batch in collector.roots("batch")} <= {None, UNFINISHED}
     for batch in batches:
         assert whose(batch) == ("batch", "INTERNAL", "worker", "worker-1")
         assert batch.attributes["dockercoins.batch.size"] == size
@@ -141,8 +141,8 @@ async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
             service, _, call = method.partition("/")
             rpc = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": call}
             assert rpc.items() <= stage.attributes.items()
-            assert stage.attributes["dockercoins.backend"] == f"{name}-1"
-            assert stage.events == [("asked", {"dockercoins.backend": f"{name}-1"})]
+            assert stage.attributes["dockercoins.replica"] == f"{name}-1"
+            assert stage.events == [("sent", {"dockercoins.replica": f"{name}-1"})]
             assert 0 <= at_server.attributes["dockercoins.waited_seconds"] <= at_server.seconds
             assert pace == "full" or at_server.seconds >= 0.1 - EARLY_S
         assert pace == "full" or first.start - batch.start >= 0.1 - EARLY_S
@@ -172,20 +172,20 @@ async def test_a_broken_stream_shows_in_its_outstanding_batches(redis: RedisServ
     async with mine(collector, redis, {"fault_error_rate": 0.5}, batch_size=1, window_size=1, delay=0.01):
         await until(broken)
     for stage in broken():
-        backend = {"dockercoins.backend": "hasher-1"}
+        replica = {"dockercoins.replica": "hasher-1"}
         *failed, answered = stage.children
         retry = [
-            ("stream broken", {**backend, "dockercoins.cause": FAULT}),
-            ("asked again", {**backend, "dockercoins.cause": "broken"}),
+            ("stream broken", {**replica, "dockercoins.reason": FAULT}),
+            ("retried", {**replica, "dockercoins.reason": "broken"}),
         ]
-        assert stage.events == [("asked", backend), *len(failed) * retry]
+        assert stage.events == [("sent", replica), *len(failed) * retry]
         assert {at_server.error for at_server in failed} == {FAULT}
         assert (answered.error, stage.error) == (None, None)
 
 
 @pytest.mark.usefixtures("short_drain")
 async def test_a_hedged_batch_shows_both_replicas(redis: RedisServer, collector: OtlpReceiver) -> None:
-    to_slow = ("asked", {"dockercoins.backend": "hasher-2"})
+    to_slow = ("sent", {"dockercoins.replica": "hasher-2"})
 
     def hedged() -> list[Span]:
         stages = (batch.child("hasher") for batch in counted(collector))
@@ -194,8 +194,8 @@ async def test_a_hedged_batch_shows_both_replicas(redis: RedisServer, collector:
     async with mine(collector, redis, {}, {"fault_hang_rate": 1}, batch_size=16, window_size=4, delay=0.05):
         await until(hedged)
     for stage in hedged():
-        assert stage.events[1] == ("asked again", {"dockercoins.backend": "hasher-1", "dockercoins.cause": "late"})
-        assert stage.attributes["dockercoins.backend"] == "hasher-1"
+        assert stage.events[1] == ("hedged", {"dockercoins.replica": "hasher-1", "dockercoins.reason": "slow"})
+        assert stage.attributes["dockercoins.replica"] == "hasher-1"
         assert stage.seconds >= 0.5 - EARLY_S
         assert "hasher-1" in {at_server.instance for at_server in stage.children if at_server.error is None}
     hung = [span for stage in hedged() for span in stage.children if span.instance == "hasher-2"]
@@ -210,7 +210,7 @@ async def test_a_batch_that_is_never_answered_ends_with_an_error(redis: RedisSer
     stage = batch.child("hasher")
     (hung,) = stage.children
     assert batch.child("rng").error is None
-    assert (batch.error, stage.error, hung.error) == (UNANSWERED, UNANSWERED, "CANCELLED")
+    assert (batch.error, stage.error, hung.error) == (UNFINISHED, UNFINISHED, "CANCELLED")
 
 
 async def test_each_attempt_to_report_is_a_trace_and_fails_while_redis_is_away(

@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["webui_svc"]):
-    from webui_svc import backends, coins, report, totals
+    from webui_svc import coins, replicas, report, totals
     from webui_svc.load_tests import LoadTests
     from webui_svc.stored_json import MalformedJsonError
 
@@ -40,7 +40,7 @@ def reports(data: bytes) -> None:
 
 def keys(data: bytes) -> None:
     """What stands in a worker's key, in the totals and in the load tests is taken, or left out."""
-    for parse in (backends.parse, coins.parse):
+    for parse in (replicas.parse, coins.parse):
         try:
             parse(data)
         except MalformedJsonError as error:

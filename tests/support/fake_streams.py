@@ -6,10 +6,10 @@ from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Attempt, Stream
 
 
-class FakeStage:
-    """What a pipeline sees of a stage, which keeps its batches until the test completes them."""
+class FakeStageClient:
+    """A stage of a pipeline, which keeps its batches until the test completes them."""
 
-    on_answer: Callable[[Batch], None]
+    on_completed: Callable[[Batch], None]
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
@@ -19,7 +19,7 @@ class FakeStage:
 
     def complete(self) -> Batch:
         batch = self.batches.pop(0)
-        self.on_answer(batch)
+        self.on_completed(batch)
         return batch
 
 

@@ -18,7 +18,7 @@ def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = BEGI
     """Make a report about one second."""
     end_us = changes.pop("end_us", begin_us + SECOND_US)
     values: dict[str, Any] = {"batch_size": 1, "wallet": (), "stalled_since_us": 0, "waits_for": "", "seconds": 1.0}
-    values |= {"backends": {"rng": (), "hasher": ()}, "latest": ()}
+    values |= {"replicas": {"rng": (), "hasher": ()}, "latest": ()}
     values |= {"end": end_us / 1e6 - time.time() + time.monotonic(), **changes}
     return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, end_us=end_us, **values)
 

@@ -83,7 +83,7 @@ class PoolClient:
             on_change=lambda: None,
             **{"max_endpoints": 64, **options},
         )
-        self.pool.on_answer = self._completed
+        self.pool.on_completed = self._completed
         self.responses: Counter[int] = Counter()
         self.sent = 0
         self._more = True

@@ -131,8 +131,8 @@ def test_a_lost_hasher_raises_the_alerts_that_name_it_and_no_others(
 ) -> None:
     expected = {
         ("DockerCoinsNoHashes", "", ""),
-        ("DockerCoinsBackendMissing", "silent", instances["hasher"]),
-        ("DockerCoinsBackendMissing", "unseen", instances["worker"]),
+        ("DockerCoinsReplicaMissing", "silent", instances["hasher"]),
+        ("DockerCoinsReplicaMissing", "unseen", instances["worker"]),
         ("DockerCoinsEventLoopBlocked", "silent", instances["hasher"]),
     }
     mine.running["hasher"].kill()

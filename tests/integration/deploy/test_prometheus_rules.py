@@ -25,7 +25,7 @@ def test_promtool_finds_nothing_wrong(promtool: str, words: str) -> None:
 
 
 def test_replicas_that_are_listed_and_not_found_keep_their_label(promtool: str, tmp_path: Path) -> None:
-    """As the README has it for `make run`."""
+    """As docs/running.md has it for `make run`."""
     configuration: Any = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     (scraped,) = configuration["scrape_configs"]
     del scraped["dns_sd_configs"], configuration["rule_files"]

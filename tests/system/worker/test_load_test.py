@@ -164,7 +164,7 @@ def test_a_batch_that_fails_is_retried_and_counted_and_one_without_a_response_is
     assert code == 0
     summary = json.loads(output)["points"][0]["summary"]
     assert summary["errors"]["rng"]["UNAVAILABLE"] > 0
-    assert summary["asked_again"] > 0
+    assert summary["sent_again"] > 0
     assert summary["unanswered"] > 0
     assert summary["latency_seconds"]["total"]["max"] > 5
 

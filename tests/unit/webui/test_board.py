@@ -8,11 +8,11 @@ from support.reports import WORKER, make_report
 
 from chassis.endpoint_state import EndpointState
 from webui_svc import timeline
-from webui_svc.backends import Backend, View
 from webui_svc.board import Board
 from webui_svc.coins import Coin, Found
 from webui_svc.finds import SHOWN, Finds
 from webui_svc.marks import KEPT, MOST, Attendance, BatchSizes, Mark, Marks, Waits
+from webui_svc.replicas import Replica, View
 from webui_svc.speed import Speed
 
 BASE = 1_700_000_000
@@ -112,8 +112,8 @@ class Clocked:
         begin, hashes = (self.now, 0) if waits_for else (self.now - 0.1, 10)
         report = make_report(begin, self.now, hashes, sequence=self._sequence, **(stalled if waits_for else {}))
         self.board.take(report, self.clock)
-        backend = Backend("rng-1", "10.0.0.3:50051", state, self._sequence, {40: self._sequence})
-        self.board.take_view(WORKER, View(0.1, {"rng": (backend,), "hasher": ()}), self.clock)
+        replica = Replica("rng-1", "10.0.0.3:50051", state, self._sequence, {40: self._sequence})
+        self.board.take_view(WORKER, View(0.1, {"rng": (replica,), "hasher": ()}), self.clock)
 
     def update(self) -> dict[str, Any]:
         self.board.settle()

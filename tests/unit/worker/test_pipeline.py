@@ -2,7 +2,7 @@ import asyncio
 
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
-from support.fake_streams import FakeStage
+from support.fake_streams import FakeStageClient
 from support.virtual_time import now
 
 from worker_svc.batch import Batch
@@ -12,7 +12,7 @@ from worker_svc.stage import HASHER, RNG
 
 class Run:
     def __init__(self, window: int = 1, delay: float = 0.0) -> None:
-        self.rng, self.hasher = FakeStage(), FakeStage()
+        self.rng, self.hasher = FakeStageClient(), FakeStageClient()
         self.counted: list[int] = []
         self.pipeline = Pipeline(
             self.rng,
@@ -37,7 +37,7 @@ async def test_a_batch_goes_to_rng_then_to_hasher_and_is_counted_once() -> None:
     batch = run.rng.complete()
     assert run.hasher.batches == [batch]
     run.hasher.complete()
-    run.hasher.on_answer(batch)
+    run.hasher.on_completed(batch)
     assert run.counted == [batch.id]
     run.complete(20)
     assert len(set(run.counted)) == 21

@@ -3,7 +3,7 @@ import asyncio
 from support.fake_streams import stream_to
 
 from chassis.health import Health
-from chassis.stored import MAX_BACKENDS
+from chassis.stored import MAX_REPLICAS
 from chassis.telemetry.telemetry import Telemetry
 from worker_svc.pool.picker import GONE_LISTED_S
 from worker_svc.service import Worker
@@ -22,6 +22,6 @@ async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_
         samples = (sample for family in telemetry.metrics.collect() for sample in family.samples)
         return {sample.labels["replica"] for sample in samples if "replica" in sample.labels}
 
-    assert max(len(shown_after(f"rng-{number}")) for number in range(2 * MAX_BACKENDS)) == MAX_BACKENDS
+    assert max(len(shown_after(f"rng-{number}")) for number in range(2 * MAX_REPLICAS)) == MAX_REPLICAS
     await asyncio.sleep(GONE_LISTED_S + 1)
     assert shown_after("rng") == {"rng"}

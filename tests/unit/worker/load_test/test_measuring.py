@@ -4,7 +4,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_streams import FakeStage
+from support.fake_streams import FakeStageClient
 from support.virtual_time import freeze
 
 from chassis.timer import WAKING_TIME
@@ -45,7 +45,7 @@ class Run:
     """A pipeline, and an open loop that begins its batches of ten."""
 
     def __init__(self, rate: str, window: int = 1_000, duration: float = 1) -> None:
-        self.rng, self.hasher = FakeStage(), FakeStage()
+        self.rng, self.hasher = FakeStageClient(), FakeStageClient()
         pipeline = Pipeline(
             self.rng,
             self.hasher,
@@ -77,7 +77,7 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
     run = Run("1000", window=2)
     await asyncio.sleep(0.1)
     assert len(run.begun) == 2
-    run.hasher.on_answer(run.rng.batches[0])
+    run.hasher.on_completed(run.rng.batches[0])
     await asyncio.sleep(0.055)
     assert run.begun[2:] == [0.02]
     waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
