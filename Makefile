@@ -64,7 +64,7 @@ e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of containers and 
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
 
 screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the picture of the page for the README; it needs Chromium
-	@PYTHONPATH=tests $(PY) -m support.screenshot docs/page.png
+	@PYTHONPATH=tests $(PY) -m docs.screenshot docs/page.png
 
 check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }

@@ -1,5 +1,3 @@
-"""Reports made up for tests."""
-
 from dataclasses import replace
 from typing import Any
 

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, replica, worker_key
+from support.waiting import background
 from worker_svc.load_test.point import Mode
 
 
@@ -87,12 +88,8 @@ class Mining:
 async def mining_system(redis: RedisServer) -> AsyncIterator[Mining]:
     """Workers that report for as long as the context lasts."""
     mining = Mining(redis.client())
-    running = asyncio.create_task(mining.run())
-    try:
+    async with background(mining.run()):
         yield mining
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 def load_test(began: str, points: int = 5) -> dict[str, Any]:

@@ -1,5 +1,3 @@
-"""What each gRPC server answers beside its own methods: health with its self-check, and reflection."""
-
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
@@ -64,8 +62,9 @@ async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it
             raise outcome
         return bool(outcome)
 
+    monkeypatch.setattr("rng_svc.__main__.check_source", check)
     with capture_logs() as lines:
-        async with rng(check=check) as channel, asyncio.timeout(20):
+        async with rng() as channel, asyncio.timeout(20):
             watched = states(channel)
             while await anext(watched) != SERVING:
                 pass

@@ -1,5 +1,3 @@
-"""Server-sent events: what a browser gets when it opens, comes back, reads nothing, or is one too many."""
-
 import asyncio
 import json
 import socket
@@ -104,7 +102,7 @@ async def test_streams_are_counted_and_those_too_many_are_refused(
     refused: tuple[int, str],
 ) -> None:
     monkeypatch.setattr(events_module, "MOST_STREAMS", most)
-    async with webui_page(redis, telemetry, streams_per_client=of_a_client) as page:
+    async with webui_page(redis.url, telemetry, streams_per_client=of_a_client) as page:
         async with page.get("/events"), page.get("/events"):
             assert metric("streams") == 2
             async with page.get("/events") as response:

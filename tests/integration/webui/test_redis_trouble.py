@@ -1,5 +1,3 @@
-"""Redis away, back with whatever state, or full of anything: what was known is kept, and what is new shows."""
-
 import signal
 from dataclasses import asdict
 
@@ -23,7 +21,7 @@ async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterw
 ) -> None:
     monkeypatch.setattr(board, "LEAST_GAP", 0.0)
     reports = Reports(own_redis.client())
-    async with webui_page(own_redis, telemetry) as page, page.get("/events") as response:
+    async with webui_page(own_redis.url, telemetry) as page, page.get("/events") as response:
         events = Events(response)
         await until(lambda: metric("redis") == 1)
         reports.see([replica("rng-1")], [replica("hasher-1")])
@@ -97,7 +95,7 @@ async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
         return await newest(feed)
 
     monkeypatch.setattr(Feed, "_newest", newest_after_a_report)
-    async with webui_page(redis) as page:
+    async with webui_page(redis.url) as page:
         await until_shown(page, now - 1, 10)
 
 

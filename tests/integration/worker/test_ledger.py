@@ -1,5 +1,3 @@
-"""Each report is counted once, whatever happens to the connection or to Redis."""
-
 import json
 import signal
 import time

@@ -1,5 +1,3 @@
-"""What Redis holds, whatever it is: reports, workers' own keys, totals, load tests."""
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict

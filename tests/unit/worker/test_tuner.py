@@ -1,5 +1,3 @@
-"""What a trial measures."""
-
 import asyncio
 
 import pytest

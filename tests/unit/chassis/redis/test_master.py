@@ -1,5 +1,3 @@
-"""Whom a client asks for the master, and in what order."""
-
 import asyncio
 
 import pytest

@@ -1,5 +1,3 @@
-"""What becomes of measurements: a report in each form, and a comparison with an earlier one."""
-
 import csv
 import json
 import math
