@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench bench-page bench-scaling perf soak up down images e2e docs \
+.PHONY: help run test test-system coverage check format load-test bench bench-page perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
 
 help: ## List the commands
@@ -64,7 +64,7 @@ e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of containers and 
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
 
 screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the picture of the page for the README; it needs Chromium
-	@PYTHONPATH=tests $(PY) -m support.screenshot docs/page.png
+	@PYTHONPATH=tests $(PY) -m docs.screenshot docs/page.png
 
 check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
@@ -85,9 +85,6 @@ bench: $(DEV) $(PROJECT) ## Compare the speed with what is possible; ARGS="--aga
 
 bench-page: $(DEV) $(PROJECT) ## Measure webui with 1,000 browsers and with 200 workers; ARGS=--help
 	@exec $(PY) -m bench.page $(ARGS)
-
-bench-scaling: $(DEV) $(PROJECT) ## Measure what limits large systems, and compare it with a model; ARGS=--help
-	@exec env PYTHONPATH=tests $(PY) -m bench.scaling $(ARGS)
 
 perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare them with their bounds; needs a quiet machine
 	@$(PY) -m pytest tests/perf -q $(ARGS)

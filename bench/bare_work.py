@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from hasher_svc.hashing import kernel_hashing
-from hasher_svc.kernel import KernelError
+from hasher_svc.hashing import KernelError, kernel_hashing
 
 MESSAGE_SIZE = 32
 

@@ -8,9 +8,7 @@ from functools import partial
 from chassis import process
 from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc import kernel
-from hasher_svc.digests import DigestThread
-from hasher_svc.hashing import FALLBACK, Hashing
+from hasher_svc.hashing import HASHLIB, DigestThread, Hashing
 from hasher_svc.service import SERVICE, HasherService
 from hasher_svc.settings import HasherSettings
 
@@ -21,8 +19,8 @@ def _nothing(data: bytes, message_size: int, start: int = 0) -> bytes:  # noqa: 
 
 
 HASHINGS: Mapping[str, Hashing] = {
-    "hashlib": FALLBACK,
-    "nothing": Hashing(_nothing, kernel.INLINE_COUNT, kernel.INLINE_BYTES),
+    "hashlib": HASHLIB,
+    "nothing": Hashing(_nothing, inline_count=4_096, inline_bytes=256 * 1024),
 }
 
 

@@ -56,7 +56,7 @@ def client(service: str, authority: str | None = None) -> Options:
     The authority, NAME:PORT, is what its servers are called where the channel's target does not say it.
     """
     policy = {
-        # One address, one backend: the default would send every stream to the first.
+        # One address, one endpoint: the default would send every stream to the first.
         "loadBalancingConfig": [{"round_robin": {}}],
         # A server that drains says so here and gets no new streams.
         "healthCheckConfig": {"serviceName": service},

@@ -1,7 +1,7 @@
 """How much is kept in Redis for the page, the same for who writes it and who reads it."""
 
-MAX_BACKENDS = 64
-"""Backends of a service that a worker lists, so that what it says stays small."""
+MAX_REPLICAS = 64
+"""Replicas of a service that a worker lists, so that what it says stays small."""
 
 MAX_REPORT_INTERVAL = 60
 """Seconds between two reports of a worker."""

@@ -10,8 +10,7 @@ with quick_start.imports():
     from chassis import process
     from chassis.grpc_server import self_check, server
     from chassis.telemetry.telemetry import Telemetry
-    from hasher_svc.digests import DigestThread, check_digests
-    from hasher_svc.hashing import fastest
+    from hasher_svc.hashing import DigestThread, fastest, self_test
     from hasher_svc.metrics import HasherMetrics
     from hasher_svc.service import CALLERS, SERVICE, HasherService
     from hasher_svc.settings import HasherSettings
@@ -25,7 +24,7 @@ async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterato
     with closing(DigestThread(hashing)) as thread:
         servicer = HasherService(settings.instance, pacing, thread)
         telemetry.metrics.register(HasherMetrics(servicer, pacing))
-        check = partial(check_digests, hashing)
+        check = partial(self_test, hashing)
         async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check, callers=CALLERS):
             yield
 

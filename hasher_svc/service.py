@@ -17,7 +17,7 @@ from chassis.grpc_server.pacing import Pacing
 from chassis.grpc_server.server import name_server
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_COUNT
 from chassis.packed_field import PackedField
-from hasher_svc.digests import DigestThread
+from hasher_svc.hashing import DigestThread
 
 SERVICE = hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name
 

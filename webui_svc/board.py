@@ -3,11 +3,11 @@ import time
 from typing import Any
 
 from webui_svc import totals
-from webui_svc.backends import SERVICES, View
 from webui_svc.coins import Found
 from webui_svc.finds import Finds
 from webui_svc.load_tests import LoadTests
 from webui_svc.marks import Attendance, BatchSizes, Mark, Marks, Waits
+from webui_svc.replicas import SERVICES, View
 from webui_svc.report import KEPT, Report
 from webui_svc.speed import Point, Speed
 from webui_svc.system import System, shape
@@ -61,7 +61,7 @@ class Board:
             self._batch_sizes.hear(report)
 
     def take_view(self, worker: str, view: View, clock: float) -> None:
-        """What a worker sees of its backends."""
+        """What a worker sees of its replicas."""
         self.system.hear_view(worker, clock, view, self.speed.workers.report_interval_of(worker))
 
     def take_found(self, worker: str, found: Found) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import quantile
-from webui_svc.backends import Backend
+from webui_svc.replicas import Replica
 from webui_svc.workers import GONE_LISTED
 
 WINDOW = 5.0
@@ -42,12 +42,12 @@ class _Traffic:
     latency: dict[int, int] = field(default_factory=dict)
     by_worker: dict[str, int] = field(default_factory=dict)
 
-    def add(self, worker: str, backend: Backend, sign: int) -> None:
+    def add(self, worker: str, replica: Replica, sign: int) -> None:
         """Count what a worker saw of it, or take that back."""
         self.views += sign
-        self.batches += sign * backend.batches
-        _add(self.by_worker, worker, sign * backend.batches)
-        for bucket, count in backend.latency.items():
+        self.batches += sign * replica.batches
+        _add(self.by_worker, worker, sign * replica.batches)
+        for bucket, count in replica.latency.items():
             _add(self.latency, bucket, sign * count)
 
 
@@ -70,7 +70,7 @@ class _Counted:
     """Makes each differ, for the order."""
     worker: str
     seconds: float
-    backends: Sequence[Backend]
+    replicas: Sequence[Replica]
 
 
 class Fleet:
@@ -81,28 +81,28 @@ class Fleet:
         self._numbers = itertools.count()
         self._seconds: dict[str, float] = {}  # of each worker's views in the window
         self._traffic: dict[str, _Traffic] = {}
-        self._latest: dict[str, Sequence[Backend]] = {}
+        self._latest: dict[str, Sequence[Replica]] = {}
         self._seen: dict[str, _Seen] = {}
 
     def hear(
-        self, worker: str, heard: float, seconds: float, backends: Sequence[Backend], *, report_interval: float = 1.0
+        self, worker: str, heard: float, seconds: float, replicas: Sequence[Replica], *, report_interval: float = 1.0
     ) -> None:
         """What one worker has seen in so many seconds, and will tell of again after its report interval."""
         until = heard + max(WINDOW, LASTING_INTERVALS * report_interval)
-        heapq.heappush(self._counted, _Counted(until, next(self._numbers), worker, seconds, backends))
-        self._latest[worker] = backends
-        self._count(worker, seconds, backends, 1)
+        heapq.heappush(self._counted, _Counted(until, next(self._numbers), worker, seconds, replicas))
+        self._latest[worker] = replicas
+        self._count(worker, seconds, replicas, 1)
 
     def settle(self, live: AbstractSet[str], now: float) -> None:
         """Leave out what is too old, and workers that are gone."""
         while self._counted and now > self._counted[0].until:
             old = heapq.heappop(self._counted)
-            self._count(old.worker, old.seconds, old.backends, -1)
+            self._count(old.worker, old.seconds, old.replicas, -1)
         gone = self._latest.keys() - live
         if gone:
             for each in self._counted:
                 if each.worker in gone:
-                    self._count(each.worker, each.seconds, each.backends, -1)
+                    self._count(each.worker, each.seconds, each.replicas, -1)
             self._counted = [each for each in self._counted if each.worker not in gone]
             heapq.heapify(self._counted)
             for worker in gone:
@@ -142,17 +142,17 @@ class Fleet:
             "p99": quantile(traffic.latency, 0.99),
         }
 
-    def _count(self, worker: str, seconds: float, backends: Sequence[Backend], sign: int) -> None:
+    def _count(self, worker: str, seconds: float, replicas: Sequence[Replica], sign: int) -> None:
         left = self._seconds.get(worker, 0.0) + sign * max(seconds, 1e-3)
         if left > 1e-6:
             self._seconds[worker] = left
         else:  # its last view left the window
             self._seconds.pop(worker, None)
-        for backend in backends:
-            traffic = self._traffic.setdefault(backend.name, _Traffic())
-            traffic.add(worker, backend, sign)
+        for replica in replicas:
+            traffic = self._traffic.setdefault(replica.name, _Traffic())
+            traffic.add(worker, replica, sign)
             if not traffic.views:
-                del self._traffic[backend.name]
+                del self._traffic[replica.name]
 
     def _judge(self, now: float) -> None:
         if not self._latest:  # nobody is there to see any
@@ -160,11 +160,11 @@ class Fleet:
             return
         states: dict[str, EndpointState] = {}
         addresses: dict[str, str] = {}
-        for backends in self._latest.values():
-            for backend in backends:
-                addresses[backend.name] = backend.address
-                said = states.get(backend.name)
-                states[backend.name] = backend.state if said is None else _together(said, backend.state)
+        for replicas in self._latest.values():
+            for replica in replicas:
+                addresses[replica.name] = replica.address
+                said = states.get(replica.name)
+                states[replica.name] = replica.state if said is None else _together(said, replica.state)
         for name, state in states.items():
             self._note(name, state, addresses[name], now)
         for name, seen in list(self._seen.items()):

@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from chassis.log import ThrottledLogger
 from chassis.redis.key_names import KeyNames
 from chassis.stored import MAX_LOAD_TESTS
-from webui_svc import backends, coins, totals
+from webui_svc import coins, replicas, totals
 from webui_svc.board import Board
 from webui_svc.report import NAME
 from webui_svc.stored_json import MalformedJsonError
@@ -69,7 +69,7 @@ class Keys:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.mget(self._names.hashes, self._names.coins)
         for worker in workers:
-            pipeline.hmget(self._names.worker(worker), "sequence", "backends", "coins")
+            pipeline.hmget(self._names.worker(worker), "sequence", "replicas", "coins")
         counts, *answers = await self._answer(pipeline.execute(raise_on_error=False))
         hashes, found = counts if self._fine("hashes, coins", counts) else (None, None)
         self._board.hashes = self._number("hashes", hashes)
@@ -88,7 +88,7 @@ class Keys:
         self._sequences[worker] = sequence
         try:
             if view is not None:
-                self._board.take_view(worker, backends.parse(view), time.monotonic())
+                self._board.take_view(worker, replicas.parse(view), time.monotonic())
             if found is not None:
                 self._board.take_found(worker, coins.parse(found))
         except MalformedJsonError as error:

@@ -5,58 +5,60 @@ if TYPE_CHECKING:
     from worker_svc.batch import Batch
     from worker_svc.stage import Stage
 
-UNANSWERED = "unanswered when the worker stopped"
+# The reason of a hedge; those of a retry are the pool's.
+HEDGE = "slow"
+UNFINISHED = "no response when the worker stopped"
 
 
 class BatchTrace:
-    """The spans of one batch that is traced: its own, and one for each step."""
+    """The spans of one traced batch: its own, and one for each stage."""
 
-    __slots__ = ("_root", "_steps")
+    __slots__ = ("_root", "_stages")
 
     def __init__(self, root: "Span") -> None:
         self._root = root
-        self._steps: dict[str, Span] = {}
+        self._stages: dict[str, Span] = {}
 
-    def wanted(self, step: "Stage") -> None:
-        """The step is to be done, as soon as a stream has room."""
-        attributes = {"rpc.system": "grpc", "rpc.service": step.service, "rpc.method": step.method}
-        self._steps[step.name] = self._root.child(step.name, "client", attributes)
+    def submitted(self, stage: "Stage") -> None:
+        """Begin the span of a stage, in which the batch may wait for a stream with room."""
+        attributes = {"rpc.system": "grpc", "rpc.service": stage.service, "rpc.method": stage.method}
+        self._stages[stage.name] = self._root.child(stage.name, "client", attributes)
 
-    def asked(self, step: "Stage", backend: str | None, again: str = "") -> None:
-        """A backend was given the batch, `again` for this cause."""
-        attributes = {"dockercoins.backend": backend or ""}
-        if again:
-            self._steps[step.name].event("asked again", {**attributes, "dockercoins.cause": again})
-        else:
-            self._steps[step.name].event("asked", attributes)
+    def sent(self, stage: "Stage", replica: str | None, reason: str = "") -> None:
+        """Note that the batch was sent to a replica; again for a reason, which a first attempt does not have."""
+        event = "hedged" if reason == HEDGE else "retried" if reason else "sent"
+        attributes = {"dockercoins.replica": replica or ""}
+        if reason:
+            attributes["dockercoins.reason"] = reason
+        self._stages[stage.name].event(event, attributes)
 
-    def broken(self, step: "Stage", backend: str | None, cause: str) -> None:
-        """The stream to a backend that had been given the batch broke."""
-        attributes = {"dockercoins.backend": backend or "", "dockercoins.cause": cause}
-        self._steps[step.name].event("stream broken", attributes)
+    def broken(self, stage: "Stage", replica: str | None, reason: str) -> None:
+        """Note that the stream broke on which the batch was outstanding."""
+        attributes = {"dockercoins.replica": replica or "", "dockercoins.reason": reason}
+        self._stages[stage.name].event("stream broken", attributes)
 
-    def answered(self, step: "Stage", backend: str | None) -> None:
-        """The first answer came, from this backend."""
-        span = self._steps[step.name]
-        span.set({"dockercoins.backend": backend or ""})
+    def completed(self, stage: "Stage", replica: str | None) -> None:
+        """End the span of a stage with the first response, which is of this replica."""
+        span = self._stages[stage.name]
+        span.set({"dockercoins.replica": replica or ""})
         span.end()
 
-    def traceparent(self, step_name: str) -> str:
-        """What the backends of a step are told."""
-        return self._steps[step_name].traceparent
+    def traceparent(self, stage_name: str) -> str:
+        """Return what the request of a stage carries."""
+        return self._stages[stage_name].traceparent
 
     def counted(self) -> None:
-        """All is done."""
+        """End the batch's span: it is counted."""
         self._root.end()
 
     def dropped(self) -> None:
-        """Nobody waits for it any more."""
-        for span in (*self._steps.values(), self._root):
-            span.end(UNANSWERED)
+        """End all spans of a batch that is not counted."""
+        for span in (*self._stages.values(), self._root):
+            span.end(UNFINISHED)
 
 
 def begin(tracing: "Tracing", batch: "Batch") -> BatchTrace | None:
-    """Trace a batch that begins now, if it is one of those wanted."""
+    """Trace a batch that begins now, if it is one of those sampled."""
     root = tracing.root(
         "batch",
         "internal",

@@ -12,7 +12,7 @@
 --
 -- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>, workers, pending_report
 -- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
---       batch_size, pace, report_interval_us, sent_us, stalled_since_us, waits_for, wallet limit, backends, latest coins,
+--       batch_size, pace, report_interval_us, sent_us, stalled_since_us, waits_for, wallet limit, replicas, latest coins,
 --       then digest and message of each coin for the wallet; or nothing
 --
 -- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time of Redis's
@@ -20,8 +20,8 @@
 --
 -- worker:<id> is a hash that outlives the worker by a day:
 --   sequence   the number of the last report taken
---   backends   what the worker saw between that report and the one before, in JSON, for whoever draws the system:
---              {"seconds": S, "rng": [B...], "hasher": [B...]}, at most 64 backends a service, those that serve first;
+--   replicas   what the worker saw between that report and the one before, in JSON, for whoever draws the system:
+--              {"seconds": S, "rng": [B...], "hasher": [B...]}, at most 64 replicas a service, those that serve first;
 --              B is {"name", "state": "serving" | "late" | "ejected" | "gone", "batches", "latency"}, and latency counts batches by
 --              bucket: in bucket "i" they took over 2^((i-1)/4) us and at most 2^(i/4) us
 --   coins      the latest coins found in that time, in JSON, the oldest first, at most 8:
@@ -162,7 +162,7 @@ local function apply(KEYS, ARGV, now_us)
     redis.call('SET', KEYS[i], redis.call('GET', KEYS[i]))
   end
   follow_clock(KEYS, ARGV[1], now)
-  redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'backends', ARGV[16], 'coins', ARGV[17])
+  redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'replicas', ARGV[16], 'coins', ARGV[17])
 
   local room = tonumber(ARGV[15]) - redis.call('HLEN', KEYS[3])
   local last = math.min(#ARGV, 17 + 2 * room)

@@ -211,7 +211,7 @@ class Ledger:
             *(report.begin_us, report.end_us, report.batch_size, settings.pace.value),
             *(round(settings.report_interval * 1e6), sent_us, report.stalled_since_us, report.waits_for),
             settings.wallet_limit,
-            *(_backends_field(report), _coins_field(report, settings.difficulty_bits)),
+            *(_replicas_field(report), _coins_field(report, settings.difficulty_bits)),
             *coins,
         )
         self.latency.observe(time.monotonic() - began)
@@ -266,8 +266,8 @@ class Ledger:
         await self._redis.aclose()
 
 
-def _backends_field(report: Report) -> str:
-    services = {name: [asdict(each) for each in seen] for name, seen in report.backends.items()}
+def _replicas_field(report: Report) -> str:
+    services = {name: [asdict(each) for each in seen] for name, seen in report.replicas.items()}
     return json.dumps({"seconds": round(report.seconds, 6), **services}, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""The way of a batch: wanted, random, hashed, counted."""
+"""The way of a batch: begun, random, hashed, counted."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from chassis.telemetry.tracing import Tracing
 
 
-class Asker(Protocol):
-    """Has one step of a batch done."""
+class StageClient(Protocol):
+    """Gets the responses of one stage: a pool, or what a load test compares with it."""
 
-    on_answer: Callable[[Batch], None]
-    """Whom to give the answered batches."""
+    on_completed: Callable[[Batch], None]
+    """Takes the batches that have their response."""
 
     def submit(self, batch: Batch) -> None:
-        """Have a batch answered."""
+        """Get a response for a batch."""
 
 
 class Pipeline:
-    """Keeps a window of batches in flight: a slow step fills the window and so slows the one before it."""
+    """Keeps a window of batches in flight: a slow stage fills the window and so slows the one before it."""
 
     def __init__(  # noqa: PLR0913 - one a setting
         self,
-        rng: Asker,
-        hasher: Asker,
+        rng: StageClient,
+        hasher: StageClient,
         *,
         batch_size: int,
         message_size: int,
@@ -38,11 +38,11 @@ class Pipeline:
         on_done: Callable[[Batch, float], None],
         tracing: "Tracing | None" = None,
     ) -> None:
-        """A pipeline that holds `window` batches; each of them waits `delay` seconds before it asks for anything."""
+        """A pipeline that holds `window` batches; each of them waits `delay` seconds before its first request."""
         self._rng = rng
-        self._rng.on_answer = self._random_done
+        self._rng.on_completed = self._random_done
         self._hasher = hasher
-        self._hasher.on_answer = self._hash_done
+        self._hasher.on_completed = self._hash_done
         self.batch_size = batch_size
         """Messages in the batches that begin now."""
         self._message_size = message_size
@@ -106,11 +106,11 @@ class Pipeline:
         self._on_begin(begun)
         if self._delay:
             due = begun + self._delay - WAKING_TIME
-            self._delayed[batch.id] = self._loop.call_at(due, self._ask_random, batch)
+            self._delayed[batch.id] = self._loop.call_at(due, self._request_random, batch)
         else:
             self._rng.submit(batch)
 
-    def _ask_random(self, batch: Batch) -> None:
+    def _request_random(self, batch: Batch) -> None:
         del self._delayed[batch.id]
         self._rng.submit(batch)
 
@@ -133,7 +133,7 @@ class Pipeline:
             self._empty.set()
 
     async def drain(self) -> None:
-        """Begin nothing more, and wait until what has been asked for is counted."""
+        """Begin nothing more, and wait until all that was submitted is counted."""
         self._running = False
         self._draining = True
         for batch_id, timer in self._delayed.items():

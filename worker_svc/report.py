@@ -28,7 +28,7 @@ class Report:
     """The service that does not answer, in a report without a batch; empty where none stands out."""
     seconds: float
     """Since the report before was made, or since work began."""
-    backends: Mapping[str, Sequence[ReplicaStats]]
+    replicas: Mapping[str, Sequence[ReplicaStats]]
     """By service: what was seen of them in these seconds."""
     latest: tuple[tuple[str, float], ...]
     """The latest coins, also those that are too many for the wallet: hex digest and Unix seconds, the oldest first."""

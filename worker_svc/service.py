@@ -26,7 +26,7 @@ from worker_svc.tuner import Tuner
 from worker_svc.verification import Verification
 
 CHANGE_PAUSE = 0.25
-"""Seconds from one report about a change of backends to the next: some come and go all the time."""
+"""Seconds from one report about a change of replicas to the next: some come and go all the time."""
 
 DRAIN_LIMIT = 1.6
 """Seconds for batches in flight. Ten classic workers on one serial rng wait one second each."""
@@ -84,7 +84,7 @@ class Worker:
             self._tuner = Tuner(search, self._resize)
         self._connected = asyncio.Event()
         self._changed = asyncio.Event()
-        """There is something about the backends that no report says."""
+        """There is something about the replicas that no report says."""
         self._stopping = False
         self._ledger.on_change = self._look_at_redis
 
@@ -145,7 +145,7 @@ class Worker:
             self._report()
 
     async def _report_changes(self) -> None:
-        """Make a report at once when a backend comes, goes or is late.
+        """Make a report at once when a replica comes, goes or is late.
 
         Only while Redis has taken all others: the room for reports in a time without it is for those about work.
         """

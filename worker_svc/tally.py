@@ -108,10 +108,10 @@ class Tally:
         now: float,
         oldest: float | None,
         batch_size: int,
-        backends: Mapping[str, Sequence[ReplicaStats]],
+        replicas: Mapping[str, Sequence[ReplicaStats]],
         waits_for: str = "",
     ) -> Report:
-        """Return everything since the last report, with the batch size, the backends and the service waited for.
+        """Return everything since the last report, with the batch size, the replicas and the service waited for.
 
         `oldest` is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
         """
@@ -137,7 +137,7 @@ class Tally:
             stalled_since_us=self._wall_us(self._end) if self.stalled else 0,
             waits_for=waits_for if self.stalled else "",
             seconds=now - self._previous_report,
-            backends=backends,
+            replicas=replicas,
             latest=tuple((digest, found + self._clock_offset) for digest, found in self._latest.take()),
         )
         self._previous_report = now

@@ -14,7 +14,7 @@ TICK = 0.05
 HASHES = 2_000
 """A report's, which is 2,000 hashes/s."""
 
-BACKENDS = 3
+REPLICAS = 3
 """Replicas of rng and of hasher."""
 
 COINS = 8
@@ -127,10 +127,10 @@ class Simulation:
     def _key(self, worker: str, now: float) -> dict[str, Any]:
         latency = {str(bucket): 3 + bucket for bucket in range(36, 48)}
         batches = sum(latency.values())
-        backends = {
+        replicas = {
             service: [
                 {"name": f"{service}-{number}", "state": "serving", "batches": batches, "latency": latency}
-                for number in range(1, BACKENDS + 1)
+                for number in range(1, REPLICAS + 1)
             ]
             for service in ("rng", "hasher")
         }
@@ -138,6 +138,6 @@ class Simulation:
         coins = [[digest, round(now - 0.01 * number, 3)] for number, digest in enumerate(digests)]
         return {
             "sequence": self._sequence,
-            "backends": json.dumps({"seconds": 1.0, **backends}),
+            "replicas": json.dumps({"seconds": 1.0, **replicas}),
             "coins": json.dumps({"bits": BITS, "latest": coins}),
         }

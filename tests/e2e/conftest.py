@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from support.chromium import skip_or_fail
 from support.compose_project import ComposeProject, docker
+from support.programs import skip_or_fail
 
 
 @pytest.fixture(scope="session", autouse=True)

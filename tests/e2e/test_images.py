@@ -1,5 +1,3 @@
-"""The images as they are built: small, confined, of one service each, and from a cache."""
-
 import json
 import re
 import secrets

@@ -1,5 +1,3 @@
-"""The overlay that encrypts everything: nothing made before, one line, and no connection without a certificate."""
-
 import json
 from collections.abc import Iterator
 

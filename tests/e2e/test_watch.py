@@ -1,5 +1,3 @@
-"""`docker compose watch`, on a copy of the checkout."""
-
 import shutil
 import subprocess
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""Pages that repeat what the code defines, some of them written by `make docs`."""
-
 import re
 from pathlib import Path
 

@@ -1,11 +1,9 @@
-"""Servers with certificates: who may call what, and certificates and authorities that change while they run."""
-
 import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,22 +16,12 @@ from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRand
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from structlog.testing import capture_logs
 from support.certificates import Authority
-from support.served import HASHER, RNG, health
+from support.served import HASHER, RNG, health, served
 from support.waiting import until
 
-import hasher_svc.service
-import rng_svc.service
 from chassis import foreign_log
-from chassis.grpc_server import server
-from chassis.health import Health
 from chassis.settings import LogFormat
-from chassis.telemetry.telemetry import Telemetry
 from chassis.tls import renewed_certificates
-from hasher_svc.digests import DigestThread
-from hasher_svc.hashing import fastest
-from hasher_svc.settings import HasherSettings
-from rng_svc.service import check_source
-from rng_svc.settings import RngSettings
 
 SERVICES = {"rng": RNG, "hasher": HASHER}
 
@@ -57,26 +45,9 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path / "certs")
 
 
-@asynccontextmanager
-async def encrypting(name: str, callers: Any = None, /, **files: str) -> AsyncIterator[int]:
-    """The port of rng or hasher with these files, and with these callers, or else those that it allows."""
-    settings = {"port": 0, "pace": "full", **{variable.lower(): path for variable, path in files.items()}}
-    telemetry = Telemetry(Health())
-    async with AsyncExitStack() as stack:
-        servicer: Any
-        if name == "rng":
-            made: Any = RngSettings(**settings)
-            servicer, allowed = rng_svc.service.RngService("rng-1", made.pacing()), rng_svc.service.CALLERS
-        else:
-            made = HasherSettings(**settings)
-            thread = stack.enter_context(closing(DigestThread(fastest())))
-            servicer = hasher_svc.service.HasherService("hasher-1", made.pacing(), thread)
-            allowed = hasher_svc.service.CALLERS
-        callers = allowed if callers is None else callers
-        serving = server.serve(made, telemetry, SERVICES[name], servicer.add_to, check_source, callers=callers)
-        port = await stack.enter_async_context(serving)
-        telemetry.health.started()
-        yield port
+def encrypting(name: str, **files: str) -> AbstractAsyncContextManager[int]:
+    """The port of rng or hasher with these files."""
+    return served(name, None, **{variable.lower(): path for variable, path in files.items()})
 
 
 def credentials(files: Files) -> grpc.ChannelCredentials:
@@ -144,12 +115,10 @@ async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: A
     assert line["peer"].startswith("ipv4:127.0.0.1:")
 
 
-async def test_a_method_that_is_on_no_list_is_for_nobody(authority: Authority) -> None:
+async def test_a_method_that_is_on_no_list_is_for_nobody(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rng_svc.__main__.CALLERS", {})
     files = authority.issue("worker")
-    async with (
-        encrypting("rng", {}, **authority.issue("rng")) as port,
-        channel(port, "rng", files) as client,
-    ):
+    async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
         assert await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.PERMISSION_DENIED
 
 

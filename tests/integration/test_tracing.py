@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from dockercoins.hasher.v1.hasher_service_pb2 import HashRequest, StreamHashesRequest
 from dockercoins.hasher.v1.hasher_service_pb2_grpc import HasherServiceStub
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, StreamRandomBytesRequest
@@ -20,16 +19,14 @@ from support.free_port import free_port
 from support.otlp_receiver import OtlpReceiver, Span, otlp_receiver
 from support.redis_server import RedisServer
 from support.waiting import until
+from support.webui_page import Page, is_ready, webui_page
 
 from chassis.health import Health
-from chassis.redis.access import RedisAccess
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.telemetry import trace_export
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.settings import HasherSettings
 from rng_svc.settings import RngSettings
-from webui_svc import request_trace
-from webui_svc.app import make_app
 from webui_svc.settings import WebuiSettings
 from worker_svc import service as worker_service
 from worker_svc.service import worker
@@ -42,7 +39,7 @@ NOT_TRACED = f"00-{TRACE}-{SPAN}-00"
 
 RNG = "dockercoins.rng.v1.RngService/StreamRandomBytes"
 HASHER = "dockercoins.hasher.v1.HasherService/StreamHashes"
-UNANSWERED = "unanswered when the worker stopped"
+UNFINISHED = "no response when the worker stopped"
 FAULT = "UNAVAILABLE: a fault that FAULT_ERROR_RATE asks for"
 
 # Waits end a little before their time (chassis.timer.WAKING_TIME), and two clocks are compared.
@@ -79,7 +76,7 @@ async def traced(name: str, settings: ServiceSettings, *conditions: str) -> Asyn
 async def server(name: str, collector: OtlpReceiver, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a traced server."""
     serve, settings_class = SERVERS[name]
-    defaults = {"pace": "full", "port": 0, "instance": f"{name}-1", "otel_exporter_otlp_endpoint": collector.url}
+    defaults = {"pace": "full", "instance": f"{name}-1", "otel_exporter_otlp_endpoint": collector.url}
     values = defaults | settings
     async with traced(name, settings_class(**values)) as telemetry, serve(telemetry, **values) as channel:
         yield channel
@@ -112,10 +109,6 @@ async def mine(
         yield
 
 
-def hashes_in(redis: RedisServer) -> int:
-    return int(redis.client().get("hashes") or 0)
-
-
 def counted(collector: OtlpReceiver) -> list[Span]:
     """The traces of batches that were counted."""
     return [batch for batch in collector.roots("batch") if batch.error is None]
@@ -131,10 +124,10 @@ async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
 ) -> None:
     """At full pace all messages are large enough to go past protobuf."""
     async with mine(collector, redis, {}, pace=pace, batch_size=size, window_size=2):
-        await until(lambda: hashes_in(redis) >= 6 * size)
+        await until(lambda: redis.hashes >= 6 * size)
     batches = counted(collector)
-    assert len(batches) * size == hashes_in(redis)
-    assert {batch.error for batch in collector.roots("batch")} <= {None, UNANSWERED}
+    assert len(batches) * size == redis.hashes
+    assert {batch.error for batch in collector.roots("batch")} <= {None, UNFINISHED}
     for batch in batches:
         assert whose(batch) == ("batch", "INTERNAL", "worker", "worker-1")
         assert batch.attributes["dockercoins.batch.size"] == size
@@ -148,8 +141,8 @@ async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
             service, _, call = method.partition("/")
             rpc = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": call}
             assert rpc.items() <= stage.attributes.items()
-            assert stage.attributes["dockercoins.backend"] == f"{name}-1"
-            assert stage.events == [("asked", {"dockercoins.backend": f"{name}-1"})]
+            assert stage.attributes["dockercoins.replica"] == f"{name}-1"
+            assert stage.events == [("sent", {"dockercoins.replica": f"{name}-1"})]
             assert 0 <= at_server.attributes["dockercoins.waited_seconds"] <= at_server.seconds
             assert pace == "full" or at_server.seconds >= 0.1 - EARLY_S
         assert pace == "full" or first.start - batch.start >= 0.1 - EARLY_S
@@ -163,9 +156,9 @@ async def test_the_worker_decides_which_batches_are_traced_and_servers_go_by_tha
     redis: RedisServer, collector: OtlpReceiver
 ) -> None:
     async with mine(collector, redis, {}, otel_traces_sampler_arg=0.5, batch_size=256, window_size=4):
-        await until(lambda: hashes_in(redis) >= 256 * 40)
+        await until(lambda: redis.hashes >= 256 * 40)
     batches = counted(collector)
-    assert 0 < len(batches) < hashes_in(redis) / 256
+    assert 0 < len(batches) < redis.hashes / 256
     assert all([len(stage.children) for stage in batch.children] == [1, 1] for batch in batches)
     at_servers = {span.trace for span in collector.spans() if span.kind == "SERVER"}
     assert at_servers <= {batch.trace for batch in collector.roots("batch")}
@@ -179,20 +172,20 @@ async def test_a_broken_stream_shows_in_its_outstanding_batches(redis: RedisServ
     async with mine(collector, redis, {"fault_error_rate": 0.5}, batch_size=1, window_size=1, delay=0.01):
         await until(broken)
     for stage in broken():
-        backend = {"dockercoins.backend": "hasher-1"}
+        replica = {"dockercoins.replica": "hasher-1"}
         *failed, answered = stage.children
         retry = [
-            ("stream broken", {**backend, "dockercoins.cause": FAULT}),
-            ("asked again", {**backend, "dockercoins.cause": "broken"}),
+            ("stream broken", {**replica, "dockercoins.reason": FAULT}),
+            ("retried", {**replica, "dockercoins.reason": "broken"}),
         ]
-        assert stage.events == [("asked", backend), *len(failed) * retry]
+        assert stage.events == [("sent", replica), *len(failed) * retry]
         assert {at_server.error for at_server in failed} == {FAULT}
         assert (answered.error, stage.error) == (None, None)
 
 
 @pytest.mark.usefixtures("short_drain")
 async def test_a_hedged_batch_shows_both_replicas(redis: RedisServer, collector: OtlpReceiver) -> None:
-    to_slow = ("asked", {"dockercoins.backend": "hasher-2"})
+    to_slow = ("sent", {"dockercoins.replica": "hasher-2"})
 
     def hedged() -> list[Span]:
         stages = (batch.child("hasher") for batch in counted(collector))
@@ -201,8 +194,8 @@ async def test_a_hedged_batch_shows_both_replicas(redis: RedisServer, collector:
     async with mine(collector, redis, {}, {"fault_hang_rate": 1}, batch_size=16, window_size=4, delay=0.05):
         await until(hedged)
     for stage in hedged():
-        assert stage.events[1] == ("asked again", {"dockercoins.backend": "hasher-1", "dockercoins.cause": "late"})
-        assert stage.attributes["dockercoins.backend"] == "hasher-1"
+        assert stage.events[1] == ("hedged", {"dockercoins.replica": "hasher-1", "dockercoins.reason": "slow"})
+        assert stage.attributes["dockercoins.replica"] == "hasher-1"
         assert stage.seconds >= 0.5 - EARLY_S
         assert "hasher-1" in {at_server.instance for at_server in stage.children if at_server.error is None}
     hung = [span for stage in hedged() for span in stage.children if span.instance == "hasher-2"]
@@ -217,7 +210,7 @@ async def test_a_batch_that_is_never_answered_ends_with_an_error(redis: RedisSer
     stage = batch.child("hasher")
     (hung,) = stage.children
     assert batch.child("rng").error is None
-    assert (batch.error, stage.error, hung.error) == (UNANSWERED, UNANSWERED, "CANCELLED")
+    assert (batch.error, stage.error, hung.error) == (UNFINISHED, UNFINISHED, "CANCELLED")
 
 
 async def test_each_attempt_to_report_is_a_trace_and_fails_while_redis_is_away(
@@ -235,7 +228,7 @@ async def test_each_attempt_to_report_is_a_trace_and_fails_while_redis_is_away(
         await until(lambda: len(reports(failed=False)) > taken)
     good, failed = reports(failed=False), reports(failed=True)
     assert [span.attributes["dockercoins.report.sequence"] for span in good] == list(range(1, len(good) + 1))
-    assert sum(span.attributes["dockercoins.report.hashes"] for span in good) == hashes_in(own_redis)
+    assert sum(span.attributes["dockercoins.report.hashes"] for span in good) == own_redis.hashes
     assert {(span.kind, span.parent, span.instance) for span in good + failed} == {("CLIENT", "", "worker-1")}
     (sequence,) = {span.attributes["dockercoins.report.sequence"] for span in failed}
     attempts = [span for span in good + failed if span.attributes["dockercoins.report.sequence"] == sequence]
@@ -283,14 +276,10 @@ async def test_only_the_traced_requests_of_a_stream_have_spans(collector: OtlpRe
 
 
 @asynccontextmanager
-async def page(collector: OtlpReceiver, redis_url: str) -> AsyncIterator[tuple[Any, Health]]:
+async def traced_page(collector: OtlpReceiver, redis_url: str) -> AsyncIterator[Page]:
     settings = WebuiSettings(instance="webui-1", otel_exporter_otlp_endpoint=collector.url)
-    async with traced("webui", settings, "redis") as telemetry:
-        app = make_app(RedisAccess(redis_url), telemetry, "webui-1")
-        assert telemetry.traces is not None
-        request_trace.trace(app, telemetry.traces)
-        async with TestClient(TestServer(app)) as client:
-            yield client, telemetry.health
+    async with traced("webui", settings, "redis") as telemetry, webui_page(redis_url, telemetry) as page:
+        yield page
 
 
 async def test_each_request_to_the_page_is_a_trace_until_its_answer_begins(
@@ -299,10 +288,10 @@ async def test_each_request_to_the_page_is_a_trace_until_its_answer_begins(
     """Files and probes have no span."""
     paths = {"/": 200, "/api/history?seconds=60": 200, "/api/history?seconds=x": 400, "/api/load-tests": 200}
     paths["/events"] = 200
-    async with page(collector, redis.url) as (client, health):
-        await until(lambda: health.ready)
+    async with traced_page(collector, redis.url) as page:
+        await until(lambda: is_ready(page))
         for path in (*paths, "/static/page.js", "/healthz", "/readyz", "/nothing", "/static/nothing"):
-            await client.get(path)
+            await page.get(path)
         await until(lambda: len(collector.spans()) >= len(paths))  # that of /events, too, which is still open
     for span, (path, status) in zip(collector.spans(), paths.items(), strict=True):
         route = path.partition("?")[0]
@@ -315,10 +304,10 @@ async def test_each_request_to_the_page_is_a_trace_until_its_answer_begins(
 async def test_a_request_to_the_page_continues_its_clients_trace_and_fails_without_redis(
     collector: OtlpReceiver,
 ) -> None:
-    async with page(collector, f"redis://127.0.0.1:{free_port()}") as (client, _):
-        await client.get("/", headers={"traceparent": TRACED})
-        await client.get("/", headers={"traceparent": NOT_TRACED})
-        await client.get("/json")
+    async with traced_page(collector, f"redis://127.0.0.1:{free_port()}") as page:
+        await page.get("/", headers={"traceparent": TRACED})
+        await page.get("/", headers={"traceparent": NOT_TRACED})
+        await page.get("/json")
     continued, failed = collector.spans()
     assert (continued.name, continued.trace, continued.parent) == ("GET /", TRACE, SPAN)
     assert (failed.name, failed.error, failed.attributes["http.response.status_code"]) == ("GET /json", "503", 503)

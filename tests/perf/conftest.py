@@ -1,9 +1,11 @@
 """Speeds beside their bounds: `make perf` prints them. They hold on a quiet machine, so no other command runs them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from support.mine import Mine, new_mine
 
 ROUNDS = 15
 
@@ -41,6 +43,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[Mine]:
+    """A mine of the test's own with no service yet."""
+    with new_mine(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 It ends with 0 when the time is over, otherwise with a traceback and the input that did it in FOLDER.
 """
 
-import hashlib
 import json
 import sys
 import time
@@ -12,9 +11,8 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["webui_svc", "hasher_svc"]):
-    from hasher_svc import kernel
-    from webui_svc import backends, coins, report, totals
+with atheris.instrument_imports(include=["webui_svc"]):
+    from webui_svc import coins, replicas, report, totals
     from webui_svc.load_tests import LoadTests
     from webui_svc.stored_json import MalformedJsonError
 
@@ -25,17 +23,6 @@ REPORT = (
     "report_interval_us=1000000 sent_us={now} redis_us={now} stalled_since_us=0 waits_for=rng"
 ).format(now=int(NOW * 1e6))
 GOOD = dict(field.encode().split(b"=") for field in REPORT.split())
-
-
-def hash_packed(data: bytes) -> None:
-    """The kernel's digests are hashlib's, whatever stands before the messages, and whatever is left behind them."""
-    provider = atheris.FuzzedDataProvider(data)
-    message_size, start = provider.ConsumeIntInRange(1, 300), provider.ConsumeIntInRange(0, 80)
-    messages = provider.ConsumeBytes(MAX_BYTES)
-    start = min(start, len(messages))
-    count = (len(messages) - start) // message_size
-    pieces = (messages[start + message_size * each :][:message_size] for each in range(count))
-    assert DIGESTS(messages, message_size, start) == b"".join(hashlib.sha256(piece).digest() for piece in pieces)
 
 
 def reports(data: bytes) -> None:
@@ -53,7 +40,7 @@ def reports(data: bytes) -> None:
 
 def keys(data: bytes) -> None:
     """What stands in a worker's key, in the totals and in the load tests is taken, or left out."""
-    for parse in (backends.parse, coins.parse):
+    for parse in (replicas.parse, coins.parse):
         try:
             parse(data)
         except MalformedJsonError as error:
@@ -65,10 +52,7 @@ def keys(data: bytes) -> None:
     assert all(hashes >= 0 for hashes in totals.parse({data[:middle]: data[middle:]}).values())
 
 
-DIGESTS = kernel.load()
-
 TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
-    "hash_packed": (hash_packed, (b"", bytes(400), b"abc" * 200)),
     "reports": (reports, (b"", bytes(200), b"\x02\x03classic")),
     "keys": (
         keys,

@@ -3,8 +3,8 @@
 import runpy
 from pathlib import Path
 
-from hasher_svc import kernel
+from hasher_svc import hashing
 
 if __name__ == "__main__":
-    kernel.LIBRARY = Path(__file__).with_name("nothing.so")
+    hashing.KERNEL_LIBRARY = Path(__file__).with_name("nothing.so")
     runpy.run_module("hasher_svc", run_name="__main__")

@@ -6,7 +6,7 @@ from perf.conftest import Figures
 
 from chassis.grpc_server.pacing import Pacing
 from chassis.packed_field import PackedField
-from hasher_svc.hashing import FALLBACK, kernel_hashing
+from hasher_svc.hashing import HASHLIB, kernel_hashing
 from worker_svc.batch import Batch
 from worker_svc.tally import MAX_WALLET_COINS
 from worker_svc.verification import Verification
@@ -21,7 +21,7 @@ def test_hashing(figures: Figures) -> None:
     figures.check_ratio(
         "a batch of 16,384 by the kernel, beside hashlib",
         partial(kernel.digests, BATCH, 32),
-        partial(FALLBACK.digests, BATCH, 32),
+        partial(HASHLIB.digests, BATCH, 32),
         0.25,
     )
 
@@ -44,7 +44,7 @@ def test_large_fields(figures: Figures) -> None:
 def test_verification(figures: Figures) -> None:
     """What a worker hashes once more in a second: a message of each batch, and the coins of a report for the wallet."""
     batch = Batch(1, 16_384, 32, 0.0, BATCH)
-    digests = FALLBACK.digests(BATCH, 32)
+    digests = HASHLIB.digests(BATCH, 32)
     without_coins = Verification(lambda _batch, _digests: ())
     with_coins = Verification(lambda _batch, _digests: range(MAX_WALLET_COINS))
 

@@ -1,5 +1,3 @@
-"""How soon the page draws what it did not know before, in a real Chromium."""
-
 import time
 from collections.abc import AsyncIterator
 

@@ -1,5 +1,3 @@
-"""What health checks and a well-behaved client wait for at a service that others keep busy."""
-
 import queue
 import subprocess
 import sys
@@ -17,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from perf.conftest import Figures
 from perf.load import PATHS, encoded
 from support.admin_endpoint import ask
-from support.mine import ALIVE, FULL_NAMES, READY, Mine, new_mine
+from support.mine import ALIVE, FULL_NAMES, READY, Mine
 from support.served import health
 
 PROGRAM = Path(__file__).with_name("load.py")
@@ -27,12 +25,6 @@ MAX_RATIO = 3.0
 
 # Of these the best counts, since what else runs on the machine only adds to it.
 ROUNDS = 3
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Iterator[Mine]:
-    with new_mine(tmp_path) as made:
-        yield made
 
 
 @contextmanager

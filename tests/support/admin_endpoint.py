@@ -1,4 +1,4 @@
-"""What a process answers on the port of its metrics and probes."""
+"""What a process answers over HTTP: its page, its probes and its metrics."""
 
 import http.client
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def ask(port: int, path: str, timeout_s: float = 2) -> tuple[int, str]:
-    """Return the status and text that a probe gets, over a connection of its own."""
+    """Return the status and text of a response, over a connection of its own."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)) as connection:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -1,15 +1,12 @@
-"""Pages in a real Chromium, as people see them."""
-
-import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from support.programs import skip_or_fail
 from webui_svc.app import STATIC
 
 ARGUMENTS = [
@@ -44,11 +41,6 @@ _PAINTED = """(name) => {
   }
   return columns / width;
 }"""
-
-
-def skip_or_fail(reason: str) -> None:
-    """End a test that lacks something: a failure in CI, a skip elsewhere."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """A project of real containers from compose.yaml, under a name of its own, that leaves nothing behind."""
 
 import json
-import os
 import re
 import secrets
 import subprocess
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from support import programs
 from support.free_port import free_port, free_ports
 from support.waiting import wait_until
 
@@ -21,10 +21,6 @@ TEST_PORTS = ROOT / "tests" / "e2e" / "ports.yaml"
 REPLICAS = 12
 """Ports that a project reserves for the replicas of each of rng and hasher."""
 
-KEPT = re.compile(r"PATH|HOME|TMPDIR|XDG_.*|DOCKER_.*|BUILDX_.*|SSL_CERT_FILE")
-"""Variables that reach compose; a PACE of whoever runs the tests does not."""
-
-
 Settings = Mapping[str, object]
 """Variables that the user has in the shell."""
 
@@ -33,14 +29,12 @@ NONE: Settings = {}
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment for compose; the tests ignore a .env file in the checkout."""
-    kept = {key: value for key, value in os.environ.items() if KEPT.fullmatch(key)}
-    return {**kept, "COMPOSE_DISABLE_ENV_FILE": "1", **{key: str(value) for key, value in settings.items()}}
+    return programs.environment(COMPOSE_DISABLE_ENV_FILE=1, **settings)
 
 
 def run(*command: str, settings: Settings = NONE, limit: float = 120) -> "subprocess.CompletedProcess[str]":
     """Run a command in the checkout."""
-    env = environment(settings)
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=limit, check=False)
+    return programs.run(*command, cwd=ROOT, env=environment(settings), timeout=limit)
 
 
 def docker(*words: str, settings: Settings = NONE, limit: float = 120) -> str:

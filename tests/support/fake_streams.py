@@ -1,10 +1,26 @@
-"""Streams of a pool on which a test responds."""
-
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Attempt, Stream
+
+
+class FakeStageClient:
+    """A stage of a pipeline, which keeps its batches until the test completes them."""
+
+    on_completed: Callable[[Batch], None]
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def submit(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    def complete(self) -> Batch:
+        batch = self.batches.pop(0)
+        self.on_completed(batch)
+        return batch
 
 
 class FakeStream:

@@ -5,6 +5,8 @@ import threading
 import urllib.request
 from typing import Any
 
+from support.admin_endpoint import ask
+
 
 class FollowedPage:
     """What the page shows now, and the points and marks that it received."""
@@ -13,11 +15,11 @@ class FollowedPage:
         self.data: dict[str, Any] = {}
         self.points: list[float] = []
         self.marks: list[dict[str, Any]] = []
-        self._url = f"http://127.0.0.1:{port}"
+        self._port = port
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
-        with urllib.request.urlopen(f"{self._url}/events", timeout=60) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/events", timeout=60) as response:
             for line in response:
                 field, _, value = line.decode().rstrip().partition(": ")
                 if field == "data":
@@ -32,5 +34,5 @@ class FollowedPage:
 
     def history(self, seconds: int = 300) -> list[float]:
         """Return the hashes in each of the last seconds."""
-        with urllib.request.urlopen(f"{self._url}/api/history?seconds={seconds}", timeout=30) as response:
-            return [hashes for _, hashes in json.load(response)["points"]]
+        _, text = ask(self._port, f"/api/history?seconds={seconds}", 30)
+        return [hashes for _, hashes in json.loads(text)["points"]]

@@ -1,7 +1,6 @@
 """What kustomize makes of deploy/kubernetes, by kubectl itself, and the pods of it."""
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from support import programs
 from support.compose_project import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -36,8 +36,7 @@ Object = dict[str, Any]
 
 def run(*words: str | Path) -> str:
     """What kubectl prints. It knows no cluster."""
-    environment = {"PATH": os.environ["PATH"], "KUBECONFIG": os.devnull}
-    done = subprocess.run([KUBECTL, *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = programs.run(KUBECTL, *words, env=programs.environment(KUBECONFIG=os.devnull))
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a warning, such as of a field that will go"
     return done.stdout

@@ -1,6 +1,3 @@
-"""Ledgers as a worker has them, and reports for them."""
-
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -8,7 +5,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from support.waiting import until
+from support.waiting import background, until
 from worker_svc.ledger import Ledger
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -21,7 +18,7 @@ def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = BEGI
     """Make a report about one second."""
     end_us = changes.pop("end_us", begin_us + SECOND_US)
     values: dict[str, Any] = {"batch_size": 1, "wallet": (), "stalled_since_us": 0, "waits_for": "", "seconds": 1.0}
-    values |= {"backends": {"rng": (), "hasher": ()}, "latest": ()}
+    values |= {"replicas": {"rng": (), "hasher": ()}, "latest": ()}
     values |= {"end": end_us / 1e6 - time.time() + time.monotonic(), **changes}
     return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, end_us=end_us, **values)
 
@@ -30,12 +27,10 @@ def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = BEGI
 async def ledger(redis_url: str, worker_id: str = "w-1", **settings: Any) -> AsyncIterator[Ledger]:
     """Send reports while the context lasts."""
     made = Ledger(WorkerSettings(redis_url=redis_url, instance="w", **settings), worker_id)
-    sending = asyncio.create_task(made.run())
     try:
-        yield made
+        async with background(made.run()):
+            yield made
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
         await made.close()
 
 

@@ -1,5 +1,3 @@
-"""Reports made up for tests."""
-
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +11,7 @@ def point(batch_size: int = 256, **changes: Any) -> Point:
     return replace(Point(Mode.STREAM, batch_size, 8, 32, ""), **changes)
 
 
-def measurement(speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0, asked_again: int = 0) -> Measurement:
+def measurement(speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0, sent_again: int = 0) -> Measurement:
     """Make one of a second."""
     quantiles = Quantiles(0.005, 0.007, p99, 2 * p99, 3 * p99)
     return Measurement(
@@ -24,7 +22,7 @@ def measurement(speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0
         latency={"rng": quantiles, "hasher": quantiles, "total": quantiles},
         cpu_seconds={"load-test": 0.5, "rng": 0.25},
         errors={"rng": {"UNAVAILABLE": unavailable}} if unavailable else {},
-        asked_again=asked_again,
+        sent_again=sent_again,
         not_begun=0,
         unanswered=0,
     )

@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 
 from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
-from support.reports import WORKER, Reports, backend, worker_key
+from support.reports import WORKER, Reports, replica, worker_key
+from support.waiting import background
 from worker_svc.load_test.point import Mode
 
 
@@ -58,16 +59,16 @@ class Mining:
         for key in ("totals", f"totals:{worker}"):
             pipeline.hincrby(key, str(int(begin // 10 * 10)), hashes)
         found = [["0" + secrets.token_hex(32)[1:], end - 0.5] for _ in range(min(coins, 8))]
-        rngs, hashers = (self._backends(states, hashes) for states in (self.rngs, self.hashers))
+        rngs, hashers = (self._replicas(states, hashes) for states in (self.rngs, self.hashers))
         pipeline.hset(f"worker:{worker}", mapping=worker_key(self._sequence, rngs, hashers, found, end - begin))
 
-    def _backends(self, states: dict[str, str], batches: int) -> list[dict[str, Any]]:
+    def _replicas(self, states: dict[str, str], batches: int) -> list[dict[str, Any]]:
         serving = [name for name, state in states.items() if state != "gone"]
         shares = {
             name: batches // len(serving) + ((index + self._sequence) % len(serving) < batches % len(serving))
             for index, name in enumerate(serving)
         }
-        return [backend(name, state, shares.get(name, 0)) for name, state in states.items()]
+        return [replica(name, state, shares.get(name, 0)) for name, state in states.items()]
 
     def publish(self, report: dict[str, Any]) -> None:
         """Store the report of a load test."""
@@ -87,12 +88,8 @@ class Mining:
 async def mining_system(redis: RedisServer) -> AsyncIterator[Mining]:
     """Workers that report for as long as the context lasts."""
     mining = Mining(redis.client())
-    running = asyncio.create_task(mining.run())
-    try:
+    async with background(mining.run()):
         yield mining
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 def load_test(began: str, points: int = 5) -> dict[str, Any]:

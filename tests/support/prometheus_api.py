@@ -1,5 +1,3 @@
-"""What a running Prometheus says over HTTP."""
-
 import json
 import urllib.parse
 import urllib.request

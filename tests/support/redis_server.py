@@ -67,6 +67,18 @@ class RedisServer:
             options |= {"ssl": True, **{option: self.tls[name] for option, name in files.items()}}
         return redis.Redis(port=self.port, **options)
 
+    @property
+    def hashes(self) -> int:
+        """How many are counted."""
+        return int(self.client().get("hashes") or 0)
+
+    def coins_in_wallet(self) -> int:
+        """Return how many there are, each digest with the message that it is of."""
+        with contextlib.closing(redis.Redis(port=self.port)) as client:
+            wallet: Any = client.hgetall("wallet")
+        assert all(hashlib.sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
+        return len(wallet)
+
     def content(self) -> dict[str, Any]:
         """What every key holds, whenever it ends."""
         client = self.client()

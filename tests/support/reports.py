@@ -31,7 +31,7 @@ def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER
     return Report(worker, **(fields | changes))
 
 
-def backend(name: str, state: str = "serving", batches: int = 3, bucket: int = 67) -> dict[str, Any]:
+def replica(name: str, state: str = "serving", batches: int = 3, bucket: int = 67) -> dict[str, Any]:
     """Return what a worker reports of a replica; all batches took the time of one bucket, a tenth of a second."""
     latency = {str(bucket): batches} if batches else {}
     return {"name": name, "address": f"{name}:50051", "state": state, "batches": batches, "latency": latency}
@@ -43,7 +43,7 @@ def worker_key(
     """Return the fields of a worker's own key."""
     return {
         "sequence": sequence,
-        "backends": json.dumps({"seconds": seconds, "rng": rng, "hasher": hasher}),
+        "replicas": json.dumps({"seconds": seconds, "rng": rng, "hasher": hasher}),
         "coins": json.dumps({"bits": 4, "latest": coins}),
     }
 

@@ -1,6 +1,5 @@
 """Servers of rng in this process that answer as a test wants, and a pool that keeps batches in flight."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import CALLERS, SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
-from support.waiting import until
+from support.waiting import background, until
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import PROBE_ID
 from worker_svc.pool.pool import Pool
@@ -84,7 +83,7 @@ class PoolClient:
             on_change=lambda: None,
             **{"max_endpoints": 64, **options},
         )
-        self.pool.on_answer = self._completed
+        self.pool.on_completed = self._completed
         self.responses: Counter[int] = Counter()
         self.sent = 0
         self._more = True
@@ -118,12 +117,8 @@ class PoolClient:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["PoolClient"]:
         """Keep batches in flight until the context is left."""
-        task = asyncio.create_task(self.pool.run())
         for _ in range(self._window):
             self._send()
-        try:
+        async with background(self.pool.run()):
             yield self
-        finally:
             self._more = False
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

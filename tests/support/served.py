@@ -1,7 +1,8 @@
 """Real servers in this process, on free ports of loopback, and what tests of all of them ask."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -10,58 +11,44 @@ from google.rpc import error_details_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
-from chassis.grpc_server import server
-from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.digests import DigestThread, check_digests
-from hasher_svc.hashing import fastest
-from hasher_svc.service import HasherService
+from hasher_svc.__main__ import hasher as hasher_service
 from hasher_svc.settings import HasherSettings
-from rng_svc.service import RngService, check_source
+from rng_svc.__main__ import rng as rng_service
 from rng_svc.settings import RngSettings
+from support.free_port import free_port
 
 RNG = "dockercoins.rng.v1.RngService"
 HASHER = "dockercoins.hasher.v1.HasherService"
 
 Answer = TypeVar("Answer")
-Check = Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
-async def _served(
-    settings: GrpcServerSettings,
-    service: str,
-    add_servicer: Callable[[grpc.aio.Server], None],
-    check: Check,
-    telemetry: Telemetry | None,
-) -> AsyncIterator[grpc.aio.Channel]:
+async def served(name: str, telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[int]:
+    """The port of rng or hasher, which is at full pace unless told otherwise."""
+    settings = {"port": free_port(), "pace": "full", "instance": f"{name}-1", **settings}
     telemetry = telemetry or Telemetry(Health())
-    async with server.serve(settings, telemetry, service, add_servicer, check) as port:
+    serving: AbstractAsyncContextManager[None]
+    if name == "rng":
+        serving = rng_service(RngSettings(**settings), telemetry)
+    else:
+        serving = hasher_service(HasherSettings(**settings), telemetry)
+    async with serving:
         telemetry.health.started()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel
+        yield settings["port"]
 
 
 @asynccontextmanager
-async def rng(
-    telemetry: Telemetry | None = None, check: Check = check_source, **settings: Any
-) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to rng, at full pace unless told otherwise."""
-    made = RngSettings(**{"port": 0, "pace": "full", "instance": "rng-1", **settings})
-    servicer = RngService(made.instance, made.pacing())
-    async with _served(made, RNG, servicer.add_to, check, telemetry) as channel:
+async def channel_to(name: str, *telemetry: Telemetry, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server like that."""
+    async with served(name, *telemetry, **settings) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
 
 
-@asynccontextmanager
-async def hasher(telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to hasher, at full pace unless told otherwise."""
-    made = HasherSettings(**{"port": 0, "pace": "full", "instance": "hasher-1", **settings})
-    with closing(DigestThread(fastest())) as thread:
-        servicer = HasherService(made.instance, made.pacing(), thread)
-        async with _served(made, HASHER, servicer.add_to, check_digests, telemetry) as channel:
-            yield channel
+rng = partial(channel_to, "rng")
+hasher = partial(channel_to, "hasher")
 
 
 def violation(error: grpc.aio.AioRpcError) -> tuple[str, str]:

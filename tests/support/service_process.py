@@ -1,6 +1,5 @@
 """Services as real processes, with their logs, for tests that start, stop, kill and freeze them."""
 
-import os
 import re
 import signal
 import subprocess
@@ -11,19 +10,19 @@ from pathlib import Path
 
 import psutil
 
+from support.programs import environment
 from support.waiting import LIMIT_S, wait_until
 
 
 class ServiceProcess:
     """One `python -m NAME_svc`, on loopback and free ports, its output in a file."""
 
-    def __init__(self, module: str, env: Mapping[str, str], output: Path) -> None:
+    def __init__(self, module: str, env: Mapping[str, object], output: Path) -> None:
         self.output = output
-        clean = {key: value for key, value in os.environ.items() if key in KEPT}
         with output.open("ab") as file:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", module],
-                env={**clean, "METRICS_PORT": "0", "PYTHONUNBUFFERED": "1", **env},
+                env=environment(**{"METRICS_PORT": 0, "PYTHONUNBUFFERED": 1, **env}),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
@@ -80,10 +79,6 @@ class ServiceProcess:
         return sum(int(units) for units in re.findall(r"(\d+) units of work done", self.text))
 
 
-KEPT = ("HOME", "PATH", "PYTHONPATH", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE")
-"""Variables that a service under test inherits; a PACE of whoever runs the tests is none of them."""
-
-
 class ServiceProcesses:
     """Starts services, and ends whatever is left of them."""
 
@@ -93,11 +88,10 @@ class ServiceProcesses:
 
     def start(self, name: str, **env: object) -> ServiceProcess:
         """Start `rng`, `hasher`, `worker` or `webui`. Servers get a free port unless PORT says otherwise."""
-        values = {key: str(value) for key, value in env.items()}
         if name in {"rng", "hasher", "webui"}:
-            values.setdefault("PORT", "0")
-        instance = values.setdefault("INSTANCE", f"{name}-{len(self._processes)}")
-        process = ServiceProcess(f"{name}_svc", values, self._folder / f"{instance}.log")
+            env.setdefault("PORT", 0)
+        instance = env.setdefault("INSTANCE", f"{name}-{len(self._processes)}")
+        process = ServiceProcess(f"{name}_svc", env, self._folder / f"{instance}.log")
         self._processes.append(process)
         return process
 

@@ -1,9 +1,11 @@
-"""Waiting for what sends no event, with a bound that a busy machine does not reach."""
+"""Waiting for what sends no event, with a bound that a busy machine does not reach, while other work goes on."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from inspect import isawaitable
+from typing import Any
 
 LIMIT_S = 30.0
 PAUSE_S = 0.01
@@ -34,3 +36,14 @@ async def until(condition: Callable[[], object], limit_s: float = LIMIT_S) -> fl
 
 async def _result(value: object) -> object:
     return await value if isawaitable(value) else value
+
+
+@asynccontextmanager
+async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work for as long as the context lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from chassis.health import Health
 from chassis.redis.access import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
-from support.redis_server import RedisServer
 from support.waiting import until
+from webui_svc import request_trace
 from webui_svc.app import make_app
 
 # Seconds after which an expected event counts as missing.
@@ -23,10 +23,14 @@ Page = TestClient[Any, Any]
 
 
 @asynccontextmanager
-async def webui_page(redis: RedisServer, telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[Page]:
+async def webui_page(redis_url: str, telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[Page]:
     """A client of webui, which follows this Redis for as long as the context lasts."""
     telemetry = telemetry or Telemetry(Health("redis"))
-    async with TestClient(TestServer(make_app(RedisAccess(redis.url), telemetry, "webui-1", **settings))) as page:
+    telemetry.health.started()
+    app = make_app(RedisAccess(redis_url), telemetry, "webui-1", **settings)
+    if telemetry.traces is not None:
+        request_trace.trace(app, telemetry.traces)
+    async with TestClient(TestServer(app)) as page:
         yield page
 
 

@@ -1,30 +1,22 @@
-import os
-import shutil
-import subprocess
+from collections.abc import Iterator
 
 import pytest
-from support.redis_server import RedisServer
+from support.mine import Mine, new_mine
+from support.programs import find_program, run, skip_or_fail
 
 
-@pytest.fixture
-def redis(own_redis: RedisServer) -> RedisServer:
-    """A server of the test's own, as each test of processes has."""
-    return own_redis
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+    """A mine with no service yet, which the tests of a file share."""
+    with new_mine(tmp_path_factory.mktemp("mine")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def redis_program() -> str:
     """A server that knows TLS; the one that comes with the Python packages does not."""
-    found = shutil.which("redis-server")
-    if found is None or not _knows_tls(found):
-        reason = "there is no redis-server that knows TLS; on Debian and Ubuntu, install redis-server"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
-def _knows_tls(program: str) -> bool:
+    program = find_program("redis-server", "redis-server")
     # With no certificate it ends at once, either way.
-    asked = [program, "--port", "0", "--tls-port", "1", "--bind", "127.0.0.1"]
-    return "tls-cert-file" in subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout
+    if "tls-cert-file" not in run(program, "--port", 0, "--tls-port", 1, "--bind", "127.0.0.1").stdout:
+        skip_or_fail("redis-server knows no TLS; on Debian and Ubuntu, install redis-server")
+    return program

@@ -12,7 +12,7 @@ import pytest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from hyperframe.frame import DataFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 from support.admin_endpoint import scrape
-from support.mine import FULL_NAMES, READY, SERVICES, Mine, new_mine
+from support.mine import FULL_NAMES, READY, SERVICES, Mine
 from support.raw_h2 import ABUSER, CALLS, PREFACE, SIZE_4, STREAMS, RawClient, message
 from support.waiting import wait_until
 
@@ -135,23 +135,22 @@ def memory(mine: Mine, name: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+def mine(mine: Mine) -> Iterator[Mine]:
     """A mine that has made what is made once, when so much comes for the first time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4_096, hard)), hard))
-    with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        for name in FULL_NAMES:
-            made.start(name, module="system.small", SERVICE=name, PACE="full", DELAY=0.01)
-        made.start("worker", PACE="full", BATCH_SIZE=16, WINDOW_SIZE=4, REPORT_INTERVAL=0.2)
-        made.start("webui")
-        for name in SERVICES:
-            made.until(name, READY)
-        for abuse in ABUSES:
-            with ExitStack() as stack:
-                abuse(made, stack)
-                made.mines_on()
-        time.sleep(RETURN_INTERVAL)
-        yield made
+    for name in FULL_NAMES:
+        mine.start(name, module="system.small", SERVICE=name, PACE="full", DELAY=0.01)
+    mine.start("worker", PACE="full", BATCH_SIZE=16, WINDOW_SIZE=4, REPORT_INTERVAL=0.2)
+    mine.start("webui")
+    for name in SERVICES:
+        mine.until(name, READY)
+    for abuse in ABUSES:
+        with ExitStack() as stack:
+            abuse(mine, stack)
+            mine.mines_on()
+    time.sleep(RETURN_INTERVAL)
+    yield mine
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -197,4 +196,4 @@ def test_the_worker_did_not_notice_and_every_hash_is_counted_once(mine: Mine) ->
     assert worker.stop() == 0, worker.text
     assert "RESOURCE_EXHAUSTED" not in worker.text
     assert "UNAVAILABLE" not in worker.text
-    assert int(mine.redis.client().get("hashes") or 0) == worker.units_logged
+    assert mine.redis.hashes == worker.units_logged

@@ -28,21 +28,21 @@ def points(page: FollowedPage, workers: int) -> list[float]:
 
 
 def test_one_worker_makes_three_and_a_third_a_serial_rng_ten_and_two_of_them_twenty(
-    redis: RedisServer, processes: ServiceProcesses
+    own_redis: RedisServer, processes: ServiceProcesses
 ) -> None:
     port = free_ports(2)
     hasher = local_target(processes.start("hasher"))
     targets = {"RNG_TARGET": f"ipv4:127.0.0.1:{port},127.0.0.1:{port + 1}", "HASHER_TARGET": hasher}
     processes.start("rng", PORT=port)
-    webui = processes.start("webui", REDIS_URL=redis.url)
+    webui = processes.start("webui", REDIS_URL=own_redis.url)
     webui.wait_until_started()
     page = FollowedPage(webui.port)
-    processes.start("worker", REDIS_URL=redis.url, **targets)
+    processes.start("worker", REDIS_URL=own_redis.url, **targets)
     flat = points(page, workers=1)
     assert flat == pytest.approx([10 / 3] * len(flat), rel=0.25)
     assert 0.8 * 10 / 3 < fmean(flat) < 1.03 * 10 / 3
     for _ in range(5):
-        processes.start("worker", REDIS_URL=redis.url, **targets)
+        processes.start("worker", REDIS_URL=own_redis.url, **targets)
     assert 8 < fmean(points(page, workers=6)) < 10.3
     processes.start("rng", PORT=port + 1).wait_until_started()
     assert 16 < fmean(points(page, workers=6)) < 20.6

@@ -1,6 +1,3 @@
-"""The page is right although wall clocks step, and shows time without work as it passes."""
-
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -8,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from support.followed_page import FollowedPage
-from support.mine import new_mine
+from support.mine import Mine
+from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import wait_until
@@ -35,10 +33,7 @@ def with_clock(file: Path) -> dict[str, str]:
 @pytest.fixture
 def clocks(tmp_path: Path) -> dict[str, Path]:
     if not LIBRARIES:
-        reason = "libfaketime is missing: apt-get install faketime"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail("there is no libfaketime; on Debian and Ubuntu, install faketime")
     files = {name: tmp_path / f"{name}.clock" for name in ("worker-1", "worker-2", "webui", "redis")}
     for file in files.values():
         file.write_text("+0")
@@ -81,24 +76,23 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
     assert all(0 <= hashes <= MOST_WITH_ONE_RNG for hashes in page.points)
     for worker in workers:
         assert worker.stop() == 0
-    assert int(redis.client().get("hashes")) == sum(worker.units_logged for worker in workers)
+    assert redis.hashes == sum(worker.units_logged for worker in workers)
 
 
-def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(tmp_path: Path) -> None:
-    with new_mine(tmp_path) as mine:
-        mine.start_all()
-        page = FollowedPage(mine.ports["webui"])
-        wait_until(lambda: page.speed == CLASSIC_SPEED)
-        mine.running["hasher"].send(signal.SIGSTOP)
-        wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
-        assert page.data["waits_for"] == ["hasher"]
-        assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
-        points = len(page.points)
-        wait_until(lambda: len(page.points) >= points + 3)
-        assert set(page.points[points:]) == {0}
-        mine.running["hasher"].send(signal.SIGCONT)
-        wait_until(lambda: page.speed == CLASSIC_SPEED)
-        assert page.data["waits_for"] == []
-        assert mine.running["worker"].stop() == 0
-        counted = int(mine.redis.client().get("hashes"))
-        wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))
+def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(mine: Mine) -> None:
+    mine.start_all()
+    page = FollowedPage(mine.ports["webui"])
+    wait_until(lambda: page.speed == CLASSIC_SPEED)
+    mine.running["hasher"].send(signal.SIGSTOP)
+    wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
+    assert page.data["waits_for"] == ["hasher"]
+    assert ("waiting", "hasher") in [(mark["kind"], mark["name"]) for mark in page.marks]
+    points = len(page.points)
+    wait_until(lambda: len(page.points) >= points + 3)
+    assert set(page.points[points:]) == {0}
+    mine.running["hasher"].send(signal.SIGCONT)
+    wait_until(lambda: page.speed == CLASSIC_SPEED)
+    assert page.data["waits_for"] == []
+    assert mine.running["worker"].stop() == 0
+    counted = mine.redis.hashes
+    wait_until(lambda: sum(page.history()) == pytest.approx(counted, abs=1e-3))

@@ -7,19 +7,17 @@ test_redis_trouble.py), wrong answers (test_protocols.py), Redis that refuses (t
 
 import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 from support.admin_endpoint import scrape
-from support.mine import READY, SERVICES, Mine, new_mine, not_ready
+from support.mine import READY, SERVICES, Mine, not_ready
 from support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
-    with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        made.start_all(PACE="full")
-        yield made
+def mine(mine: Mine) -> Mine:
+    mine.start_all(PACE="full")
+    return mine
 
 
 def test_under_load_every_probe_is_answered_and_ready(mine: Mine) -> None:

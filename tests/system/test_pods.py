@@ -1,5 +1,3 @@
-"""Services that get what pods get, and that are asked what their probes ask."""
-
 import base64
 import socket
 from functools import partial
@@ -40,11 +38,11 @@ def all_pass(pod: Pod, process: ServiceProcess) -> bool:
     return all(passes(pod.container[name], process) for name in PROBES)
 
 
-def test_probes_of_all_pass_once_it_mines(processes: ServiceProcesses, redis: RedisServer) -> None:
+def test_probes_of_all_pass_once_it_mines(processes: ServiceProcesses, own_redis: RedisServer) -> None:
     found = pods(render("classic"))
 
     def start(name: str, **more: str) -> ServiceProcess:
-        return processes.start(name, **{**found[name].environment, **HERE, "REDIS_URL": redis.url, **more})
+        return processes.start(name, **{**found[name].environment, **HERE, "REDIS_URL": own_redis.url, **more})
 
     started = {name: start(name) for name in ("rng", "hasher", "webui")}
     targets = {f"{name.upper()}_TARGET": local_target(started[name]) for name in ("rng", "hasher")}

@@ -4,20 +4,19 @@ All intervals and windows of the configuration are shorter, so that no test wait
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.admin_endpoint import ask
 from support.compose_project import ROOT
-from support.mine import SERVICES, Mine, new_mine
+from support.mine import SERVICES, Mine
+from support.programs import find_program
 from support.prometheus_api import OF_A_BUSY_MACHINE, PrometheusApi
 from support.waiting import wait_until
 
@@ -36,11 +35,10 @@ def shorter(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
+def mine(mine: Mine) -> Mine:
     """A mine of so many hashes that one more or less is no difference, at little CPU."""
-    with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        made.start_all(PACE="classic", DELAY=0.02, BATCH_SIZE=16)
-        yield made
+    mine.start_all(PACE="classic", DELAY=0.02, BATCH_SIZE=16)
+    return mine
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +63,10 @@ def write_configuration(folder: Path, instances: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def prometheus(instances: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusApi]:
-    program = shutil.which("prometheus")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(
-            "no prometheus; on Debian and Ubuntu, install prometheus"
-        )
     folder = tmp_path_factory.mktemp("prometheus")
     write_configuration(folder, instances)
     command = [
-        str(program),
+        find_program("prometheus", "prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         "--web.listen-address=127.0.0.1:0",
@@ -95,9 +88,8 @@ def prometheus(instances: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 
 def test_the_speed_is_that_of_the_page_and_no_alert_fires(mine: Mine, prometheus: PrometheusApi) -> None:
     def history() -> dict[int, float]:
-        url = f"http://127.0.0.1:{mine.ports['webui']}/api/history?seconds=60"
-        with urllib.request.urlopen(url, timeout=20) as response:
-            return dict(json.load(response)["points"])
+        _, text = ask(mine.ports["webui"], "/api/history?seconds=60", 20)
+        return dict(json.loads(text)["points"])
 
     begin = int(time.time()) + 1
     end = begin + WINDOW_S
@@ -139,8 +131,8 @@ def test_a_lost_hasher_raises_the_alerts_that_name_it_and_no_others(
 ) -> None:
     expected = {
         ("DockerCoinsNoHashes", "", ""),
-        ("DockerCoinsBackendMissing", "silent", instances["hasher"]),
-        ("DockerCoinsBackendMissing", "unseen", instances["worker"]),
+        ("DockerCoinsReplicaMissing", "silent", instances["hasher"]),
+        ("DockerCoinsReplicaMissing", "unseen", instances["worker"]),
         ("DockerCoinsEventLoopBlocked", "silent", instances["hasher"]),
     }
     mine.running["hasher"].kill()

@@ -1,14 +1,12 @@
-"""What is installed: pinned, to be had for every platform, under licences that allow it, and listed by `make sbom`."""
-
 import json
 import re
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from support.programs import run
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("grpc-server", "worker", "webui")
@@ -42,20 +40,8 @@ def test_what_runs_is_to_be_had_without_a_compiler(platform: str, python: str, t
     """Of `make run`, which is all that the images have, too."""
     wanted = ("--python-platform", platform, "--python-version", python, "--target", tmp_path)
     how = ("--quiet", "--dry-run", "--only-binary", ":all:", "--require-hashes", "--no-deps")
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("uv"),
-            "pip",
-            "install",
-            *how,
-            *wanted,
-            "-r",
-            ROOT / "requirements" / "run.txt",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    uv = Path(sys.executable).with_name("uv")
+    done = run(uv, "pip", "install", *how, *wanted, "-r", ROOT / "requirements" / "run.txt")
     assert done.returncode == 0, done.stderr
 
 
@@ -86,7 +72,7 @@ def test_an_image_has_what_make_run_has_all_of_it_under_permissive_licences(extr
 
 @pytest.mark.timeout(300)
 def test_the_bill_of_materials_has_all_that_is_pinned(tmp_path: Path) -> None:
-    done = subprocess.run(["make", "-C", ROOT, "sbom", f"SBOM={tmp_path}"], capture_output=True, text=True, check=False)
+    done = run("make", "-C", ROOT, "sbom", f"SBOM={tmp_path}", timeout=300)
     assert done.returncode == 0, done.stderr
     for extra in EXTRAS:
         bill = json.loads((tmp_path / f"{extra}.cdx.json").read_text())

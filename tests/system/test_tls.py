@@ -1,9 +1,6 @@
-"""One rng and one hasher with certificates, as processes: the commands of the documentation, and a load test."""
-
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +8,8 @@ from pathlib import Path
 import pytest
 from support.certificates import Authority
 from support.grpcurl_commands import grpcurl_commands
-from support.service_process import KEPT, ServiceProcess, service_processes
+from support.programs import environment, run
+from support.service_process import ServiceProcess, service_processes
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -50,15 +48,10 @@ def test_a_probing_command_of_the_documentation_works(
     [service] = re.findall(r"\$\(docker compose port --index 1 (rng|hasher) \d+\)", command)
     for name in ("operator", "worker"):
         authority.issue(name)
-    done = subprocess.run(
-        ["bash", "-c", re.sub(r"\$\(docker compose port [^)]*\)", f"127.0.0.1:{servers[service].port}", command)],
-        cwd=authority.folder.parent,  # where the authority keeps its certificates in certs/
-        env={**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = re.sub(r"\$\(docker compose port [^)]*\)", f"127.0.0.1:{servers[service].port}", command)
+    variables = environment(PATH=f"{SCRIPTS}:{os.environ['PATH']}")
+    # The authority keeps its certificates there, in certs/.
+    done = run("bash", "-c", command, cwd=authority.folder.parent, env=variables)
     assert re.search(expected, done.stdout + done.stderr, re.DOTALL)
 
 
@@ -68,15 +61,8 @@ def test_a_load_test_shows_its_certificate_to_a_named_service_and_encrypts_nothi
     target = ("--rng-target", f"dns:///localhost:{servers['rng'].port}")
     points = ("--modes", "stream,unary", "--batch-sizes", "16")
     short = ("--duration", "0.5", "--warm-up", "0.2", "--repeat", "1")
-    kept = {name: value for name, value in os.environ.items() if name in KEPT}
-    done = subprocess.run(
-        [sys.executable, "-m", "worker_svc", "load-test", *target, *points, *short, "--format", "json"],
-        env=kept | authority.issue("worker"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    words = ("-m", "worker_svc", "load-test", *target, *points, *short, "--format", "json")
+    done = run(sys.executable, *words, env=environment(**authority.issue("worker")))
     assert done.returncode == 0, done.stderr
     assert re.findall(r"TLS_CERT is not used with the (\w+) that is started here", done.stderr) == ["hasher"]
     assert all(point["runs"][0]["hashes"] > 0 for point in json.loads(done.stdout)["points"])

@@ -1,13 +1,10 @@
-"""The wheel that a service is installed from, built from a copy of the sources."""
-
-import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from support.programs import environment, find_program, run
 
 ROOT = Path(__file__).parents[2]
 COMMON = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "chassis")
@@ -21,10 +18,9 @@ def build(folder: Path, *paths: str, compiler: str) -> tuple[str, set[str], str]
             shutil.copytree(ROOT / path, folder / path, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy(ROOT / path, folder / path)
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "wheel"]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "CC": compiler}, capture_output=True, text=True, check=True
-    )
+    words = ("-m", "hatchling", "build", "--target", "wheel", "--directory", "wheel")
+    done = run(sys.executable, *words, cwd=folder, env=environment(CC=compiler))
+    assert done.returncode == 0, done.stderr
     (wheel,) = (folder / "wheel").iterdir()
     with zipfile.ZipFile(wheel) as archive:
         files = set(archive.namelist())
@@ -32,10 +28,7 @@ def build(folder: Path, *paths: str, compiler: str) -> tuple[str, set[str], str]
 
 
 def test_with_a_compiler_the_wheel_of_hasher_has_the_kernel_and_is_for_this_platform(tmp_path: Path) -> None:
-    if shutil.which("cc") is None:
-        assert "CI" not in os.environ, "there is no C compiler"
-        pytest.skip("there is no C compiler; on Debian and Ubuntu, install gcc and libc6-dev")
-    name, files, said = build(tmp_path, "hasher_svc", compiler="cc")
+    name, files, said = build(tmp_path, "hasher_svc", compiler=find_program("cc", "gcc and libc6-dev"))
     assert LIBRARY in files
     assert "hasher_svc/kernel.c" not in files
     assert "-py3-none-" in name

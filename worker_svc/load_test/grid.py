@@ -81,8 +81,8 @@ def _cost(results: Sequence[Result]) -> list[Column]:
     columns: list[Column] = [(f"CPU\n{name}", _cpu(name)) for name in processes]
     if any(result.point.rate for result in results):
         columns.append(("not\nbegun", lambda result: f"{result.summary.not_begun:,}"))
-    if any(result.summary.asked_again for result in results):
-        columns.append(("asked\nagain", lambda result: f"{result.summary.asked_again:,}"))
+    if any(result.summary.sent_again for result in results):
+        columns.append(("sent\nagain", lambda result: f"{result.summary.sent_again:,}"))
     if any(result.summary.unanswered for result in results):
         columns.append(("un-\nanswered", lambda result: f"{result.summary.unanswered:,}"))
     if any(result.summary.errors for result in results):

@@ -20,7 +20,7 @@ class Measurement:
     """By process, of those that can be seen."""
     errors: Mapping[str, Mapping[str, int]]
     """Broken streams and failed calls, by service and gRPC code."""
-    asked_again: int
+    sent_again: int
     """Batches asked once more, since a stream or a call broke or since they were late."""
     not_begun: int
     """Batches that a rate schedule wanted and that had to wait until time was up."""

@@ -38,7 +38,7 @@ class Summary:
     """By process, of those that can be seen."""
     errors: dict[str, dict[str, int]]
     """Broken streams and failed calls of all runs, by service and gRPC code."""
-    asked_again: int
+    sent_again: int
     """Batches of all runs that were asked once more."""
     not_begun: int
     """Batches of all runs that a rate schedule wanted and that had to wait until time was up."""
@@ -67,7 +67,7 @@ def summarize(runs: Sequence[Measurement], message_size: int, best: float) -> Su
             name: median(run.cpu_per_million[name] for run in runs if name in run.cpu_seconds) for name in processes
         },
         errors={service: dict(codes) for service, codes in errors.items()},
-        asked_again=sum(run.asked_again for run in runs),
+        sent_again=sum(run.sent_again for run in runs),
         not_begun=sum(run.not_begun for run in runs),
         unanswered=sum(run.unanswered for run in runs),
     )

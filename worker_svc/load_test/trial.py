@@ -20,10 +20,10 @@ from worker_svc.load_test.open_loop import OpenLoop
 from worker_svc.load_test.point import Mode, Point
 from worker_svc.load_test.recorder import TOTAL, Recorder
 from worker_svc.load_test.schedule import Rate
-from worker_svc.load_test.timed_asker import TimedAsker
+from worker_svc.load_test.timed_client import TimedClient
 from worker_svc.load_test.unary_calls import UnaryCalls
 from worker_svc.load_test.watch import Watch
-from worker_svc.pipeline import Asker, Pipeline
+from worker_svc.pipeline import Pipeline, StageClient
 from worker_svc.pool.pool import Pool
 from worker_svc.stage import HASHER, RNG, Stage
 
@@ -40,7 +40,7 @@ LOOP_LIMIT = 1.0
 """The most seconds of it: meanwhile nobody looks at signals."""
 
 
-class Client(Asker, Protocol):
+class Client(StageClient, Protocol):
     """What connects to one service: a pool of streams, or calls."""
 
     errors: Counter[str]
@@ -87,7 +87,9 @@ class Trial:
         self._loop = asyncio.get_running_loop()
         self._recorder = Recorder()
         self._clients = {each.name: self._client(each) for each in (RNG, HASHER)}
-        rng, hasher = (TimedAsker(client, partial(self._recorder.took, name)) for name, client in self._clients.items())
+        rng, hasher = (
+            TimedClient(client, partial(self._recorder.took, name)) for name, client in self._clients.items()
+        )
         self._pipeline = Pipeline(
             rng,
             hasher,
@@ -159,7 +161,7 @@ class Trial:
         await asyncio.sleep(self._conditions.warm_up)
         begun = self._loop.time()
         self._recorder.begin(begun, due_since=-math.inf if self._open_loop is None else begun)
-        cpu, errors, asked_again = self._cpu(), self._errors(), self._asked_again()
+        cpu, errors, sent_again = self._cpu(), self._errors(), self._sent_again()
         await asyncio.sleep(self._conditions.duration)
         waits = self._open_loop.stop(self._conditions.warm_up) if self._open_loop else []
         now = self._loop.time()
@@ -177,7 +179,7 @@ class Trial:
             latency=self._recorder.quantiles(),
             cpu_seconds={name: seconds - cpu[name] for name, seconds in used.items() if name in cpu},
             errors={name: dict(codes - errors[name]) for name, codes in self._errors().items() if codes - errors[name]},
-            asked_again=self._asked_again() - asked_again,
+            sent_again=self._sent_again() - sent_again,
             not_begun=sum(batches for _, batches in waits),
             unanswered=len(unanswered),
         )
@@ -205,5 +207,5 @@ class Trial:
     def _errors(self) -> dict[str, Counter[str]]:
         return {name: Counter(client.errors) for name, client in self._clients.items()}
 
-    def _asked_again(self) -> int:
+    def _sent_again(self) -> int:
         return sum(client.sent_again for client in self._clients.values())

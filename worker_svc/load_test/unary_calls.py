@@ -1,4 +1,4 @@
-"""A step of a batch by a call of its own, for comparison with streams.
+"""A stage of a batch by a call of its own, for comparison with streams.
 
 On the wire a unary call and a stream with one message each way are the same, so the services need no further methods.
 """
@@ -23,12 +23,12 @@ CLOSE_LIMIT = 0.3
 
 
 class UnaryCalls:
-    """Asks for one step of batches, each in a call; the channel spreads the calls over the backends in turn."""
+    """Sends each batch of a stage in a call; the channel spreads the calls over the endpoints in turn."""
 
     def __init__(
         self, stage: Stage, target: str, *, client_id: str, certificates: RenewedCertificates | None = None
     ) -> None:
-        self.on_answer: Callable[[Batch], None]
+        self.on_completed: Callable[[Batch], None]
         self.errors: Counter[str] = Counter()
         """Calls that failed, by gRPC code."""
         self.sent_again = 0
@@ -43,22 +43,22 @@ class UnaryCalls:
 
     @property
     def replicas(self) -> list[str]:
-        """The target, if anyone answers there: a call is not told who serves it."""
+        """The target, if there is a connection: a call has no name of the replica that serves it."""
         ready = self._channel.get_state() is grpc.ChannelConnectivity.READY
         return [self._target] if ready else []
 
     def submit(self, batch: Batch) -> None:
-        """Have a batch answered, however many attempts it takes."""
-        call = asyncio.create_task(self._answer(batch))
+        """Get a response for a batch, however many attempts it takes."""
+        call = asyncio.create_task(self._complete(batch))
         self._calls.add(call)
-        call.add_done_callback(self._look_at)
+        call.add_done_callback(self._call_ended)
 
-    def _look_at(self, call: "asyncio.Task[None]") -> None:
+    def _call_ended(self, call: "asyncio.Task[None]") -> None:
         self._calls.discard(call)
         if not call.cancelled() and (error := call.exception()) is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    async def _answer(self, batch: Batch) -> None:
+    async def _complete(self, batch: Batch) -> None:
         backoff = Backoff()
         request = self._stage.request(batch)
         while True:
@@ -68,18 +68,18 @@ class UnaryCalls:
                 code = error.code()
             else:
                 with contextlib.suppress(DecodeError):
-                    _, answer = self._stage.response(response)
-                    if len(answer) == self._stage.payload_size(batch):
+                    _, payload = self._stage.response(response)
+                    if len(payload) == self._stage.payload_size(batch):
                         break
                 code = grpc.StatusCode.INTERNAL
             self.errors[code.name] += 1
             self.sent_again += 1
             await asyncio.sleep(backoff.slowest() if code in PERMANENT else backoff.pause())
-        self._stage.keep(batch, answer)
-        self.on_answer(batch)
+        self._stage.keep(batch, payload)
+        self.on_completed(batch)
 
     async def run(self) -> None:
-        """Keep a connection until cancelled. Raises what whoever takes the answers raised, which is a defect."""
+        """Keep a connection until cancelled. Raises what on_completed raised, which is a defect."""
         try:
             self._channel.get_state(try_to_connect=True)
             await self._failure

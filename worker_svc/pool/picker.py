@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import bucket
-from chassis.stored import MAX_BACKENDS
+from chassis.stored import MAX_REPLICAS
 from worker_svc.pool.endpoint import Stream
 
 # How long a replica that serves no more is still listed.
@@ -70,7 +70,7 @@ class Picker:
     def replicas(self) -> list[Replica]:
         """Those that are listed, in the order of their states and names; not all if they are very many."""
         listed = sorted(self._replicas.values(), key=lambda each: (_ORDER.index(each.state), each.name))
-        return listed[:MAX_BACKENDS]
+        return listed[:MAX_REPLICAS]
 
     def find(self, name: str | None) -> Replica | None:
         """Return the replica of this name, unless it has been gone for long."""
@@ -170,7 +170,7 @@ class Picker:
             if name in ejected:
                 state = EndpointState.EJECTED
             elif replica.accepting:
-                is_slow = any(stream.oldest < slow_before for stream in replica.accepting)
+                is_slow = replica.outstanding > 0 and any(each.oldest < slow_before for each in replica.accepting)
                 state = EndpointState.SLOW if is_slow else EndpointState.SERVING
             elif replica.draining:
                 state = EndpointState.DRAINING

@@ -23,6 +23,7 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import PERMANENT
 from worker_svc.batch import Batch
+from worker_svc.batch_trace import HEDGE
 from worker_svc.pool.endpoint import Attempt, Call, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica, ReplicaStats
 from worker_svc.pool.resolver import ResolutionError, Resolver
@@ -157,7 +158,7 @@ class Pool:
         Counts streams in `metrics`, and calls `on_change` when the state of a replica has changed.
         """
         # Takes the batches that have their response.
-        self.on_answer: Callable[[Batch], None]
+        self.on_completed: Callable[[Batch], None]
         # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
         # Batches sent again because the attempt before ended without a valid response, by reason.
@@ -245,7 +246,7 @@ class Pool:
         now = self._loop.time()
         request = self._requests[batch.id] = Request(batch, now)
         if batch.trace is not None:
-            batch.trace.wanted(self.stage)
+            batch.trace.submitted(self.stage)
         self._hedging.earn()
         self._waiting.append(request)
         self._dispatch(now)
@@ -255,10 +256,10 @@ class Pool:
             request = self._waiting.popleft()
             self._send(stream, request, now, request.failed)
 
-    def _send(self, stream: Stream, request: Request, now: float, again: str) -> None:
+    def _send(self, stream: Stream, request: Request, now: float, reason: str) -> None:
         self._picker.sent(stream)
         if request.batch.trace is not None:
-            request.batch.trace.asked(self.stage, stream.replica, again)
+            request.batch.trace.sent(self.stage, stream.replica, reason)
         request.sent_at = now
         request.sent_to = stream.replica
         request.stream = stream.number
@@ -285,9 +286,9 @@ class Pool:
                 self._hedging.observe(latency)
             self._picker.observe(stream, latency)
             if batch.trace is not None:
-                batch.trace.answered(self.stage, stream.replica)
+                batch.trace.completed(self.stage, stream.replica)
             self.stage.keep(batch, payload)
-            self.on_answer(batch)
+            self.on_completed(batch)
         if self._waiting:
             self._dispatch(now)
 
@@ -332,6 +333,8 @@ class Pool:
         self.changed()
 
     def _readmit(self, joining: Stream | None = None) -> None:
+        if not self._ejected:
+            return
         now = self._loop.time()
         open_to = {stream.replica for stream in self._streams if stream is not joining}
         for name, open_at in list(self._ejected.items()):
@@ -491,10 +494,12 @@ class Pool:
                 self._hedge(now)
                 self._replace_silent(now)
             self._readmit()
-            self._note_states()
+            # Otherwise nothing but streams and look-ups changes a state.
+            if self._requests:
+                self._note_states()
             for line in self._lines.values():
                 line.flush()
-            if self.replicas:
+            if self._names:
                 self._serving_at = now
             else:
                 self._log_absence(now)
@@ -520,7 +525,7 @@ class Pool:
             self._note("over the hedging delay, sent to a second replica", **about, second=stream.replica)
             self.hedges += 1
             request.hedged = True
-            self._send(stream, request, now, "late")
+            self._send(stream, request, now, HEDGE)
         if slow and now >= self._silent_until["slow"]:
             self._silent_until["slow"] = now + REPEAT_S
             about = {"batch": slow[0].batch.id, "replica": slow[0].sent_to, "stream": slow[0].stream}
@@ -532,8 +537,8 @@ class Pool:
         overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.delay)
         for endpoint in self._open:
             for stream in endpoint.streams:
-                silent = now - stream.oldest
-                if silent < overtaken_limit:
+                is_idle = stream.replica is not None and not stream.outstanding
+                if is_idle or (silent := now - stream.oldest) < overtaken_limit:
                     continue
                 if silent > SILENCE_LIMIT_S or any(other.newest > stream.oldest for other in endpoint.streams):
                     stream.give_up(f"no response for {silent:.1f} s")

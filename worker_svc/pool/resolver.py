@@ -7,7 +7,7 @@ import socket
 import aiodns
 import pycares
 
-# A name server that does not answer within this time is asked once more, and then a third time.
+# A name server that does not respond within this time is queried again, at most TRIES times in all.
 QUERY_TIMEOUT_S = 1.0
 TRIES = 3
 

@@ -1,5 +1,4 @@
-"""What people do with the page, in a real Chromium: open it, watch it, lose the connection, use only the keyboard."""
-
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -7,9 +6,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Page, expect
-from support.chromium import Open, painted, shoot, skip_or_fail, until_painted, until_text
+from playwright.async_api import CDPSession, Page, expect
+from support.chromium import Open, painted, shoot, until_painted, until_text
 from support.mining import Mining, load_test
+from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 from support.reports import Reports
 
@@ -209,3 +209,45 @@ async def test_motion_stops_on_request_and_only_the_status_is_announced(whole_pa
     assert await page.evaluate(running) > 0
     await page.emulate_media(reduced_motion="reduce")
     await page.wait_for_function(f"() => {running} === 0")
+
+
+MINUTES = 10
+# In ten minutes as many reports as in more than an hour and a half otherwise.
+REPORT_INTERVAL_S = 0.1
+
+# Then a page knows all that it will keep of the shortest time, and its code is compiled.
+SETTLED_S = 60
+
+# Fifteen minutes by the second are a tenth of it.
+MAX_GROWTH_BYTES = 1_000_000
+
+
+async def heap(session: CDPSession) -> float:
+    await session.send("HeapProfiler.collectGarbage")
+    metrics = (await session.send("Performance.getMetrics"))["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "JSHeapUsedSize"))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout((MINUTES + 2) * 60)
+async def test_the_heap_of_a_page_that_stays_open_does_not_grow(open_page: Open, url: str, mining: Mining) -> None:
+    mining.write_past(890)
+    mining.interval = REPORT_INTERVAL_S
+    page = await open_page(url)
+    session = await page.context.new_cdp_session(page)
+    await session.send("Performance.enable")
+    await until_text(page, "#status", "^Live$")
+    await page.get_by_role("radio", name="15 min").press("Space")
+    await until_painted(page, "line", 0.8)
+    began = time.monotonic()
+    settled = None
+    round_ = 0
+    while time.monotonic() - began < MINUTES * 60:
+        round_ += 1
+        await page.get_by_role("radio", name="By worker" if round_ % 2 else "Total").press("Space")
+        mining.rngs = {"rng-1": "serving", f"rng-{round_ % 5 + 2}": "serving"}
+        await asyncio.sleep(5)
+        if settled is None and time.monotonic() - began > SETTLED_S:
+            settled = await heap(session)
+    assert settled is not None
+    assert await heap(session) < settled + MAX_GROWTH_BYTES

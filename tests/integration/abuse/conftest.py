@@ -5,21 +5,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import pytest
-from aiohttp import web
-from support import served
 from support.free_port import free_port
 from support.redis_server import RedisServer
+from support.served import served
 
-from chassis import admin_endpoint, listener, log
+from chassis import admin_endpoint, log
 from chassis.health import Health
-from chassis.redis.access import RedisAccess
-from chassis.settings import ServiceSettings
 from chassis.telemetry.telemetry import Telemetry
-from webui_svc.app import make_app
-from webui_svc.connections import Connections
+from webui_svc.__main__ import webui
+from webui_svc.settings import WebuiSettings
 
 
 @dataclass
@@ -36,22 +32,17 @@ async def _serve(ports: Ports, redis: RedisServer, started: "Future[Callable[[],
     """Serve until the function is called that is the result of `started`."""
     stop = asyncio.Event()
     telemetry = Telemetry(Health("redis"))
-    app = make_app(RedisAccess(redis.url), telemetry, "webui-1")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.3)
-    await runner.setup()
-    serving = Connections(cast("web.Server", runner.server), 600)
+    settings = WebuiSettings(port=ports.webui, metrics_port=ports.admin, redis_url=redis.url, instance="webui-1")
     async with (
-        admin_endpoint.serve(ServiceSettings(bind_address="127.0.0.1", metrics_port=ports.admin), telemetry),
-        served.rng(telemetry, port=ports.rng),
-        served.hasher(port=ports.hasher),
+        admin_endpoint.serve(settings, telemetry),
+        served("rng", telemetry, port=ports.rng),
+        served("hasher", port=ports.hasher),
+        webui(settings, telemetry),
     ):
-        with listener.listen("PORT", "127.0.0.1", ports.webui, "BIND_ADDRESS") as socket:
-            async with listener.accepting(socket, serving):
-                while not telemetry.health.ready:
-                    await telemetry.health.changed.wait()
-                started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set))
-                await stop.wait()
-        await runner.cleanup()
+        while not telemetry.health.ready:
+            await telemetry.health.changed.wait()
+        started.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set))
+        await stop.wait()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,3 @@
-"""Any request is answered, or refused with the reason, and any bytes do no harm."""
-
 import contextlib
 import http.client
 import socket

@@ -3,18 +3,22 @@
 Where a bound is of thousands, the code has a smaller one here; tests/system/test_abuse.py has the real ones.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame
+from support import served
 from support.admin_endpoint import scrape
+from support.free_port import free_port
 from support.raw_h2 import ABUSER, CALLS, SIZE_4, STREAMS, RawClient, message
 from support.waiting import wait_until
 
 from chassis.grpc_options import MAX_STREAMS
 from chassis.grpc_server import admission, eviction
+from chassis.grpc_server.connections import Connections
 
 from .conftest import Ports
 
@@ -146,3 +150,24 @@ def test_calls_are_counted_until_they_end_whatever_they_call(ports: Ports, metho
             client.open(method)
         client.read(0.2)
     wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") == 0)
+
+
+async def test_calls_of_a_client_that_has_gone_do_not_count_for_its_address() -> None:
+    port = free_port()
+    connections = Connections(port)
+
+    def open_calls(client: RawClient) -> None:
+        for _ in range(3):
+            client.open(STREAMS["rng"])
+        wait_until(lambda: client.read(0.05) is not None and begun(client) == 3)
+
+    def begun(client: RawClient) -> int:
+        return sum(isinstance(frame, HeadersFrame) for frame in client.received)
+
+    async with served.rng(port=port):
+        with RawClient(port) as client:
+            await asyncio.to_thread(open_calls, client)
+            assert list(connections.open_streams().values()) == [3]
+        # This waits in the event loop's thread, so that the server can't end the calls meanwhile.
+        wait_until(lambda: connections.peers() == [])
+        assert connections.open_streams() == {}

@@ -2,10 +2,8 @@
 
 import copy
 import json
-import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import product
@@ -21,6 +19,7 @@ from packaging.version import Version
 from support import kubernetes
 from support.compose_project import ROOT
 from support.kubernetes import EVERY, PROBES, Object, Pod, named, of_kind, pods, render
+from support.programs import environment, run
 from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT
@@ -400,10 +399,8 @@ def test_kubectl_understands_every_command(command: str, certificates: Path, tmp
     configuration = tmp_path / "config"
     configuration.write_text(yaml.safe_dump(NO_CLUSTER))
     words = [str(certificates) if word == "certs" else word for word in shlex.split(command)[1:]]
-    environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(configuration), "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [kubernetes.KUBECTL, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    variables = environment(KUBECONFIG=configuration, HOME=tmp_path)
+    done = run(kubernetes.KUBECTL, *words, cwd=ROOT, env=variables)
     assert done.returncode == 0 or "127.0.0.1:1" in done.stderr, done.stderr
 
 

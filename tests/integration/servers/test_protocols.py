@@ -1,5 +1,3 @@
-"""What each gRPC server answers beside its own methods: health with its self-check, and reflection."""
-
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
@@ -16,8 +14,8 @@ from support.served import HASHER, RNG, health, raw_stream, rng
 from chassis.grpc_server import self_check
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc import fallback
-from hasher_svc.digests import check_digests
+from hasher_svc import hashing
+from hasher_svc.hashing import self_test
 from rng_svc import service
 
 SERVING = HealthCheckResponse.SERVING
@@ -64,8 +62,9 @@ async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it
             raise outcome
         return bool(outcome)
 
+    monkeypatch.setattr("rng_svc.__main__.check_source", check)
     with capture_logs() as lines:
-        async with rng(check=check) as channel, asyncio.timeout(20):
+        async with rng() as channel, asyncio.timeout(20):
             watched = states(channel)
             while await anext(watched) != SERVING:
                 pass
@@ -80,11 +79,11 @@ async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it
 async def test_a_server_notices_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random source that repeats itself, and wrong digests."""
     assert await service.check_source()
-    assert await check_digests()
+    assert await self_test()
     monkeypatch.setattr("os.urandom", bytes)
-    monkeypatch.setattr(fallback, "sha256", hashlib.blake2s)
+    monkeypatch.setattr(hashing, "sha256", hashlib.blake2s)
     assert not await service.check_source()
-    assert not await check_digests()
+    assert not await self_test()
 
 
 SERVICES = [

@@ -2,6 +2,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from support.admin_endpoint import Samples
 from support.redis_server import RedisServer
 from support.reports import Reports
 from support.waiting import until
@@ -21,21 +22,13 @@ def _read_everything_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    health = Health("redis")
-    health.started()
-    return Telemetry(health)
+    return Telemetry(Health("redis"))
 
 
 @pytest.fixture
 def metric(telemetry: Telemetry) -> Metric:
     """Reads a metric of webui by its name without the prefix."""
-
-    def value(name: str) -> float:
-        found = telemetry.metrics.get_sample_value(f"dockercoins_webui_{name}")
-        assert found is not None
-        return found
-
-    return value
+    return lambda name: Samples(telemetry.metrics.collect())(f"dockercoins_webui_{name}")
 
 
 @pytest.fixture
@@ -51,6 +44,6 @@ def now() -> int:
 @pytest.fixture
 async def page(redis: RedisServer, telemetry: Telemetry) -> AsyncIterator[Page]:
     """webui that has read Redis once."""
-    async with webui_page(redis, telemetry) as page:
+    async with webui_page(redis.url, telemetry) as page:
         await until(lambda: is_ready(page))
         yield page

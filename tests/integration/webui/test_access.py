@@ -1,5 +1,3 @@
-"""Which requests are served: by method, host name and token."""
-
 import asyncio
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
@@ -17,7 +15,7 @@ PATHS = ["/", "/json", "/api/history", "/api/load-tests", "/events", "/static/pa
 
 @pytest.fixture
 async def secret_page(redis: RedisServer) -> AsyncIterator[Page]:
-    async with webui_page(redis, access=Access((), TOKEN)) as page:
+    async with webui_page(redis.url, access=Access((), TOKEN)) as page:
         yield page
 
 
@@ -53,7 +51,7 @@ async def test_a_browser_gives_the_token_once_and_keeps_a_cookie(secret_page: Pa
 
 
 async def test_only_allowed_hosts_are_served(redis: RedisServer) -> None:
-    async with webui_page(redis, access=Access({"localhost", "::1", "coins.example"}, "")) as page:
+    async with webui_page(redis.url, access=Access({"localhost", "::1", "coins.example"}, "")) as page:
         for host in ("localhost", "LOCALHOST:8000", "[::1]:8000", "coins.example.", "coins.example:80"):
             async with page.get("/", headers={"Host": host}) as response:
                 assert response.status == 200, host

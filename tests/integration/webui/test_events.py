@@ -1,5 +1,3 @@
-"""Server-sent events: what a browser gets when it opens, comes back, reads nothing, or is one too many."""
-
 import asyncio
 import json
 import socket
@@ -8,7 +6,7 @@ import time
 import pytest
 from integration.webui.conftest import Metric
 from support.redis_server import RedisServer
-from support.reports import WORKER, Reports, backend
+from support.reports import WORKER, Reports, replica
 from support.waiting import until
 from support.webui_page import Events, Page, webui_page
 
@@ -52,7 +50,7 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         _, data = await events.next()
         assert (data["marks"], data["system"]["webui"]["name"]) == ([], "webui-1")
         assert data["system"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
-        reports.see([backend("rng-1"), backend("rng-2", batches=1)], [backend("hasher-1", "slow", 0)], [[digest, now]])
+        reports.see([replica("rng-1"), replica("rng-2", batches=1)], [replica("hasher-1", "slow", 0)], [[digest, now]])
         reports.add_seconds(now - 3, 1, 160, coins=11)
         data = await events.until(lambda data: "system" in data and data["system"]["rng"]["replicas"])
         system, found = data["system"], data["found"]
@@ -65,7 +63,7 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         reports.add_seconds(now - 2, 1)  # says nothing of replicas: what was read before counts once
         system = await events.until_part("system", lambda system: system["redis"]["reports"] > 0.2)
         assert system["rng"]["replicas"][0]["rate"] == 3
-        reports.see([backend("rng-1"), backend("rng-2", "gone", 0)], [backend("hasher-1")])
+        reports.see([replica("rng-1"), replica("rng-2", "gone", 0)], [replica("hasher-1")])
         reports.add_seconds(now - 1, 1, batch_size=16)
         await events.until_part("system", lambda system: system["rng"]["replicas"][1]["state"] == "gone")
     async with page.get("/events") as response:
@@ -104,7 +102,7 @@ async def test_streams_are_counted_and_those_too_many_are_refused(
     refused: tuple[int, str],
 ) -> None:
     monkeypatch.setattr(events_module, "MOST_STREAMS", most)
-    async with webui_page(redis, telemetry, streams_per_client=of_a_client) as page:
+    async with webui_page(redis.url, telemetry, streams_per_client=of_a_client) as page:
         async with page.get("/events"), page.get("/events"):
             assert metric("streams") == 2
             async with page.get("/events") as response:

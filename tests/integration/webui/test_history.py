@@ -1,5 +1,3 @@
-"""The history of the speed, in all and by worker, and the counts."""
-
 import pytest
 from support.redis_server import RedisServer
 from support.reports import Reports
@@ -25,7 +23,7 @@ async def test_all_that_was_reported_before_the_start_is_read(redis: RedisServer
         for _ in range(2_500):  # more than are read at a time
             many.add(now - 40, now - 20, 1)
         pipeline.execute()
-    async with webui_page(redis) as page:
+    async with webui_page(redis.url) as page:
 
         async def loaded() -> bool:
             return sum((await points(page)).values()) == pytest.approx(2_500)
@@ -62,7 +60,7 @@ async def test_an_hour_is_returned_in_ten_second_buckets(redis: RedisServer, now
     redis.client().set("totals:worker-3-00000003", "no hash")
     redis.client().hset("totals:\xff worker", "10", "1")
     redis.client().hset("totals", mapping={str(first): 50, "x": "1", "15": "2"})  # 16.7 are of no known worker
-    async with webui_page(redis) as page:
+    async with webui_page(redis.url) as page:
 
         async def loaded() -> bool:
             return bool((await by_worker(page, HOUR))["second"])

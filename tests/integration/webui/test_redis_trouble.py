@@ -1,12 +1,10 @@
-"""Redis away, back with whatever state, or full of anything: what was known is kept, and what is new shows."""
-
 import signal
 from dataclasses import asdict
 
 import pytest
 from integration.webui.conftest import Metric
 from support.redis_server import RedisServer
-from support.reports import WORKER, Reports, backend, make_report
+from support.reports import WORKER, Reports, make_report, replica
 from support.waiting import until
 from support.webui_page import Events, Page, points, until_shown, webui_page
 
@@ -23,10 +21,10 @@ async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterw
 ) -> None:
     monkeypatch.setattr(board, "LEAST_GAP", 0.0)
     reports = Reports(own_redis.client())
-    async with webui_page(own_redis, telemetry) as page, page.get("/events") as response:
+    async with webui_page(own_redis.url, telemetry) as page, page.get("/events") as response:
         events = Events(response)
         await until(lambda: metric("redis") == 1)
-        reports.see([backend("rng-1")], [backend("hasher-1")])
+        reports.see([replica("rng-1")], [replica("hasher-1")])
         reports.add_seconds(now - 20, 2)
         system = await events.until_part("system", lambda system: system["rng"]["replicas"])
         own_redis.stop()
@@ -97,7 +95,7 @@ async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
         return await newest(feed)
 
     monkeypatch.setattr(Feed, "_newest", newest_after_a_report)
-    async with webui_page(redis) as page:
+    async with webui_page(redis.url) as page:
         await until_shown(page, now - 1, 10)
 
 
@@ -117,7 +115,7 @@ async def test_something_else_in_the_streams_place_is_waited_out(
 COMMANDS: dict[str, tuple[str | bytes | int, ...]] = {
     "SET": (ODD,),
     "RPUSH": (ODD,),
-    "HSET": (ODD, ODD, "sequence", ODD, "backends", ODD, "coins", ODD),
+    "HSET": (ODD, ODD, "sequence", ODD, "replicas", ODD, "coins", ODD),
     "SADD": (ODD,),
     "ZADD": (1, ODD),
     "XADD": ("*", ODD, ODD),
@@ -143,8 +141,8 @@ async def test_keys_of_any_type_are_skipped_and_counted(
 async def test_a_malformed_key_of_one_worker_spoils_no_other(
     page: Page, reports: Reports, metric: Metric, now: int
 ) -> None:
-    reports.client.hset(f"worker:{WORKER}", mapping={"sequence": "1", "backends": ODD, "coins": ODD})
-    reports.see([backend("rng-1")], worker="worker-2-00000002")
+    reports.client.hset(f"worker:{WORKER}", mapping={"sequence": "1", "replicas": ODD, "coins": ODD})
+    reports.see([replica("rng-1")], worker="worker-2-00000002")
     async with page.get("/events") as response:
         for worker in (WORKER, "worker-2-00000002"):
             reports.add(now - 2, now - 1, 10, worker)

@@ -1,5 +1,3 @@
-"""The page and its files: what is served, compressed, cached, and what is not served."""
-
 import gzip
 import os
 import re

@@ -1,5 +1,3 @@
-"""Which endpoints a pool has when not all is well: with the name server, or with one of its addresses."""
-
 from pathlib import Path
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""Servers that are not ours: what they lack is done without, and what makes them useless is said."""
-
 import asyncio
 import contextlib
 import re
@@ -17,6 +15,7 @@ from support.free_port import free_port
 from support.rng_servers import Context, PoolClient
 from support.waiting import until
 
+from chassis.grpc_client.channel import failure, open_channel
 from chassis.metadata import SERVED_BY
 from chassis.settings.certificate_files import CertificateFiles
 from chassis.tls.renewed_certificates import RenewedCertificates
@@ -150,3 +149,12 @@ async def test_what_makes_a_server_useless_is_said_within_five_seconds(
         with contextlib.suppress(AssertionError):
             await until(all_said, SAYING_LIMIT_S)
         assert not missing, said
+
+
+async def test_a_channel_that_is_closed_meanwhile_has_no_known_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        channel = open_channel(f"ipv4:127.0.0.1:{silent.getsockname()[1]}", "a.Service", None)
+        looking = asyncio.create_task(failure(channel, secure=False))
+        await asyncio.sleep(0)
+        await channel.close()
+        assert await looking == ""

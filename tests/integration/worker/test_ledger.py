@@ -1,5 +1,3 @@
-"""Each report is counted once, whatever happens to the connection or to Redis."""
-
 import json
 import signal
 import time
@@ -28,7 +26,7 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     seen = {"rng": (ReplicaStats("rng-1", "10.0.0.3:50051", EndpointState.SLOW, 12, {40: 11, 47: 1}),), "hasher": ()}
     latest = (("00ab", 1_700_000_000.125),)
     wallet = (("ab", b"\x00x"), ("cd", b"y"))
-    made = report(1, hashes=5, coins=2, wallet=wallet, seconds=1.003, backends=seen, latest=latest)
+    made = report(1, hashes=5, coins=2, wallet=wallet, seconds=1.003, replicas=seen, latest=latest)
     await send(redis.url, made, difficulty_bits=8)
     client = redis.client()
     assert (client.get("hashes"), client.get("coins"), client.hget("wallet", "cd")) == ("5", "2", "y")
@@ -44,7 +42,7 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     assert key["sequence"] == "1"
     at = {"address": "10.0.0.3:50051"}
     replica = {"name": "rng-1", **at, "state": "slow", "batches": 12, "latency": {"40": 11, "47": 1}}
-    assert json.loads(key["backends"]) == {"seconds": 1.003, "rng": [replica], "hasher": []}
+    assert json.loads(key["replicas"]) == {"seconds": 1.003, "rng": [replica], "hasher": []}
     assert json.loads(key["coins"]) == {"bits": 8, "latest": [["00ab", 1_700_000_000.125]]}
     assert not client.exists("pending_report")
     assert [name for name in client.scan_iter() if client.ttl(name) >= 0] == ["totals:w-1"]  # what Redis may evict
@@ -104,7 +102,7 @@ async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redi
         # What is sent again makes no report more, nor does the last one, which was refused while they were missing.
         assert (made.sent, made.resent) == (4, 3)
     assert client.get("hashes") == "40"
-    assert json.loads(client.hget("worker:w-1", "backends"))["seconds"] == 4
+    assert json.loads(client.hget("worker:w-1", "replicas"))["seconds"] == 4
 
 
 async def test_what_is_no_longer_kept_is_not_waited_for(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

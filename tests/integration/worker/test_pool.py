@@ -186,7 +186,7 @@ async def test_a_defect_of_what_takes_the_batches_ends_the_pool() -> None:
     def fail(_: Batch) -> None:
         raise ZeroDivisionError
 
-    client.pool.on_answer = fail
+    client.pool.on_completed = fail
     async with rng_server("a", port):
         client.pool.submit(Batch(1, 4, 32, 0.0))
         with pytest.raises(ExceptionGroup) as raised:
@@ -206,7 +206,7 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
             await client.until_completed(10)
             calls = UnaryCalls(RNG, f"ipv4:127.0.0.1:{port}", client_id="client")
             responded = asyncio.Event()
-            calls.on_answer = lambda _: responded.set()
+            calls.on_completed = lambda _: responded.set()
             calls.submit(Batch(1, 4, 32, 0.0))
             running = asyncio.create_task(calls.run())
             await responded.wait()

@@ -1,5 +1,3 @@
-"""Load-test reports in Redis, where the page finds them."""
-
 import json
 from typing import Any
 

@@ -1,24 +1,18 @@
-"""The rights of Redis's users are enough for what they do, and a right that is missing counts nothing half."""
-
 import asyncio
 import re
 from collections.abc import Iterator
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 from support.ledgers import causes, ledger, report, send
 from support.load_test_reports import measurement, point
 from support.load_test_reports import report as load_test_report
 from support.redis_server import RedisServer
 from support.waiting import until
-from support.webui_page import Page, is_ready
+from support.webui_page import is_ready, webui_page
 
-from chassis.health import Health
 from chassis.redis.access import RedisAccess
-from chassis.telemetry.telemetry import Telemetry
 from deploy.tls.redis_users import USERS, WEBUI, WORKER
-from webui_svc.app import make_app
 from worker_svc.load_test.publication import publish
 
 # Of the worker's rights, those that its script needs.
@@ -38,12 +32,6 @@ def url(redis: RedisServer, user: str) -> str:
     return redis.url.replace("://", f"://{user}:{user}@")
 
 
-def webui_page(redis: RedisServer) -> Page:
-    health = Health("redis")
-    health.started()
-    return TestClient(TestServer(make_app(RedisAccess(url(redis, WEBUI)), Telemetry(health), "webui-1")))
-
-
 async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisServer) -> None:
     admin = users.client()
     admin.acl_log_reset()
@@ -51,7 +39,7 @@ async def test_redis_has_nothing_to_refuse_the_worker_and_the_page(users: RedisS
     await send(url(users, WORKER), *reports)
     report_of_load_test = load_test_report({point(4): [measurement(), measurement()]})
     await asyncio.to_thread(publish, report_of_load_test, RedisAccess(url(users, WORKER)))
-    async with webui_page(users) as page:
+    async with webui_page(url(users, WEBUI)) as page:
         await until(lambda: is_ready(page))
         async with page.get("/json") as response:
             assert {"hashes": 10, "coins": 2}.items() <= (await response.json()).items()
@@ -80,7 +68,7 @@ async def test_a_report_counts_nothing_until_no_right_is_missing(users: RedisSer
 async def test_a_page_that_has_never_read_redis_is_not_ready_and_says_why(users: RedisServer) -> None:
     users.set_users({WEBUI: USERS[WEBUI].replace("+mget", "+ping")})
     with capture_logs() as lines:
-        async with webui_page(users) as page:
+        async with webui_page(url(users, WEBUI)) as page:
             await until(lambda: causes(lines))
             async with page.get("/readyz") as response:
                 assert (response.status, await response.text()) == (503, "not ready: redis\n")

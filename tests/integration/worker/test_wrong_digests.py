@@ -1,15 +1,11 @@
-"""A worker beside hashers that answer wrongly, all of them real servers in this process."""
-
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from hashlib import sha256
 from typing import Any
 
 import grpc
 import pytest
-from redis import Redis
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.rng_servers import rng_server
@@ -19,7 +15,7 @@ from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.digests import DigestThread, check_digests
+from hasher_svc.hashing import DigestThread, self_test
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
 from worker_svc import service
@@ -73,23 +69,16 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
     health.started()
     with closing(DigestThread()) as thread:
         servicer = Hasher(settings, thread, lie)
-        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, check_digests):
+        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, self_test):
             yield servicer
 
 
-class Mine:
-    """A worker that runs, and what it has counted."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self.health = telemetry.health
-        self._metrics = telemetry.metrics
-
-    def metric(self, name: str, **labels: str) -> float:
-        return self._metrics.get_sample_value(f"dockercoins_worker_{name}", labels) or 0.0
+def metric(telemetry: Telemetry, name: str, **labels: str) -> float:
+    return telemetry.metrics.get_sample_value(f"dockercoins_worker_{name}", labels) or 0.0
 
 
 @asynccontextmanager
-async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
+async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Telemetry]:
     """A worker and its rng; at the end everything is reported, and Redis holds what was counted."""
     rng = free_port()
     settings = WorkerSettings(
@@ -106,16 +95,14 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Mine]:
     telemetry = Telemetry(Health("rng", "hasher", "redis"))
     telemetry.health.started()
     async with rng_server("rng", rng):
-        mine = Mine(telemetry)
         async with worker(settings, telemetry):
-            yield mine
-        assert int(redis.client().get("hashes")) == mine.metric("hashes_total") == COUNT * mine.metric("batches_total")
-        assert int(redis.client().get("coins")) == mine.metric("coins_total")
-        with closing(Redis(port=redis.port)) as client:
-            wallet: Any = client.hgetall("wallet")
-        assert wallet
-        assert all(sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
-        assert all(len(message) == 48 and int(digest, 16) < 1 << 251 for digest, message in wallet.items())
+            yield telemetry
+        assert redis.hashes == metric(telemetry, "hashes_total") == COUNT * metric(telemetry, "batches_total")
+        assert int(redis.client().get("coins")) == metric(telemetry, "coins_total")
+        assert redis.coins_in_wallet() > 0
+        for digest in redis.client().hkeys("wallet"):
+            assert int(digest, 16) < 1 << 251
+            assert redis.client().hstrlen("wallet", digest) == 48
 
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])
@@ -126,30 +113,30 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     for module in (server, service):  # what stops does not wait for what is left without a response
         monkeypatch.setattr(module, "DRAIN_LIMIT", 0.2)
     ports = [free_port(), free_port()]
-    async with AsyncExitStack() as later, mining(redis, ports) as mine:
+    async with AsyncExitStack() as later, mining(redis, ports) as telemetry:
         async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying:
-            await until(lambda: mine.metric("retries_total", service="hasher", reason="wrong_digest") > 0)
+            await until(lambda: metric(telemetry, "retries_total", service="hasher", reason="wrong_digest") > 0)
             last = lying.last
             await until(lambda: good.last > last + 500)
             await asyncio.sleep(1.2)
             # What was on its way to it when it was found out.
             assert lying.last <= last + 8
-            assert mine.metric("endpoints", service="hasher", state="ejected") == 1
-            assert mine.health.unmet == []
+            assert metric(telemetry, "endpoints", service="hasher", state="ejected") == 1
+            assert telemetry.health.unmet == []
             if lie is one_false_coin:  # which is found at once
-                assert mine.metric("batches_total") <= len(good.answered)
+                assert metric(telemetry, "batches_total") <= len(good.answered)
             said = capfd.readouterr().out
             assert re.findall("wrong digest, replica ejected.*replica=([a-z]+)", said) == ["lying"]
             good.lie = lie
-            await until(lambda: mine.health.unmet == ["hasher"])
-            counted = mine.metric("hashes_total")
+            await until(lambda: telemetry.health.unmet == ["hasher"])
+            counted = metric(telemetry, "hashes_total")
             lying.lie = good.lie = no_lie  # which they are not asked about, for they are still the same processes
             async with asyncio.timeout(5):
                 while "good lying: wrong digests, not used until restarted" not in said:
                     await asyncio.sleep(0.1)
                     said += capfd.readouterr().out
-            assert mine.metric("hashes_total") == counted
+            assert metric(telemetry, "hashes_total") == counted
         await asyncio.sleep(0.5)  # as long as a process takes to start
         await later.enter_async_context(hasher("good", ports[0]))
-        await until(lambda: mine.metric("hashes_total") > counted + 100 * COUNT)
-        assert mine.metric("endpoints", service="hasher", state="ejected") == 0
+        await until(lambda: metric(telemetry, "hashes_total") > counted + 100 * COUNT)
+        assert metric(telemetry, "endpoints", service="hasher", state="ejected") == 0

@@ -1,5 +1,3 @@
-"""What becomes of processes whose log can't be written, or which run out of file descriptors."""
-
 import contextlib
 import signal
 import socket

@@ -1,5 +1,3 @@
-"""How rng and hasher end: idle, with work, with clients that never leave, and at once."""
-
 import asyncio
 import signal
 import time

@@ -5,12 +5,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from re import findall
-from typing import Any
 
-from redis import Redis
 from support.certificates import Authority
 from support.dns_server import DnsServer, dns_server
 from support.redis_server import RedisServer, redis_server
@@ -156,12 +153,8 @@ class Mine:
                 assert hashes == BATCH_SIZE * len(batches), worker.text
             else:
                 assert hashes <= BATCH_SIZE * len(batches), worker.text
-        assert int(self.redis.client().get("hashes") or 0) == sum(
-            hashes for reported in reports.values() for _, hashes in reported
-        )
-        with contextlib.closing(Redis(port=self.redis.port)) as redis:
-            wallet: Any = redis.hgetall("wallet")
-        assert all(sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
+        assert self.redis.hashes == sum(hashes for reported in reports.values() for _, hashes in reported)
+        self.redis.coins_in_wallet()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,3 @@
-"""Name servers in trouble, and names with many addresses."""
-
 import contextlib
 import time
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""A locked Redis lets in its users by certificate and password, and each does what it must and no more."""
-
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -16,7 +16,7 @@ from support.ledgers import first_cause, ledger, report
 from support.redis_deployment import Cluster, Deployment, SentinelSet
 from support.redis_server import TLS_HOST
 from support.service_process import ServiceProcesses, local_target
-from support.waiting import wait_until
+from support.waiting import background, wait_until
 
 from chassis.redis.connection import LOOK_INTERVAL
 from deploy.tls.redis_users import USERS, WORKER
@@ -73,13 +73,9 @@ class Reporting:
                 self.add()
                 await asyncio.sleep(0.05)
 
-        adding = asyncio.create_task(add())
-        try:
+        async with background(add()):
             await asyncio.sleep(0.5)
             yield
-        finally:
-            adding.cancel()
-            await asyncio.gather(adding, return_exceptions=True)
 
     async def settle(self) -> None:
         """Raise AssertionError unless everything is taken in time, and counted once."""

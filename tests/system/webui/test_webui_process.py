@@ -1,5 +1,3 @@
-"""webui as a process: where it listens, what it keeps to itself, and how it stops."""
-
 import contextlib
 import signal
 import socket

@@ -1,14 +1,10 @@
-"""A worker mines and reports: each hash is counted once, whatever is killed, frozen or stopped, and metrics agree."""
-
 import json
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from support.admin_endpoint import Samples, scrape
-from support.mine import READY, Mine, new_mine, not_ready
+from support.mine import READY, Mine, not_ready
 from support.waiting import wait_until
 
 BATCH_SIZE = 256
@@ -17,16 +13,6 @@ WORKER: dict[str, Any] = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW_SIZE
 
 # A service promises 3.5 s on a machine that has time for it.
 STOPPED_WITHIN_S = 8.0
-
-
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mine]:
-    with new_mine(tmp_path_factory.mktemp("mine")) as made:
-        yield made
-
-
-def hashes_in_redis(mine: Mine) -> int:
-    return int(mine.redis.client().get("hashes") or 0)
 
 
 def metrics(mine: Mine) -> Samples:
@@ -55,7 +41,7 @@ def test_all_count_the_same_work(mine: Mine) -> None:
         hashes = scrape(mine.metrics_ports["hasher"])("dockercoins_hasher_hashes_total")
         completed = worker.total("dockercoins_worker_completed_batches_total", service="hasher")
         return (
-            worker("dockercoins_worker_hashes_total") == hashes == hashes_in_redis(mine)
+            worker("dockercoins_worker_hashes_total") == hashes == mine.redis.hashes
             and worker("dockercoins_worker_batches_total") == completed == hashes / BATCH_SIZE
             and worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
             and worker("dockercoins_worker_unreported_hashes") == 0
@@ -105,13 +91,13 @@ def test_a_worker_that_was_frozen_goes_on_and_has_lost_nothing_when_it_stops(min
     worker.send(signal.SIGCONT)
     mine.mines_on(2)
     assert worker.stop() == 0
-    assert hashes_in_redis(mine) == worker.units_logged > 0
+    assert mine.redis.hashes == worker.units_logged > 0
 
 
 def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
     mine.redis.client().flushall()
     worker = mine.start("worker", **WORKER)
-    wait_until(lambda: hashes_in_redis(mine))
+    wait_until(lambda: mine.redis.hashes)
     # With no report on its way, which Redis might count although the worker never hears of that.
     worker.send(signal.SIGSTOP)
     time.sleep(0.3)
@@ -121,21 +107,21 @@ def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> Non
     assert worker.stop() == 1
     lost = int(worker.wait_for(r"hashes could not be reported.*hashes=(\d+)")[1])
     mine.redis.start()
-    assert hashes_in_redis(mine) + lost == worker.units_logged
+    assert mine.redis.hashes + lost == worker.units_logged
 
 
 def test_all_stop_soon_and_lose_nothing_in_no_order(mine: Mine) -> None:
     """As when the machine shuts down; `make run` and compose keep an order."""
-    before = hashes_in_redis(mine)
+    before = mine.redis.hashes
     mine.start("worker", PACE="full")
-    wait_until(lambda: hashes_in_redis(mine) > before + 3)
+    wait_until(lambda: mine.redis.hashes > before + 3)
     order = [mine.running[name] for name in ("worker", "rng", "hasher")]
     began = time.monotonic()
     for process in order:
         process.send(signal.SIGTERM)
     assert [process.popen.wait(30) for process in order] == [0, 0, 0]
     assert time.monotonic() - began < STOPPED_WITHIN_S
-    assert hashes_in_redis(mine) - before == order[0].units_logged > 0
+    assert mine.redis.hashes - before == order[0].units_logged > 0
 
 
 def test_a_storm_of_broken_streams_is_a_line_a_second(mine: Mine) -> None:

@@ -1,5 +1,3 @@
-"""Files that TLS_CERT, TLS_KEY and TLS_CA name: what is taken, and how a refusal reads."""
-
 import errno
 import os
 from pathlib import Path

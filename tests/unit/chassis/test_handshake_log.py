@@ -1,5 +1,3 @@
-"""What gRPC's core says of handshakes becomes log lines."""
-
 import asyncio
 import logging
 import os

@@ -1,5 +1,3 @@
-"""Buckets of latencies, and the coarser ones that Prometheus is shown."""
-
 import math
 from collections import Counter
 from math import inf

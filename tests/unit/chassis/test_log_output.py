@@ -1,5 +1,3 @@
-"""A log that can't be written, or that nothing reads, loses lines and nothing else."""
-
 import errno
 import os
 import pty

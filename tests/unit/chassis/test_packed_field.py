@@ -1,5 +1,3 @@
-"""What is encoded by hand is what protobuf encodes, and the other way round."""
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,3 @@
-"""What settings are, and every way in which a variable can be wrong: one line that says what is allowed."""
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""What `make certs` and compose.tls.yaml make."""
-
 import hashlib
 import os
 import stat

@@ -1,5 +1,3 @@
-"""What containers get of the variables where they are started: those that are set, and only those of theirs."""
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,9 +1,8 @@
-"""Both ways of hashing give what hashlib gives for each message, and the kernel is used wherever it can be."""
-
-import os
+import asyncio
 import random
 import sys
 import threading
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -12,11 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from support.programs import skip_or_fail
 
-from hasher_svc import kernel
-from hasher_svc.fallback import SLICE_COUNT
-from hasher_svc.hashing import FALLBACK, Hashing, fastest, kernel_hashing
-from hasher_svc.kernel import KernelError
+from hasher_svc import hashing as module
+from hasher_svc.hashing import HASHLIB, SLICE_COUNT, DigestThread, Hashing, KernelError, fastest, kernel_hashing
 from hatch_build import KERNEL, compile_kernel
 
 MAX_BYTES = 1024 * 1024
@@ -28,16 +26,14 @@ def by_kernel() -> Hashing:
     try:
         return kernel_hashing()
     except KernelError as error:
-        if "CI" in os.environ:
-            pytest.fail(f"no kernel: {error}")
-        pytest.skip(f"no kernel: {error}; install a C compiler, then make -W hatch_build.py protos")
+        skip_or_fail(f"no kernel: {error}; install a C compiler, then make -W hatch_build.py protos")
 
 
 @pytest.fixture(scope="module", params=["kernel", "hashlib"])
 def hashing(request: pytest.FixtureRequest) -> Hashing:
     """Each way of hashing."""
     if request.param == "hashlib":
-        return FALLBACK
+        return HASHLIB
     found: Hashing = request.getfixturevalue("by_kernel")
     return found
 
@@ -74,7 +70,7 @@ def test_the_kernel_is_used_where_there_is_one(by_kernel: Hashing) -> None:
 def assert_no_kernel(reason: str) -> None:
     """Hashing falls back to hashlib, and the log says why."""
     with capture_logs() as lines:
-        assert fastest() is FALLBACK
+        assert fastest() is HASHLIB
     [line] = lines
     assert line["by"] == "hashlib"
     assert reason in line["cause"]
@@ -87,13 +83,13 @@ def test_there_is_no_kernel_without_its_library(
     library = tmp_path / "libkernel.so"
     if content is not None:
         library.write_text(content)
-    monkeypatch.setattr(kernel, "LIBRARY", library)
+    monkeypatch.setattr(module, "KERNEL_LIBRARY", library)
     assert_no_kernel(reason)
 
 
 STATIC = ModuleType("_hashlib")
 OTHER_OPENSSL = ModuleType("_hashlib")
-OTHER_OPENSSL.__file__ = str(kernel.LIBRARY)
+OTHER_OPENSSL.__file__ = str(module.KERNEL_LIBRARY)
 
 
 @pytest.mark.usefixtures("by_kernel")
@@ -120,5 +116,49 @@ def test_a_kernel_that_hashes_wrongly_is_found_out(
     assert right in text
     source.write_text(text.replace(right, wrong))
     assert compile_kernel(source, library)
-    monkeypatch.setattr(kernel, "LIBRARY", library)
+    monkeypatch.setattr(module, "KERNEL_LIBRARY", library)
     assert_no_kernel(f"it hashes messages of {size} bytes wrongly")
+
+
+INLINE_COUNT = 512
+INLINE_BYTES = 4096
+
+SMALL = [(1, 1), (INLINE_COUNT, 8), (1, INLINE_BYTES), (4, INLINE_BYTES // 4)]
+LARGE = [(INLINE_COUNT + 1, 1), (1, INLINE_BYTES + 1), (5, INLINE_BYTES // 4)]
+
+
+@pytest.mark.parametrize(("count", "size"), SMALL + LARGE)
+async def test_a_small_batch_is_hashed_where_it_is_and_a_large_one_off_the_event_loop(count: int, size: int) -> None:
+    threads = []
+
+    def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+        threads.append(threading.get_ident())
+        return HASHLIB.digests(data, message_size, start)
+
+    data = random.Random(size).randbytes(3 + count * size)
+    with closing(DigestThread(Hashing(digests, INLINE_COUNT, INLINE_BYTES))) as thread:
+        assert await thread.digests(data, size, 3) == HASHLIB.digests(data, size, 3)
+    assert (threads == [threading.get_ident()]) is ((count, size) in SMALL)
+
+
+async def test_closing_waits_for_no_more_than_what_has_begun() -> None:
+    began, may_go_on = threading.Event(), threading.Event()
+
+    def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+        began.set()
+        may_go_on.wait()
+        return HASHLIB.digests(data, message_size, start)
+
+    thread = DigestThread(Hashing(digests, 0, 0))
+    first, *others = (asyncio.ensure_future(thread.digests(bytes(1024), 1)) for _ in range(50))
+    await asyncio.sleep(0)
+    began.wait()
+    closer = threading.Thread(target=thread.close)
+    closer.start()
+    await asyncio.wait(others)
+    waits = closer.is_alive()
+    may_go_on.set()
+    closer.join()
+    await first
+    assert waits
+    assert all(batch.cancelled() for batch in others)

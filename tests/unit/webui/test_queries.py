@@ -1,5 +1,3 @@
-"""What requests ask for: which part of the history, and how it is encoded."""
-
 import pytest
 from aiohttp.test_utils import make_mocked_request
 

@@ -1,5 +1,3 @@
-"""The speed over time, in all and by worker, from the intervals that workers report."""
-
 from collections import Counter
 
 import pytest

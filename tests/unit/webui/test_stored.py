@@ -1,5 +1,3 @@
-"""What Redis holds, whatever it is: reports, workers' own keys, totals, load tests."""
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,7 +10,7 @@ from support.reports import make_report
 
 from chassis.settings import Pace
 from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
-from webui_svc import backends, coins, totals
+from webui_svc import coins, replicas, totals
 from webui_svc.load_tests import LoadTests
 from webui_svc.report import MalformedReportError, Report, parse
 from webui_svc.stored_json import MalformedJsonError
@@ -77,7 +75,7 @@ OUT_OF_BOUNDS: dict[str, list[Any]] = {
     "digest": [[[DIGEST.upper(), 1.0]], [[DIGEST[2:], 1.0]]],
     "at": [[[DIGEST, "now"]], [[DIGEST, -1.0]]],
 }
-ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (backends.MOST_BYTES + 1)]
+ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (replicas.MOST_BYTES + 1)]
 ODD += [b'{"seconds": %b, "rng": [], "hasher": []}' % number for number in (b"1e999", b"NaN", b"9" * 5_000)]
 
 
@@ -86,17 +84,17 @@ def encoded(data: Any) -> bytes:
 
 
 def test_what_a_worker_says_of_replicas_and_coins_is_taken_within_bounds() -> None:
-    assert backends.parse(encoded(VIEW)).backends["rng"][0].latency == {0: 11, 120: 1}
+    assert replicas.parse(encoded(VIEW)).replicas["rng"][0].latency == {0: 11, 120: 1}
     assert coins.parse(encoded(FOUND)).latest == (coins.Coin(DIGEST, 1764000000.123),)
     for field, values in OUT_OF_BOUNDS.items():
         name = field.partition(":")[0]
         for value in values:
             changed = {"rng": [RNG | {name: value}]} if name in RNG else {"bits" if name == "bits" else "latest": value}
-            parse_key: Callable[[bytes], object] = backends.parse if name in RNG else coins.parse
+            parse_key: Callable[[bytes], object] = replicas.parse if name in RNG else coins.parse
             with pytest.raises(MalformedJsonError, match=f"^{field}"):
                 parse_key(encoded(VIEW | FOUND | changed))
     for raw in ODD:
-        for parse_key in (backends.parse, coins.parse):
+        for parse_key in (replicas.parse, coins.parse):
             with pytest.raises(MalformedJsonError):
                 parse_key(raw)
 
@@ -115,7 +113,7 @@ VALUES = st.recursive(
 def test_whatever_redis_holds_is_taken_or_malformed(fields: dict[bytes, bytes], raw: bytes) -> None:
     parsers: list[Callable[[], object]] = [
         lambda: parse({**GOOD, **fields}, END_S * 1_000),
-        lambda: backends.parse(raw),
+        lambda: replicas.parse(raw),
         lambda: coins.parse(raw),
     ]
     for each in parsers:

@@ -1,5 +1,3 @@
-"""The search on models of systems, with the noise that real ones have."""
-
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field

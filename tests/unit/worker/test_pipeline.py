@@ -1,33 +1,18 @@
-"""The pipeline between two stages that complete batches when the test says so."""
-
 import asyncio
-from collections.abc import Callable
 
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
+from support.fake_streams import FakeStageClient
 from support.virtual_time import now
 
 from worker_svc.batch import Batch
 from worker_svc.pipeline import Pipeline
-
-
-class Stage:
-    """Keeps the batches that it was sent until the test completes them."""
-
-    def __init__(self) -> None:
-        self.on_answer: Callable[[Batch], None]
-        self.batches: list[Batch] = []
-
-    def submit(self, batch: Batch) -> None:
-        self.batches.append(batch)
-
-    def complete(self) -> Batch:
-        batch = self.batches.pop(0)
-        self.on_answer(batch)
-        return batch
+from worker_svc.stage import HASHER, RNG
 
 
 class Run:
     def __init__(self, window: int = 1, delay: float = 0.0) -> None:
-        self.rng, self.hasher = Stage(), Stage()
+        self.rng, self.hasher = FakeStageClient(), FakeStageClient()
         self.counted: list[int] = []
         self.pipeline = Pipeline(
             self.rng,
@@ -52,7 +37,7 @@ async def test_a_batch_goes_to_rng_then_to_hasher_and_is_counted_once() -> None:
     batch = run.rng.complete()
     assert run.hasher.batches == [batch]
     run.hasher.complete()
-    run.hasher.on_answer(batch)
+    run.hasher.on_completed(batch)
     assert run.counted == [batch.id]
     run.complete(20)
     assert len(set(run.counted)) == 21
@@ -113,3 +98,14 @@ async def test_the_oldest_is_the_batch_that_began_first_and_is_not_counted() -> 
     assert run.pipeline.oldest == 0
     run.complete()
     assert run.pipeline.oldest == 1
+
+
+DATA = bytes(256 * 32)
+
+
+def test_a_batch_that_is_not_traced_has_not_one_byte_more() -> None:
+    batch = Batch(7, 256, 32, 0.0, DATA)
+    random = StreamRandomBytesRequest(batch_id=7, count=256, size=32)
+    assert RNG.request(batch) == random.SerializeToString()
+    hashes = StreamHashesRequest(batch_id=7, message_size=32, data=DATA)
+    assert len(HASHER.request(batch)) == hashes.ByteSize()

@@ -1,5 +1,3 @@
-"""What a trial measures."""
-
 import asyncio
 from unittest.mock import Mock
 

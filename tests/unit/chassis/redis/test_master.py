@@ -1,5 +1,3 @@
-"""Whom a client asks for the master, and in what order."""
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,12 +1,10 @@
-"""What a run measures: a schedule, the open loop that keeps it, what is counted and latencies."""
-
 import asyncio
 import math
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_streams import FakeStageClient
 from support.virtual_time import freeze
 
 from chassis.timer import WAKING_TIME
@@ -43,23 +41,11 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
         Rate.parse(text)
 
 
-class Service:
-    """Answers nothing by itself."""
-
-    on_answer: Callable[[Batch], None]
-
-    def __init__(self) -> None:
-        self.requests: list[Batch] = []
-
-    def submit(self, batch: Batch) -> None:
-        self.requests.append(batch)
-
-
 class Run:
     """A pipeline, and an open loop that begins its batches of ten."""
 
     def __init__(self, rate: str, window: int = 1_000, duration: float = 1) -> None:
-        self.rng, self.hasher = Service(), Service()
+        self.rng, self.hasher = FakeStageClient(), FakeStageClient()
         pipeline = Pipeline(
             self.rng,
             self.hasher,
@@ -75,7 +61,7 @@ class Run:
 
     @property
     def begun(self) -> list[float]:
-        return [batch.begun for batch in self.rng.requests]
+        return [batch.begun for batch in self.rng.batches]
 
 
 async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_made_up_for() -> None:
@@ -91,7 +77,7 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
     run = Run("1000", window=2)
     await asyncio.sleep(0.1)
     assert len(run.begun) == 2
-    run.hasher.on_answer(run.rng.requests[0])
+    run.hasher.on_completed(run.rng.batches[0])
     await asyncio.sleep(0.055)
     assert run.begun[2:] == [0.02]
     waits, batches = zip(*run.loop.stop(since=0.1), strict=True)

@@ -1,5 +1,3 @@
-"""What the load test measures, by its command line and environment."""
-
 import re
 from itertools import product
 from pathlib import Path

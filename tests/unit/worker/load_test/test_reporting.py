@@ -1,5 +1,3 @@
-"""What becomes of measurements: a report in each form, and a comparison with an earlier one."""
-
 import csv
 import json
 import math
@@ -17,7 +15,7 @@ from worker_svc.load_test.report import load
 MADE = report(
     {
         point(1): [measurement(100), measurement(300), measurement(200, unavailable=2)],
-        point(256): [measurement(400, asked_again=3)],
+        point(256): [measurement(400, sent_again=3)],
         point(4_096): [],
     }
 )
@@ -29,7 +27,7 @@ def test_figures_are_medians_of_the_runs() -> None:
     assert (speed.median, speed.min, speed.max) == (200, 100, 300)
     assert (first.of_loop.median, first.of_best, second.of_best) == pytest.approx((0.1, 0.5, 1))
     assert first.cpu_seconds_per_million_hashes["rng"] == pytest.approx(0.25 * 1e6 / 200)
-    assert (first.errors, second.asked_again) == ({"rng": {"UNAVAILABLE": 2}}, 3)
+    assert (first.errors, second.sent_again) == ({"rng": {"UNAVAILABLE": 2}}, 3)
     assert MADE.headline.startswith("Fastest: 400 hashes/s (stream, batch 256")
 
 

@@ -7,7 +7,7 @@ from support.fake_streams import stream_to
 
 from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import bucket
-from chassis.stored import MAX_BACKENDS
+from chassis.stored import MAX_REPLICAS
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
 from worker_svc.pool.picker import GONE_LISTED_S, Picker
@@ -130,6 +130,6 @@ def test_batches_and_latencies_are_in_one_snapshot_and_in_all_totals(picker: Pic
 def test_replicas_that_serve_are_listed_first_where_not_all_can_be(picker: Picking) -> None:
     for stream in picker.join(*(f"old-{number}" for number in range(10))):
         picker.remove(stream)
-    picker.join(*(f"rng-{number:02}" for number in range(MAX_BACKENDS)))
+    picker.join(*(f"rng-{number:02}" for number in range(MAX_REPLICAS)))
     picker.changes(0.0)
-    assert [each.state for each in picker.snapshot()] == [EndpointState.SERVING] * MAX_BACKENDS
+    assert [each.state for each in picker.snapshot()] == [EndpointState.SERVING] * MAX_REPLICAS

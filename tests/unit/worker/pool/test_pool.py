@@ -56,7 +56,7 @@ class Sending:
             on_change=lambda: None,
         )
         self.done: Counter[Batch] = Counter()
-        self.pool.on_answer = lambda batch: self.done.update([batch])
+        self.pool.on_completed = lambda batch: self.done.update([batch])
         self.sent = 0
 
     def join(self, *replicas: str) -> list[Stream]:

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from playwright.async_api import ViewportSize
-
 from support.chromium import chromium, until_painted
 from support.mining import mining_system
 from support.redis_server import redis_server
@@ -25,7 +24,7 @@ async def take(picture: Path) -> None:
             mining.write_past(300, 170)
             mining.workers += ["worker-2-00000002", "worker-3-00000003"]
             mining.write_past(170)
-            async with webui_page(redis) as webui:
+            async with webui_page(redis.url) as webui:
                 page = await browser.new_page(viewport=SIZE, color_scheme="light")
                 await page.goto(str(webui.make_url("/")))
                 await until_painted(page, "line", 0.8)

@@ -1,11 +1,11 @@
-"""What one worker sees of its backends, as it says in its own key."""
+"""What one worker sees of its replicas, as it says in its own key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.endpoint_state import EndpointState
-from chassis.stored import MAX_BACKENDS
+from chassis.stored import MAX_REPLICAS
 from webui_svc import latency, stored_json
 from webui_svc.stored_json import MalformedJsonError
 
@@ -21,7 +21,7 @@ _STATES = {state.value: state for state in EndpointState}
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class Replica:
     """One replica of rng or hasher: batches it answered, and their latencies by bucket."""
 
     name: str
@@ -34,28 +34,28 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All backends of a worker by service, over the seconds since its report before."""
+    """All replicas of a worker by service, over the seconds since its report before."""
 
     seconds: float
-    backends: Mapping[str, tuple[Backend, ...]]
+    replicas: Mapping[str, tuple[Replica, ...]]
 
 
 def parse(raw: bytes) -> View:
     """What a worker sees. Raises MalformedJsonError when it can't be told."""
     data = stored_json.parse(raw, MOST_BYTES)
     seconds = stored_json.number(data, "seconds", _MOST_SECONDS)
-    return View(seconds, {service: _backends(data, service) for service in SERVICES})
+    return View(seconds, {service: _replicas(data, service) for service in SERVICES})
 
 
-def _backends(data: Any, service: str) -> tuple[Backend, ...]:
-    return tuple(_backend(each) for each in stored_json.array(data, service, MAX_BACKENDS))
+def _replicas(data: Any, service: str) -> tuple[Replica, ...]:
+    return tuple(_replica(each) for each in stored_json.array(data, service, MAX_REPLICAS))
 
 
-def _backend(data: Any) -> Backend:
+def _replica(data: Any) -> Replica:
     state = _STATES.get(stored_json.text(data, "state"))
     if state is None:
         raise MalformedJsonError(f"state: not {', '.join(EndpointState)}")
-    return Backend(
+    return Replica(
         stored_json.text(data, "name"),
         stored_json.text(data, "address"),
         state,
