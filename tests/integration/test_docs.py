@@ -3,11 +3,56 @@ from pathlib import Path
 
 import pytest
 
+from chassis import admin_endpoint, grpc_options, log_output
+from chassis.grpc_server import admission, eviction
+from chassis.redis.connection import LOOK_INTERVAL
+from chassis.telemetry.trace_export import FLUSH_LIMIT
+from deploy.tls.certificate import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
+from webui_svc import connections, events
+from worker_svc import ledger
+from worker_svc.pool import pool
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+
+CORE = {name.removeprefix("grpc."): value for name, value in grpc_options.SERVER}
+IDLE_S = int(CORE["max_connection_idle_ms"]) // 1_000
+
+NUMBERS = {
+    "operations": [
+        f"| connections to one server | {grpc_options.MAX_CONNECTIONS:,}; {eviction.MAX_CONNECTIONS_OF_AN_ADDRESS} of ",
+        f"| one that does not begin to speak HTTP/2 | {int(CORE['server_handshake_timeout_ms']) // 1_000} s |",
+        f"| one without a call | {IDLE_S} s to {2 * IDLE_S} s |",
+        f"| streams of a connection | {CORE['max_concurrent_streams']} |",
+        f"| calls | {admission.MAX_CALLS:,}; {admission.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
+        f"| {admission.MAX_CALLS_ACCEPTED:,} with all others; {eviction.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
+        f"| connections to `METRICS_PORT` | {admin_endpoint.MAX_CONNECTIONS} |",
+        f"a head of {admin_endpoint.MAX_HEAD_BYTES // 1_024} KiB with {admin_endpoint.MAX_HEADERS} headers",
+        f"up to {log_output.MAX_WAITING_BYTES >> 20} MiB of lines waits",
+    ],
+    "security": [
+        f"{connections.MOST:,} in all, {events.MOST_STREAMS:,} of them streams of events",
+        f"{connections.BESIDE_STREAMS} connections more, beyond which its oldest are closed",
+        f"{connections.MAX_HEADERS} headers of {round(connections.MAX_HEADER_SIZE / 1_024)} KiB",
+        f"complete within {connections.KEEPALIVE:.0f} s",
+        f"nothing of what is sent for {events.WRITE_LIMIT:.0f} s",
+    ],
+    "redis": [
+        f"no more than {ledger.KEPT_SECONDS:.0f} s of reports",
+        f"a client asks the Sentinels again every {LOOK_INTERVAL:.0f} s",
+    ],
+    "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
+    "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],
+    "tracing": [f"its collector {'half a second' if FLUSH_LIMIT == 0.5 else FLUSH_LIMIT} for the last ones"],
+}
+
+
+@pytest.mark.parametrize("page", NUMBERS)
+def test_the_bounds_that_a_page_names_are_those_of_the_code(page: str) -> None:
+    text = " ".join((ROOT / "docs" / f"{page}.md").read_text().split())
+    assert [said for said in NUMBERS[page] if said not in text] == []
 
 
 def test_the_configuration_page_is_up_to_date() -> None:

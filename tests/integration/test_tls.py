@@ -115,6 +115,13 @@ async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: A
     assert line["peer"].startswith("ipv4:127.0.0.1:")
 
 
+async def test_a_method_that_is_on_no_list_is_for_nobody(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rng_svc.__main__.CALLERS", {})
+    files = authority.issue("worker")
+    async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
+        assert await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.PERMISSION_DENIED
+
+
 async def test_a_bad_handshake_is_refused_with_the_reason_in_the_log(authority: Authority, tmp_path: Path) -> None:
     trusting = {"TLS_CA": str(authority.file)}
     yesterday = datetime.now(UTC) - timedelta(days=1)

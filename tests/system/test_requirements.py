@@ -45,6 +45,17 @@ def test_what_runs_is_to_be_had_without_a_compiler(platform: str, python: str, t
     assert done.returncode == 0, done.stderr
 
 
+def test_images_install_nothing_without_a_hash_or_from_source_and_run_no_script_of_npm() -> None:
+    for dockerfile in (*ROOT.glob("*_svc/Dockerfile"), ROOT / "deploy" / "tls" / "Dockerfile"):
+        installs = re.findall(r"\bpip .* install (.*\\\n.*)", dockerfile.read_text())
+        assert installs
+        for options in installs:
+            assert re.search(r"--require-hashes --no-deps --only-binary :all: |--no-index --no-deps ", options), (
+                dockerfile
+            )
+    assert "ignore-scripts=true" in (ROOT / "webui_svc" / ".npmrc").read_text().splitlines()
+
+
 def licence(distribution: metadata.Distribution) -> str:
     about = distribution.metadata
     of_classifiers = [each for each in about.get_all("Classifier", []) if each.startswith("License ::")]

@@ -1,3 +1,5 @@
+"""What people do with the page, in a real Chromium: open it, watch it, lose the connection, use only the keyboard."""
+
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
@@ -11,6 +13,7 @@ from support.chromium import Open, painted, shoot, until_painted, until_text
 from support.mining import Mining, load_test
 from support.programs import skip_or_fail
 from support.redis_server import RedisServer
+from support.reports import Reports
 
 from webui_svc.app import STATIC
 
@@ -58,11 +61,16 @@ async def test_the_page_opens_with_its_history_weighs_little_and_moves(
     await until_text(page, "#speed", r"^30,0$")
 
 
-async def test_an_empty_system_says_that_no_worker_reports(open_page: Open, url: str) -> None:
+async def test_an_empty_system_says_that_no_worker_reports_and_one_that_stands_still_what_it_waits_for(
+    open_page: Open, url: str, own_redis: RedisServer
+) -> None:
     page = await open_page(url)
     await until_text(page, "#status", "No worker reports")
     await until_text(page, "#speed", "^0$")
     await until_text(page, "#prediction", "^$")
+    since = time.time() - 9
+    Reports(own_redis.client()).add(since, since, 0, stalled_since_us=int(since * 1e6), waits_for="hasher")
+    await until_text(page, "#status", "^Workers wait for hasher$")
 
 
 async def test_a_cut_connection_and_a_redis_that_is_away_are_shown_and_heal(

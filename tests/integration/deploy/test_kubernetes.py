@@ -214,6 +214,9 @@ def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Obje
         spec = pod.workload["spec"]
         strategy = spec.get("strategy", spec.get("updateStrategy"))
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert pods(objects)["redis"].container["lifecycle"]["preStop"]["sleep"]["seconds"] == 10, (
+        "for workers' last reports"
+    )
 
 
 def test_no_budget_keeps_a_node_from_being_drained(objects: Sequence[Object]) -> None:
@@ -282,6 +285,8 @@ def test_a_number_that_was_scaled_to_survives_applying_again() -> None:
     }
     for names, deployments in scaled.items():
         assert not [each for each in deployments if "replicas" in named(render(*names), "Deployment", each)["spec"]]
+    full = [named(render("full"), "Deployment", each)["spec"]["replicas"] for each in ("rng", "hasher", "worker")]
+    assert full == [2, 2, 2]
 
 
 FILES = {
@@ -366,7 +371,8 @@ def test_no_autoscaler_flaps_or_waits_for_cpu_that_no_replica_reaches() -> None:
         assert all(way["stabilizationWindowSeconds"] >= 60 for way in spec["behavior"].values())
     for spec in by_cpu.values():
         (metric,) = spec["metrics"]
-        assert number(metric["resource"]["target"]["averageValue"]) <= 0.8
+        assert number(metric["resource"]["target"]["averageValue"]) == 0.7
+        assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 8)
 
 
 COMMANDS = re.findall(r"^    (kubectl .*)$", PAGE, re.MULTILINE)

@@ -184,5 +184,10 @@ async def test_a_refused_batch_is_named_with_its_stream(
     async with rng() as channel:
         await until_failure(raw_stream(channel, f"/{RNG}/{STREAM}", GOOD, bad, metadata=metadata))
     [refused] = [line for line in lines if line["event"] == "request refused"]
-    assert (refused["peer"], refused["stream"], refused.get("batch")) == ("worker-1", 5, batch)
+    assert (refused["method"], refused["peer"], refused["stream"], refused.get("batch")) == (
+        STREAM,
+        "worker-1",
+        5,
+        batch,
+    )
     assert refused["details"].startswith(details)

@@ -72,15 +72,19 @@ async def test_what_is_no_request_is_refused_with_strict_headers(served: tuple[i
     assert "aiohttp" not in received
 
 
-async def test_an_address_with_too_many_connections_loses_its_oldest(served: tuple[int, Closed]) -> None:
+@pytest.mark.parametrize(("bound", "most", "beyond"), [("address", 100, 3), ("all", MOST, 1)])
+async def test_of_too_many_connections_the_oldest_are_closed(
+    served: tuple[int, Closed], monkeypatch: pytest.MonkeyPatch, bound: str, most: int, beyond: int
+) -> None:
+    monkeypatch.setattr(connections, "MOST", most)
     port, closed = served
-    crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST + 3)]
-    for reader, _ in crowd[:3]:
+    crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST + beyond)]
+    for reader, _ in crowd[:beyond]:
         assert await reader.read() == b""
     reader, writer = crowd[-1]
     writer.write(REQUEST)
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-    assert closed("address") == 3
+    assert closed(bound) == beyond
     for _, writer in crowd:
         writer.close()
 

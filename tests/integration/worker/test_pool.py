@@ -8,6 +8,7 @@ from functools import partial
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 from support.free_port import free_port
 from support.rng_servers import Context, PoolClient, Requests, Responses, RngServer, rng_server
 from support.waiting import until
@@ -33,6 +34,7 @@ async def test_each_endpoint_has_one_connection_with_two_streams_that_end_ok_and
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(rng_server(f"rng-{port}", port)) for port in ports]
         running = asyncio.all_tasks()
+        lines = stack.enter_context(capture_logs())
         async with PoolClient(*ports).running() as one, PoolClient(*ports).running() as other:
             for client in (one, other):
                 await client.until_found(*(f"rng-{port}" for port in ports))
@@ -45,6 +47,8 @@ async def test_each_endpoint_has_one_connection_with_two_streams_that_end_ok_and
         await until(lambda: counts(one).handled.total() == counts(one).started)
         assert {code: calls for code, calls in counts(one).handled.items() if calls} == {"OK": 6}
         assert counts(one).sent == counts(one).received == one.sent
+        ended = [(line["peer"], line["stream"]) for line in lines if line["event"] == "StreamRandomBytes"]
+        assert sorted(ended) == sorted(2 * [("client", number) for number in range(1, 7)])
         await until(lambda: not any("server" not in repr(task).lower() for task in asyncio.all_tasks() - running))
     await until(lambda: asyncio.all_tasks() == before)
 

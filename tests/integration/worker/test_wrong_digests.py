@@ -85,6 +85,8 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Teleme
         pace=Pace.FULL,
         batch_size=COUNT,
         window_size=8,
+        message_size=48,
+        difficulty_bits=5,
         instance="worker",
         redis_url=redis.url,
         rng_target=f"ipv4:127.0.0.1:{rng}",
@@ -97,7 +99,9 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Teleme
             yield telemetry
         assert redis.hashes == metric(telemetry, "hashes_total") == COUNT * metric(telemetry, "batches_total")
         assert int(redis.client().get("coins")) == metric(telemetry, "coins_total")
-        assert redis.coins_in_wallet() > 0
+        wallet = redis.wallet()
+        assert wallet
+        assert all(len(message) == 48 and int(digest, 16) < 1 << 251 for digest, message in wallet.items())
 
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])

@@ -55,6 +55,7 @@ def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: Servic
     assert "s3cret" not in process.text
     others = [event["event"] for event in events if event not in warnings]
     assert others == ["listening", "started", "stopping", "stopped"]
+    assert [event["pace"] for event in events if event["event"] == "started"] == ["classic"]
     assert {(event["service"], event["instance"]) for event in events} == {("rng", "rng-9")}
 
 

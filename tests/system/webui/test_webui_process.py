@@ -28,13 +28,17 @@ def test_it_listens_at_its_address_shows_no_secret_and_stops_at_once_with_browse
 ) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     own_redis.client().config_set("requirepass", PASSWORD)
-    settings = {"REDIS_URL": own_redis.url.replace("://", f"://:{PASSWORD}@"), "TOKEN_FILE": tmp_path / "token"}
+    settings: dict[str, object] = {
+        "REDIS_URL": own_redis.url.replace("://", f"://:{PASSWORD}@"),
+        "TOKEN_FILE": tmp_path / "token",
+    }
+    settings |= {"ALLOWED_HOSTS": "a,b", "STREAMS_PER_CLIENT": 20}
     webui = processes.start("webui", BIND_ADDRESS=ADDRESS, LOG_LEVEL="debug", **settings)
     webui.wait_until_started()
     listening = psutil.Process(webui.popen.pid).net_connections("tcp")
     assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {ADDRESS}
     answers = b""
-    for path in (*PATHS, f"/?token={TOKEN}", f"/json?token={TOKEN}x"):
+    for path in (*PATHS, "http://elsewhere/json", f"/?token={TOKEN}", f"/json?token={TOKEN}x"):
         for headers in ("", BEARER):
             with ask(webui, path, headers) as connection, contextlib.suppress(TimeoutError):
                 connection.settimeout(0.2)  # events do not end
@@ -42,8 +46,10 @@ def test_it_listens_at_its_address_shows_no_secret_and_stops_at_once_with_browse
                     answers += piece
     assert answers.count(b"HTTP/1.1 200") > len(PATHS) / 2
     assert b"HTTP/1.1 401" in answers
-    browsers = [ask(webui, "/events") for _ in range(20)]
-    assert all(browser.recv(4_096).startswith(b"HTTP/1.1 200") for browser in browsers)  # they read no more for now
+    assert b"HTTP/1.1 421" in answers
+    browsers = [ask(webui, "/events") for _ in range(21)]
+    statuses = [browser.recv(4_096).split()[1] for browser in browsers]  # they read no more for now
+    assert (set(statuses[:19]), statuses[20]) == ({b"200"}, b"429")  # the stream of before may count still
     assert webui.stop(signal.SIGTERM, STOP_LIMIT) == 0
     for browser in browsers:
         while browser.recv(65_536):
@@ -56,6 +62,7 @@ def test_it_listens_at_its_address_shows_no_secret_and_stops_at_once_with_browse
 
 
 def test_without_redis_it_stops_at_once(processes: ServiceProcesses) -> None:
-    webui = processes.start("webui", REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    webui = processes.start("webui", REDIS_URL=f"redis://127.0.0.1:{free_port()}", LOG_LEVEL="warning")
     webui.wait_for("redis is away")
     assert webui.stop(signal.SIGINT, STOP_LIMIT) == 0
+    assert "[info" not in webui.text

@@ -45,6 +45,8 @@ def test_all_count_the_same_work(mine: Mine) -> None:
             and worker("dockercoins_worker_batches_total") == completed == hashes / BATCH_SIZE
             and worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
             and worker("dockercoins_worker_unreported_hashes") == 0
+            and worker("dockercoins_worker_redis_seconds_count") >= worker("dockercoins_worker_reports_sent_total") > 0
+            and worker.total("grpc_client_msg_received_total", grpc_method="StreamHashes") >= completed
         )
 
     mine.running["rng"].send(signal.SIGSTOP)
@@ -61,7 +63,10 @@ def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
             worker("dockercoins_worker_batch_seconds_count", stage=stage) for stage in ("rng", "hasher", "total")
         )
         assert 0 < batches == total == hasher <= rng <= batches + WINDOW
-        assert 0 <= worker("dockercoins_worker_in_flight_batches") <= WINDOW
+        assert (
+            0 <= worker("dockercoins_worker_in_flight_batches") <= WINDOW == worker("dockercoins_worker_window_batches")
+        )
+        assert worker("dockercoins_worker_batch_size") == BATCH_SIZE
         assert 0 <= worker.total("dockercoins_worker_outstanding_batches") <= WINDOW
 
 

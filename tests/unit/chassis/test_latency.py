@@ -37,4 +37,6 @@ def test_each_bound_has_all_that_were_no_longer_and_the_sum_is_that_of_all(laten
         histogram.observe(latency)
     for bound, count in histogram.cumulative():
         assert count == sum(latency <= float(bound) for latency in latencies)
+    bounds = [float(bound) for bound, _ in histogram.cumulative()]
+    assert bounds == pytest.approx([*(2**power / 1e6 for power in range(3, 26)), inf])
     assert math.isclose(histogram.seconds, math.fsum(latencies))

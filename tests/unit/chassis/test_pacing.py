@@ -1,12 +1,17 @@
 import asyncio
 import contextlib
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
+from prometheus_client import CollectorRegistry
 from support.virtual_time import freeze, now
 
+from chassis.grpc_server.loop_share import LoopShare
 from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
 from chassis.timer import WAKING_TIME
+from hasher_svc.metrics import HasherMetrics
+from rng_svc.metrics import RngMetrics
 
 DELAY = 0.1
 PEER = "ipv4:10.0.0.3:4711"
@@ -76,6 +81,37 @@ async def test_a_cancelled_waiter_costs_the_others_nothing_and_leaves_nothing_be
     await asyncio.wait(waiters)
     assert pacing.waiting == 1
     assert await last == near(2 * DELAY)
+
+
+async def test_the_metrics_of_servers_have_their_work_and_who_waits() -> None:
+    pacing = Pacing(DELAY, 1)
+    turns = [asyncio.create_task(turn(pacing)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for name, done, metrics in (("rng", "bytes", RngMetrics), ("hasher", "hashes", HasherMetrics)):
+        registry = CollectorRegistry()
+        registry.register(metrics(Mock(bytes_served=7, hashes=7), pacing))
+        for what, value in ((f"{done}_total", 7), ("waiting_requests", 2)):
+            assert registry.get_sample_value(f"dockercoins_{name}_{what}") == value
+    await asyncio.gather(*turns)
+
+
+async def test_at_full_pace_the_event_loop_begins_four_batches_at_a_time_and_clients_take_turns() -> None:
+    share, begun = LoopShare(), list[str]()
+
+    async def one(peer: str) -> None:
+        attention = share.attention(peer)
+        if not attention.take():
+            await attention.wait()
+        begun.append(peer)
+        await asyncio.sleep(0.01)
+        attention.give()
+
+    batches = [asyncio.create_task(one(peer)) for peer in (*["ipv4:10.0.0.1:1"] * 20, PEER, PEER)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(begun) == 4
+    await asyncio.gather(*batches)
+    assert begun[4:6] == [PEER, PEER]
 
 
 async def test_a_waiter_cancelled_as_its_place_comes_passes_it_on_as_does_work_that_fails() -> None:

@@ -37,9 +37,17 @@ def test_attributes_of_the_environment_do_no_harm(
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", os.fsdecode(attributes))
     resource = trace_export._resource("rng", "rng-1")
     assert found.items() <= resource.attributes.items()
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "other")
+    assert trace_export._resource("rng", "rng-1").attributes["service.name"] == "other"
     span = ReadableSpan("batch", SpanContext(1, 1, is_remote=False), resource=resource)
     assert encode_spans([span]).SerializeToString()
     assert bool(caplog.records) is attributes.startswith(b"nothing,,")  # only what is malformed
+
+
+async def test_the_sampler_that_is_set_decides() -> None:
+    settings = ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR, otel_traces_sampler="always_off")
+    async with trace_export.exported("rng", settings, lambda: 0.0) as tracing:
+        assert tracing.root("batch", "internal", {}) is None
 
 
 @pytest.mark.parametrize(("value", "lines"), [("yes", 1), ("False", 0), ("", 0)])

@@ -1,6 +1,7 @@
 import hashlib
 import os
 import stat
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from deploy.tls import certificate, folders
+from deploy.tls.__main__ import main
 from deploy.tls.certificate import AUTHORITY_DAYS, LEAF_DAYS
 
 NAMES = ("rng", "hasher", "worker", "webui", "redis", "operator")
@@ -124,6 +126,15 @@ def test_in_containers_what_is_good_stays_and_what_is_about_to_end_or_has_lost_i
     assert accepts(tmp_path / "worker" / "ca.pem", tmp_path / "worker" / "worker.pem")
     users = (tmp_path / "redis" / "users.acl").read_text()
     assert hashlib.sha256((tmp_path / "worker" / "redis-password").read_bytes()).hexdigest() in users
+
+
+@pytest.mark.parametrize(("kind", "file"), [("", "rng.pem"), ("--for-kubernetes", "kustomization.yaml")])
+def test_make_certs_makes_what_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, file: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["deploy.tls", str(tmp_path), *kind.split()])
+    assert main() == 0
+    assert (tmp_path / file).exists()
 
 
 def test_for_kubernetes_everything_is_ones_own_and_nothing_is_made_again_that_is_good(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_a_service_is_placed_updated_and_limited_as_it_must_be(service: str) -> 
     update = deploy["update_config"]
     assert update["order"] == deploy["rollback_config"]["order"] == order
     assert (update["failure_action"], update["max_failure_ratio"], update["parallelism"]) == ("rollback", 0, 1)
+    assert (update["delay"], update["monitor"]) == ("3s", "10s")
     # An update that fails is found out although its tasks are started again and again.
     assert deploy["restart_policy"]["condition"] == "any"
 

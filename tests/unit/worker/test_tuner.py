@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 from support.virtual_time import now
 
 from worker_svc.batch import Batch
@@ -46,9 +47,11 @@ async def test_speed_is_between_the_first_and_the_last_batch_that_began_in_the_t
     await experiment.done(now() - 1, *(now() + second for second in range(100)))
     assert not experiment.outcomes
     begin = now() + 1
-    await experiment.done(begin, *(begin + 5 + tenth / 10 for tenth in range(21)))
+    with capture_logs() as lines:
+        await experiment.done(begin, *(begin + 5 + tenth / 10 for tenth in range(21)))
     assert experiment.outcomes[0].speed == pytest.approx(100)
     assert experiment.applied == [ONE, TWO]
+    assert [(line["event"], line["batch_size"], line["window"]) for line in lines] == [("tuned", *TWO)]
 
 
 async def test_a_trial_takes_a_number_of_batches_however_slow_they_are(experiment: Experiment) -> None:

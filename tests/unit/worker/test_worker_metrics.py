@@ -3,7 +3,6 @@ import asyncio
 from support.fake_streams import stream_to
 
 from chassis.health import Health
-from chassis.stored import MAX_REPLICAS
 from chassis.telemetry.telemetry import Telemetry
 from worker_svc.pool.picker import GONE_LISTED_S
 from worker_svc.service import Worker
@@ -12,7 +11,9 @@ from worker_svc.settings import WorkerSettings
 
 async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_seconds_ago() -> None:
     telemetry = Telemetry(Health("rng", "hasher"))
-    pool = Worker(WorkerSettings(instance="w", redis_url="redis://127.0.0.1:1"), telemetry)._pools["rng"]
+    settings = WorkerSettings(instance="w", redis_url="redis://127.0.0.1:1", max_endpoints=7)
+    pool = Worker(settings, telemetry)._pools["rng"]
+    assert pool._max_endpoints == 7
 
     def shown_after(replica: str) -> set[str]:
         """Return the replicas that metrics name once this one has come and gone."""
@@ -22,6 +23,10 @@ async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_
         samples = (sample for family in telemetry.metrics.collect() for sample in family.samples)
         return {sample.labels["replica"] for sample in samples if "replica" in sample.labels}
 
-    assert max(len(shown_after(f"rng-{number}")) for number in range(2 * MAX_REPLICAS)) == MAX_REPLICAS
+    assert max(len(shown_after(f"rng-{number}")) for number in range(129)) == 64
     await asyncio.sleep(GONE_LISTED_S + 1)
     assert shown_after("rng") == {"rng"}
+    pool.hedges, pool.listed[0].slow = 3, 2
+    value = telemetry.metrics.get_sample_value
+    assert value("dockercoins_worker_hedges_total", {"service": "rng"}) == 3
+    assert value("dockercoins_worker_slow_batches_total", {"service": "rng", "replica": "rng"}) == 2

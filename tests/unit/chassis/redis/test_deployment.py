@@ -1,7 +1,7 @@
 import pytest
 
 from chassis.redis.deployment import Deployment, Kind
-from chassis.redis.key_names import CLUSTER_PREFIX, KeyNames
+from chassis.redis.key_names import KeyNames
 from chassis.settings import SettingsError
 from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings
@@ -23,7 +23,7 @@ def test_a_url_names_the_servers_and_who_we_are_to_them() -> None:
 
 
 def test_in_a_cluster_all_names_have_one_slot() -> None:
-    assert WorkerSettings(redis_url=CLUSTER).redis.prefix == CLUSTER_PREFIX
+    assert WorkerSettings(redis_url=CLUSTER).redis.prefix == "{dockercoins}:"
     assert WorkerSettings(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.totals_of("w") == "a:{b}totals:w"
 
 

@@ -1,5 +1,6 @@
 import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,16 @@ from worker_svc.load_test import arguments
 from worker_svc.load_test.errors import UsageError
 from worker_svc.load_test.plan import plan, rounds
 from worker_svc.load_test.point import Mode
+
+ROOT = Path(__file__).parents[4]
+
+
+def test_every_command_of_the_pages_is_understood() -> None:
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    lines = [line for page in pages for line in re.findall(r'make load-test ARGS="([^"]*)"', page.read_text())]
+    assert lines
+    for line in lines:
+        arguments.parse(line.split())
 
 
 def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,8 +15,6 @@ from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
 from worker_svc.pool.pool import (
     FIRST_SLOW_S,
-    HEDGING_BUDGET,
-    HEDGING_DELAY_FACTOR,
     MIN_HEDGING_DELAY_S,
     READMISSION_DELAY_S,
     REPEAT_S,
@@ -30,10 +29,10 @@ from worker_svc.verification import WrongDigest
     ("latencies", "delay"),
     [
         ([], FIRST_SLOW_S),
-        ([0.001], MIN_HEDGING_DELAY_S),
-        ([1.0] * 100, HEDGING_DELAY_FACTOR),
-        ([0.2] * 100 + [2.0], 0.256 * HEDGING_DELAY_FACTOR),
-        ([0.2] * 100 + [2.0] * 200, 2 * HEDGING_DELAY_FACTOR),
+        ([0.001], 0.5),
+        ([1.0] * 100, 4),
+        ([0.2] * 100 + [2.0], 0.256 * 4),
+        ([0.2] * 100 + [2.0] * 200, 2 * 4),
     ],
 )
 def test_the_delay_is_several_times_the_usual_latency_and_bounded_below(latencies: list[float], delay: float) -> None:
@@ -96,10 +95,15 @@ async def sending() -> AsyncIterator[Sending]:
 async def test_a_batch_over_the_hedging_delay_is_sent_to_one_other_replica_and_the_first_response_wins(
     sending: Sending,
 ) -> None:
-    streams = sending.join("a", "b", "c")
-    sending.warm_up(*streams)
-    batch = sending.submit()
-    await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    waits = [sending.pool.waiting]
+    with capture_logs() as lines:
+        streams = sending.join("a", "b", "c")
+        sending.warm_up(*streams)
+        batch = sending.submit()
+        waits.append(sending.pool.waiting)
+        await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    assert [*waits, sending.pool.waiting] == [True, False, True]
+    assert lines[-1]["event"] == "over the hedging delay, sent to a second replica"
     assert sending.pool.hedges == 1
     await asyncio.sleep(20)
     one, other = [stream for stream in streams if stream.outstanding]
@@ -133,7 +137,7 @@ async def test_when_all_are_slow_only_the_budget_is_hedged(sending: Sending) -> 
         for stream in (one, other):
             while stream.outstanding:
                 sending.respond(stream)
-    assert 0 < sending.pool.hedges <= HEDGING_BUDGET * sending.sent + 1
+    assert 0 < sending.pool.hedges <= sending.sent / 20 + 1
 
 
 @pytest.mark.parametrize(
@@ -176,11 +180,12 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     wrong = WrongDigest(0, "aa", "bb")
     sending = Sending(HasherStage(lambda _, digests: wrong if bytes(digests) == b"wrong" else None))
     [lying] = sending.join("lying")
-    sending.submit(2)
+    trace = sending.submit(2).trace = Mock()
     sending.respond(lying, b"wrong")
     assert sending.pool.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
+    trace.asked.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
     sending.respond(lying)
     assert not sending.done
     sending.pool.ended(lying, None)
