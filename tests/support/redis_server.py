@@ -72,12 +72,12 @@ class RedisServer:
         """How many are counted."""
         return int(self.client().get("hashes") or 0)
 
-    def coins_in_wallet(self) -> int:
-        """Return how many there are, each digest with the message that it is of."""
+    def wallet(self) -> dict[bytes, bytes]:
+        """Return the coins: each digest, in hexadecimal digits, with the message that it is of."""
         with contextlib.closing(redis.Redis(port=self.port)) as client:
             wallet: Any = client.hgetall("wallet")
         assert all(hashlib.sha256(message).hexdigest().encode() == digest for digest, message in wallet.items())
-        return len(wallet)
+        return dict(wallet)
 
     def content(self) -> dict[str, Any]:
         """What every key holds, whenever it ends."""

@@ -1,3 +1,5 @@
+"""What people do with the page, in a real Chromium: open it, watch it, lose the connection, use only the keyboard."""
+
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

@@ -99,10 +99,9 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Teleme
             yield telemetry
         assert redis.hashes == metric(telemetry, "hashes_total") == COUNT * metric(telemetry, "batches_total")
         assert int(redis.client().get("coins")) == metric(telemetry, "coins_total")
-        assert redis.coins_in_wallet() > 0
-        for digest in redis.client().hkeys("wallet"):
-            assert int(digest, 16) < 1 << 251
-            assert redis.client().hstrlen("wallet", digest) == 48
+        wallet = redis.wallet()
+        assert wallet
+        assert all(len(message) == 48 and int(digest, 16) < 1 << 251 for digest, message in wallet.items())
 
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])

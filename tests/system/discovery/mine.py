@@ -154,7 +154,7 @@ class Mine:
             else:
                 assert hashes <= BATCH_SIZE * len(batches), worker.text
         assert self.redis.hashes == sum(hashes for reported in reports.values() for _, hashes in reported)
-        self.redis.coins_in_wallet()
+        self.redis.wallet()
 
 
 @contextlib.contextmanager
