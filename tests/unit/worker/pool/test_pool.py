@@ -185,7 +185,7 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     assert sending.pool.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
-    trace.asked.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
+    trace.sent.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
     sending.respond(lying)
     assert not sending.done
     sending.pool.ended(lying, None)
