@@ -23,9 +23,10 @@ class Authority:
     def issue(self, file: str, *names: str, not_after: datetime | None = None, half: bool = False) -> dict[str, str]:
         """A certificate with these names, or else with that of its file, as settings; it replaces an earlier one.
 
-        By half, only the key does.
+        By half, only the key does. Its common name is `worker`, which counts for nothing.
         """
-        issued = self._ca.issue_cert(*(names or SERVERS.get(file, (file,))), not_after=not_after)
+        names = names or SERVERS.get(file, (file,))
+        issued = self._ca.issue_cert(*names, common_name="worker", not_after=not_after)
         self._write(f"{file}-key.pem", issued.private_key_pem.bytes())
         if not half:
             self._write(f"{file}.pem", b"".join(part.bytes() for part in issued.cert_chain_pems))
