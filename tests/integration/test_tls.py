@@ -116,7 +116,7 @@ async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: A
 
 
 async def test_a_method_that_is_on_no_list_is_for_nobody(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rng_svc.__main__.CALLERS", {})
+    monkeypatch.setattr("rng_svc.__main__.CALLERS", {"StreamRandomBytes": {"worker"}})
     files = authority.issue("worker")
     async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
         assert await code_of_call(client, *UNARY["rng"]) is grpc.StatusCode.PERMISSION_DENIED

@@ -4,7 +4,7 @@ On a busy machine speed is too low; `make perf` measures it to a hundredth.
 """
 
 import time
-from statistics import fmean
+from statistics import fmean, median
 
 import pytest
 from support.followed_page import FollowedPage
@@ -39,8 +39,9 @@ def test_one_worker_makes_three_and_a_third_a_serial_rng_ten_and_two_of_them_twe
     page = FollowedPage(webui.port)
     processes.start("worker", REDIS_URL=own_redis.url, **targets)
     flat = points(page, workers=1)
-    assert flat == pytest.approx([10 / 3] * len(flat), rel=0.25)
-    assert 0.8 * 10 / 3 < fmean(flat) < 1.03 * 10 / 3
+    # Where whole batches were shown, half of the seconds would have 3 and the others 4.
+    assert median(flat) == pytest.approx(10 / 3, rel=0.07)
+    assert 0.8 * 10 / 3 < fmean(flat) <= max(flat) < 1.1 * 10 / 3
     for _ in range(5):
         processes.start("worker", REDIS_URL=own_redis.url, **targets)
     assert 8 < fmean(points(page, workers=6)) < 10.3

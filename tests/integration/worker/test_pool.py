@@ -129,6 +129,7 @@ async def test_what_a_retry_can_not_mend_is_retried_with_maximum_backoff(capfd: 
         await asyncio.sleep(1.5)
         assert refusing.streams <= 4
         await until(lambda: client.pool.errors["PERMISSION_DENIED"] == counts(client).handled["PERMISSION_DENIED"] >= 2)
+        assert not client.pool.sent_again, "no batch is sent where none has been answered"
     out = capfd.readouterr().out
     assert out.count("stream refused, retrying with maximum backoff") <= 2
     assert "not you" in out

@@ -36,20 +36,23 @@ async def test_as_many_as_the_concurrency_are_served_at_once_and_the_others_one_
     assert [end - begin for end in found] == near([number * DELAY for number in ends])
 
 
-@pytest.mark.parametrize("connections", [1, 20])
-async def test_who_has_many_requests_waiting_holds_up_nobody_else_for_more_than_one(connections: int) -> None:
-    pacing, served = Pacing(0.01, 1), list[str]()
+@pytest.mark.parametrize(("connections", "ours"), [(1, PEER), (20, PEER), (1, "ipv4:10.0.0.1:4711")])
+async def test_who_has_many_requests_waiting_holds_up_nobody_else_for_more_than_one(
+    connections: int, ours: str
+) -> None:
+    """Neither another address nor another connection of the same one."""
+    pacing, served = Pacing(0.01, 1), list[bool]()
 
     async def one(peer: str) -> None:
         async with pacing.turn(peer):
-            served.append(peer.rpartition(":")[0])
+            served.append(peer == ours)
 
     greedy = [asyncio.create_task(one(f"ipv4:10.0.0.1:{number % connections}")) for number in range(20)]
     await asyncio.sleep(0)
     for _ in range(3):
-        await one(PEER)
+        await one(ours)
     # The greedy one's turn that was on, and then ours, each time.
-    assert served == ["ipv4:10.0.0.1", "ipv4:10.0.0.3"] * 3
+    assert served == [False, True] * 3
     await asyncio.gather(*greedy)
 
 

@@ -160,6 +160,9 @@ def test_a_worker_is_shown_with_the_service_it_waits_for_and_goes_when_it_is_sil
     assert shown() == ("waiting", True, "hasher", ["hasher"])
     clocked.report(after=1)
     assert shown() == ("serving", True, "", [])
+    clocked.clock += 60
+    clocked.board.excuse(60)  # Redis was away
+    assert clocked.update()["workers"] == 1
     clocked.clock += 3.1
     assert shown() == ("gone", False, "", [])
     clocked.clock += 10

@@ -1,11 +1,16 @@
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
 from support.virtual_time import now
 
+from chassis.health import Health
+from chassis.telemetry.telemetry import Telemetry
+from worker_svc import service
 from worker_svc.batch import Batch
 from worker_svc.compass_search import Outcome, Point, Search, Trial
+from worker_svc.settings import WorkerSettings
 from worker_svc.tuner import LEAST_BATCHES, Tuner
 
 ONE, TWO = Point(10, 1), Point(20, 2)
@@ -61,6 +66,14 @@ async def test_a_trial_takes_a_number_of_batches_however_slow_they_are(experimen
     assert not experiment.outcomes
     await experiment.done(begin, slow[-1])
     assert experiment.outcomes[0].speed == pytest.approx(1)
+
+
+async def test_a_worker_searches_within_its_target_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Mock(return_value=iter([Trial(ONE, 1.0, ONE)]))
+    monkeypatch.setattr(service, "compass_search", search)
+    settings = WorkerSettings(pace="full", target_latency=0.3)
+    service.Worker(settings, Telemetry(Health("rng", "hasher")))
+    search.assert_called_once_with(settings.start, settings.allows, 0.3)
 
 
 async def test_one_hiccup_is_no_latency(experiment: Experiment) -> None:

@@ -1,4 +1,8 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -6,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from support.virtual_time import now
 
 from chassis.redis.deployment import Node
-from chassis.redis.master import ANSWER_LIMIT, Master
+from chassis.redis.master import ANSWER_LIMIT, Master, MasterBySentinel
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
 OLD, NEW = ("old", 6379), ("new", 6379)
@@ -65,6 +69,15 @@ async def test_the_error_says_why_a_node_did_not_say(answer: Exception | None, c
     master = Asked(a=answer, b=answer, c=answer)
     with pytest.raises(RedisConnectionError, match=f"nobody says which .*{cause}"):
         await master.find()
+
+
+async def test_a_sentinel_that_wants_to_know_who_asks_is_told_it() -> None:
+    @asynccontextmanager
+    async def open_node(_: Node, *, login_needed: bool) -> AsyncIterator[Any]:
+        refusal = None if login_needed else AuthenticationError("NOAUTH")
+        yield Mock(execute_command=AsyncMock(side_effect=refusal, return_value=(b"new", b"6379")))
+
+    assert await MasterBySentinel((A,), "coins", cast("Any", open_node)).find() == NEW
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")])

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -21,6 +22,7 @@ from worker_svc.pool.pool import (
     Hedging,
     Pool,
 )
+from worker_svc.pool.resolver import ResolutionError
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 from worker_svc.verification import WrongDigest
 
@@ -185,7 +187,7 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     assert sending.pool.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
-    trace.asked.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
+    trace.sent.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
     sending.respond(lying)
     assert not sending.done
     sending.pool.ended(lying, None)
@@ -208,3 +210,41 @@ async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again(
     absent: Any = [line for line in lines if line["event"] == "no endpoint, still trying"]
     assert [line["seconds"] for line in absent] == pytest.approx([3, 8, 13, 18], abs=1)
     assert absent[0]["details"] == "nowhere: not found"
+
+
+class Names:
+    """A name server with no answer, or with the address of the only endpoint."""
+
+    truncated = False
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.times = 0
+
+    async def resolve(self) -> list[str]:
+        self.times += 1
+        if not self.found:
+            raise ResolutionError("not found")
+        return self.found
+
+
+async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_serves_and_after_a_loss() -> None:
+    sending = Sending()
+    names: Any = Names()
+    sending.pool._resolver = names
+    following = asyncio.create_task(sending.pool._follow())
+
+    async def seconds_each(seconds: float) -> float:
+        before = names.times
+        await asyncio.sleep(seconds)
+        return float(seconds / (names.times - before))
+
+    absent = await seconds_each(20)
+    names.found = ["ipv4:10.0.0.1:50051"]
+    endpoint: Any = SimpleNamespace(serving=True)
+    sending.pool._endpoints = {names.found[0]: endpoint}
+    served = await seconds_each(20)
+    sending.pool.ended(stream_to("a"), None)
+    lost = await seconds_each(10)
+    assert [absent, served, lost] == pytest.approx([0.25, 1, 0.25], rel=0.1)
+    following.cancel()
