@@ -32,7 +32,7 @@ class FollowedPage:
     def speed(self) -> float:
         return self.data.get("speed") or 0.0
 
-    def history(self, seconds: int = 300) -> list[float]:
-        """Return the hashes in each of the last seconds."""
-        _, text = ask(self._port, f"/api/history?seconds={seconds}", 30)
+    def history(self) -> list[float]:
+        """Return the hashes in each second of the last minutes."""
+        _, text = ask(self._port, "/api/history", 30)
         return [hashes for _, hashes in json.loads(text)["points"]]

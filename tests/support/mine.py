@@ -19,8 +19,6 @@ from support.waiting import wait_until
 SERVICES = ("rng", "hasher", "worker", "webui")
 FULL_NAMES = {"rng": RNG, "hasher": HASHER}
 
-TESTS = Path(__file__).parents[1]
-
 ALIVE = (200, "alive\n")
 READY = (200, "ready\n")
 
@@ -48,8 +46,6 @@ class Mine:
             values["REDIS_URL"] = self.redis.url
         if name == "worker":
             values |= {f"{other.upper()}_TARGET": f"ipv4:127.0.0.1:{self.ports[other]}" for other in FULL_NAMES}
-        if module:
-            values["PYTHONPATH"] = TESTS
         self.running[name] = self._processes.start(module or name, **values)
         return self.running[name]
 

@@ -13,6 +13,8 @@ import psutil
 from support.programs import environment
 from support.waiting import LIMIT_S, wait_until
 
+TESTS = Path(__file__).parents[1]
+
 
 class ServiceProcess:
     """One `python -m NAME_svc`, on loopback and free ports, its output in a file."""
@@ -87,7 +89,9 @@ class ServiceProcesses:
         self._processes: list[ServiceProcess] = []
 
     def start(self, name: str, **env: object) -> ServiceProcess:
-        """Start `rng`, `hasher`, `worker` or `webui`. Servers get a free port unless PORT says otherwise."""
+        """Start a service, or a module of the tests. Servers get a free port unless PORT says otherwise."""
+        if "." in name:
+            env.setdefault("PYTHONPATH", TESTS)
         if name in {"rng", "hasher", "webui"}:
             env.setdefault("PORT", 0)
         instance = env.setdefault("INSTANCE", f"{name}-{len(self._processes)}")

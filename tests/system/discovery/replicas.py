@@ -16,8 +16,6 @@ from support.service_process import ServiceProcess, ServiceProcesses
 
 NUMBERS = (1, 2, 3)
 
-TESTS = Path(__file__).parents[2]
-
 
 class ServerLog:
     """Which batches a service completed, by its own account: all replicas append time, replica, client and batch id."""
@@ -108,7 +106,6 @@ class Replicas:
                 "system.discovery.logging_server",
                 SERVICE=self.service,
                 SERVER_LOG=self.log.path,
-                PYTHONPATH=TESTS,
                 INSTANCE=f"{self.service}-{number}-{self._started}",
                 BIND_ADDRESS=address(number),
                 PORT=self._port,
