@@ -5,11 +5,30 @@ from pathlib import Path
 
 import pytest
 
+from chassis import admin_endpoint, grpc_options
+from chassis.grpc_server import admission, eviction
+from chassis.redis import connection, master
 from docs import configuration, metrics
+from webui_svc import connections, events
+from worker_svc import ledger
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+
+NUMBERS = (
+    f"connections to one server | {grpc_options.MAX_CONNECTIONS:,}; {eviction.MAX_CONNECTIONS_OF_AN_ADDRESS} of one",
+    f"streams of a connection | {grpc_options.MAX_STREAMS} |",
+    f"calls | {admission.MAX_CALLS:,}; {admission.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
+    f"{admission.MAX_CALLS_ACCEPTED:,} with all others; {eviction.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
+    f"connections to `METRICS_PORT` | {admin_endpoint.MAX_CONNECTIONS} |",
+    f"up to {ledger.MAX_UNACKNOWLEDGED} reports wait",
+    f"{connections.MOST:,} in all, {events.MOST_STREAMS:,} of them streams of events",
+    f"and {connections.BESIDE_STREAMS} connections more",
+    f"keeps what it reported in the last {ledger.KEPT_SECONDS:g} s before Redis was last heard",
+    f"asks the Sentinels again every {connection.LOOK_INTERVAL:g} s",
+    f"does not answer within {master.ANSWER_LIMIT:g} s is passed over",
+)
 
 
 def test_the_configuration_page_is_up_to_date() -> None:
@@ -32,6 +51,11 @@ def test_every_series_that_a_page_or_a_rule_names_is_on_the_metrics_page() -> No
     for text in (RULES, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))):
         named = set(re.findall(r"\b(?:dockercoins|grpc_(?:server|client))_[a-z_]+\b(?!\*)", text))
         assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= known
+
+
+@pytest.mark.parametrize("words", NUMBERS)
+def test_the_numbers_of_pages_are_those_of_the_code(words: str) -> None:
+    assert any(words in " ".join(page.read_text().split()) for page in PAGES)
 
 
 def test_every_alert_is_explained() -> None:
