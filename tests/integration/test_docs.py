@@ -15,9 +15,12 @@ from worker_svc import ledger
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+SERVER = {name: int(value) / 1_000 for name, value in grpc_options.SERVER}
 
 NUMBERS = (
     f"connections to one server | {grpc_options.MAX_CONNECTIONS:,}; {eviction.MAX_CONNECTIONS_OF_AN_ADDRESS} of one",
+    f"does not begin to speak HTTP/2 | {SERVER['grpc.server_handshake_timeout_ms']:g} s |",
+    f"one without a call | {SERVER['grpc.max_connection_idle_ms']:g} s to ",
     f"streams of a connection | {grpc_options.MAX_STREAMS} |",
     f"calls | {admission.MAX_CALLS:,}; {admission.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
     f"{admission.MAX_CALLS_ACCEPTED:,} with all others; {eviction.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",

@@ -43,6 +43,17 @@ def test_the_delay_is_four_times_the_usual_latency_and_bounded_below(latencies: 
     assert hedging.delay == pytest.approx(delay, rel=0.01)
 
 
+def test_one_batch_in_twenty_may_be_hedged_and_a_window_of_hedges_is_saved_up() -> None:
+    hedging, hedged = Hedging(8), 0
+    for _ in range(1_000):
+        hedging.earn()
+        hedged += hedging.spend()
+    assert hedged == pytest.approx(50, abs=1)
+    for _ in range(1_000):
+        hedging.earn()
+    assert [hedging.spend() for _ in range(9)] == [True] * 8 + [False]
+
+
 class Sending:
     """A pool that runs, on streams of the test's; it looks up nothing, for it has no address."""
 
