@@ -6,6 +6,7 @@ import pytest
 from chassis import admin_endpoint, grpc_options, log_output
 from chassis.grpc_server import admission, eviction
 from chassis.redis.connection import LOOK_INTERVAL
+from chassis.redis.master import ANSWER_LIMIT
 from chassis.telemetry.trace_export import FLUSH_LIMIT
 from deploy.tls.certificate import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
@@ -16,7 +17,6 @@ from worker_svc.pool import pool
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
-
 CORE = {name.removeprefix("grpc."): value for name, value in grpc_options.SERVER}
 IDLE_S = int(CORE["max_connection_idle_ms"]) // 1_000
 
@@ -31,6 +31,7 @@ NUMBERS = {
         f"| connections to `METRICS_PORT` | {admin_endpoint.MAX_CONNECTIONS} |",
         f"a head of {admin_endpoint.MAX_HEAD_BYTES // 1_024} KiB with {admin_endpoint.MAX_HEADERS} headers",
         f"up to {log_output.MAX_WAITING_BYTES >> 20} MiB of lines waits",
+        f"up to {ledger.MAX_UNACKNOWLEDGED} reports wait",
     ],
     "security": [
         f"{connections.MOST:,} in all, {events.MOST_STREAMS:,} of them streams of events",
@@ -42,6 +43,7 @@ NUMBERS = {
     "redis": [
         f"no more than {ledger.KEPT_SECONDS:.0f} s of reports",
         f"a client asks the Sentinels again every {LOOK_INTERVAL:.0f} s",
+        f"does not answer within {ANSWER_LIMIT:g} s is passed over",
     ],
     "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
     "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],
@@ -75,6 +77,11 @@ def test_every_series_that_a_page_or_a_rule_names_is_on_the_metrics_page() -> No
     for text in (RULES, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))):
         named = set(re.findall(r"\b(?:dockercoins|grpc_(?:server|client))_[a-z_]+\b(?!\*)", text))
         assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= known
+
+
+@pytest.mark.parametrize("words", NUMBERS)
+def test_the_numbers_of_pages_are_those_of_the_code(words: str) -> None:
+    assert any(words in " ".join(page.read_text().split()) for page in PAGES)
 
 
 def test_every_alert_is_explained() -> None:

@@ -38,7 +38,7 @@ def other(ports: Ports) -> Iterator[RawClient]:
 
 
 def test_a_connection_that_does_not_begin_to_speak_is_closed(ports: Ports) -> None:
-    with socket.create_connection(("127.0.0.1", ports.rng), 30) as silent:
+    with socket.create_connection(("127.0.0.1", ports.rng), 15) as silent:
         while silent.recv(1_000):
             pass
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support.virtual_time import freeze, now
 
-from chassis.grpc_server.loop_share import LoopShare
+from chassis.grpc_server.loop_share import STALLED, LoopShare
 from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
 from chassis.timer import WAKING_TIME
 from hasher_svc.metrics import HasherMetrics
@@ -54,6 +54,22 @@ async def test_who_has_many_requests_waiting_holds_up_nobody_else_for_more_than_
     # The greedy one's turn that was on, and then ours, each time.
     assert served == [False, True] * 3
     await asyncio.gather(*greedy)
+
+
+async def test_at_full_pace_four_at_a_time_have_the_event_loop_and_the_others_come_in_turn() -> None:
+    pacing = Pacing(0, 0)
+    greedy = [pacing.attention(f"ipv4:10.0.0.1:{number}") for number in range(6)]
+    assert [each.take() for each in greedy] == [True] * 4 + [False] * 2
+    *waiting, ours = (asyncio.create_task(each.wait()) for each in (*greedy[4:], pacing.attention(PEER)))
+    await asyncio.sleep(0)
+    assert pacing.waiting == 3
+    greedy[0].give()
+    await asyncio.sleep(0)
+    assert [each.done() for each in (*waiting, ours)] == [False, False, True]
+    await asyncio.sleep(3 * STALLED)  # the others give nothing back: their clients read slowly
+    assert all(each.done() for each in waiting)
+    with_delay = Pacing(DELAY, 1)
+    assert all(with_delay.attention(PEER).take() for _ in range(9))
 
 
 async def test_a_request_knows_how_long_it_waited() -> None:

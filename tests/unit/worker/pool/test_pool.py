@@ -37,11 +37,22 @@ from worker_svc.verification import WrongDigest
         ([0.2] * 100 + [2.0] * 200, 2 * 4),
     ],
 )
-def test_the_delay_is_several_times_the_usual_latency_and_bounded_below(latencies: list[float], delay: float) -> None:
+def test_the_delay_is_four_times_the_usual_latency_and_bounded_below(latencies: list[float], delay: float) -> None:
     hedging = Hedging(8)
     for latency in latencies:
         hedging.observe(latency)
     assert hedging.delay == pytest.approx(delay, rel=0.01)
+
+
+def test_one_batch_in_twenty_may_be_hedged_and_a_window_of_hedges_is_saved_up() -> None:
+    hedging, hedged = Hedging(8), 0
+    for _ in range(1_000):
+        hedging.earn()
+        hedged += hedging.spend()
+    assert hedged == pytest.approx(50, abs=1)
+    for _ in range(1_000):
+        hedging.earn()
+    assert [hedging.spend() for _ in range(9)] == [True] * 8 + [False]
 
 
 class Sending:
