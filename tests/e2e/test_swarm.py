@@ -40,7 +40,7 @@ class SwarmStack:
         """Return what a shell prints for a command of docs/swarm.md, with the names of this stack and node."""
         words = re.sub(r"\bcoins(?=_|$|( --))", self.name, command).replace("dockercoins-w", f"{self.name}-w")
         node = docker("node", "inspect", "self", "--format", "{{.ID}}").strip()
-        words = words.replace("NODE", node).replace("v2", f"{self.settings['TAG']}-v2")
+        words = words.replace("v2", f"{self.settings['TAG']}-v2").replace("NODE", node)
         done = run("bash", "-c", f"set -o pipefail; {words}", settings=self.settings)
         assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
         return done.stdout

@@ -174,7 +174,7 @@ def test_nothing_is_lost_or_counted_twice_or_left_behind_whatever_happens(tmp_pa
         system.finish()
 
 
-@pytest.mark.parametrize("silence_s", [12.0, pytest.param(90.0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("silence_s", [12.0, *(pytest.param(each, marks=pytest.mark.soak) for each in (20.0, 90.0))])
 @pytest.mark.timeout(300)
 def test_one_that_freezes_while_nothing_flows_is_noticed(tmp_path: Path, silence_s: float) -> None:
     """Redis is away, so mining is paused, and only pings are on the connections."""
