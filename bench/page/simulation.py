@@ -129,7 +129,13 @@ class Simulation:
         batches = sum(latency.values())
         replicas = {
             service: [
-                {"name": f"{service}-{number}", "state": "serving", "batches": batches, "latency": latency}
+                {
+                    "name": f"{service}-{number}",
+                    "address": f"10.0.0.{number}:50051",
+                    "state": "serving",
+                    "batches": batches,
+                    "latency": latency,
+                }
                 for number in range(1, REPLICAS + 1)
             ]
             for service in ("rng", "hasher")
