@@ -8,7 +8,7 @@ from functools import partial
 from chassis import process
 from chassis.grpc_server import self_check, server
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.hashing import HASHLIB, DigestThread, Hashing
+from hasher_svc.hashing import HASHLIB, KERNEL_INLINE_BYTES, KERNEL_INLINE_COUNT, DigestThread, Hashing
 from hasher_svc.service import SERVICE, HasherService
 from hasher_svc.settings import HasherSettings
 
@@ -20,7 +20,7 @@ def _nothing(data: bytes, message_size: int, start: int = 0) -> bytes:  # noqa: 
 
 HASHINGS: Mapping[str, Hashing] = {
     "hashlib": HASHLIB,
-    "nothing": Hashing(_nothing, inline_count=4_096, inline_bytes=256 * 1024),
+    "nothing": Hashing(_nothing, KERNEL_INLINE_COUNT, KERNEL_INLINE_BYTES),
 }
 
 

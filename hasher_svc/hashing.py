@@ -98,12 +98,14 @@ def load_kernel() -> Digests:
 
 # What the event loop does itself is some 0.2 ms of either way. Handing a batch of 4,096 messages to a thread costs the
 # kernel a quarter more CPU time, one of 256 messages three quarters more, and hashlib as much as 512 (measured).
+KERNEL_INLINE_COUNT = 4_096
+KERNEL_INLINE_BYTES = 256 * 1024
 HASHLIB = Hashing(hashlib_digests, inline_count=512, inline_bytes=128 * 1024)
 
 
 def kernel_hashing() -> Hashing:
     """Return the kernel's way of hashing. Raises KernelError where that can't be used."""
-    return Hashing(load_kernel(), inline_count=4_096, inline_bytes=256 * 1024)
+    return Hashing(load_kernel(), KERNEL_INLINE_COUNT, KERNEL_INLINE_BYTES)
 
 
 def fastest() -> Hashing:
