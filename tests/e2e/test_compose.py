@@ -178,7 +178,7 @@ def completed(project: ComposeProject) -> Counter[tuple[str, str]]:
 
 
 def wait_until_shared(project: ComposeProject, replicas: int) -> None:
-    """Wait until so many rngs and hashers each have a fair share, and do what they can."""
+    """Wait until this number of rngs and hashers each have a fair share, and work at full speed."""
 
     def all_share() -> bool:
         began, before = time.monotonic(), completed(project)
@@ -263,7 +263,7 @@ def image(engine: None) -> Iterator[str]:
 
 
 def wait_until_found(prometheus: PrometheusApi, replicas: dict[str, int]) -> None:
-    """Wait until so many targets of each service, and no others, are up."""
+    """Wait until exactly these numbers of targets are up."""
     up = Counter({(service, "up"): number for service, number in replicas.items()})
     prometheus.until(
         lambda: Counter((target.split()[0], state) for target, state in prometheus.targets().items()) == up,

@@ -17,7 +17,7 @@ class Named(Master):
 
 
 async def test_who_names_a_replica_is_believed_no_more(redis: RedisServer, own_redis: RedisServer) -> None:
-    """A replica refuses writes, but whoever only reads would stay there."""
+    """A replica refuses writes, but a client that only reads would stay there."""
     own_redis.client().replicaof("127.0.0.1", redis.port)
     master = Named((("127.0.0.1", own_redis.port), ("127.0.0.1", redis.port)))
     master._nodes.sort(key=lambda node: node[1] == redis.port)

@@ -69,7 +69,7 @@ class Deployment(ABC):
                 for server in self.servers:
                     if named == str(server.port):
                         return server
-        raise AssertionError("nobody says which server is the master")
+        raise AssertionError("no server is named as the master")
 
     @property
     def replicas(self) -> list[RedisServer]:
