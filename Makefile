@@ -11,7 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
 
-PACKAGES := chassis rng_svc hasher_svc worker_svc webui_svc local_run
+PACKAGES := chassis rng_svc hasher_svc worker_svc load_test webui_svc local_run
 SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
@@ -54,7 +54,7 @@ coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that make 
 	@$(PY) -m coverage report
 
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
-	@exec $(PY) -m worker_svc load-test $(ARGS)
+	@exec $(PY) -m load_test $(ARGS)
 
 # The pages come after the containers: whenever one starts or stops, the machine's network changes, and Chromium then gives
 # up all that it is loading (ERR_NETWORK_CHANGED).

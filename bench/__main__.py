@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import against, calls, echo, hashers, memory, metrics, parts, sweep, tls, traces, tuning
 from bench.parts import Part, Report
 from chassis.limits import MAX_BATCH_COUNT
-from worker_svc.load_test.argument_types import seconds, setting, whole
+from load_test.argument_types import seconds, setting, whole
 
 BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_COUNT)
 

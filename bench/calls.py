@@ -10,9 +10,9 @@ from bench.bound import AtLeast, Bound
 from bench.processes import BenchError
 from bench.spread import Spread
 from bench.system import Servers, servers
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.point import Mode, Point
-from worker_svc.load_test.trial import Conditions, Trial
+from load_test.errors import LoadTestError
+from load_test.point import Mode, Point
+from load_test.trial import Conditions, Trial
 
 BATCH_SIZE = 256
 WINDOW = 8

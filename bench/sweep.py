@@ -10,7 +10,7 @@ from bench.bound import AtLeast, AtMost, Bound
 from bench.spread import Spread
 from bench.system import Servers, servers
 from bench.turn import Turn, take_turn
-from worker_svc.load_test import in_process_loop
+from load_test import in_process_loop
 
 LOOP_SECONDS = 0.4
 

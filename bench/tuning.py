@@ -13,8 +13,8 @@ from bench.processes import BenchError, log_tails, process
 from bench.spread import Spread
 from bench.system import Servers, servers
 from bench.turn import take_turn
-from worker_svc.load_test import report
-from worker_svc.load_test.point import Point
+from load_test import report
+from load_test.point import Point
 
 BATCH_SIZES = "1024,4096,16384,65536"
 WINDOWS = "4,8,16"
@@ -85,7 +85,7 @@ def _best_point(running: Servers, folder: Path) -> Point:
         "--repeat": f"{SWEEP_REPEATS}",
         "--output": f"{output}",
     }
-    command = [sys.executable, "-m", "worker_svc", "load-test", *(word for pair in words.items() for word in pair)]
+    command = [sys.executable, "-m", "load_test", *(word for pair in words.items() for word in pair)]
     with process(command, running.targets, folder / "load-test.log") as sweep:
         if sweep.wait() != 0:
             raise BenchError(f"the load test ended with {sweep.returncode}: {log_tails(folder)}")

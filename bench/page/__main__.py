@@ -8,9 +8,9 @@ from pathlib import Path
 from bench import parts
 from bench.page import streams, workers
 from bench.parts import Part, Report
+from load_test.argument_types import seconds, whole
 from webui_svc import open_files
 from webui_svc.events import MOST_STREAMS
-from worker_svc.load_test.argument_types import seconds, whole
 
 
 def _streams(arguments: argparse.Namespace, folder: Path) -> Report:

@@ -1,10 +1,10 @@
 from dataclasses import replace
 from typing import Any
 
-from worker_svc.load_test.latency import Quantiles
-from worker_svc.load_test.measurement import Measurement
-from worker_svc.load_test.point import Mode, Point
-from worker_svc.load_test.report import Report, results
+from load_test.latency import Quantiles
+from load_test.measurement import Measurement
+from load_test.point import Mode, Point
+from load_test.report import Report, results
 
 
 def point(batch_size: int = 256, **changes: Any) -> Point:

@@ -13,11 +13,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from load_test.point import Mode
 from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, replica, worker_key
 from support.waiting import background
-from worker_svc.load_test.point import Mode
 
 
 class Mining:

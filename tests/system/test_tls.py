@@ -61,7 +61,7 @@ def test_a_load_test_shows_its_certificate_to_a_named_service_and_encrypts_nothi
     target = ("--rng-target", f"dns:///localhost:{servers['rng'].port}")
     points = ("--modes", "stream,unary", "--batch-sizes", "16")
     short = ("--duration", "0.5", "--warm-up", "0.2", "--repeat", "1")
-    words = ("-m", "worker_svc", "load-test", *target, *points, *short, "--format", "json")
+    words = ("-m", "load_test", *target, *points, *short, "--format", "json")
     done = run(sys.executable, *words, env=environment(**authority.issue("worker")))
     assert done.returncode == 0, done.stderr
     assert re.findall(r"TLS_CERT is not used with the (\w+) that is started here", done.stderr) == ["hasher"]

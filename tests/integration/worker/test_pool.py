@@ -15,9 +15,9 @@ from support.waiting import until
 
 from chassis.grpc_server import self_check, server
 from chassis.telemetry.rpc_metrics import MethodCounts
+from load_test.unary_calls import UnaryCalls
 from rng_svc.service import RandomBatch
 from worker_svc.batch import Batch
-from worker_svc.load_test.unary_calls import UnaryCalls
 from worker_svc.pool import pool as pool_module
 from worker_svc.stage import RNG
 

@@ -7,9 +7,9 @@ from support.redis_server import RedisServer
 
 from chassis.redis.access import RedisAccess
 from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.publication import publish
-from worker_svc.load_test.report import Report
+from load_test.errors import LoadTestError
+from load_test.publication import publish
+from load_test.report import Report
 
 
 def made(began: str = "now", points: int = 2) -> Report:

@@ -31,7 +31,7 @@ class LoadTest:
         self._error_file = error_file
         with error_file.open("w") as errors:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "worker_svc", "load-test", *map(str, words)],
+                [sys.executable, "-m", "load_test", *map(str, words)],
                 env=environment(**env),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -224,15 +224,14 @@ def test_a_target_that_dies_is_named_and_finished_runs_are_kept(
 @pytest.mark.parametrize(
     ("words", "env", "message"),
     [
-        ("load-test --html missing/report", {}, "load-test: --html missing/report: it can't be written "),
-        ("load-test", {"FAULT_SLOW": "-1"}, "load-test: .*FAULT_SLOW='-1' is not allowed"),
-        ("loadtest", {}, "worker: 'loadtest' is not allowed: it must be load-test, or nothing to mine"),
+        ("--html missing/report", {}, "load-test: --html missing/report: it can't be written "),
+        ("", {"FAULT_SLOW": "-1"}, "load-test: .*FAULT_SLOW='-1' is not allowed"),
     ],
 )
 def test_a_word_or_setting_that_is_not_allowed_is_one_line_before_anything_is_measured(
     words: str, env: dict[str, str], message: str
 ) -> None:
-    done = run(sys.executable, "-m", "worker_svc", *words.split(), env=environment(**env))
+    done = run(sys.executable, "-m", "load_test", *words.split(), env=environment(**env))
     assert (done.returncode, done.stdout) == (2, "")
     line = done.stderr.splitlines()[-1]
     assert re.match(message, line)

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker_svc.load_test.grid import Grid, grids
-from worker_svc.load_test.report import Report
+from load_test.grid import Grid, grids
+from load_test.report import Report
 
 WIDE = 200
 """Columns of a table that no terminal bounds."""

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from worker_svc.load_test.measurement import Measurement
-from worker_svc.load_test.point import Point
+from load_test.measurement import Measurement
+from load_test.point import Point
 
 
 class Progress:

@@ -9,7 +9,7 @@ import asyncio
 import math
 
 from chassis.timer import WAKING_TIME
-from worker_svc.load_test.schedule import Schedule
+from load_test.schedule import Schedule
 from worker_svc.pipeline import Pipeline
 
 MAX_WAITS = 10_000

@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker_svc.load_test.latency import Quantiles
+from load_test.latency import Quantiles
 
 
 @dataclass(frozen=True, slots=True)

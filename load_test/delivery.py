@@ -5,13 +5,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker_svc.load_test import comparison, destination, html_page, publication, text_formats
-from worker_svc.load_test.comparison import Change
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.grid import Grid
-from worker_svc.load_test.options import Options
-from worker_svc.load_test.report import Report
-from worker_svc.load_test.report_format import Format
+from load_test import comparison, destination, html_page, publication, text_formats
+from load_test.comparison import Change
+from load_test.errors import LoadTestError
+from load_test.grid import Grid
+from load_test.options import Options
+from load_test.report import Report
+from load_test.report_format import Format
 
 _TEXTS: dict[Format, Callable[[Report], str]] = {
     Format.TABLE: text_formats.table,

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from chassis.tls.handshake_log import handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.local_service import LocalService, local_services
-from worker_svc.load_test.measurement import Measurement
-from worker_svc.load_test.options import Options
-from worker_svc.load_test.plan import rounds
-from worker_svc.load_test.point import Point
-from worker_svc.load_test.progress import Progress
-from worker_svc.load_test.trial import LOOP_PART, Conditions, Trial
+from load_test.errors import LoadTestError
+from load_test.local_service import LocalService, local_services
+from load_test.measurement import Measurement
+from load_test.options import Options
+from load_test.plan import rounds
+from load_test.point import Point
+from load_test.progress import Progress
+from load_test.trial import LOOP_PART, Conditions, Trial
 
 EXPECTED_OVERHEAD = 0.6
 """Seconds of a run beside warm-up, measuring and loop: connecting, draining and closing."""

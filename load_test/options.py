@@ -5,10 +5,10 @@ from pathlib import Path
 from chassis.redis.access import RedisAccess
 from chassis.settings import LogFormat, LogLevel
 from chassis.settings.certificate_files import CertificateFiles
-from worker_svc.load_test import destination
-from worker_svc.load_test.point import Mode
-from worker_svc.load_test.report_format import Format
-from worker_svc.load_test.schedule import Rate
+from load_test import destination
+from load_test.point import Mode
+from load_test.report_format import Format
+from load_test.schedule import Rate
 
 
 @dataclass(frozen=True)

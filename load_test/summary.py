@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from statistics import median
 
-from worker_svc.load_test.latency import Quantiles
-from worker_svc.load_test.measurement import Measurement
+from load_test.latency import Quantiles
+from load_test.measurement import Measurement
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from worker_svc.load_test import welch
-from worker_svc.load_test.grid import Grid, lead
-from worker_svc.load_test.measurement import Measurement
-from worker_svc.load_test.recorder import TOTAL
-from worker_svc.load_test.report import Report, Result
-from worker_svc.load_test.welch import Ratio
+from load_test import welch
+from load_test.grid import Grid, lead
+from load_test.measurement import Measurement
+from load_test.recorder import TOTAL
+from load_test.report import Report, Result
+from load_test.welch import Ratio
 
 CAPTION = (
     "Ratios now over earlier, of the runs' geometric means, with the 95 % interval of Welch's t-test; (?): single "

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from worker_svc.load_test.chart import REFERENCE, Chart, Dot, Line
-from worker_svc.load_test.grid import varied
-from worker_svc.load_test.recorder import TOTAL
-from worker_svc.load_test.report import Result
+from load_test.chart import REFERENCE, Chart, Dot, Line
+from load_test.grid import varied
+from load_test.recorder import TOTAL
+from load_test.report import Result
 
 
 def charts(results: Sequence[Result]) -> list[Chart]:

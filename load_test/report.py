@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker_svc.load_test.errors import UsageError
-from worker_svc.load_test.latency import Quantiles
-from worker_svc.load_test.measurement import Measurement
-from worker_svc.load_test.point import Mode, Point
-from worker_svc.load_test.summary import Summary, summarize
+from load_test.errors import UsageError
+from load_test.latency import Quantiles
+from load_test.measurement import Measurement
+from load_test.point import Mode, Point
+from load_test.summary import Summary, summarize
 
 FORMAT = "dockercoins-load-test"
 VERSION = 1

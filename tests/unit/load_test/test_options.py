@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from chassis.settings import LogLevel
-from worker_svc.load_test import arguments
-from worker_svc.load_test.errors import UsageError
-from worker_svc.load_test.plan import plan, rounds
-from worker_svc.load_test.point import Mode
+from load_test import arguments
+from load_test.errors import UsageError
+from load_test.plan import plan, rounds
+from load_test.point import Mode
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_command_of_the_pages_is_understood() -> None:

@@ -9,8 +9,8 @@ from chassis.redis import trouble
 from chassis.redis.access import RedisAccess
 from chassis.redis.client import open_client
 from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.report import Report
+from load_test.errors import LoadTestError
+from load_test.report import Report
 
 ANSWER_LIMIT = 5.0
 """Seconds in which Redis must accept a connection and answer."""

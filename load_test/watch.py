@@ -2,8 +2,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.local_service import LocalService
+from load_test.errors import LoadTestError
+from load_test.local_service import LocalService
 from worker_svc.pipeline import Pipeline
 
 INTERVAL = 0.1

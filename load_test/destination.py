@@ -1,7 +1,7 @@
 import sys
 from pathlib import Path
 
-from worker_svc.load_test.errors import LoadTestError, UsageError
+from load_test.errors import LoadTestError, UsageError
 
 STANDARD_OUTPUT = Path("-")
 

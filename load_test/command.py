@@ -1,4 +1,4 @@
-"""`python -m worker_svc load-test`, from its words to its exit code."""
+"""`python -m load_test`, from its words to its exit code."""
 
 import asyncio
 import sys
@@ -10,14 +10,14 @@ from rich.console import Console
 from chassis import foreign_log, log
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
-from worker_svc.load_test import arguments, comparison, delivery, destination
-from worker_svc.load_test.errors import UsageError
-from worker_svc.load_test.machine import machine, versions
-from worker_svc.load_test.options import Options
-from worker_svc.load_test.plan import Plan, plan
-from worker_svc.load_test.progress import Progress
-from worker_svc.load_test.report import Report, load, results
-from worker_svc.load_test.sweep import INTERRUPTED, Sweep
+from load_test import arguments, comparison, delivery, destination
+from load_test.errors import UsageError
+from load_test.machine import machine, versions
+from load_test.options import Options
+from load_test.plan import Plan, plan
+from load_test.progress import Progress
+from load_test.report import Report, load, results
+from load_test.sweep import INTERRUPTED, Sweep
 
 EXIT_INTERRUPTED = 130
 """As a shell has it for what INT has ended."""

@@ -7,11 +7,11 @@ from typing import NoReturn
 
 from chassis.limits import MAX_BATCH_COUNT
 from chassis.settings import LogLevel, Pace
-from worker_svc.load_test.argument_types import part, rate, seconds, setting, whole, wholes, word, words
-from worker_svc.load_test.destination import STANDARD_OUTPUT
-from worker_svc.load_test.options import Options
-from worker_svc.load_test.point import Mode
-from worker_svc.load_test.report_format import Format
+from load_test.argument_types import part, rate, seconds, setting, whole, wholes, word, words
+from load_test.destination import STANDARD_OUTPUT
+from load_test.options import Options
+from load_test.point import Mode
+from load_test.report_format import Format
 from worker_svc.settings import WorkerSettings
 
 PROGRAM = "load-test"

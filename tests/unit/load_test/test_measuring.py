@@ -8,11 +8,11 @@ from support.fake_streams import FakeStageClient
 from support.virtual_time import freeze
 
 from chassis.timer import WAKING_TIME
+from load_test.latency import UNIT, Histogram
+from load_test.open_loop import OpenLoop
+from load_test.recorder import TOTAL, Recorder
+from load_test.schedule import Rate
 from worker_svc.batch import Batch
-from worker_svc.load_test.latency import UNIT, Histogram
-from worker_svc.load_test.open_loop import OpenLoop
-from worker_svc.load_test.recorder import TOTAL, Recorder
-from worker_svc.load_test.schedule import Rate
 from worker_svc.pipeline import Pipeline
 
 

@@ -11,18 +11,18 @@ from typing import Protocol
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
+from load_test import cpu_time, in_process_loop
+from load_test.errors import LoadTestError
+from load_test.local_service import LocalService
+from load_test.measurement import Measurement
+from load_test.open_loop import OpenLoop
+from load_test.point import Mode, Point
+from load_test.recorder import TOTAL, Recorder
+from load_test.schedule import Rate
+from load_test.timed_client import TimedClient
+from load_test.unary_calls import UnaryCalls
+from load_test.watch import Watch
 from worker_svc.batch import Batch
-from worker_svc.load_test import cpu_time, in_process_loop
-from worker_svc.load_test.errors import LoadTestError
-from worker_svc.load_test.local_service import LocalService
-from worker_svc.load_test.measurement import Measurement
-from worker_svc.load_test.open_loop import OpenLoop
-from worker_svc.load_test.point import Mode, Point
-from worker_svc.load_test.recorder import TOTAL, Recorder
-from worker_svc.load_test.schedule import Rate
-from worker_svc.load_test.timed_client import TimedClient
-from worker_svc.load_test.unary_calls import UnaryCalls
-from worker_svc.load_test.watch import Watch
 from worker_svc.pipeline import Pipeline, StageClient
 from worker_svc.pool.pool import Pool
 from worker_svc.stage import HASHER, RNG, Stage

@@ -1,8 +1,8 @@
 import math
 from collections.abc import Mapping
 
+from load_test.latency import Histogram, Quantiles
 from worker_svc.batch import Batch
-from worker_svc.load_test.latency import Histogram, Quantiles
 from worker_svc.stage import HasherStage, RngStage
 
 TOTAL = "total"

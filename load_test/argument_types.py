@@ -5,7 +5,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from worker_svc.load_test.schedule import Rate
+from load_test.schedule import Rate
 from worker_svc.settings import WorkerSettings
 
 Value = TypeVar("Value")

@@ -6,9 +6,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from worker_svc.load_test import chart, curves
-from worker_svc.load_test.grid import Grid, grids
-from worker_svc.load_test.report import Report
+from load_test import chart, curves
+from load_test.grid import Grid, grids
+from load_test.report import Report
 
 
 def page(report: Report, changes: Grid | None, differences: Sequence[str]) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from support.load_test_reports import measurement, point, report
 
-from worker_svc.load_test import comparison, html_page, text_formats, welch
-from worker_svc.load_test.errors import UsageError
-from worker_svc.load_test.point import Mode
-from worker_svc.load_test.report import load
+from load_test import comparison, html_page, text_formats, welch
+from load_test.errors import UsageError
+from load_test.point import Mode
+from load_test.report import load
 
 MADE = report(
     {

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 from chassis.process import EXIT_SETTINGS
 from chassis.settings import Pace
-from worker_svc.load_test.errors import LoadTestError, UsageError
+from load_test.errors import LoadTestError, UsageError
 
 HOST = "127.0.0.1"
 

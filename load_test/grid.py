@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker_svc.load_test.latency import Quantiles
-from worker_svc.load_test.recorder import TOTAL
-from worker_svc.load_test.report import Result
+from load_test.latency import Quantiles
+from load_test.recorder import TOTAL
+from load_test.report import Result
 from worker_svc.stage import HasherStage, RngStage
 
 

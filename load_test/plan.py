@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chassis.limits import MAX_BATCH_BYTES
-from worker_svc.load_test.errors import UsageError
-from worker_svc.load_test.options import Options
-from worker_svc.load_test.point import Point
+from load_test.errors import UsageError
+from load_test.options import Options
+from load_test.point import Point
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES
 
 
