@@ -21,8 +21,8 @@ from rng_svc.__main__ import rng
 from rng_svc.settings import RngSettings
 from webui_svc.__main__ import webui
 from webui_svc.settings import WebuiSettings
-from worker_svc.service import worker
 from worker_svc.settings import WorkerSettings
+from worker_svc.worker import worker
 
 PAGE = Path(__file__).with_name("metrics.md")
 

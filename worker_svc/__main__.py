@@ -4,8 +4,8 @@ from chassis import quick_start
 
 with quick_start.imports():
     from chassis import process
-    from worker_svc.service import worker
     from worker_svc.settings import WorkerSettings
+    from worker_svc.worker import worker
 
 
 def main() -> int:

@@ -28,9 +28,9 @@ from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.settings import HasherSettings
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings
-from worker_svc import service as worker_service
-from worker_svc.service import worker
+from worker_svc import worker as worker_service
 from worker_svc.settings import WorkerSettings
+from worker_svc.worker import worker
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"

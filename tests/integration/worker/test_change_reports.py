@@ -9,8 +9,8 @@ from support.waiting import until
 
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from worker_svc.service import CHANGE_PAUSE, Worker
 from worker_svc.settings import WorkerSettings
+from worker_svc.worker import CHANGE_PAUSE, Worker
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["with Redis", "without Redis"])

@@ -18,10 +18,10 @@ from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.hashing import DigestThread, self_test
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
-from worker_svc import service
+from worker_svc import worker as worker_service
 from worker_svc.pool import pool
-from worker_svc.service import worker
 from worker_svc.settings import WorkerSettings
+from worker_svc.worker import worker
 
 Lie = Callable[[bytes], bytes]
 
@@ -109,7 +109,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
-    for module in (server, service):  # what stops does not wait for what is left without a response
+    for module in (server, worker_service):  # what stops does not wait for what is left without a response
         monkeypatch.setattr(module, "DRAIN_LIMIT", 0.2)
     ports = [free_port(), free_port()]
     async with AsyncExitStack() as later, mining(redis, ports) as telemetry:

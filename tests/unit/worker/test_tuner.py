@@ -7,7 +7,7 @@ from support.virtual_time import now
 
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
-from worker_svc import service
+from worker_svc import worker
 from worker_svc.batch import Batch
 from worker_svc.compass_search import Outcome, Point, Search, Trial
 from worker_svc.settings import WorkerSettings
@@ -70,9 +70,9 @@ async def test_a_trial_takes_a_number_of_batches_however_slow_they_are(experimen
 
 async def test_a_worker_searches_within_its_target_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Mock(return_value=iter([Trial(ONE, 1.0, ONE)]))
-    monkeypatch.setattr(service, "compass_search", search)
+    monkeypatch.setattr(worker, "compass_search", search)
     settings = WorkerSettings(pace="full", target_latency=0.3)
-    service.Worker(settings, Telemetry(Health("rng", "hasher")))
+    worker.Worker(settings, Telemetry(Health("rng", "hasher")))
     search.assert_called_once_with(settings.start, settings.allows, 0.3)
 
 

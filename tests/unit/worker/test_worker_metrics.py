@@ -5,8 +5,8 @@ from support.fake_streams import stream_to
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
 from worker_svc.pool.picker import GONE_LISTED_S
-from worker_svc.service import Worker
 from worker_svc.settings import WorkerSettings
+from worker_svc.worker import Worker
 
 
 async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_seconds_ago() -> None:
