@@ -17,18 +17,20 @@ from hasher_svc.__main__ import hasher
 from hasher_svc.settings import HasherSettings
 from rng_svc.__main__ import rng
 from rng_svc.settings import RngSettings
-from worker_svc.worker import worker
 from worker_svc.settings import WorkerSettings
 from worker_svc.tally import Tally
+from worker_svc.worker import worker
 
 ROOT = Path(__file__).parents[2]
 OURS = tuple(str(ROOT / f"{name}/") for name in ("chassis", "rng_svc", "hasher_svc", "worker_svc"))
 
-MAX_FILES = 23
-MAX_CHANGES = 118
+MAX_FILES = 22
+MAX_CHANGES = 114
 
 # Of several batches the shortest path counts: others were interrupted by a report, a look-up or a check.
-BATCHES = 8
+BATCHES = 40
+# The classic pace has 0.1; what runs is the same.
+DELAY_S = 0.02
 
 
 @contextmanager
@@ -61,10 +63,11 @@ def files(path: list[CodeType]) -> list[str]:
 async def test_a_batch_can_be_followed_with_few_files_open(redis: RedisServer) -> None:
     ports = free_port(), free_port()
     settings = (
-        RngSettings(pace=Pace.CLASSIC, instance="rng-1", port=ports[0]),
-        HasherSettings(pace=Pace.CLASSIC, instance="hasher-1", port=ports[1]),
+        RngSettings(pace=Pace.CLASSIC, delay=DELAY_S, instance="rng-1", port=ports[0]),
+        HasherSettings(pace=Pace.CLASSIC, delay=DELAY_S, instance="hasher-1", port=ports[1]),
         WorkerSettings(
             pace=Pace.CLASSIC,
+            delay=DELAY_S,
             instance="worker-1",
             rng_target=f"ipv4:127.0.0.1:{ports[0]}",
             hasher_target=f"ipv4:127.0.0.1:{ports[1]}",
@@ -82,8 +85,9 @@ async def test_a_batch_can_be_followed_with_few_files_open(redis: RedisServer) -
                 await until(lambda: sum(code is Tally.count.__code__ for code in entered) > BATCHES)
     path = min(paths(entered), key=lambda path: len(files(path)))
     changes = len(files(path)) - 1
-    print(f"{len(set(files(path)))} files, {changes} changes of file")
+    sys.stdout.write(f"{len(set(files(path)))} files, {changes} changes of file\n")
     for name, codes in itertools.groupby(path, lambda code: code.co_filename):
-        print("  ", Path(name).relative_to(ROOT), ", ".join(code.co_qualname for code in codes))
+        functions = ", ".join(code.co_qualname for code in codes)
+        sys.stdout.write(f"  {Path(name).relative_to(ROOT)}: {functions}\n")
     assert len(set(files(path))) <= MAX_FILES
     assert changes <= MAX_CHANGES
