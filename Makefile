@@ -71,7 +71,7 @@ check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
 	@$(VENV)/bin/ruff check --quiet $(SOURCES)
 	@$(VENV)/bin/buf format --diff --exit-code
 	@$(VENV)/bin/buf lint
-	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) deploy/tls/Dockerfile
+	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) deploy/certs/Dockerfile
 	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
 	@echo "format, style, API, Dockerfiles and types are fine"
 
@@ -107,7 +107,7 @@ images: ## Build the images; REGISTRY= and TAG= set their names
 	@docker compose build
 
 certs: $(CERTS) ## Create a throw-away authority and a certificate for each service in certs/, or renew the certificates
-	@$(PY) -m deploy.tls certs $(ARGS)
+	@$(PY) -m deploy.certs certs $(ARGS)
 
 protos: $(PROJECT) ## Generate code from protos/ if they changed
 

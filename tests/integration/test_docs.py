@@ -8,7 +8,7 @@ from chassis.grpc_server import admission, eviction
 from chassis.redis.connection import LOOK_INTERVAL
 from chassis.redis.master import ANSWER_LIMIT
 from chassis.telemetry.trace_export import FLUSH_LIMIT
-from deploy.tls.certificate import AUTHORITY_DAYS, LEAF_DAYS
+from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
 from webui_svc import connections, events
 from worker_svc import ledger

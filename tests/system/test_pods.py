@@ -14,7 +14,7 @@ from support.served import health
 from support.service_process import ServiceProcess, ServiceProcesses, local_target
 from support.waiting import wait_until
 
-from deploy.tls import folders
+from deploy.certs import folders
 
 # All processes are on one machine, other than pods.
 HERE = {"BIND_ADDRESS": "127.0.0.1", "METRICS_PORT": "0"}

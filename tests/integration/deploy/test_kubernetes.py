@@ -23,7 +23,7 @@ from support.programs import environment, run
 from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT
-from deploy.tls import folders
+from deploy.certs import folders
 from docs.configuration import SERVICES
 from worker_svc.pool.pool import LOOKUP_INTERVAL_S
 

@@ -12,7 +12,7 @@ from support.waiting import until
 from support.webui_page import is_ready, webui_page
 
 from chassis.redis.access import RedisAccess
-from deploy.tls.redis_users import USERS, WEBUI, WORKER
+from deploy.certs.redis_users import USERS, WEBUI, WORKER
 from load_test.publication import publish
 
 # Of the worker's rights, those that its script needs.

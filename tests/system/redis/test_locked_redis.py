@@ -16,7 +16,7 @@ from support.redis_server import TLS_HOST, RedisServer
 from support.waiting import until
 
 from chassis.redis.client import open_client
-from deploy.tls import redis_users
+from deploy.certs import redis_users
 from worker_svc.settings import WorkerSettings
 
 REFUSED_BY_REDIS = re.compile(r"certificate.* in TLS_CERT.* that its authority has issued and that is valid now")

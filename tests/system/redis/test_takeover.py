@@ -19,7 +19,7 @@ from support.service_process import ServiceProcesses, local_target
 from support.waiting import background, wait_until
 
 from chassis.redis.connection import LOOK_INTERVAL
-from deploy.tls.redis_users import USERS, WORKER
+from deploy.certs.redis_users import USERS, WORKER
 from worker_svc.ledger import Ledger
 
 KINDS = {"sentinels": SentinelSet, "cluster": Cluster}

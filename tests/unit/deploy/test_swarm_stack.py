@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.tls import redis_users
+from deploy.certs import redis_users
 
 ROOT = Path(__file__).parents[3]
 SWARM = ROOT / "deploy" / "swarm"

@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from deploy.tls import certificate, folders
-from deploy.tls.__main__ import main
-from deploy.tls.certificate import AUTHORITY_DAYS, LEAF_DAYS
+from deploy.certs import authority, folders
+from deploy.certs.__main__ import main
+from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 
 NAMES = ("rng", "hasher", "worker", "webui", "redis", "operator")
 SERVERS = {"rng", "hasher", "redis"}
@@ -31,7 +31,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def accepts(authority: Path, leaf: Path, server: str | None = None) -> bool:
-    """Whether who trusts this authority takes a certificate for the server of that name, or else for a client."""
+    """Return whether the authority verifies a certificate for the server of that name, or else for a client."""
     trusting = PolicyBuilder().store(Store([load(authority)]))
     try:
         if server is None:
@@ -43,7 +43,7 @@ def accepts(authority: Path, leaf: Path, server: str | None = None) -> bool:
     return True
 
 
-def test_everybody_has_a_key_of_ones_own_and_a_short_lived_certificate_for_one_name_and_purpose(tmp_path: Path) -> None:
+def test_each_identity_has_its_own_key_and_a_short_lived_certificate_for_one_name_and_purpose(tmp_path: Path) -> None:
     made, now = tmp_path / "certs", datetime.now(UTC)
     folders.for_this_machine(made)
     keys, certificates = ({f"{name}{end}.pem" for name in (*NAMES, "ca")} for end in ("-key", ""))
@@ -61,11 +61,11 @@ def test_everybody_has_a_key_of_ones_own_and_a_short_lived_certificate_for_one_n
         assert accepts(made / "ca.pem", leaf) == (name in CLIENTS)
 
 
-def test_another_time_renews_the_certificates_and_keeps_an_authority_that_outlives_them(
+def test_a_second_run_renews_the_certificates_and_keeps_an_authority_that_outlives_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as changed:
-        changed.setattr(certificate, "AUTHORITY_DAYS", LEAF_DAYS)
+        changed.setattr(authority, "AUTHORITY_DAYS", LEAF_DAYS)
         folders.for_this_machine(tmp_path)
     for expected in (set(), {"ca.pem", "ca-key.pem"}):
         before = content(tmp_path)
@@ -77,7 +77,7 @@ def test_another_time_renews_the_certificates_and_keeps_an_authority_that_outliv
 
 @pytest.fixture
 def owners(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
-    """Who was given which inode: only root can do it."""
+    """Record the owner of each inode: only root can change it."""
     given: dict[int, int] = {}
 
     def fchown(descriptor: int, uid: int, gid: int) -> None:
@@ -88,7 +88,7 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     return given
 
 
-def test_in_containers_each_has_its_own_files_alone_and_redis_knows_passwords_by_their_hash(
+def test_in_containers_each_service_has_only_its_own_files_and_redis_has_password_hashes(
     tmp_path: Path, owners: dict[int, int]
 ) -> None:
     folders.for_containers(tmp_path)
@@ -108,11 +108,11 @@ def test_in_containers_each_has_its_own_files_alone_and_redis_knows_passwords_by
 
 
 @pytest.mark.usefixtures("owners")
-def test_in_containers_what_is_good_stays_and_what_is_about_to_end_or_has_lost_its_authority_is_renewed(
+def test_in_containers_only_certificates_that_expire_soon_or_have_lost_their_authority_are_renewed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as changed:
-        changed.setattr(certificate, "LEAF_DAYS", LEAF_DAYS / 3 - 0.01)
+        changed.setattr(authority, "LEAF_DAYS", LEAF_DAYS / 3 - 0.01)
         folders.for_containers(tmp_path)
     assert folders.for_containers(tmp_path) == [f"{name}/{name}.pem" for name in NAMES]
     before = content(tmp_path)
@@ -129,15 +129,15 @@ def test_in_containers_what_is_good_stays_and_what_is_about_to_end_or_has_lost_i
 
 
 @pytest.mark.parametrize(("kind", "file"), [("", "rng.pem"), ("--for-kubernetes", "kustomization.yaml")])
-def test_make_certs_makes_what_it_is_asked_for(
+def test_make_certs_makes_the_requested_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, file: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["deploy.tls", str(tmp_path), *kind.split()])
+    monkeypatch.setattr(sys, "argv", ["deploy.certs", str(tmp_path), *kind.split()])
     assert main() == 0
     assert (tmp_path / file).exists()
 
 
-def test_for_kubernetes_everything_is_ones_own_and_nothing_is_made_again_that_is_good(tmp_path: Path) -> None:
+def test_for_kubernetes_the_user_owns_all_files_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "certs"
     assert folders.for_kubernetes(folder)[-1] == "kustomization.yaml"
     assert folders.for_kubernetes(folder) == []

@@ -1,8 +1,8 @@
-"""Who may do what in Redis, as its ACL file says it.
+"""The users of Redis and their rights, as an ACL file.
 
-It is described at https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/.
-A user may do what one of its selectors, in parentheses, or what stands before them allows whole: the command and all of
-its keys. What a script calls is asked of the user, too.
+See https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/. A user may do what one of its
+selectors, in parentheses, or the rules before them allow as a whole: the command and all of its keys. The rights of the
+user also apply to the commands that a script calls.
 """
 
 import hashlib
@@ -11,18 +11,18 @@ from collections.abc import Mapping
 WORKER = "worker"
 WEBUI = "webui"
 
+# Disabled, so that an unauthenticated client can do nothing, but with all rights: where
+# https://github.com/redis/redis/issues/14541 is not fixed, Redis loads its append-only file as this user, and drops the
+# transactions that the user may not run, which is all that scripts have written (measured with 7.0.15 and 8.0.2).
 _DEFAULT = "off resetpass allkeys allchannels allcommands"
-"""Nobody is this user, neither with a password nor by saying nothing. It keeps its rights all the same: where
-https://github.com/redis/redis/issues/14541 is not mended, Redis loads its append-only file as this user, and drops the
-transactions that the user may not do, which is all that scripts have written (measured with 7.0.15 and 8.0.2)."""
 
+# The health check, which has shown a certificate, can PING with any password.
 _HEALTH = "on nopass resetkeys resetchannels -@all +ping"
-"""The health check, which has shown a certificate: it may ask whether Redis lives, with any password."""
 
 _LEDGER_KEYS = "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:* ~workers ~pending_report"
 
 _WORKER = (
-    # Redis can't tell one script from another by its user; what any may do is bound by what follows.
+    # An ACL can't name a script; the selectors below limit what any script can do.
     f"+ping +info|memory +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
     "(~hashes ~coins +get +incrby +set)",
     "(~wallet +hlen +hset)",
@@ -47,7 +47,7 @@ USERS = {WORKER: " ".join(_WORKER), WEBUI: " ".join(_WEBUI)}
 
 
 def acl_file(passwords: Mapping[str, bytes]) -> bytes:
-    """The file's content; of the passwords it has their SHA-256, which is as good for what is random."""
+    """Return the content of the ACL file. It has the SHA-256 of each password, which is enough for random ones."""
     lines = [f"user default {_DEFAULT}", f"user health {_HEALTH}"]
     for name, rules in USERS.items():
         digest = hashlib.sha256(passwords[name]).hexdigest()
