@@ -22,12 +22,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from chassis import admin_endpoint, foreign_log, log, misspelling
+from chassis import admin_endpoint, foreign_log, log
 from chassis.foreign_log import ForeignLog
 from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.log_output import LogOutput
-from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError
+from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError, misspelled
 from chassis.telemetry import process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
 from chassis.telemetry.telemetry import Telemetry
@@ -106,7 +106,7 @@ def _open_closed_descriptors() -> None:
 
 def _run(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> int:
     logger = log.get()
-    for name_set, meant in misspelling.find(os.environ, settings.variables()).items():
+    for name_set, meant in misspelled(os.environ, settings.variables()).items():
         logger.warning("unknown variable", variable=name_set, meant=meant)
     try:
         asyncio.run(_live(name, settings, service, health, logs))

@@ -3,8 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chassis.redis.access import RedisAccess
-from chassis.settings import LogFormat, LogLevel
-from chassis.settings.certificate_files import CertificateFiles
+from chassis.settings import CertificateFiles, LogFormat, LogLevel
 from load_test import destination
 from load_test.point import Mode
 from load_test.report_format import Format

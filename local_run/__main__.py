@@ -2,9 +2,8 @@ import os
 import sys
 from contextlib import nullcontext
 
-from chassis import misspelling
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
-from chassis.settings import SettingsError
+from chassis.settings import SettingsError, misspelled
 from local_run import embedded_redis, output, page, ports, program
 from local_run.manager import Manager
 from local_run.settings import LocalRunSettings
@@ -30,7 +29,7 @@ def main() -> int:
 
 
 def _report_unknown() -> None:
-    for name, meant in misspelling.find(os.environ, LocalRunSettings.variables() | program.variables()).items():
+    for name, meant in misspelled(os.environ, LocalRunSettings.variables() | program.variables()).items():
         sys.stderr.write(f"the variable {name} is unknown; did you mean {meant}?\n")
         # Each service would say so again.
         del os.environ[name]

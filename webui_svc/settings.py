@@ -3,8 +3,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from chassis.redis.settings import RedisSettings
-from chassis.settings import SettingsError, path, secret_file, tcp_port, text, whole
-from chassis.settings.secret_file import SecretFileError
+from chassis.settings import SettingsError, path, read_secret, tcp_port, text, whole
 from webui_svc.events import MOST_STREAMS
 
 _HOST = r"[A-Za-z0-9_.:-]{1,253}"
@@ -51,10 +50,7 @@ class WebuiSettings(RedisSettings):
             raise SettingsError(
                 f"{variable}={file!r} is not allowed beside {cls.variable('token')}: one of them must go"
             )
-        try:
-            return {**texts, "token": secret_file.read(variable, Path(file), "token")}
-        except SecretFileError as error:
-            raise SettingsError(str(error)) from None
+        return {**texts, "token": read_secret(variable, Path(file), "token")}
 
     @property
     def hosts(self) -> frozenset[str]:

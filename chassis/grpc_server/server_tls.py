@@ -8,7 +8,7 @@ import grpc
 
 from chassis import log
 from chassis.grpc_server.allow_list import AllowList, Callers
-from chassis.settings.certificate_files import CertificateFiles
+from chassis.settings import CertificateFiles
 from chassis.tls.credentials import ServerCredentials
 from chassis.tls.handshake_log import FLUSH_INTERVAL, handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates
@@ -30,7 +30,7 @@ class ServerTls:
 async def server_tls(files: CertificateFiles | None, service: str, callers: Callers) -> AsyncIterator[ServerTls | None]:
     """TLS from these files, whose changes are looked for until the context is left; None without files.
 
-    Raises CertificateError when they can't be used.
+    Raises SettingsError when they can't be used.
     """
     if files is None:
         yield None

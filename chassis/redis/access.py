@@ -4,8 +4,7 @@ from urllib.parse import urlsplit
 
 from chassis.redis.deployment import Deployment
 from chassis.redis.key_names import KeyNames
-from chassis.settings import secret_file
-from chassis.settings.certificate_files import CertificateFiles
+from chassis.settings import CertificateFiles, read_secret
 
 
 @dataclass(frozen=True)
@@ -38,5 +37,5 @@ class RedisAccess:
 
 
 def password(path: Path, variable: str) -> str:
-    """The password in the file that this variable names. Raises SecretFileError."""
-    return secret_file.read(variable, path, "password")
+    """The password in the file that this variable names. Raises SettingsError."""
+    return read_secret(variable, path, "password")

@@ -19,7 +19,7 @@ from chassis.redis.access import RedisAccess, password
 from chassis.redis.connection import EncryptedConnection, EncryptedMasterConnection, MasterConnection
 from chassis.redis.deployment import Deployment, Kind, Node
 from chassis.redis.master import Master, MasterBySentinel, MasterBySlot
-from chassis.settings.secret_file import SecretFileError
+from chassis.settings import SettingsError
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:
@@ -82,7 +82,7 @@ class _PasswordFile(CredentialProvider):
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
             found = password(self._path, self._variable)
-        except SecretFileError as error:
+        except SettingsError as error:
             raise AuthenticationError(str(error)) from None
         return (found,) if self._user is None else (self._user, found)
 

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from chassis.redis import trouble
 from chassis.redis.deployment import Node
 from chassis.redis.master import ANSWER_LIMIT, Master
-from chassis.settings.certificate_files import CertificateFiles
+from chassis.settings import CertificateFiles
 
 _MOVED_ON = (ReadOnlyError, AskError, ClusterDownError, TryAgainError)
 """What a server answers that is not the master, or not for long, or not of all our keys."""
@@ -57,7 +57,7 @@ class EncryptedConnection(SSLConnection):
 
 
 def _context(certificates: CertificateFiles) -> ssl.SSLContext:
-    """Trusts that authority and no other, and checks the server's name. Raises CertificateError."""
+    """Trusts that authority and no other, and checks the server's name. Raises SettingsError."""
     certificates.read()  # for it says which file is wrong
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

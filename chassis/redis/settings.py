@@ -7,7 +7,6 @@ from chassis.redis.access import RedisAccess, password
 from chassis.redis.deployment import Deployment, Kind
 from chassis.redis.key_names import CLUSTER_PREFIX, PREFIX_PATTERN, KeyNames
 from chassis.settings import HOST_PATTERN, PORT_PATTERN, ServiceSettings, SettingsError, path, text
-from chassis.settings.secret_file import SecretFileError
 
 _URL = (
     rf"rediss?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[0-9]*)?"
@@ -54,10 +53,7 @@ class RedisSettings(ServiceSettings):
                 f"{self.variable('redis_url')}: one of them must go"
             )
         if self.redis_password_file is not None:
-            try:
-                password(self.redis_password_file, variable)
-            except SecretFileError as error:
-                raise SettingsError(str(error)) from None
+            password(self.redis_password_file, variable)
         if self.redis_prefix is not None and self._clustered and not KeyNames(self.redis_prefix).have_one_slot:
             raise SettingsError(
                 f"{self.variable('redis_prefix')}={self.redis_prefix!r} is not allowed with a cluster, which keeps all "

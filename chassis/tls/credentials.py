@@ -6,7 +6,7 @@ when they shake hands, so what is renewed counts for connections from then on; t
 
 import grpc
 
-from chassis.settings.certificate_files import Certificates
+from chassis.settings import Certificates
 from chassis.tls.renewed_certificates import RenewedCertificates
 
 

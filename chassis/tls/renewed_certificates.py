@@ -2,7 +2,7 @@ import asyncio
 
 from chassis import log
 from chassis.log import ThrottledLogger
-from chassis.settings.certificate_files import CertificateError, CertificateFiles
+from chassis.settings import CertificateFiles, SettingsError
 
 LOOK_INTERVAL = 5.0
 """Seconds between looks at whether files have changed, which cost three calls of stat(); renewed certificates are to be
@@ -13,7 +13,7 @@ class RenewedCertificates:
     """The latest content of these files that could be used."""
 
     def __init__(self, files: CertificateFiles) -> None:
-        """Raises CertificateError when they can't be used."""
+        """Raises SettingsError when they can't be used."""
         self._files = files
         self._state = files.state()
         self.latest = files.read()
@@ -26,7 +26,7 @@ class RenewedCertificates:
             return
         try:
             latest = self._files.read()
-        except CertificateError as error:
+        except SettingsError as error:
             self._unusable.log(cause=str(error))
             return
         self._state = state

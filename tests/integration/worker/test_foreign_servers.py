@@ -17,7 +17,7 @@ from support.waiting import until
 
 from chassis.grpc_client.channel import failure, open_channel
 from chassis.metadata import SERVED_BY
-from chassis.settings.certificate_files import CertificateFiles
+from chassis.settings import CertificateFiles
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.stage import RNG
 

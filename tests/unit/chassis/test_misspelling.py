@@ -1,6 +1,6 @@
 import pytest
 
-from chassis import misspelling
+from chassis.settings import misspelled
 from local_run import program
 from local_run.settings import LocalRunSettings
 
@@ -23,19 +23,19 @@ OF_OTHERS = """
      ("RGN_DELAY", "RNG_DELAY"), ("HASHER_FAULTS_SLOW", "HASHER_FAULT_SLOW")],
 )  # fmt: skip
 def test_a_name_that_is_one_edit_away_from_a_known_one_is_found(name: str, meant: str) -> None:
-    assert misspelling.find(["PATH", name, "HOME"], KNOWN) == {name: meant}
+    assert misspelled(["PATH", name, "HOME"], KNOWN) == {name: meant}
 
 
 @pytest.mark.parametrize("name", ["PCEA", "WORK", "WORKERZZ", "DELYA_", "EDLYA", "WOKRESR", ""])
 def test_a_name_that_is_two_edits_away_is_not(name: str) -> None:
-    assert misspelling.find([name], KNOWN) == {}
+    assert misspelled([name], KNOWN) == {}
 
 
 def test_names_of_other_programs_are_not() -> None:
     others = set(OF_OTHERS.split())
-    assert misspelling.find(others, KNOWN - others) == {}
+    assert misspelled(others, KNOWN - others) == {}
 
 
 def test_what_is_known_is_no_misspelling_of_anything_else() -> None:
     """So a setting of one service is not reported by another one that has it in its environment, too."""
-    assert [name for name in KNOWN if misspelling.find([name], KNOWN - {name})] == []
+    assert [name for name in KNOWN if misspelled([name], KNOWN - {name})] == []

@@ -1,25 +1,29 @@
 """Settings read once from the environment, checked, and frozen.
 
 A settings class is a table with one field for each variable. A field has the default, how the text of the variable is
-read, what is allowed, and what the variable is for: errors and docs/configuration.md are made from the same words.
+read, what is allowed, and what the variable is for: errors and docs/configuration.md are made from the same words. The
+files that variables name, with certificates or a secret, are read and checked here, too.
 """
 
+import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+import ssl
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
-from chassis.settings.certificate_files import CertificateError, CertificateFiles
-
+# A host name or address; an IPv6 address stands in brackets.
 HOST_PATTERN = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])"
-"""A host name or address; one of IPv6 stands in brackets."""
 
+# A TCP port to connect to, 1 to 65535.
 PORT_PATTERN = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-"""A TCP port to connect to, 1 to 65535."""
 
 _COLLECTOR_URL = rf"https?://(?:[^\s/?#]*@)?{HOST_PATTERN}(?::{PORT_PATTERN})?(?:/[^\s?#]*)?"
 
@@ -30,9 +34,24 @@ _SECRETS = (
     (re.compile(r"(?<=password=)[^&]*"), "***"),
 )
 
+MAX_SECRET_BYTES = 4_096
+
+# Certificates may be renewed while they are read, one file after the other.
+_READ_ATTEMPTS = 3
+
+# Of a variable's name this short, a letter too many or another letter makes a word that other programs may use: PORTS
+# and POST from PORT.
+_SHORT_NAME = 4
+
 
 class SettingsError(Exception):
     """A variable has a value that is not allowed. The message is one line."""
+
+
+def refusal(variable: str, value: object, allowed: str, cause: str | None = None) -> SettingsError:
+    """Return the error for a variable with a value that is not allowed."""
+    because = f" ({cause})" if cause else ""
+    return SettingsError(f"{variable}={str(value)!r} is not allowed: it must be {allowed}{because}")
 
 
 class Word(StrEnum):
@@ -87,10 +106,10 @@ class ByPace(NamedTuple):
 class Field(NamedTuple):
     """One variable."""
 
+    # The value, a function that returns it, or ByPace with two of these.
     default: Any
-    """The value, a function that returns it, or ByPace with two of these."""
+    # Returns the value that a text means. Raises ValueError when it is not allowed.
     read: Callable[[str], object]
-    """Returns the value that a text means. Raises ValueError when it is not allowed."""
     allowed: str
     meaning: str
     bounds: tuple[float, float] = (0, 0)
@@ -145,6 +164,14 @@ def tcp_port(default: int, meaning: str) -> Any:
     return whole(default, 0, 65_535, "TCP port, 0 for any free one", meaning)
 
 
+def _collector_url(meaning: str) -> Any:
+    return text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing", meaning)
+
+
+def _protocol(meaning: str) -> Any:
+    return text("http/protobuf", "http/protobuf", "http/protobuf", meaning)
+
+
 def _bounded(read: Callable[[str], float], minimum: float, maximum: float) -> Callable[[str], float]:
     def bounded(value: str) -> float:
         if minimum <= (found := read(value)) <= maximum:  # nan is not
@@ -152,14 +179,6 @@ def _bounded(read: Callable[[str], float], minimum: float, maximum: float) -> Ca
         raise ValueError
 
     return bounded
-
-
-def _collector_url(meaning: str) -> Any:
-    return text("", f"|{_COLLECTOR_URL}", "http://HOST:PORT, https://… or nothing", meaning)
-
-
-def _protocol(meaning: str) -> Any:
-    return text("http/protobuf", "http/protobuf", "http/protobuf", meaning)
 
 
 # Each process of a service has its own, and `make run` and Kubernetes set variables with such names themselves:
@@ -173,8 +192,8 @@ class Settings:
     # The service's name, with which RNG_DELAY sets DELAY for rng alone; empty where there are no such variables.
     service: ClassVar[str] = ""
 
+    # Other defaults than the parent class has, by field.
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """Other defaults than the parent class has, by field."""
 
     fields: ClassVar[Mapping[str, Field]] = {}
 
@@ -257,6 +276,103 @@ class Settings:
         return f"{cls.variable(name)}={value!r}"
 
 
+def read_secret(variable: str, path: Path, what: str) -> str:
+    """Return the line that a file holds, a password or whatever `what` calls it. Raises SettingsError."""
+    cause: str | None = None
+    found = ""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        found = content.decode().removesuffix("\n")
+    except OSError as error:
+        cause = error.strerror
+    except UnicodeDecodeError:
+        cause = "it is no UTF-8"
+    else:
+        if len(content) > MAX_SECRET_BYTES:
+            cause = f"it has more than {MAX_SECRET_BYTES} bytes"
+        elif not found:
+            cause = "it is empty"
+        elif not found.isprintable():
+            cause = "it has a second line, or other characters that can't be printed"
+    if cause is not None:
+        raise refusal(variable, path, f"a file with the {what} in one line", cause)
+    return found
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What one end of a TLS connection shows, and the authority that it trusts, all in PEM."""
+
+    chain: bytes
+    key: bytes = dataclass_field(repr=False)
+    authority: bytes
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """The three PEM files of one end of a TLS connection, with the names of the variables that their paths are from."""
+
+    cert: Path
+    key: Path
+    ca: Path
+    variables: tuple[str, str, str] = dataclass_field(default=("TLS_CERT", "TLS_KEY", "TLS_CA"), kw_only=True)
+
+    def read(self) -> Certificates:
+        """Return the content of the files. Raises SettingsError where they hold no certificates, or another key."""
+        cert, private_key, ca = self.variables
+        for _ in range(_READ_ATTEMPTS):
+            before = self.state()
+            chain, key, authority = _read(cert, self.cert), _read(private_key, self.key), _read(ca, self.ca)
+            _check_certificates(cert, self.cert, chain)
+            _check_certificates(ca, self.ca, authority)
+            self._check_key()
+            if before == self.state():
+                return Certificates(chain, key, authority)
+        raise SettingsError(f"{cert}={str(self.cert)!r} can't be read: the files keep changing")
+
+    def state(self) -> tuple[tuple[int, int, int], ...]:
+        """Return something that changes when one of the files does."""
+        return tuple(_state(path) for path in (self.cert, self.key, self.ca))
+
+    def _check_key(self) -> None:
+        try:
+            # With a passphrase, as otherwise the user is asked for one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert, self.key, password="")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            cert, key, _ = self.variables
+            pair = f"the private key of the certificate in {cert}={str(self.cert)!r}, in PEM and without a passphrase"
+            raise refusal(key, self.key, pair, getattr(error, "reason", None)) from None
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _read(variable: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except PermissionError as error:
+        cause = error.strerror
+        with contextlib.suppress(OSError):  # its folder may not even be searched
+            found = path.stat()
+            cause = f"its mode is {stat.S_IMODE(found.st_mode):04o} and its owner is uid {found.st_uid}"
+        raise refusal(variable, path, f"readable for uid {os.geteuid()}", cause) from None
+    except OSError as error:
+        raise refusal(variable, path, "a file that can be read", error.strerror) from None
+
+
+def _check_certificates(variable: str, path: Path, content: bytes) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii"))
+    except (ssl.SSLError, ValueError):  # ValueError for bytes that are no ASCII, and for an empty file
+        raise refusal(variable, path, "a file of certificates in PEM") from None
+
+
 _CERTIFICATES = ("tls_cert", "tls_key", "tls_ca")
 
 
@@ -334,10 +450,7 @@ class ServiceSettings(Settings):
             named = ", ".join(f"{name}={str(value)!r}" for name, value in paths.items() if value is not None)
             raise SettingsError(f"{named} is not allowed without {' and '.join(missing)}: set all three, or none")
         if self.tls is not None:
-            try:
-                self.tls.read()
-            except CertificateError as error:
-                raise SettingsError(str(error)) from None
+            self.tls.read()
 
     @property
     def tls(self) -> CertificateFiles | None:
@@ -353,3 +466,28 @@ class ServiceSettings(Settings):
         if self.otel_exporter_otlp_traces_endpoint or not self.otel_exporter_otlp_endpoint:
             return self.otel_exporter_otlp_traces_endpoint
         return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
+
+
+def misspelled(names: Iterable[str], known: Iterable[str]) -> Mapping[str, str]:
+    """Return the names that are not known and one edit away from one that is, with that one: PCAE for PACE.
+
+    An edit is a letter too many, one too few, one for another, or two that have changed places. Of a short name only
+    one too few and two that have changed places count, since the others make words.
+    """
+    known = set(known)
+    unknown = sorted(name for name in names if name not in known)
+    return {name: meant for name in unknown for meant in sorted(known, reverse=True) if _is_near(name, meant)}
+
+
+def _is_near(name: str, meant: str) -> bool:
+    different = [at for at, (a, b) in enumerate(zip(name, meant, strict=False)) if a != b]
+    if len(name) == len(meant):
+        match different:
+            case [_]:
+                return len(meant) > _SHORT_NAME
+            case [at, after]:
+                return after == at + 1 and name[at] + name[after] == meant[after] + meant[at]
+        return False
+    shorter, longer = sorted((name, meant), key=len)
+    at = different[0] if different else len(shorter)
+    return longer[:at] + longer[at + 1 :] == shorter and (longer == meant or len(meant) > _SHORT_NAME)
