@@ -41,9 +41,9 @@ NUMBERS = {
         f"nothing of what is sent for {events.WRITE_LIMIT:.0f} s",
     ],
     "redis": [
-        f"no more than {ledger.KEPT_SECONDS:.0f} s of reports",
-        f"a client asks the Sentinels again every {LOOK_INTERVAL:.0f} s",
-        f"does not answer within {ANSWER_LIMIT:g} s is passed over",
+        f"at most {ledger.KEPT_SECONDS:.0f} s of reports",
+        f"a client queries the Sentinels again every {LOOK_INTERVAL:.0f} s",
+        f"does not respond within {ANSWER_LIMIT:g} s is skipped",
     ],
     "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
     "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],
