@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 
 from chassis import process
-from chassis.grpc_server import self_check, server
+from chassis.grpc_server import self_test, server
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc.hashing import HASHLIB, KERNEL_INLINE_BYTES, KERNEL_INLINE_COUNT, DigestThread, Hashing
 from hasher_svc.service import SERVICE, HasherService
@@ -38,4 +38,4 @@ async def hasher(hashing: Hashing, settings: HasherSettings, telemetry: Telemetr
 
 
 if __name__ == "__main__":
-    sys.exit(process.run("hasher", HasherSettings, partial(hasher, HASHINGS[sys.argv[1]]), self_check.CONDITION))
+    sys.exit(process.run("hasher", HasherSettings, partial(hasher, HASHINGS[sys.argv[1]]), self_test.CONDITION))

@@ -38,9 +38,9 @@ def _uncount() -> None:
         (EventLoopLag, "run", _never),
     ]
     if sys.argv[1] == "worker_svc":
-        from chassis.grpc_client.stream_watch import StreamWatch  # noqa: PLC0415 - servers have none
+        from chassis.grpc_client import InstrumentedMethod  # noqa: PLC0415 - servers have none
 
-        replacements.append((StreamWatch, "open", _open))
+        replacements.append((InstrumentedMethod, "open", _open))
     for owner, name, replacement in replacements:
         if name not in vars(owner):
             raise AttributeError(f"{owner.__name__} has no {name} to be replaced")

@@ -1,25 +1,38 @@
-"""The channel and server arguments that differ from gRPC's defaults, each with its reason.
+"""What both ends of a connection have in common: names of metadata, and arguments of channels and servers.
 
-Names are those of grpc/impl/channel_arg_names.h. The measurements are ours, with grpcio 1.85 in containers.
+Arguments are here if they differ from gRPC's defaults, each with its reason; their names are those of
+grpc/impl/channel_arg_names.h. The measurements were made with grpcio 1.85 in containers.
 """
 
 import json
 
 Options = tuple[tuple[str, int | str], ...]
 
+# Initial metadata of a stream that name its server, by its INSTANCE.
+SERVED_BY = "served-by"
+# Metadata of a request that name the client, and a number of the stream that no other stream of the client has, for
+# both sides' logs.
+CLIENT_ID = "client-id"
+STREAM_ID = "stream-id"
+# Metadata of a single call, and a field of a stream's requests: the client's span.
+TRACEPARENT = "traceparent"
+
+# An instance's name has at most so many characters; the other end may send anything.
+MAX_NAME = 63
+
 _KEEPALIVE_TIME_MS = 5_000
 _PING_TIMEOUT_MS = 2_000
 
+# To one server; one more is closed before a byte of it is read. A worker has one connection to each server, and an idle
+# one keeps 16 KiB.
 MAX_CONNECTIONS = 1_024
-"""To one server. A worker has one connection to each; one more is closed before a byte of it is read. An idle one keeps
-16 KiB."""
 
+# Of one connection at the same time; gRPC's own clients wait beyond that, others have a stream refused. A worker has
+# two, and as many again for a moment after the server said that it does not serve. An idle one keeps 22 KiB.
 MAX_STREAMS = 256
-"""Of one connection at the same time; gRPC's own clients wait beyond that, others have a stream refused. A worker has
-two, and as many again for a moment after the server said that it does not serve. An idle one keeps 22 KiB."""
 
-_MAX_METADATA = 8 * 1024
-"""Bytes of a call, from where gRPC refuses a part of the calls; it refuses all beyond twice that. Ours have 200."""
+# Of a call, from where gRPC refuses a part of the calls; it refuses all beyond twice that. Ours have 200 bytes.
+_MAX_METADATA_BYTES = 8 * 1024
 
 SERVER: Options = (
     # With the default a second server takes the same port in silence, and connections go to either.
@@ -29,12 +42,12 @@ SERVER: Options = (
     # A client that froze or was cut off is noticed as fast as a server is.
     ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
     ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
-    # Who pings more often than that for the third time is cut off; it is gRPC's default, and what the interval is for.
+    # The third ping that comes too early ends the connection. It is gRPC's default, and what the interval is for.
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    ("grpc.max_metadata_size", _MAX_METADATA),
-    ("grpc.absolute_max_metadata_size", 2 * _MAX_METADATA),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * _MAX_METADATA_BYTES),
     # A connection that has not begun to speak HTTP/2 by then is closed; the default is two minutes.
     ("grpc.server_handshake_timeout_ms", 5_000),
     # One without a call is closed, after twice that at most; a worker's has one at all times, the watch of health.
@@ -51,7 +64,7 @@ DIRECT: Options = (("grpc.enable_http_proxy", 0),)
 
 
 def client(service: str, authority: str | None = None) -> Options:
-    """Arguments of a channel to a service with this full name, which its servers must have registered for health.
+    """Return the arguments of a channel to a service with this full name, which its servers must register for health.
 
     The authority, NAME:PORT, is what its servers are called where the channel's target does not say it.
     """

@@ -8,9 +8,9 @@ with quick_start.imports():
     from functools import partial
 
     from chassis import process
-    from chassis.grpc_server import self_check, server
+    from chassis.grpc_server import self_test, server
     from chassis.telemetry.telemetry import Telemetry
-    from hasher_svc.hashing import DigestThread, fastest, self_test
+    from hasher_svc.hashing import DigestThread, fastest, known_answer_test
     from hasher_svc.metrics import HasherMetrics
     from hasher_svc.service import CALLERS, SERVICE, HasherService
     from hasher_svc.settings import HasherSettings
@@ -24,10 +24,10 @@ async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterato
     with closing(DigestThread(hashing)) as thread:
         servicer = HasherService(settings.instance, pacing, thread)
         telemetry.metrics.register(HasherMetrics(servicer, pacing))
-        check = partial(self_test, hashing)
+        check = partial(known_answer_test, hashing)
         async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check, callers=CALLERS):
             yield
 
 
 if __name__ == "__main__":
-    sys.exit(process.run("hasher", HasherSettings, hasher, self_check.CONDITION))
+    sys.exit(process.run("hasher", HasherSettings, hasher, self_test.CONDITION))

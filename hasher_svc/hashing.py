@@ -119,7 +119,7 @@ def fastest() -> Hashing:
     return hashing
 
 
-async def self_test(hashing: Hashing = HASHLIB) -> bool:
+async def known_answer_test(hashing: Hashing = HASHLIB) -> bool:
     """Return whether the known message, packed twice, has the known digest twice (a known-answer test)."""
     return hashing.digests(b"abcabc", 3) == 2 * KNOWN_DIGEST
 

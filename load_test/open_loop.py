@@ -8,7 +8,7 @@ latency runs from the moment it was due, as in his wrk2.
 import asyncio
 import math
 
-from chassis.timer import WAKING_TIME
+from chassis.timer import TIMER_SLACK_S
 from load_test.schedule import Schedule
 from worker_svc.pipeline import Pipeline
 
@@ -43,8 +43,8 @@ class OpenLoop:
             return
         now = self._loop.time()
         while self._pipeline.has_room and (due := self._due(self._begun)) is not None:
-            if due - WAKING_TIME > now:
-                self._come_again(due - WAKING_TIME)
+            if due - TIMER_SLACK_S > now:
+                self._come_again(due - TIMER_SLACK_S)
                 return
             self._begun += 1
             # Timers are early as often as late; a batch that is early by a hair has not waited before it was sent.

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis.grpc_client.channel import open_channel
-from chassis.metadata import CLIENT_ID
+from chassis.grpc_client import open_channel
+from chassis.grpc_options import CLIENT_ID
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import PERMANENT, Backoff
 from worker_svc.batch import Batch

@@ -7,7 +7,7 @@ with quick_start.imports():
     from contextlib import asynccontextmanager
 
     from chassis import process
-    from chassis.grpc_server import self_check, server
+    from chassis.grpc_server import self_test, server
     from chassis.telemetry.telemetry import Telemetry
     from rng_svc.metrics import RngMetrics
     from rng_svc.service import CALLERS, SERVICE, RngService, check_source
@@ -25,4 +25,4 @@ async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None
 
 
 if __name__ == "__main__":
-    sys.exit(process.run("rng", RngSettings, rng, self_check.CONDITION))
+    sys.exit(process.run("rng", RngSettings, rng, self_test.CONDITION))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from chassis.timer import WAKING_TIME
+from chassis.timer import TIMER_SLACK_S
 from worker_svc import batch_trace
 from worker_svc.batch import Batch
 
@@ -105,7 +105,7 @@ class Pipeline:
         self._empty.clear()
         self._on_begin(begun)
         if self._delay:
-            due = begun + self._delay - WAKING_TIME
+            due = begun + self._delay - TIMER_SLACK_S
             self._delayed[batch.id] = self._loop.call_at(due, self._request_random, batch)
         else:
             self._rng.submit(batch)

@@ -2,7 +2,7 @@ from typing import Any
 
 import grpc
 
-from chassis.metadata import CLIENT_ID, MAX_NAME, STREAM_ID
+from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID
 
 MAX_DIGITS = 18
 """Of the number of a stream; whoever calls may send anything."""

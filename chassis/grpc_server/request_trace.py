@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from chassis.grpc_options import TRACEPARENT
 from chassis.grpc_server.bad_request import BadRequestError
 from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
-from chassis.metadata import TRACEPARENT
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Span, Tracing

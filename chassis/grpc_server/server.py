@@ -9,7 +9,8 @@ from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis import grpc_options, listener, log
-from chassis.grpc_server import self_check
+from chassis.grpc_options import SERVED_BY
+from chassis.grpc_server import self_test
 from chassis.grpc_server.admission import MAX_CALLS_ACCEPTED, Admission
 from chassis.grpc_server.allow_list import NOBODY, Callers
 from chassis.grpc_server.call_watch import CallWatch
@@ -22,7 +23,6 @@ from chassis.grpc_server.request_trace import RequestTrace
 from chassis.grpc_server.server_tls import ServerTls, server_tls
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
-from chassis.metadata import SERVED_BY
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.telemetry.telemetry import Telemetry
 
@@ -104,7 +104,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
     log.get().info("listening", address=f"{host}:{port}")
     tasks = [
         asyncio.create_task(_mirror(telemetry.health, statuses, service)),
-        asyncio.create_task(self_check.keep_checking(telemetry.health, check)),
+        asyncio.create_task(self_test.keep_testing(telemetry.health, check)),
         asyncio.create_task(_flush(watch, decoding)),
         asyncio.create_task(eviction.look_at_memory()),
         asyncio.create_task(eviction.look_at_crowd()),

@@ -1,6 +1,6 @@
-"""What the calls of a gRPC server or client come to, under the names that go-grpc-prometheus gave such metrics.
+"""The metrics of a gRPC server or client, under the names of go-grpc-prometheus.
 
-Methods are known beforehand and codes are seventeen, so there are never more series than that, whoever calls.
+Methods are known beforehand and codes are seventeen, so clients can't add series.
 """
 
 from collections import Counter
@@ -16,40 +16,38 @@ _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
 
 class MethodCounts:
-    """The calls of one method, ever. Counting is adding to a number: these are read only when somebody asks."""
+    """The calls of one method since the start, and their messages. A stream is one call."""
 
     __slots__ = ("handled", "handling", "received", "sent", "started")
 
     def __init__(self) -> None:
         self.started = 0
+        # Calls that ended, by the name of their code; a rate of failures needs OK from the start.
         self.handled: Counter[str] = Counter(OK=0)
-        """Calls that ended, by the name of their code; a rate of failures needs those that did not from the start."""
         self.handling = LatencyHistogram()
-        """From a call's start to its end; a stream is one call."""
         self.received = 0
-        """Messages, whole streams' of them."""
         self.sent = 0
 
     def ended(self, code: str, seconds: float) -> None:
-        """Count a call that ended with this code after so many seconds."""
+        """Count a call that took so many seconds."""
         self.handled[code] += 1
         self.handling.observe(seconds)
 
 
 class RpcMetrics(Collector):
-    """All methods of a process's servers, or of its clients."""
+    """The methods of a process's servers, or of its clients."""
 
     def __init__(self, side: Literal["server", "client"]) -> None:
         self._side = side
         self._methods: dict[tuple[str, str, str], MethodCounts] = {}
 
     def method(self, kind: Literal["unary", "bidi_stream"], path: str) -> MethodCounts:
-        """The counts of a method, given as /SERVICE/METHOD; they are shown from now on."""
+        """Return the counts of the method /SERVICE/METHOD, which are collected from now on."""
         _, service, name = path.split("/")
         return self._methods.setdefault((kind, service, name), MethodCounts())
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus is told."""
+        """Yield the metrics."""
         done = "completed on the server" if self._side == "server" else "completed by the client"
         started = self._counter("started", "RPCs started; a stream is one")
         received = self._counter("msg_received", "Messages received; on a stream, each")

@@ -60,7 +60,7 @@ def test_a_service_is_alive_as_it_starts_silent_while_blocked_and_ends_with_a_pa
     mine.running["rng"].kill()
     rng = mine.start("rng", module="system.troubled_rng")
     rng.wait_for("holding back")
-    mine.until("rng", not_ready("self-check", "starting"))
+    mine.until("rng", not_ready("self-test", "starting"))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", mine.ports["rng"]), 1)
     rng.send(signal.SIGUSR1)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chassis import log, process
-from chassis.grpc_server import self_check
+from chassis.grpc_server import self_test
 from chassis.telemetry.telemetry import Telemetry
 from rng_svc.__main__ import rng
 from rng_svc.settings import RngSettings
@@ -42,4 +42,4 @@ async def troubled(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator
 
 
 if __name__ == "__main__":
-    sys.exit(process.run("rng", RngSettings, troubled, self_check.CONDITION))
+    sys.exit(process.run("rng", RngSettings, troubled, self_test.CONDITION))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from chassis.grpc_client.channel import failure, is_unhealthy, is_untrusted, open_channel
-from chassis.metadata import MAX_NAME, SERVED_BY
+from chassis.grpc_client import failure, is_unhealthy, is_untrusted, open_channel
+from chassis.grpc_options import MAX_NAME, SERVED_BY
 from worker_svc.backoff import LAST, PERMANENT, Backoff, sleep_unless
 from worker_svc.batch import Batch
 

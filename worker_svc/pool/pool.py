@@ -15,9 +15,9 @@ from typing import Any, Literal
 import grpc
 
 from chassis import log
-from chassis.grpc_client.stream_watch import StreamWatch
+from chassis.grpc_client import InstrumentedMethod
+from chassis.grpc_options import CLIENT_ID, STREAM_ID
 from chassis.log import ThrottledLogger
-from chassis.metadata import CLIENT_ID, STREAM_ID
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
@@ -172,7 +172,7 @@ class Pool:
         self._on_change = on_change
         self._max_endpoints = max_endpoints
         self._metadata = (CLIENT_ID, client_id)
-        self._watch = StreamWatch(stage.path, metrics)
+        self._watch = InstrumentedMethod(stage.path, metrics)
         self._streams_opened = 0
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()

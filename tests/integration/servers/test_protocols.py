@@ -11,11 +11,11 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from structlog.testing import capture_logs
 from support.served import HASHER, RNG, health, raw_stream, rng
 
-from chassis.grpc_server import self_check
+from chassis.grpc_server import self_test
 from chassis.health import Health
 from chassis.telemetry.telemetry import Telemetry
 from hasher_svc import hashing
-from hasher_svc.hashing import self_test
+from hasher_svc.hashing import known_answer_test
 from rng_svc import service
 
 SERVING = HealthCheckResponse.SERVING
@@ -51,10 +51,10 @@ async def test_health_tells_alive_from_ready_and_reports_every_change() -> None:
             assert await status(channel, unknown) is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it_passes(
+async def test_a_server_whose_self_test_fails_is_alive_but_not_serving_until_it_passes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(self_check, "INTERVAL", 0.01)
+    monkeypatch.setattr(self_test, "INTERVAL_S", 0.01)
     outcome: Any = True
 
     async def check() -> bool:
@@ -71,19 +71,19 @@ async def test_a_server_whose_self_check_fails_is_alive_but_not_serving_until_it
             for outcome in (False, True, OSError("no random source")):
                 assert await anext(watched) == (SERVING if outcome is True else NOT_SERVING)
                 assert await status(channel, "") == SERVING
-    failed = "self-check failed, no longer ready"
-    changes = [line["event"] for line in lines if line["event"] in {failed, "self-check passed again"}]
-    assert changes == [failed, "self-check passed again", failed]
+    failed = "self-test failed, no longer ready"
+    changes = [line["event"] for line in lines if line["event"] in {failed, "self-test passed again"}]
+    assert changes == [failed, "self-test passed again", failed]
 
 
 async def test_a_server_notices_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random source that repeats itself, and wrong digests."""
     assert await service.check_source()
-    assert await self_test()
+    assert await known_answer_test()
     monkeypatch.setattr("os.urandom", bytes)
     monkeypatch.setattr(hashing, "sha256", hashlib.blake2s)
     assert not await service.check_source()
-    assert not await self_test()
+    assert not await known_answer_test()
 
 
 SERVICES = [

@@ -15,8 +15,8 @@ from support.free_port import free_port
 from support.rng_servers import Context, PoolClient
 from support.waiting import until
 
-from chassis.grpc_client.channel import failure, open_channel
-from chassis.metadata import SERVED_BY
+from chassis.grpc_client import failure, open_channel
+from chassis.grpc_options import SERVED_BY
 from chassis.settings import CertificateFiles
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.stage import RNG

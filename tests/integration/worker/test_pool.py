@@ -13,7 +13,7 @@ from support.free_port import free_port
 from support.rng_servers import Context, PoolClient, Requests, Responses, RngServer, rng_server
 from support.waiting import until
 
-from chassis.grpc_server import self_check, server
+from chassis.grpc_server import self_test, server
 from chassis.telemetry.rpc_metrics import MethodCounts
 from load_test.unary_calls import UnaryCalls
 from rng_svc.service import RandomBatch
@@ -90,7 +90,7 @@ async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at
 async def test_a_server_whose_own_check_fails_gets_nothing_until_it_passes_unless_it_is_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(self_check, "INTERVAL", 0.02)
+    monkeypatch.setattr(self_test, "INTERVAL_S", 0.02)
     passing = {"a", "b"}
 
     async def passes(name: str) -> bool:

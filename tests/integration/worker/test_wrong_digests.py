@@ -15,7 +15,7 @@ from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry.telemetry import Telemetry
-from hasher_svc.hashing import DigestThread, self_test
+from hasher_svc.hashing import DigestThread, known_answer_test
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings
 from worker_svc import worker as worker_service
@@ -69,7 +69,7 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
     health.started()
     with closing(DigestThread()) as thread:
         servicer = Hasher(settings, thread, lie)
-        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, self_test):
+        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, known_answer_test):
             yield servicer
 
 

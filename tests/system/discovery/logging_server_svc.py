@@ -12,9 +12,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from chassis.grpc_server import self_check
+from chassis.grpc_options import CLIENT_ID
+from chassis.grpc_server import self_test
 from chassis.health import Health
-from chassis.metadata import CLIENT_ID
 from hasher_svc.service import HasherService
 from rng_svc.service import RngService
 from worker_svc.pool.endpoint import PROBE_ID
@@ -36,15 +36,15 @@ def logged(stream: Callable[..., AsyncIterator[Any]]) -> Any:
     return logging
 
 
-async def keep_checking(health: Health, check: object) -> None:
+async def keep_testing(health: Health, test: object) -> None:
     while True:
-        health.set(self_check.CONDITION, met=not not_serving.is_set())
+        health.set(self_test.CONDITION, met=not not_serving.is_set())
         await asyncio.sleep(0.05)
 
 
 RngService.StreamRandomBytes = logged(RngService.StreamRandomBytes)  # type: ignore[method-assign]
 HasherService.StreamHashes = logged(HasherService.StreamHashes)  # type: ignore[method-assign]
-self_check.keep_checking = keep_checking
+self_test.keep_testing = keep_testing
 signal.signal(signal.SIGUSR1, lambda *_: not_serving.set())
 signal.signal(signal.SIGUSR2, lambda *_: not_serving.clear())
 

@@ -9,14 +9,14 @@ from support.virtual_time import freeze, now
 
 from chassis.grpc_server.loop_share import STALLED, LoopShare
 from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
-from chassis.timer import WAKING_TIME
+from chassis.timer import TIMER_SLACK_S
 from hasher_svc.metrics import HasherMetrics
 from rng_svc.metrics import RngMetrics
 
 DELAY = 0.1
 PEER = "ipv4:10.0.0.3:4711"
 
-near = partial(pytest.approx, abs=1.5 * WAKING_TIME)
+near = partial(pytest.approx, abs=1.5 * TIMER_SLACK_S)
 
 
 async def turn(pacing: Pacing, work: float = 0.0) -> float:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.fake_streams import FakeStageClient
 from support.virtual_time import freeze
 
-from chassis.timer import WAKING_TIME
+from chassis.timer import TIMER_SLACK_S
 from load_test.latency import UNIT, Histogram
 from load_test.open_loop import OpenLoop
 from load_test.recorder import TOTAL, Recorder
@@ -69,7 +69,7 @@ async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_
     await asyncio.sleep(0.105)
     freeze(0.05)
     await asyncio.sleep(0.09)
-    assert run.begun == pytest.approx([index / 100 for index in range(25)], abs=1.1 * WAKING_TIME)
+    assert run.begun == pytest.approx([index / 100 for index in range(25)], abs=1.1 * TIMER_SLACK_S)
 
 
 async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due() -> None:

@@ -1,9 +1,14 @@
+"""A client's side of gRPC: channels, why one is not ready, and streams whose messages are counted."""
+
 import asyncio
 import re
+import time
+from collections.abc import Sequence
 
 import grpc
 
 from chassis import grpc_options
+from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import credentials
 from chassis.tls.renewed_certificates import RenewedCertificates
 
@@ -26,7 +31,7 @@ _MEANINGS = (
 def open_channel(
     target: str, service: str, certificates: RenewedCertificates | None, *, authority: str | None = None
 ) -> grpc.aio.Channel:
-    """A channel to a service with this full name, encrypted with these certificates if there are any.
+    """Open a channel to a service with this full name, encrypted with these certificates if there are any.
 
     The authority is NAME:PORT where the target is an address of that name: what the server is called in requests, and
     whose name its certificate must have.
@@ -55,10 +60,50 @@ async def failure(channel: grpc.aio.Channel, *, secure: bool) -> str:
 
 
 def is_unhealthy(failure: str) -> bool:
-    """Whether a server is connected, and its health service says that it does not serve."""
+    """Return whether a server is connected, and its health service says that it does not serve."""
     return _UNHEALTHY in failure
 
 
 def is_untrusted(failure: str) -> bool:
-    """Whether a server's certificate is not accepted, or ours is not."""
+    """Return whether a server's certificate is not accepted, or ours is not."""
     return _UNTRUSTED.search(failure) is not None
+
+
+class InstrumentedMethod:
+    """A streaming method whose calls and messages are counted.
+
+    grpc.aio's own interceptors pass each message of a stream through a queue and another task. gRPC calls a serializer
+    once per message, whatever that does, so the serializers count.
+    """
+
+    def __init__(self, path: str, metrics: RpcMetrics) -> None:
+        """Take the method's path, /SERVICE/METHOD."""
+        self._path = path
+        self._counts = metrics.method("bidi_stream", path)
+        self._watching: set[asyncio.Task[None]] = set()
+
+    def open(
+        self, channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]
+    ) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
+        """Open a stream of encoded messages, once there is a server for it."""
+        method = channel.stream_stream(self._path, request_serializer=self._sent, response_deserializer=self._received)
+        call = method(metadata=tuple(metadata), wait_for_ready=True)
+        self._counts.started += 1
+        watching = asyncio.create_task(self._watch(call))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
+        return call
+
+    def _sent(self, message: bytes) -> bytes:
+        self._counts.sent += 1
+        return message
+
+    def _received(self, message: bytes) -> bytes:
+        self._counts.received += 1
+        return message
+
+    async def _watch(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
+        began = time.monotonic()
+        # The code is gRPC's: a stream that its client ends early was cancelled.
+        code = await call.code()
+        self._counts.ended(code.name, time.monotonic() - began)

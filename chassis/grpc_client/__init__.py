@@ -1,1 +1,0 @@
-"""A gRPC client as worker runs it."""
