@@ -1,26 +1,88 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from worker_svc.batch_trace import BatchTrace
+if TYPE_CHECKING:  # it imports OpenTelemetry, which only a process that records traces needs
+    from chassis.telemetry.tracing import Span, Tracing
+
+# The reason of a hedge; those of a retry are the pool's.
+HEDGE = "slow"
+UNFINISHED = "no response when the worker stopped"
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
     """Messages that go through the pipeline together."""
 
+    # Unique within the process.
     id: int
-    """Unique within the process."""
+    # Messages, and the bytes of each.
     count: int
-    """Messages."""
     message_size: int
-    """Bytes a message."""
+    # When work on it began, on the event loop's clock.
     begun: float
-    """When work on it began, on the event loop's clock."""
+    # count x message_size random bytes, from rng.
     data: bytes | memoryview = b""
-    """count x message_size bytes, once rng has answered."""
+    # count x 32 bytes, from hasher.
     digests: bytes | memoryview = b""
-    """count x 32 bytes, once hasher has answered."""
+    # Positions of the verified coins, which go to the wallet.
     verified_coins: Sequence[int] = ()
-    """Positions of the coins that were hashed once more, which the wallet gets."""
-    trace: BatchTrace | None = None
-    """None unless it is one of those traced."""
+    # None unless the batch is sampled.
+    trace: "BatchTrace | None" = None
+
+
+@dataclass(slots=True)
+class BatchTrace:
+    """The spans of a sampled batch: its own, and one for each stage by the stage's name."""
+
+    _root: "Span"
+    _stages: "dict[str, Span]" = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, tracing: "Tracing", batch: Batch) -> "BatchTrace | None":
+        """Begin the span of a batch, or return None if the batch is not sampled."""
+        attributes = {
+            "dockercoins.batch.id": batch.id,
+            "dockercoins.batch.size": batch.count,
+            "dockercoins.message.size": batch.message_size,
+        }
+        root = tracing.root("batch", "internal", attributes)
+        return None if root is None else cls(root)
+
+    def submitted(self, stage: str, path: str) -> None:
+        """Begin the span of a stage, in which the batch may wait for a stream with room."""
+        _, service, method = path.split("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+        self._stages[stage] = self._root.child(stage, "client", attributes)
+
+    def sent(self, stage: str, replica: str | None, reason: str = "") -> None:
+        """Note that the batch was sent to a replica; a retry and a hedge have a reason."""
+        event = "hedged" if reason == HEDGE else "retried" if reason else "sent"
+        attributes = {"dockercoins.replica": replica or ""}
+        if reason:
+            attributes["dockercoins.reason"] = reason
+        self._stages[stage].event(event, attributes)
+
+    def broken(self, stage: str, replica: str | None, reason: str) -> None:
+        """Note that the stream broke on which the batch was outstanding."""
+        attributes = {"dockercoins.replica": replica or "", "dockercoins.reason": reason}
+        self._stages[stage].event("stream broken", attributes)
+
+    def completed(self, stage: str, replica: str | None) -> None:
+        """End the span of a stage with the first response, which is of this replica."""
+        span = self._stages[stage]
+        span.set({"dockercoins.replica": replica or ""})
+        span.end()
+
+    def traceparent(self, stage: str) -> str:
+        """Return the traceparent that a stage's request carries."""
+        return self._stages[stage].traceparent
+
+    def counted(self) -> None:
+        """End the batch's span: it is counted."""
+        self._root.end()
+
+    def dropped(self) -> None:
+        """End all spans of a batch that is not counted."""
+        for span in (*self._stages.values(), self._root):
+            span.end(UNFINISHED)

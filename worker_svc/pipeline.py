@@ -5,8 +5,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from chassis.timer import TIMER_SLACK_S
-from worker_svc import batch_trace
-from worker_svc.batch import Batch
+from worker_svc.batch import Batch, BatchTrace
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Tracing
@@ -100,7 +99,7 @@ class Pipeline:
         self._last_id += 1
         batch = Batch(self._last_id, self.batch_size, self._message_size, begun)
         if self._tracing is not None:
-            batch.trace = batch_trace.begin(self._tracing, batch)
+            batch.trace = BatchTrace.begin(self._tracing, batch)
         self._in_flight[batch.id] = batch
         self._empty.clear()
         self._on_begin(begun)

@@ -23,7 +23,6 @@ from worker_svc.settings import WorkerSettings
 from worker_svc.stage import HasherStage, RngStage
 from worker_svc.tally import Tally
 from worker_svc.tuner import Tuner
-from worker_svc.verification import Verification
 
 CHANGE_PAUSE = 0.25
 """Seconds from one report about a change of replicas to the next: some come and go all the time."""
@@ -47,7 +46,6 @@ class Worker:
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id, telemetry.traces)
         streams = RpcMetrics("client")
-        verify = Verification(self._tally.coins_for_wallet).wrong_digest
         certificates = None if settings.tls is None else RenewedCertificates(settings.tls)
         self._pools = {
             stage.name: Pool(
@@ -62,7 +60,7 @@ class Worker:
             )
             for stage, target in (
                 (RngStage(), settings.rng_target),
-                (HasherStage(verify), settings.hasher_target),
+                (HasherStage(self._tally.coins_for_wallet), settings.hasher_target),
             )
         }
         self._pipeline = Pipeline(

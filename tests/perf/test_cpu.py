@@ -8,8 +8,8 @@ from chassis.grpc_server.pacing import Pacing
 from chassis.packed_field import PackedField
 from hasher_svc.hashing import HASHLIB, kernel_hashing
 from worker_svc.batch import Batch
+from worker_svc.stage import HasherStage
 from worker_svc.tally import MAX_WALLET_COINS
-from worker_svc.verification import Verification
 
 BATCH = bytes(16_384 * 32)
 BATCHES_PER_SECOND = 330
@@ -44,9 +44,9 @@ def test_large_fields(figures: Figures) -> None:
 def test_verification(figures: Figures) -> None:
     """What a worker hashes once more in a second: a message of each batch, and the coins of a report for the wallet."""
     batch = Batch(1, 16_384, 32, 0.0, BATCH)
-    digests = HASHLIB.digests(BATCH, 32)
-    without_coins = Verification(lambda _batch, _digests: ())
-    with_coins = Verification(lambda _batch, _digests: range(MAX_WALLET_COINS))
+    digests = memoryview(HASHLIB.digests(BATCH, 32))
+    without_coins = HasherStage(lambda _batch, _digests: ())
+    with_coins = HasherStage(lambda _batch, _digests: range(MAX_WALLET_COINS))
 
     def second() -> None:
         assert with_coins.wrong_digest(batch, digests) is None

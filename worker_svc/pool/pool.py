@@ -22,13 +22,11 @@ from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import PERMANENT
-from worker_svc.batch import Batch
-from worker_svc.batch_trace import HEDGE
+from worker_svc.batch import HEDGE, Batch
 from worker_svc.pool.endpoint import Attempt, Call, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica, ReplicaStats
 from worker_svc.pool.resolver import ResolutionError, Resolver
-from worker_svc.stage import Stage
-from worker_svc.verification import WrongDigest
+from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0
 LOOKUP_JITTER = 0.1
@@ -246,7 +244,7 @@ class Pool:
         now = self._loop.time()
         request = self._requests[batch.id] = Request(batch, now)
         if batch.trace is not None:
-            batch.trace.submitted(self.stage)
+            batch.trace.submitted(self.stage.name, self.stage.path)
         self._hedging.earn()
         self._waiting.append(request)
         self._dispatch(now)
@@ -259,7 +257,7 @@ class Pool:
     def _send(self, stream: Stream, request: Request, now: float, reason: str) -> None:
         self._picker.sent(stream)
         if request.batch.trace is not None:
-            request.batch.trace.sent(self.stage, stream.replica, reason)
+            request.batch.trace.sent(self.stage.name, stream.replica, reason)
         request.sent_at = now
         request.sent_to = stream.replica
         request.stream = stream.number
@@ -286,7 +284,7 @@ class Pool:
                 self._hedging.observe(latency)
             self._picker.observe(stream, latency)
             if batch.trace is not None:
-                batch.trace.completed(self.stage, stream.replica)
+                batch.trace.completed(self.stage.name, stream.replica)
             self.stage.keep(batch, payload)
             self.on_completed(batch)
         if self._waiting:
@@ -315,7 +313,7 @@ class Pool:
             request.attempts -= 1
             request.failed = reason
             if cause and request.batch.trace is not None:
-                request.batch.trace.broken(self.stage, stream.replica, cause)
+                request.batch.trace.broken(self.stage.name, stream.replica, cause)
             if not request.attempts:
                 request.hedged = False
                 self.retries[reason] += 1

@@ -24,7 +24,6 @@ from worker_svc.pool.pool import (
 )
 from worker_svc.pool.resolver import ResolutionError
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
-from worker_svc.verification import WrongDigest
 
 
 @pytest.mark.parametrize(
@@ -190,15 +189,14 @@ async def test_a_retry_goes_to_another_replica_if_one_has_room(sending: Sending)
 
 
 async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() -> None:
-    wrong = WrongDigest(0, "aa", "bb")
-    sending = Sending(HasherStage(lambda _, digests: wrong if bytes(digests) == b"wrong" else None))
+    sending = Sending(HasherStage(lambda _batch, _digests: ()))
     [lying] = sending.join("lying")
     trace = sending.submit(2).trace = Mock()
     sending.respond(lying, b"wrong")
     assert sending.pool.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
-    trace.sent.assert_called_once_with(sending.pool.stage, "good", "wrong_digest")
+    trace.sent.assert_called_once_with("hasher", "good", "wrong_digest")
     sending.respond(lying)
     assert not sending.done
     sending.pool.ended(lying, None)

@@ -7,8 +7,8 @@ import pytest
 
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
+from worker_svc.stage import HasherStage, WrongDigest
 from worker_svc.tally import MAX_WALLET_COINS, Tally
-from worker_svc.verification import Verification, WrongDigest
 
 MESSAGES = [bytes([number]) for number in range(200)]
 DIGESTS = [sha256(message).digest() for message in MESSAGES]
@@ -18,7 +18,7 @@ def wrong_digest(tally: Tally, position: int, digest: bytes) -> WrongDigest | No
     """Verify a batch that has this digest in this place."""
     digests = b"".join([*DIGESTS[:position], digest, *DIGESTS[position + 1 :]])
     batch = Batch(1, len(MESSAGES), 1, 0.0, memoryview(b"".join(MESSAGES)))
-    return Verification(tally.coins_for_wallet).wrong_digest(batch, memoryview(digests))
+    return HasherStage(tally.coins_for_wallet).wrong_digest(batch, memoryview(digests))
 
 
 @pytest.fixture
