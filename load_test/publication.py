@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from chassis.redis import trouble
 from chassis.redis.access import RedisAccess
 from chassis.redis.client import open_client
-from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from load_test.errors import LoadTestError
 from load_test.report import Report
 

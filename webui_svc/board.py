@@ -2,13 +2,11 @@ import json
 import time
 from typing import Any
 
+from chassis.redis.schema import BUCKET_S, REPORTS_S, SERVICES, NewCoins, ReplicaSnapshot, Report
 from webui_svc import totals
-from webui_svc.coins import Found
 from webui_svc.finds import Finds
 from webui_svc.load_tests import LoadTests
 from webui_svc.marks import Attendance, BatchSizes, Mark, Marks, Waits
-from webui_svc.replicas import SERVICES, View
-from webui_svc.report import KEPT, Report
 from webui_svc.speed import Point, Speed
 from webui_svc.system import System, shape
 from webui_svc.timeline import Timeline
@@ -60,11 +58,11 @@ class Board:
             self.system.hear_report(heard)
             self._batch_sizes.hear(report)
 
-    def take_view(self, worker: str, view: View, clock: float) -> None:
+    def take_view(self, worker: str, view: ReplicaSnapshot, clock: float) -> None:
         """What a worker sees of its replicas."""
         self.system.hear_view(worker, clock, view, self.speed.workers.report_interval_of(worker))
 
-    def take_found(self, worker: str, found: Found) -> None:
+    def take_found(self, worker: str, found: NewCoins) -> None:
         """What coins a worker found."""
         self._finds.hear(worker, found, lambda at: self.timeline.place_worker_time(worker, at))
 
@@ -100,16 +98,16 @@ class Board:
 
     def history(self, seconds: int) -> tuple[int, list[Point]]:
         """The resolution in seconds, and the speed over the last so many seconds: by the second while it is held so."""
-        if seconds <= KEPT:
+        if seconds <= REPORTS_S:
             return 1, self._shown(self.speed.points(seconds))
-        return totals.RESOLUTION, totals.points(self._totals, self._totals_until, seconds)
+        return BUCKET_S, totals.points(self._totals, self._totals_until, seconds)
 
     def history_by_worker(self, seconds: int) -> tuple[int, list[str], list[list[float]]]:
         """The same by worker: the resolution, the workers with most hashes, and their columns and the others'."""
-        if seconds <= KEPT:
+        if seconds <= REPORTS_S:
             workers, rows = self.speed.points_by_worker(seconds)
             return 1, workers, [[row[0] + self.timeline.shift_s, *row[1:]] for row in rows]
-        return totals.RESOLUTION, *self.worker_totals.history(self._totals, self._totals_until, seconds)
+        return BUCKET_S, *self.worker_totals.history(self._totals, self._totals_until, seconds)
 
     def now(self) -> float:
         """Now in Unix seconds, by Redis's clock."""

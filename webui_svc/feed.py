@@ -21,15 +21,14 @@ from chassis import log
 from chassis.deadline import deadline
 from chassis.health import Health
 from chassis.log import ThrottledLogger
-from chassis.redis import trouble
+from chassis.redis import schema, trouble
 from chassis.redis.access import RedisAccess
 from chassis.redis.client import open_client
-from chassis.redis.key_names import KeyNames
+from chassis.redis.schema import REPORTS_S, MalformedError, Report, decode_report
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.keys import Keys
-from webui_svc.report import KEPT, MalformedReportError, Report, parse
 from webui_svc.timeline import steady_us
 
 BLOCK_MS = 1_000
@@ -78,7 +77,7 @@ class Feed:
     Redis is away, is of more use than none.
     """
 
-    def __init__(self, redis: Redis, names: KeyNames, board: Board, browsers: Browsers, health: Health) -> None:
+    def __init__(self, redis: Redis, names: schema.Keys, board: Board, browsers: Browsers, health: Health) -> None:
         self.malformed = ThrottledLogger("skipped malformed entries of Redis")
         self.lag = LatencyHistogram()
         """Seconds from a report's being written to browsers' being told. What was written before this process followed
@@ -200,11 +199,11 @@ class Feed:
 
         def heard(redis_us: int) -> float:
             """A report was heard when it was written, not now; long ago if that was before the clock was set back."""
-            return clock - ((now_us - redis_us) / 1e6 if redis_us <= now_us else KEPT)
+            return clock - ((now_us - redis_us) / 1e6 if redis_us <= now_us else REPORTS_S)
 
         # Before all else, so that no report is missed that is written in between.
         newest = await self._newest()
-        position: Id = (max(0, now_us // 1_000 - KEPT * 1_000), 0)
+        position: Id = (max(0, now_us // 1_000 - REPORTS_S * 1_000), 0)
         self._position = _NOTHING
         while True:
             answer = await _answer(self._redis.xrange(self._stream, min=f"({_text(position)}", count=PAGE))
@@ -227,8 +226,8 @@ class Feed:
         """Have the board take an entry of the stream, heard at a moment of the monotonic clock; None if malformed."""
         self._position = position
         try:
-            report = parse(fields or {}, position[0])
-        except MalformedReportError as error:
+            report = decode_report(fields, position[0])
+        except MalformedError as error:
             self.malformed.log(cause=f"report {_text(position)}: {error}")
             return None
         heard_at = heard(report.redis_us)

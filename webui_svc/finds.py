@@ -3,7 +3,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from webui_svc.coins import Found
+from chassis.redis.schema import NewCoins
 from webui_svc.speed import Speed
 
 SHOWN = 8
@@ -22,7 +22,7 @@ class Finds:
         self._newest_bits: int | None = None
         self._minute: tuple[int, dict[str, Any]] | None = None
 
-    def hear(self, worker: str, found: Found, place: Callable[[float], float]) -> None:
+    def hear(self, worker: str, found: NewCoins, place: Callable[[float], float]) -> None:
         """What a worker found since its report before; `place` puts a moment of its clock on the time axis."""
         self._bits[worker] = self._newest_bits = found.bits
         if not found.latest:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import quantile
-from webui_svc.replicas import Replica
+from chassis.redis.schema import ReplicaStats
 from webui_svc.workers import GONE_LISTED
 
 WINDOW = 5.0
@@ -42,7 +42,7 @@ class _Traffic:
     latency: dict[int, int] = field(default_factory=dict)
     by_worker: dict[str, int] = field(default_factory=dict)
 
-    def add(self, worker: str, replica: Replica, sign: int) -> None:
+    def add(self, worker: str, replica: ReplicaStats, sign: int) -> None:
         """Count what a worker saw of it, or take that back."""
         self.views += sign
         self.batches += sign * replica.batches
@@ -70,7 +70,7 @@ class _Counted:
     """Makes each differ, for the order."""
     worker: str
     seconds: float
-    replicas: Sequence[Replica]
+    replicas: Sequence[ReplicaStats]
 
 
 class Fleet:
@@ -81,11 +81,17 @@ class Fleet:
         self._numbers = itertools.count()
         self._seconds: dict[str, float] = {}  # of each worker's views in the window
         self._traffic: dict[str, _Traffic] = {}
-        self._latest: dict[str, Sequence[Replica]] = {}
+        self._latest: dict[str, Sequence[ReplicaStats]] = {}
         self._seen: dict[str, _Seen] = {}
 
     def hear(
-        self, worker: str, heard: float, seconds: float, replicas: Sequence[Replica], *, report_interval: float = 1.0
+        self,
+        worker: str,
+        heard: float,
+        seconds: float,
+        replicas: Sequence[ReplicaStats],
+        *,
+        report_interval: float = 1.0,
     ) -> None:
         """What one worker has seen in so many seconds, and will tell of again after its report interval."""
         until = heard + max(WINDOW, LASTING_INTERVALS * report_interval)
@@ -142,7 +148,7 @@ class Fleet:
             "p99": quantile(traffic.latency, 0.99),
         }
 
-    def _count(self, worker: str, seconds: float, replicas: Sequence[Replica], sign: int) -> None:
+    def _count(self, worker: str, seconds: float, replicas: Sequence[ReplicaStats], sign: int) -> None:
         left = self._seconds.get(worker, 0.0) + sign * max(seconds, 1e-3)
         if left > 1e-6:
             self._seconds[worker] = left

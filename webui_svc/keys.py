@@ -8,12 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from chassis.log import ThrottledLogger
-from chassis.redis.key_names import KeyNames
-from chassis.stored import MAX_LOAD_TESTS
-from webui_svc import coins, replicas, totals
+from chassis.redis import schema
+from chassis.redis.schema import BUCKET_S, MAX_LOAD_TESTS, MalformedError
 from webui_svc.board import Board
-from webui_svc.report import NAME
-from webui_svc.stored_json import MalformedJsonError
 from webui_svc.worker_totals import MOST_WORKERS
 
 TOTALS_EVERY = 5.0
@@ -34,7 +31,7 @@ class Keys:
     """Keeps a board's figures up to date. `answer` bounds how long Redis may take."""
 
     def __init__(
-        self, redis: Redis, names: KeyNames, board: Board, answer: Callable[[Any], Any], malformed: ThrottledLogger
+        self, redis: Redis, names: schema.Keys, board: Board, answer: Callable[[Any], Any], malformed: ThrottledLogger
     ) -> None:
         self._redis = redis
         self._names = names
@@ -60,7 +57,7 @@ class Keys:
             answers = await self._answer(pipeline.execute(raise_on_error=False))
             for worker, buckets in zip(chunk, answers, strict=True):
                 if self._fine(self._names.totals_of(worker), buckets):
-                    self._board.worker_totals.set(worker, totals.parse(buckets))
+                    self._board.worker_totals.set(worker, schema.decode_buckets(buckets))
 
     async def read(self, reporters: Iterable[str]) -> None:
         """Read the counts, what these workers say of themselves, and now and then the rest."""
@@ -88,10 +85,10 @@ class Keys:
         self._sequences[worker] = sequence
         try:
             if view is not None:
-                self._board.take_view(worker, replicas.parse(view), time.monotonic())
+                self._board.take_view(worker, schema.decode_replicas(view), time.monotonic())
             if found is not None:
-                self._board.take_found(worker, coins.parse(found))
-        except MalformedJsonError as error:
+                self._board.take_found(worker, schema.decode_coins(found))
+        except MalformedError as error:
             self._malformed.log(cause=f"{self._names.worker(worker)}: {error}")
 
     async def _workers_with_totals(self) -> list[str]:
@@ -101,14 +98,14 @@ class Keys:
         for _ in range(SCAN_MOST):
             cursor, names = await self._answer(self._redis.scan(cursor, match=f"{prefix}*", count=SCAN_COUNT))
             ids = (name[len(prefix) :] for name in names)
-            workers.update(each.decode() for each in ids if NAME.fullmatch(each))
+            workers.update(each for each in map(schema.decode_worker_id, ids) if each)
             if not cursor or len(workers) >= MOST_WORKERS:
                 break
         return sorted(workers)[:MOST_WORKERS]
 
     async def _read_totals(self) -> None:
-        now = int(self._board.now()) // totals.RESOLUTION * totals.RESOLUTION
-        recent = [str(second) for second in range(now - RECENT, now + 2 * totals.RESOLUTION, totals.RESOLUTION)]
+        now = int(self._board.now()) // BUCKET_S * BUCKET_S
+        recent = [str(second) for second in range(now - RECENT, now + 2 * BUCKET_S, BUCKET_S)]
         stale, self._stale = sorted(self._stale), set()
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(self._names.totals)
@@ -118,9 +115,9 @@ class Keys:
         for worker, values in zip(stale, answers, strict=True):
             if self._fine(self._names.totals_of(worker), values):
                 known = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
-                self._board.worker_totals.set(worker, totals.parse(known))
+                self._board.worker_totals.set(worker, schema.decode_buckets(known))
         if self._fine(self._names.totals, buckets):
-            self._board.set_totals(totals.parse(buckets))
+            self._board.set_totals(schema.decode_buckets(buckets))
         workers = self._board.speed.workers
         self._sequences = {worker: last for worker, last in self._sequences.items() if worker in workers}
 
@@ -150,7 +147,7 @@ class Keys:
 
     def _number(self, key: str, value: bytes | None) -> int:
         try:
-            return int(value or 0)
-        except ValueError:
-            self._malformed.log(cause=f"{key}: no whole number")
+            return schema.decode_count(value)
+        except MalformedError as error:
+            self._malformed.log(cause=f"{key}: {error}")
             return 0

@@ -2,9 +2,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
-from webui_svc import stored_json
-from webui_svc.stored_json import MalformedJsonError
+from chassis.redis.schema import MAX_LOAD_TESTS, MalformedError, decode_load_test
 
 
 class LoadTests:
@@ -20,12 +18,9 @@ class LoadTests:
         reports, problems = [], []
         for raw in stored[:MAX_LOAD_TESTS]:
             try:
-                report = stored_json.parse(raw, MAX_LOAD_TEST_BYTES)
-                stored_json.member(report, "began")
-            except MalformedJsonError as error:
+                reports.append(decode_load_test(raw))
+            except MalformedError as error:
                 problems.append(f"load test: {error}")
-            else:
-                reports.append(report)
         self.body = json.dumps({"reports": reports}, separators=(",", ":"), allow_nan=False).encode()
         began = reports[0]["began"] if reports else None
         newest = began[:40] if isinstance(began, str) else None

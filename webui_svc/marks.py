@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from webui_svc.report import Report
+from chassis.redis.schema import Report
 from webui_svc.workers import MAX_KNOWN
 
 KEPT = 3_600

@@ -6,8 +6,8 @@ again when the batch that was in flight is counted after all. So is what a late 
 new or was thought gone. All times are on the timeline's axis.
 """
 
+from chassis.redis.schema import REPORTS_S, Report
 from webui_svc.buckets import Buckets
-from webui_svc.report import KEPT, Report
 from webui_svc.worker_speeds import WorkerSpeeds, most, with_others
 from webui_svc.workers import LEAST_SILENCE, Workers
 
@@ -38,9 +38,9 @@ class Speed:
         """Count a report, unless it was counted before; whether it was not."""
         if not self.workers.hear(report, heard):
             return False
-        floor = int(now) - KEPT
+        floor = int(now) - REPORTS_S
         if self._until is not None:
-            floor = max(floor, self._until - KEPT)
+            floor = max(floor, self._until - REPORTS_S)
         changed = self._buckets.spread(report.hashes, report.begin_us, report.end_us, floor)
         self.by_worker.add(report, floor)
         self.coins.spread(report.coins, report.begin_us, report.end_us, floor)
@@ -56,7 +56,7 @@ class Speed:
         until = int(now - LEAST_SILENCE) if reported_us is None else reported_us // 1_000_000
         self._until = until if self._until is None else max(self._until, until)
         for buckets in (self._buckets, self.by_worker, self.coins):
-            buckets.forget_before(self._until - KEPT)
+            buckets.forget_before(self._until - REPORTS_S)
         self.workers.forget_gone(clock)
 
     def points(self, seconds: int) -> list[Point]:
@@ -81,8 +81,8 @@ class Speed:
         """The seconds that were completed or changed since the last call."""
         if self._until is None:
             return []
-        new_from = self._until - KEPT if self._told is None else self._told
-        late = [(second, self._hashes(second)) for second in sorted(self._late) if second >= self._until - KEPT]
+        new_from = self._until - REPORTS_S if self._told is None else self._told
+        late = [(second, self._hashes(second)) for second in sorted(self._late) if second >= self._until - REPORTS_S]
         self._late.clear()
         self._told = self._until
         return [*late, *self._between(new_from, self._until)]
@@ -90,7 +90,7 @@ class Speed:
     def _between(self, begin: int, end: int) -> list[Point]:
         if self._first is None:
             return []
-        begin = max(begin, self._first, end - KEPT)
+        begin = max(begin, self._first, end - REPORTS_S)
         return [(begin + offset, round(hashes, 4)) for offset, hashes in enumerate(self._buckets.between(begin, end))]
 
     def _hashes(self, second: int) -> float:

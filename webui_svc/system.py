@@ -1,8 +1,8 @@
 from collections import deque
 from typing import Any
 
+from chassis.redis.schema import SERVICES, ReplicaSnapshot
 from webui_svc.fleet import MOST_LISTED, WINDOW, Fleet, natural
-from webui_svc.replicas import SERVICES, View
 from webui_svc.speed import Speed
 
 
@@ -22,10 +22,10 @@ class System:
         """A report came."""
         self._reports.append(heard)
 
-    def hear_view(self, worker: str, heard: float, view: View, report_interval: float) -> None:
+    def hear_view(self, worker: str, heard: float, view: ReplicaSnapshot, report_interval: float) -> None:
         """A worker says what it sees, and will again after so many seconds."""
         for service, fleet in self.fleets.items():
-            fleet.hear(worker, heard, view.seconds, view.replicas[service], report_interval=report_interval)
+            fleet.hear(worker, heard, view.seconds, getattr(view, service), report_interval=report_interval)
 
     def settle(self, speed: Speed, now_us: int, clock: float) -> None:
         """Merge what was heard, and leave out what is too old."""

@@ -8,10 +8,12 @@ otherwise.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from chassis.clock import steady
-from webui_svc.report import Report
+from chassis.redis.schema import Report
 
 # A clock that moved by more than this was set; by less, it drifts, or an answer was slow.
 STEP_US = 500_000

@@ -1,8 +1,8 @@
 import heapq
 from collections.abc import Mapping
 
+from chassis.redis.schema import Report
 from webui_svc.buckets import Buckets
-from webui_svc.report import Report
 
 SHOWN = 8
 """Workers that are shown by themselves: those with most hashes."""

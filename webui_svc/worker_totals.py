@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from math import ceil
 
-from webui_svc.totals import KEPT, RESOLUTION
+from chassis.redis.schema import BUCKET_S, BUCKETS_S
 from webui_svc.worker_speeds import most, with_others
 
 MOST_WORKERS = 1_000
@@ -30,7 +30,7 @@ class WorkerTotals:
     def settle(self, until: int) -> None:
         """Those buckets are whole that end by then; forget what is older than an hour."""
         self._until = until
-        oldest = until - KEPT - RESOLUTION
+        oldest = until - BUCKETS_S - BUCKET_S
         for worker, buckets in list(self._buckets.items()):
             for second in [second for second in buckets if second < oldest]:
                 del buckets[second]
@@ -46,8 +46,8 @@ class WorkerTotals:
 
         The buckets are those that `totals.points` has of the same totals.
         """
-        end = min(until, self._until) // RESOLUTION * RESOLUTION
-        begin = end - ceil(seconds / RESOLUTION) * RESOLUTION
+        end = min(until, self._until) // BUCKET_S * BUCKET_S
+        begin = end - ceil(seconds / BUCKET_S) * BUCKET_S
         known = [second for second in totals if begin <= second < end]
         if not known:
             return [], []
@@ -59,7 +59,7 @@ class WorkerTotals:
         workers = most(sums)
         columns = [self._buckets[worker] for worker in workers]
         rows: list[list[float]] = []
-        for second in range(min(known), end, RESOLUTION):
-            row = [buckets.get(second, 0.0) / RESOLUTION for buckets in columns]
-            rows.append(with_others(second, totals.get(second, 0.0) / RESOLUTION, row))
+        for second in range(min(known), end, BUCKET_S):
+            row = [buckets.get(second, 0.0) / BUCKET_S for buckets in columns]
+            rows.append(with_others(second, totals.get(second, 0.0) / BUCKET_S, row))
         return workers, rows

@@ -1,8 +1,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from chassis.redis.schema import REPORTS_S, Report
 from chassis.settings import Pace
-from webui_svc.report import KEPT, Report
 
 SILENT_INTERVALS = 3
 """Report intervals without a report after which a worker is gone."""
@@ -209,7 +209,7 @@ class Workers:
 
     def forget_gone(self, now: float) -> None:
         """Forget those whose reports have left the stream: none of them can come again."""
-        for name in [name for name, worker in self._known.items() if now - worker.heard > KEPT]:
+        for name in [name for name, worker in self._known.items() if now - worker.heard > REPORTS_S]:
             del self._known[name]
 
     def _live(self, now: float) -> list[Worker]:

@@ -1,7 +1,7 @@
 from collections import deque
 
 from chassis.limits import DIGEST_SIZE
-from chassis.stored import MAX_LATEST_COINS
+from chassis.redis.schema import MAX_NEW_COINS
 from worker_svc.coins import CoinFinder
 
 
@@ -18,7 +18,7 @@ class LatestCoins:
         """There are so many coins, 1 or more, among these digests."""
         self._batches.append((digests, coins, now))
         self._coins += coins
-        while (fewer := self._coins - self._batches[0][1]) >= MAX_LATEST_COINS:
+        while (fewer := self._coins - self._batches[0][1]) >= MAX_NEW_COINS:
             self._coins = fewer
             self._batches.popleft()
 
@@ -27,8 +27,8 @@ class LatestCoins:
         latest = [
             (digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE].hex(), now)
             for digests, _, now in self._batches
-            for position in self._finder.last_positions(digests, MAX_LATEST_COINS)
+            for position in self._finder.last_positions(digests, MAX_NEW_COINS)
         ]
         self._batches.clear()
         self._coins = 0
-        return latest[-MAX_LATEST_COINS:]
+        return latest[-MAX_NEW_COINS:]

@@ -10,23 +10,12 @@
 -- those of the next EXEC. These then are the same ones: the report was still in pending_report. So each command must be
 -- one that may be repeated: a count is SET to its value, and a stream refuses an entry whose id it has.
 --
--- KEYS: hashes, coins, wallet, reports, totals, worker:<id>, totals:<id>, workers, pending_report
--- ARGV: worker, instance, sequence, oldest sequence still kept by the worker, hashes, coins, begin_us, end_us,
---       batch_size, pace, report_interval_us, sent_us, stalled_since_us, waits_for, wallet limit, replicas, latest coins,
---       then digest and message of each coin for the wallet; or nothing
+-- KEYS, ARGV and what the keys hold are described in chassis/redis/schema.py: Keys.of_report, report_arguments.
 --
 -- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time of Redis's
 -- clock at which it was written down; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead.
 --
--- worker:<id> is a hash that outlives the worker by a day:
---   sequence   the number of the last report taken
---   replicas   what the worker saw between that report and the one before, in JSON, for whoever draws the system:
---              {"seconds": S, "rng": [B...], "hasher": [B...]}, at most 64 replicas a service, those that serve first;
---              B is {"name", "state": "serving" | "late" | "ejected" | "gone", "batches", "latency"}, and latency counts batches by
---              bucket: in bucket "i" they took over 2^((i-1)/4) us and at most 2^(i/4) us
---   coins      the latest coins found in that time, in JSON, the oldest first, at most 8:
---              {"bits": leading zero bits of a coin, "latest": [[hex digest, Unix seconds]...]}
--- It has no time to live: Redis may evict keys that have one, and without the sequence number it would count reports again.
+-- worker:<id> outlives the worker by a day. It has no time to live: Redis may evict keys that have one, and without the sequence number it would count reports again.
 -- workers has the Unix second of each worker's last report, which tells whose key is to be removed; under the empty name it
 -- has the last report's of all.
 -- totals:<id> has the worker's part of totals, and an hour after its last batch it is gone.

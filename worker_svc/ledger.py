@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from chassis import log
 from chassis.clock import steady
 from chassis.deadline import deadline
 from chassis.log import ThrottledLogger
-from chassis.redis import trouble
+from chassis.redis import schema, trouble
 from chassis.redis.client import open_client
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backoff import Backoff, sleep_unless
@@ -60,11 +58,7 @@ class Ledger:
             socket_timeout=None,
             socket_connect_timeout=None,
         )
-        names = settings.redis.keys
-        self._keys = [
-            *(names.hashes, names.coins, names.wallet, names.reports, names.totals),
-            *(names.worker(worker_id), names.totals_of(worker_id), names.workers, names.pending_report),
-        ]
+        self._keys = settings.redis.keys.of_report(worker_id)
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
         self._reports: deque[tuple[Report, float]] = deque()
@@ -201,19 +195,35 @@ class Ledger:
     async def _send(self, report: Report) -> None:
         settings = self._settings
         oldest = self._reports[0][0].sequence
-        coins = [part for coin in report.wallet for part in coin]
         self.resent += report.sequence <= self._attempted
         self._attempted = max(self._attempted, report.sequence)
         began = time.monotonic()
-        sent_us = report.end_us + round((began - report.end) * 1e6)
-        held, self._coins_kept = await self._take(
-            *(self._worker_id, settings.instance, report.sequence, oldest, report.hashes, report.coins),
-            *(report.begin_us, report.end_us, report.batch_size, settings.pace.value),
-            *(round(settings.report_interval * 1e6), sent_us, report.stalled_since_us, report.waits_for),
-            settings.wallet_limit,
-            *(_replicas_field(report), _coins_field(report, settings.difficulty_bits)),
-            *coins,
+        sent = schema.Report(
+            worker=self._worker_id,
+            instance=settings.instance,
+            sequence=report.sequence,
+            hashes=report.hashes,
+            coins=report.coins,
+            begin_us=report.begin_us,
+            end_us=report.end_us,
+            batch_size=report.batch_size,
+            pace=settings.pace,
+            report_interval_us=round(settings.report_interval * 1e6),
+            sent_us=report.end_us + round((began - report.end) * 1e6),
+            stalled_since_us=report.stalled_since_us,
+            waits_for=report.waits_for,
         )
+        replicas = schema.ReplicaSnapshot(round(report.seconds, 6), report.replicas["rng"], report.replicas["hasher"])
+        latest = [schema.Coin(digest, round(found, 6)) for digest, found in report.latest]
+        arguments = schema.report_arguments(
+            sent,
+            replicas,
+            schema.NewCoins(settings.difficulty_bits, latest),
+            oldest_sequence=oldest,
+            wallet=report.wallet,
+            wallet_limit=settings.wallet_limit,
+        )
+        held, self._coins_kept = await self._take(*arguments)
         self.latency.observe(time.monotonic() - began)
         self.sent = max(self.sent, held)  # reports are numbered 1, 2, 3 and so on
         if held < self._acknowledged:
@@ -264,13 +274,3 @@ class Ledger:
     async def close(self) -> None:
         """Close the connection."""
         await self._redis.aclose()
-
-
-def _replicas_field(report: Report) -> str:
-    services = {name: [asdict(each) for each in seen] for name, seen in report.replicas.items()}
-    return json.dumps({"seconds": round(report.seconds, 6), **services}, separators=(",", ":"))
-
-
-def _coins_field(report: Report, bits: int) -> str:
-    latest = [(digest, round(found, 6)) for digest, found in report.latest]
-    return json.dumps({"bits": bits, "latest": latest}, separators=(",", ":"))

@@ -1,7 +1,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker_svc.pool.picker import ReplicaStats
+from chassis.redis.schema import ReplicaStats
 
 
 @dataclass(frozen=True, slots=True)

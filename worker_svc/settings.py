@@ -2,9 +2,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.redis.schema import MAX_REPORT_INTERVAL_S
 from chassis.redis.settings import RedisSettings
 from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, SettingsError, number, text, whole
-from chassis.stored import MAX_REPORT_INTERVAL
 from worker_svc.compass_search import Point
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
@@ -80,7 +80,7 @@ class WorkerSettings(RedisSettings):
         0.1, 0.001, 60, "seconds", "The time in which 99 of 100 batches are done, for what `auto` may choose."
     )
     delay: float = number(ByPace(0.1, 0), 0, 60, "seconds", "How long the worker waits per batch.")
-    report_interval: float = number(1, 0.1, MAX_REPORT_INTERVAL, "seconds", "The time between a worker's reports.")
+    report_interval: float = number(1, 0.1, MAX_REPORT_INTERVAL_S, "seconds", "The time between a worker's reports.")
     difficulty_bits: int = whole(4, 1, 256, "bits", "The leading zero bits of a coin.")
     wallet_limit: int = whole(
         100_000, 0, 10_000_000, "coins", "How many coins are kept with what was hashed; all are counted."

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
+from chassis.redis.schema import ReplicaStats
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.latest_coins import LatestCoins
-from worker_svc.pool.picker import ReplicaStats
 from worker_svc.report import Report
 
 CLOCK_STEP_S = 0.5

@@ -3,7 +3,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chassis.redis.deployment import Deployment
-from chassis.redis.key_names import KeyNames
+from chassis.redis.schema import Keys
 from chassis.settings import CertificateFiles, read_secret
 
 
@@ -31,9 +31,9 @@ class RedisAccess:
         return deployment.name or deployment.nodes[0][0]
 
     @property
-    def keys(self) -> KeyNames:
+    def keys(self) -> Keys:
         """What the keys are called there."""
-        return KeyNames(self.prefix)
+        return Keys(self.prefix)
 
 
 def password(path: Path, variable: str) -> str:

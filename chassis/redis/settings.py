@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from chassis.redis import deployment
 from chassis.redis.access import RedisAccess, password
 from chassis.redis.deployment import Deployment, Kind
-from chassis.redis.key_names import CLUSTER_PREFIX, PREFIX_PATTERN, KeyNames
+from chassis.redis.schema import CLUSTER_PREFIX, PREFIX_PATTERN, Keys
 from chassis.settings import HOST_PATTERN, PORT_PATTERN, ServiceSettings, SettingsError, path, text
 
 _URL = (
@@ -54,7 +54,7 @@ class RedisSettings(ServiceSettings):
             )
         if self.redis_password_file is not None:
             password(self.redis_password_file, variable)
-        if self.redis_prefix is not None and self._clustered and not KeyNames(self.redis_prefix).have_one_slot:
+        if self.redis_prefix is not None and self._clustered and not Keys(self.redis_prefix).have_one_slot:
             raise SettingsError(
                 f"{self.variable('redis_prefix')}={self.redis_prefix!r} is not allowed with a cluster, which keeps all "
                 "keys of a report in one slot only if a part of the prefix stands in braces, as in "

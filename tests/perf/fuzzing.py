@@ -11,10 +11,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["webui_svc"]):
-    from webui_svc import coins, replicas, report, totals
+with atheris.instrument_imports(include=["chassis.redis.schema", "webui_svc"]):
+    from chassis.redis import schema
     from webui_svc.load_tests import LoadTests
-    from webui_svc.stored_json import MalformedJsonError
 
 MAX_BYTES = 4_096
 NOW = time.time()
@@ -33,23 +32,23 @@ def reports(data: bytes) -> None:
         name = list(GOOD)[provider.ConsumeIntInRange(0, len(GOOD) - 1)]
         fields[name] = provider.ConsumeBytes(provider.ConsumeIntInRange(0, 140))
     try:
-        assert isinstance(report.parse(fields, int(NOW * 1e3)), report.Report)
-    except report.MalformedReportError as error:
+        assert isinstance(schema.decode_report(fields, int(NOW * 1e3)), schema.Report)
+    except schema.MalformedError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
 
 
 def keys(data: bytes) -> None:
     """What stands in a worker's key, in the totals and in the load tests is taken, or left out."""
-    for parse in (replicas.parse, coins.parse):
+    for decode in (schema.decode_replicas, schema.decode_coins):
         try:
-            parse(data)
-        except MalformedJsonError as error:
+            decode(data)
+        except schema.MalformedError as error:
             assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
     tests = LoadTests()
     problems = tests.set([data])
     assert len(json.loads(tests.body)["reports"]) + len(problems) == 1
     middle = len(data) // 2
-    assert all(hashes >= 0 for hashes in totals.parse({data[:middle]: data[middle:]}).values())
+    assert all(hashes >= 0 for hashes in schema.decode_buckets({data[:middle]: data[middle:]}).values())
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {

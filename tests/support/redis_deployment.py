@@ -11,7 +11,7 @@ from typing import Any
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from chassis.redis.key_names import CLUSTER_PREFIX, KeyNames
+from chassis.redis.schema import CLUSTER_PREFIX, Keys
 from local_run.embedded_redis import HOST
 from support.free_port import free_port
 from support.redis_server import TLS_HOST, RedisServer
@@ -38,7 +38,7 @@ def until(condition: Callable[[], object]) -> None:
 class Deployment(ABC):
     """Some servers, one of which takes our writes and has two replicas."""
 
-    keys: KeyNames
+    keys: Keys
     url: str
     servers: Sequence[RedisServer]
     deciders: Sequence[RedisServer]
@@ -122,7 +122,7 @@ class SentinelSet(Deployment):
 
     def __init__(self, folder: Path, tls: Mapping[str, str] | None, program: str | None) -> None:
         super().__init__(tls)
-        self.keys = KeyNames()
+        self.keys = Keys()
         options: tuple[object, ...] = (*REPLICA, "--replica-announce-ip", self.host)
         first = RedisServer(folder / "server-0", *options, tls=tls, program=program)
         options = (*options, "--replicaof", self.host, first.port)
@@ -152,7 +152,7 @@ class Cluster(Deployment):
 
     def __init__(self, folder: Path, tls: Mapping[str, str] | None, program: str | None) -> None:
         super().__init__(tls)
-        self.keys = KeyNames(CLUSTER_PREFIX)
+        self.keys = Keys(CLUSTER_PREFIX)
         self.slot = key_slot(self.keys.reports.encode())
         self.buses = [free_port() for _ in range(5)]
         options: tuple[object, ...] = (*REPLICA, "--cluster-enabled", "yes", "--cluster-replica-validity-factor", 0)

@@ -3,11 +3,12 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
+from msgspec.structs import asdict
+
+from chassis.redis.schema import Report
 from chassis.settings import Pace
-from webui_svc.report import Report
 
 WORKER = "worker-1-00000001"
 
@@ -27,8 +28,10 @@ def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER
         "report_interval_us": 1_000_000,
         "sent_us": end_us,
         "redis_us": end_us,
+        "stalled_since_us": 0,
+        "waits_for": "",
     }
-    return Report(worker, **(fields | changes))
+    return Report(worker=worker, **(fields | changes))
 
 
 def replica(name: str, state: str = "serving", batches: int = 3, bucket: int = 67) -> dict[str, Any]:

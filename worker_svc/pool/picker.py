@@ -5,26 +5,13 @@ from dataclasses import dataclass, field
 
 from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import bucket
-from chassis.stored import MAX_REPLICAS
+from chassis.redis.schema import MAX_REPLICAS, ReplicaStats
 from worker_svc.pool.endpoint import Stream
 
 # How long a replica that serves no more is still listed.
 GONE_LISTED_S = 10.0
 
 _ORDER = list(EndpointState)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaStats:
-    """A replica as it was seen since the report before."""
-
-    name: str
-    address: str
-    state: EndpointState
-    batches: int
-    """Batches that it completed before any other did."""
-    latency: Mapping[int, int]
-    """How many of them took how long, by bucket; without those that were hedged."""
 
 
 @dataclass(slots=True, eq=False)

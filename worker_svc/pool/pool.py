@@ -18,13 +18,14 @@ from chassis import log
 from chassis.grpc_client import InstrumentedMethod
 from chassis.grpc_options import CLIENT_ID, STREAM_ID
 from chassis.log import ThrottledLogger
+from chassis.redis.schema import ReplicaStats
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import PERMANENT
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.pool.endpoint import Attempt, Call, Endpoint, Stream, StreamBroken
-from worker_svc.pool.picker import Picker, Replica, ReplicaStats
+from worker_svc.pool.picker import Picker, Replica
 from worker_svc.pool.resolver import ResolutionError, Resolver
 from worker_svc.stage import Stage, WrongDigest
 

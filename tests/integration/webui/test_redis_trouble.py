@@ -1,8 +1,8 @@
 import signal
-from dataclasses import asdict
 
 import pytest
 from integration.webui.conftest import Metric
+from msgspec.structs import asdict
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, make_report, replica
 from support.waiting import until

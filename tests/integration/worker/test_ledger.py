@@ -9,8 +9,8 @@ from support.redis_server import RedisServer
 from support.waiting import until
 
 from chassis.endpoint_state import EndpointState
+from chassis.redis.schema import ReplicaStats
 from worker_svc.ledger import MAX_UNACKNOWLEDGED
-from worker_svc.pool.picker import ReplicaStats
 
 KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1", "workers", "pending_report"]
 

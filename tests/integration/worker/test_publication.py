@@ -6,7 +6,7 @@ from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 
 from chassis.redis.access import RedisAccess
-from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from load_test.errors import LoadTestError
 from load_test.publication import publish
 from load_test.report import Report

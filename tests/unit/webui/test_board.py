@@ -7,12 +7,11 @@ import pytest
 from support.reports import WORKER, make_report
 
 from chassis.endpoint_state import EndpointState
+from chassis.redis.schema import Coin, NewCoins, ReplicaSnapshot, ReplicaStats
 from webui_svc import timeline
 from webui_svc.board import Board
-from webui_svc.coins import Coin, Found
 from webui_svc.finds import SHOWN, Finds
 from webui_svc.marks import KEPT, MOST, Attendance, BatchSizes, Mark, Marks, Waits
-from webui_svc.replicas import Replica, View
 from webui_svc.speed import Speed
 
 BASE = 1_700_000_000
@@ -21,7 +20,7 @@ BASE = 1_700_000_000
 def test_the_newest_coins_of_all_workers_are_shown_with_the_time_of_redis() -> None:
     finds = Finds()
     for number in range(12):
-        found = Found(4, (Coin(f"{number:064x}", BASE + number + 50.25),))
+        found = NewCoins(4, (Coin(f"{number:064x}", BASE + number + 50.25),))
         finds.hear(f"worker-{number % 2}", found, lambda at: at - 50)
     latest = finds.figures(Speed(), 3_600)["latest"]
     assert [int(coin["digest"], 16) for coin in latest] == list(range(11, 11 - SHOWN, -1))
@@ -34,7 +33,7 @@ def test_what_is_expected_of_the_last_minute_follows_from_hashes_and_bits_of_eac
     for worker, bits, hashes, coins in (("a", 4, 32_000, 2_034), ("b", 0, 100, 100)):
         speed.add(make_report(BASE, BASE + 120, hashes, worker, coins=coins), BASE + 120, 0)
         speed.settle(BASE + 120, 0)
-        finds.hear(worker, Found(bits, ()), lambda at: at)
+        finds.hear(worker, NewCoins(bits, ()), lambda at: at)
     figures = finds.figures(speed)
     assert (figures["minute"], figures["predicted"]) == (1_017 + 50, 1_000 + 50)
     assert figures["deviation"] == pytest.approx(math.sqrt(16_000 / 16 * 15 / 16), abs=1e-3)
@@ -112,8 +111,8 @@ class Clocked:
         begin, hashes = (self.now, 0) if waits_for else (self.now - 0.1, 10)
         report = make_report(begin, self.now, hashes, sequence=self._sequence, **(stalled if waits_for else {}))
         self.board.take(report, self.clock)
-        replica = Replica("rng-1", "10.0.0.3:50051", state, self._sequence, {40: self._sequence})
-        self.board.take_view(WORKER, View(0.1, {"rng": (replica,), "hasher": ()}), self.clock)
+        replica = ReplicaStats("rng-1", "10.0.0.3:50051", state, self._sequence, {40: self._sequence})
+        self.board.take_view(WORKER, ReplicaSnapshot(0.1, [replica], []), self.clock)
 
     def update(self) -> dict[str, Any]:
         self.board.settle()

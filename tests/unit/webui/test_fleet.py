@@ -5,13 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.endpoint_state import EndpointState
+from chassis.redis.schema import ReplicaStats
 from webui_svc.fleet import MOST_LISTED, UNSEEN_LIMIT, WINDOW, Fleet
-from webui_svc.replicas import Replica
 from webui_svc.workers import GONE_LISTED
 
 
-def replica(name: str, batches: int = 10, state: EndpointState = EndpointState.SERVING, bucket: int = 67) -> Replica:
-    return Replica(name, f"{name}:50051", state, batches, {bucket: batches} if batches else {})
+def replica(
+    name: str, batches: int = 10, state: EndpointState = EndpointState.SERVING, bucket: int = 67
+) -> ReplicaStats:
+    return ReplicaStats(name, f"{name}:50051", state, batches, {bucket: batches} if batches else {})
 
 
 def listed(fleet: Fleet) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def states(fleet: Fleet) -> dict[str, str]:
     return {name: each["state"] for name, each in listed(fleet).items()}
 
 
-def see(fleet: Fleet, clock: float, *replicas: Replica, worker: str = "a") -> None:
+def see(fleet: Fleet, clock: float, *replicas: ReplicaStats, worker: str = "a") -> None:
     """Have the one worker there is see these replicas."""
     fleet.hear(worker, clock, 1.0, replicas)
     fleet.settle({worker}, clock)

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import make_report
 
+from chassis.redis.schema import REPORTS_S
 from webui_svc import totals
 from webui_svc.buckets import CHUNK, Buckets
-from webui_svc.report import KEPT
 from webui_svc.speed import Speed
 from webui_svc.worker_speeds import SHOWN
 from webui_svc.worker_totals import MOST_WORKERS, WorkerTotals
@@ -171,10 +171,10 @@ def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> No
         clocked.report(f"worker-{second}", 10, second - 1, second)
         clocked.settle(second)
     points = clocked.points(3_600)
-    assert (len(points), max(points) - min(points)) == (KEPT, KEPT - 1)
-    assert len(clocked.speed._buckets) <= KEPT + 2 * CHUNK
-    assert len(clocked.speed.workers._known) <= KEPT + 1
-    assert len(clocked.speed.by_worker) <= KEPT + CHUNK
+    assert (len(points), max(points) - min(points)) == (REPORTS_S, REPORTS_S - 1)
+    assert len(clocked.speed._buckets) <= REPORTS_S + 2 * CHUNK
+    assert len(clocked.speed.workers._known) <= REPORTS_S + 1
+    assert len(clocked.speed.by_worker) <= REPORTS_S + CHUNK
     clocked.settle(3_000)
     assert len(clocked.speed.by_worker) == 0
 
@@ -191,8 +191,8 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
         reported[f"worker-{number}"] += hashes
         clocked.report(f"worker-{number}", hashes, begin, end, heard=0, sequence=sequence, every=0.1)
     clocked.settle(100)
-    totals_by_second = clocked.speed.points(KEPT)
-    workers, rows = clocked.speed.points_by_worker(KEPT)
+    totals_by_second = clocked.speed.points(REPORTS_S)
+    workers, rows = clocked.speed.points_by_worker(REPORTS_S)
     assert sum(hashes for _, hashes in totals_by_second) == pytest.approx(reported.total(), rel=1e-9, abs=1e-2)
     assert [row[0] for row in rows] == [second for second, _ in totals_by_second]
     assert [sum(row[1:]) for row in rows] == pytest.approx([each for _, each in totals_by_second], rel=1e-9, abs=1e-2)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.reports import make_report
 
+from chassis.redis.schema import Report
 from webui_svc import timeline
-from webui_svc.report import Report
 from webui_svc.speed import Speed
 from webui_svc.timeline import Timeline
 from worker_svc.batch import Batch

@@ -1,7 +1,7 @@
 import pytest
 
 from chassis.redis.deployment import Deployment, Kind
-from chassis.redis.key_names import KeyNames
+from chassis.redis.schema import Keys
 from chassis.settings import SettingsError
 from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings
@@ -29,7 +29,7 @@ def test_in_a_cluster_all_names_have_one_slot() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "coins:", "{}", "}{", "{coins"])
 def test_a_prefix_that_keeps_no_slot_is_refused_with_a_cluster(prefix: str) -> None:
-    assert not KeyNames(prefix).have_one_slot
+    assert not Keys(prefix).have_one_slot
     with pytest.raises(SettingsError, match=r"REDIS_PREFIX=.* is not allowed with a cluster"):
         WebuiSettings(redis_url=CLUSTER, redis_prefix=prefix)
 

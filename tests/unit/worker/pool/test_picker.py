@@ -7,7 +7,7 @@ from support.fake_streams import stream_to
 
 from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import bucket
-from chassis.stored import MAX_REPLICAS
+from chassis.redis.schema import MAX_REPLICAS
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
 from worker_svc.pool.picker import GONE_LISTED_S, Picker

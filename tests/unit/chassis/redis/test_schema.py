@@ -1,19 +1,18 @@
 import json
+import re
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from support.reports import make_report
 
+from chassis.redis import schema
+from chassis.redis.schema import Coin, MalformedError, Report, decode_coins, decode_replicas, decode_report
 from chassis.settings import Pace
-from chassis.stored import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
-from webui_svc import coins, replicas, totals
 from webui_svc.load_tests import LoadTests
-from webui_svc.report import MalformedReportError, Report, parse
-from webui_svc.stored_json import MalformedJsonError
 
 END_S = 1_700_000_000
 END_US = END_S * 1_000_000
@@ -24,7 +23,7 @@ NAMES = (b"worker", b"instance", b"pace", b"waits_for")
 
 def parsed(**changes: bytes) -> Report:
     """Return what is read of an entry that Redis wrote when the report ended."""
-    return parse({**GOOD, **{name.encode(): value for name, value in changes.items()}}, END_S * 1_000)
+    return decode_report({**GOOD, **{name.encode(): value for name, value in changes.items()}}, END_S * 1_000)
 
 
 def test_a_good_entry_is_a_report_whatever_time_the_workers_clock_shows() -> None:
@@ -36,26 +35,26 @@ def test_a_good_entry_is_a_report_whatever_time_the_workers_clock_shows() -> Non
 
 @pytest.mark.parametrize("field", GOOD)
 def test_a_field_that_is_missing_or_malformed_is_named(field: bytes) -> None:
-    with pytest.raises(MalformedReportError, match=f"^{field.decode()}: missing"):
-        parse({name: value for name, value in GOOD.items() if name != field}, END_S * 1_000)
+    with pytest.raises(MalformedError, match=f"missing.*`{field.decode()}`|^{field.decode()}: missing"):
+        decode_report({name: value for name, value in GOOD.items() if name != field}, END_S * 1_000)
     names = (b" ", b"a b", b"\xff", b"x" * 129, b"a\nb")
-    numbers = (b"", b"x", b"-1", b"1.5", b"1e3", b"nan", b" 1", b"1_0", b"0x1", b"\xff\xfe", "٣".encode(), b"9" * 5_000)
+    numbers = (b"", b"x", b"-1", b"1.5", b"nan", b" 1", b"1_0", b"0x1", b"\xff\xfe", "٣".encode(), b"9" * 5_000)
     for value in names if field in NAMES else numbers:
-        with pytest.raises(MalformedReportError, match=f"^{field.decode()}: "):
-            parse({**GOOD, field: value}, END_S * 1_000)
+        with pytest.raises(MalformedError, match=rf"at `\$.{field.decode()}`|^redis_us"):
+            decode_report({**GOOD, field: value}, END_S * 1_000)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"report_interval_us": b"60000001"}, r"^report_interval_us: 60000001 is more than 60 s"),
-        ({"begin_us": b"%d" % (END_US + 1)}, r"^end_us: .* is not between begin_us"),
-        ({"sent_us": b"%d" % (END_US - 1)}, r"^end_us: .* is not between begin_us, .*, and sent_us"),
+        ({"report_interval_us": b"60000001"}, r"<= 60000000 - at `\$.report_interval_us`"),
+        ({"begin_us": b"%d" % (END_US + 1)}, r"^end_us: .* is not from begin_us"),
+        ({"sent_us": b"%d" % (END_US - 1)}, r"^end_us: .* is not from begin_us .* to sent_us"),
         ({"redis_us": b"%d" % (END_US + 1_000)}, r"^redis_us: .* is later than the entry's id"),
     ],
 )
 def test_times_that_contradict_each_other_are_refused(changes: dict[str, bytes], message: str) -> None:
-    with pytest.raises(MalformedReportError, match=message):
+    with pytest.raises(MalformedError, match=message):
         parsed(**changes)
 
 
@@ -64,18 +63,20 @@ VIEW: dict[str, Any] = {"seconds": 1.003, "rng": [RNG], "hasher": []}
 DIGEST = "0a" * 32
 FOUND: dict[str, Any] = {"bits": 4, "latest": [[DIGEST, 1764000000.123]]}
 OUT_OF_BOUNDS: dict[str, list[Any]] = {
-    "name": ["", "a b", 3, "x" * 129],
-    "address": [""],
-    "state": ["well", None],
-    "batches": [-1, 1.5, True, 10**30],
-    "latency": [None, [], *({bucket: 1} for bucket in ("121", "-1", "01", "1.0"))],
-    "latency: '1'": [{"1": count} for count in (-1, 1.5, True, 2**60)],
+    "rng[0].name": ["", "a b", 3, "x" * 129],
+    "rng[0].address": [""],
+    "rng[0].state": ["well", None],
+    "rng[0].batches": [-1, 1.5, True, 10**30],
+    "rng[0].latency": [None, []],
+    "`key` in `$.rng[0].latency": [{bucket: 1} for bucket in ("121", "-1", "01", "1.0")],
+    "rng[0].latency[...]": [{"1": count} for count in (-1, 1.5, True, 2**60)],
     "bits": [-1, 257, "4"],
-    "latest": [{}, [DIGEST], [[DIGEST]], [[DIGEST, 1.0]] * 9],
-    "digest": [[[DIGEST.upper(), 1.0]], [[DIGEST[2:], 1.0]]],
-    "at": [[[DIGEST, "now"]], [[DIGEST, -1.0]]],
+    "latest": [{}, [["0a" * 32, 1.0]] * 9],
+    "latest[0]": [["0a" * 32], [["0a" * 32]]],
+    "latest[0][0]": [[["0A" * 32, 1.0]], [["0a" * 31, 1.0]]],
+    "latest[0][1]": [[["0a" * 32, "now"]], [["0a" * 32, -1.0]]],
 }
-ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (replicas.MOST_BYTES + 1)]
+ODD = [b"", b"\xff\xfe", b"null", b"[" * 200_000, b" " * (schema.MAX_REPLICAS_BYTES + 1)]
 ODD += [b'{"seconds": %b, "rng": [], "hasher": []}' % number for number in (b"1e999", b"NaN", b"9" * 5_000)]
 
 
@@ -84,19 +85,19 @@ def encoded(data: Any) -> bytes:
 
 
 def test_what_a_worker_says_of_replicas_and_coins_is_taken_within_bounds() -> None:
-    assert replicas.parse(encoded(VIEW)).replicas["rng"][0].latency == {0: 11, 120: 1}
-    assert coins.parse(encoded(FOUND)).latest == (coins.Coin(DIGEST, 1764000000.123),)
-    for field, values in OUT_OF_BOUNDS.items():
-        name = field.partition(":")[0]
+    assert decode_replicas(encoded(VIEW)).rng[0].latency == {0: 11, 120: 1}
+    assert decode_coins(encoded(FOUND)).latest == [Coin(DIGEST, 1764000000.123)]
+    for path, values in OUT_OF_BOUNDS.items():
+        name = re.split(r"[^a-z]", path.removeprefix("`key` in `$.").removeprefix("rng[0]."))[0]
         for value in values:
-            changed = {"rng": [RNG | {name: value}]} if name in RNG else {"bits" if name == "bits" else "latest": value}
-            parse_key: Callable[[bytes], object] = replicas.parse if name in RNG else coins.parse
-            with pytest.raises(MalformedJsonError, match=f"^{field}"):
-                parse_key(encoded(VIEW | FOUND | changed))
+            changed = {"rng": [RNG | {name: value}]} if name in RNG else {name: value}
+            decode: Callable[[bytes], object] = decode_replicas if name in RNG else decode_coins
+            with pytest.raises(MalformedError, match=rf"{re.escape(path)}`$"):
+                decode(encoded(VIEW | FOUND | changed))
     for raw in ODD:
-        for parse_key in (replicas.parse, coins.parse):
-            with pytest.raises(MalformedJsonError):
-                parse_key(raw)
+        for decode in (decode_replicas, decode_coins):
+            with pytest.raises(MalformedError):
+                decode(raw)
 
 
 VALUES = st.recursive(
@@ -112,14 +113,14 @@ VALUES = st.recursive(
 )
 def test_whatever_redis_holds_is_taken_or_malformed(fields: dict[bytes, bytes], raw: bytes) -> None:
     parsers: list[Callable[[], object]] = [
-        lambda: parse({**GOOD, **fields}, END_S * 1_000),
-        lambda: replicas.parse(raw),
-        lambda: coins.parse(raw),
+        lambda: decode_report({**GOOD, **fields}, END_S * 1_000),
+        lambda: decode_replicas(raw),
+        lambda: decode_coins(raw),
     ]
     for each in parsers:
         try:
             each()
-        except (MalformedReportError, MalformedJsonError) as error:
+        except MalformedError as error:
             assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
 
 
@@ -131,13 +132,13 @@ def test_whatever_redis_holds_is_taken_or_malformed(fields: dict[bytes, bytes], 
     ],
 )
 def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) -> None:
-    assert totals.parse({field: value, b"20": b"1.5"}) == {20: 1.5}
+    assert schema.decode_buckets({field: value, b"20": b"1.5"}) == {20: 1.5}
 
 
 def test_load_tests_that_are_too_many_or_malformed_are_left_out() -> None:
     held = LoadTests()
-    bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (MAX_LOAD_TEST_BYTES + 1)]
+    bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (schema.MAX_LOAD_TEST_BYTES + 1)]
     assert len(held.set(bad)) == 5
     assert (held.figures, json.loads(held.body)) == ({"count": 0, "newest": None}, {"reports": []})
-    held.set([encoded({"began": str(number), "points": []}) for number in range(MAX_LOAD_TESTS + 3)])
-    assert held.figures == {"count": MAX_LOAD_TESTS, "newest": "0"}
+    held.set([encoded({"began": str(number), "points": []}) for number in range(schema.MAX_LOAD_TESTS + 3)])
+    assert held.figures == {"count": schema.MAX_LOAD_TESTS, "newest": "0"}

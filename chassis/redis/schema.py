@@ -1,0 +1,275 @@
+"""The one description of what the worker writes to Redis and webui reads: keys, fields, limits and encodings.
+
+`worker_svc/ledger.lua` applies a report, and writes all keys but `load_tests`. Whatever Redis holds, decoding it
+returns values within these limits or raises MalformedError. Names that end in `_us` are microseconds of Unix time, on
+the worker's clock unless a comment names another one.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from chassis.endpoint_state import EndpointState
+from chassis.latency_buckets import LAST
+from chassis.settings import Pace
+
+# One script writes all keys of a report, so a cluster must keep them in one slot, which the part in braces decides
+# (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). It is the default prefix with a cluster.
+CLUSTER_PREFIX = "{dockercoins}:"
+
+# No character that SCAN takes for a pattern.
+PREFIX_PATTERN = r"[A-Za-z0-9_.:{}/-]{0,64}"
+
+# How far back the stream of reports and the buckets reach, and the length of a bucket. ledger.lua has them, too.
+REPORTS_S = 900
+BUCKETS_S = 3_600
+BUCKET_S = 10
+
+MAX_REPORT_INTERVAL_S = 60
+
+# Replicas of a service that a worker lists, and coins that it shows with a report.
+MAX_REPLICAS = 64
+MAX_NEW_COINS = 8
+
+# Reports of load tests that are kept; each browser gets all of them.
+MAX_LOAD_TESTS = 5
+MAX_LOAD_TEST_BYTES = 256 * 1024
+
+MAX_REPLICAS_BYTES = 256 * 1024
+MAX_COINS_BYTES = 4_096
+
+# The largest number that a browser counts exactly.
+_MAX_COUNT = 2**53
+_MAX_HASHES = 1e18
+_MAX_SECOND = 1e11
+
+_WORKER_ID = re.compile(rb"[!-~]{1,128}")
+_UNPRINTABLE = re.compile(r"[^ -~]")
+_BUCKET = re.compile(rb"[0-9]{1,12}")
+
+Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
+Name = Annotated[str, Meta(pattern=r"\A[!-~]{1,128}\Z")]
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+LatencyBucket = Annotated[int, Meta(ge=0, le=LAST)]
+# Those whose replicas a worker sees, by which ReplicaSnapshot names them.
+SERVICES = ("rng", "hasher")
+
+
+class MalformedError(Exception):
+    """Redis holds something else than the schema allows. The message is one line."""
+
+
+class Keys:
+    """The names of all keys. Without a prefix they are those of the original, as far as it has them."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        # Counts, ever.
+        self.hashes = f"{prefix}hashes"
+        self.coins = f"{prefix}coins"
+        # A hash: hex digest to the bytes hashed.
+        self.wallet = f"{prefix}wallet"
+        # A stream: the fields of Report.
+        self.reports = f"{prefix}reports"
+        # A hash: the first Unix second of a ten-second bucket, on Redis's clock, to hashes.
+        self.totals = f"{prefix}totals"
+        # The names of hashes with each worker's part of the totals begin with this.
+        self.totals_of_workers = f"{self.totals}:"
+        # A sorted set: a worker's id by the Unix second of its last report.
+        self.workers = f"{prefix}workers"
+        # The report that is being applied, if one is.
+        self.pending_report = f"{prefix}pending_report"
+        # A list: reports of load tests in JSON, newest first.
+        self.load_tests = f"{prefix}load_tests"
+
+    def worker(self, worker_id: str) -> str:
+        """Return the name of a worker's own hash: `sequence`, `replicas` (ReplicaSnapshot) and `coins` (NewCoins)."""
+        return f"{self.prefix}worker:{worker_id}"
+
+    def totals_of(self, worker_id: str) -> str:
+        """Return the name of the hash with one worker's part of the totals."""
+        return f"{self.totals_of_workers}{worker_id}"
+
+    def of_report(self, worker_id: str) -> list[str]:
+        """Return the KEYS of ledger.lua."""
+        shared = [self.hashes, self.coins, self.wallet, self.reports, self.totals]
+        return [*shared, self.worker(worker_id), self.totals_of(worker_id), self.workers, self.pending_report]
+
+    @property
+    def have_one_slot(self) -> bool:
+        """Whether a cluster keeps them together: the prefix has a tag."""
+        _, _, rest = self.prefix.partition("{")
+        tag, closed, _ = rest.partition("}")
+        return bool(tag and closed)
+
+
+class Report(Struct, frozen=True, kw_only=True, gc=False):
+    """What one worker did in one interval, as the stream holds it."""
+
+    # The worker's id: its instance and 8 random hex digits.
+    worker: Name
+    instance: Name
+    # 1 for a process's first report, then one more each.
+    sequence: Count
+    hashes: Count
+    coins: Count
+    # The interval: the end of the report before, and the last counted batch.
+    begin_us: Count
+    end_us: Count
+    # Messages per batch, at the end.
+    batch_size: Count
+    pace: Pace
+    # The time after which the worker is to report again.
+    report_interval_us: Annotated[int, Meta(ge=0, le=MAX_REPORT_INTERVAL_S * 1_000_000)]
+    # When the attempt that counted was sent.
+    sent_us: Count
+    # In a report without a batch, when the last batch was counted, or the worker began; otherwise 0.
+    stalled_since_us: Count
+    # In a report without a batch, the service that does not answer; empty where none stands out.
+    waits_for: Annotated[str, Meta(pattern=r"\A(rng|hasher|)\Z")]
+    # When Redis took the report, on Redis's clock; the script adds it.
+    redis_us: Count = 0
+
+
+class ReplicaStats(Struct, frozen=True):
+    """A replica as a worker saw it since the report before."""
+
+    name: Name
+    # Where the worker reaches it: IP address and port.
+    address: Name
+    state: EndpointState
+    # Batches that it completed before any other replica did.
+    batches: Count
+    # How many of them took how long, by bucket (chassis/latency_buckets.py); without those that were hedged.
+    latency: dict[LatencyBucket, Count]
+
+
+Replicas = Annotated[Sequence[ReplicaStats], Meta(max_length=MAX_REPLICAS)]
+
+
+class ReplicaSnapshot(Struct, frozen=True):
+    """All replicas of a worker, those that serve first, over the seconds since its report before."""
+
+    seconds: Annotated[float, Meta(ge=0, le=86_400)]
+    rng: Replicas
+    hasher: Replicas
+
+
+class Coin(Struct, frozen=True, array_like=True):
+    """A digest in hex, and the Unix second in which it was found."""
+
+    digest: Digest
+    at: Annotated[float, Meta(ge=0, le=_MAX_SECOND)]
+
+
+class NewCoins(Struct, frozen=True):
+    """The leading zero bits that make a coin, and the latest coins of a report, oldest first."""
+
+    bits: Annotated[int, Meta(ge=0, le=256)]
+    latest: Annotated[Sequence[Coin], Meta(max_length=MAX_NEW_COINS)]
+
+
+def report_arguments(  # noqa: PLR0913 - those that have no default are what a report consists of
+    report: Report,
+    replicas: ReplicaSnapshot,
+    coins: NewCoins,
+    *,
+    oldest_sequence: int,
+    wallet: Sequence[tuple[str, bytes]],
+    wallet_limit: int,
+) -> list[str | bytes | int]:
+    """Return the ARGV of ledger.lua.
+
+    `oldest_sequence` is that of the oldest report that the worker still has. The coins for the wallet are hex digests
+    and the bytes hashed; it takes them as far as it has room.
+    """
+    return [
+        *(report.worker, report.instance, report.sequence, oldest_sequence, report.hashes, report.coins),
+        *(report.begin_us, report.end_us, report.batch_size, report.pace.value, report.report_interval_us),
+        *(report.sent_us, report.stalled_since_us, report.waits_for, wallet_limit),
+        *(msgspec.json.encode(replicas), msgspec.json.encode(coins)),
+        *(part for coin in wallet for part in coin),
+    ]
+
+
+def decode_report(fields: Mapping[bytes, bytes] | None, written_ms: int) -> Report:
+    """Return the report in a stream's entry whose id says that it was written at `written_ms` or before."""
+    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (fields or {}).items()}
+    try:
+        report = msgspec.convert(texts, Report, strict=False)
+    except ValueError as error:
+        raise MalformedError(_line(error)) from None
+    if not report.redis_us:
+        raise MalformedError("redis_us: missing")
+    if not report.begin_us <= report.end_us <= report.sent_us:
+        raise MalformedError(
+            f"end_us: {report.end_us} is not from begin_us {report.begin_us} to sent_us {report.sent_us}"
+        )
+    if report.redis_us // 1_000 > written_ms:
+        raise MalformedError(f"redis_us: {report.redis_us} is later than the entry's id, {written_ms} ms")
+    return report
+
+
+def decode_replicas(raw: bytes) -> ReplicaSnapshot:
+    """Return the replicas that a worker saw."""
+    return _decode(raw, ReplicaSnapshot, MAX_REPLICAS_BYTES)
+
+
+def decode_coins(raw: bytes) -> NewCoins:
+    """Return the coins that a worker found last."""
+    return _decode(raw, NewCoins, MAX_COINS_BYTES)
+
+
+def decode_load_test(raw: bytes) -> dict[str, Any]:
+    """Return a load test's report, of which no more is known than that it says when it began."""
+    report = _decode(raw, dict[str, Any], MAX_LOAD_TEST_BYTES)
+    if "began" not in report:
+        raise MalformedError("began: missing")
+    return report
+
+
+def decode_count(raw: bytes | None) -> int:
+    """Return a count; 0 where there is none."""
+    try:
+        return int(raw or 0)
+    except ValueError:
+        raise MalformedError("not a whole number") from None
+
+
+def decode_worker_id(raw: bytes) -> str | None:
+    """Return a worker's id; None for what is none."""
+    return raw.decode() if _WORKER_ID.fullmatch(raw) else None
+
+
+def decode_buckets(fields: Mapping[bytes, bytes]) -> dict[int, float]:
+    """Return hashes by the bucket's first second, without what is no bucket."""
+    buckets = {}
+    for field, value in fields.items():
+        second = int(field) if _BUCKET.fullmatch(field) else -1
+        try:
+            hashes = float(value)
+        except ValueError:
+            hashes = math.nan  # no comparison holds for it
+        if second >= 0 and second % BUCKET_S == 0 and 0 <= hashes <= _MAX_HASHES:
+            buckets[second] = hashes
+    return buckets
+
+
+_T = TypeVar("_T")
+
+
+def _decode(raw: bytes, kind: type[_T], max_bytes: int) -> _T:
+    if len(raw) > max_bytes:
+        raise MalformedError(f"{len(raw)} bytes are more than {max_bytes}")
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(_line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    return _UNPRINTABLE.sub("?", str(error)[:200])
