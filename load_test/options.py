@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis.redis.access import RedisAccess
+from chassis.redis.settings import RedisAccess
 from chassis.settings import CertificateFiles, LogFormat, LogLevel
 from load_test import destination
 from load_test.point import Mode

@@ -5,10 +5,10 @@ import json
 
 from redis.exceptions import RedisError
 
-from chassis.redis import trouble
-from chassis.redis.access import RedisAccess
+from chassis.redis import errors
 from chassis.redis.client import open_client
 from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis.settings import RedisAccess
 from load_test.errors import LoadTestError
 from load_test.report import Report
 
@@ -29,7 +29,7 @@ def publish(report: Report, redis: RedisAccess) -> None:
     except TimeoutError:
         raise LoadTestError(f"--publish: Redis did not take the report (no answer in {ANSWER_LIMIT:g} s)") from None
     except (RedisError, OSError) as error:
-        raise LoadTestError(f"--publish: Redis did not take the report ({trouble.cause(error)})") from None
+        raise LoadTestError(f"--publish: Redis did not take the report ({errors.describe(error)})") from None
 
 
 async def _put(text: str, redis: RedisAccess) -> None:

@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from chassis import log
-from chassis.redis.access import RedisAccess
+from chassis.redis.settings import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import feed, health_http
 from webui_svc.access import ANYBODY, Access

@@ -21,10 +21,10 @@ from chassis import log
 from chassis.deadline import deadline
 from chassis.health import Health
 from chassis.log import ThrottledLogger
-from chassis.redis import schema, trouble
-from chassis.redis.access import RedisAccess
+from chassis.redis import errors, schema
 from chassis.redis.client import open_client
 from chassis.redis.schema import REPORTS_S, MalformedError, Report, decode_report
+from chassis.redis.settings import RedisAccess
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
@@ -107,7 +107,7 @@ class Feed:
                     await self._round()
             except (RedisError, OSError) as error:
                 connecting = f" within {CONNECT_LIMIT:g} s" if isinstance(error, RedisTimeoutError) else ""
-                self._lost(f"{type(error).__name__}: {trouble.cause(error)}{connecting}")
+                self._lost(f"{type(error).__name__}: {errors.describe(error)}{connecting}")
             except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; we are past it now
                 log.get().exception("the feed failed")
                 self._lost(f"{type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ from chassis import log
 from chassis.clock import steady
 from chassis.deadline import deadline
 from chassis.log import ThrottledLogger
-from chassis.redis import schema, trouble
+from chassis.redis import errors, schema
 from chassis.redis.client import open_client
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.backoff import Backoff, sleep_unless
@@ -160,9 +160,9 @@ class Ledger:
         self.on_change()
 
     def _failed(self, error: Exception) -> None:
-        self._away.log(cause=trouble.cause(error), hashes=self.unreported_hashes)
-        self._refused = trouble.must_be_mended(error)
-        if trouble.is_eviction(error):
+        self._away.log(cause=errors.describe(error), hashes=self.unreported_hashes)
+        self._refused = errors.is_permanent(error)
+        if errors.is_eviction(error):
             # The sequence number may be evicted; what Redis took would be counted again.
             self._forget(0.0)
         self.on_change()

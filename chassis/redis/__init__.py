@@ -1,1 +1,1 @@
-"""Redis as worker and webui reach it: who they are there, which server is the one, what its keys are called."""
+"""Redis as worker and webui use it: how to reach it, its errors, and the keys that they share."""

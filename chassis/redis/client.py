@@ -1,90 +1,206 @@
-"""Clients of Redis whose password and certificates may be renewed: both are read whenever one connects.
+"""Clients of Redis that read the password and the certificates whenever they connect, since both may be renewed.
 
-Of servers that take over from one another a client talks to the master alone, as it would to a single one: all our keys
-are there, and so are the clock that numbers reports and what SCAN finds. redis-py's own client of a cluster sends what
-has no key to any node, and tries again by itself, which is for the ledger to do.
+In a deployment of several servers a client uses the master alone, as it would a single server: all our keys are there,
+and so are the clock that numbers reports and what SCAN finds. redis-py's own client of a cluster sends commands without
+a key to any node, and retries by itself, which the ledger must do.
 """
 
-from pathlib import Path
-from typing import Any
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from chassis.redis.access import RedisAccess, password
-from chassis.redis.connection import EncryptedConnection, EncryptedMasterConnection, MasterConnection
-from chassis.redis.deployment import Deployment, Kind, Node
-from chassis.redis.master import Master, MasterBySentinel, MasterBySlot
-from chassis.settings import SettingsError
+from chassis.redis import errors
+from chassis.redis.sentinel import ANSWER_LIMIT_S, MasterFinder, cluster_query, sentinel_query
+from chassis.redis.settings import Deployment, Kind, Node, RedisAccess
+from chassis.settings import CertificateFiles, SettingsError
+
+# Errors of a server that is not the master, or not for long, or not of all our keys.
+_NOT_MASTER = (ReadOnlyError, AskError, ClusterDownError, TryAgainError)
+
+# How often Sentinels are queried whether the server is still the master.
+MASTER_CHECK_INTERVAL_S = 2.0
+
+# How long that may take: two Sentinels of three may be frozen, and a command has two seconds in all.
+MASTER_CHECK_LIMIT_S = 2.4 * ANSWER_LIMIT_S
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:
-    """A client that tries nothing twice, whoever uses it does. Closing it closes its connections."""
-    deployment = Deployment.parse(access.url)
-    if deployment is not None:
-        return _of_master(access, deployment, options)
+    """Return a client that retries nothing; its user does. Closing it closes its connections."""
+    if access.deployment is not None:
+        return _master_client(access, access.deployment, options)
     arguments: dict[str, Any] = {**parse_url(access.url), **options}
     kind = arguments.pop("connection_class", Connection)
     if kind is SSLConnection:
         kind = EncryptedConnection
         arguments["certificates"] = access.tls
-    return _client(kind, _with_password(access, arguments))
+    return client(kind, _with_password_file(access, arguments))
 
 
-def _of_master(access: RedisAccess, deployment: Deployment, options: dict[str, Any]) -> Redis:
+def _master_client(access: RedisAccess, deployment: Deployment, options: dict[str, Any]) -> Redis:
     encrypted: dict[str, Any] = {"certificates": access.tls} if deployment.encrypted else {}
-    login = _with_password(access, {"username": deployment.username, "password": deployment.password})
+    login = _with_password_file(access, {"username": deployment.username, "password": deployment.password})
 
-    def open_node(node: Node, *, login_needed: bool) -> Redis:
-        arguments = {"host": node[0], "port": node[1], "protocol": 2, **encrypted, **(login if login_needed else {})}
-        arguments |= {"socket_timeout": None, "socket_connect_timeout": None}  # whoever asks has a limit
-        return _client(EncryptedConnection if encrypted else Connection, arguments)
+    def open_node(node: Node, needs_login: bool) -> Redis:  # noqa: FBT001 - a Callable has no names for arguments
+        arguments = {"host": node[0], "port": node[1], "protocol": 2, **encrypted, **(login if needs_login else {})}
+        arguments |= {"socket_timeout": None, "socket_connect_timeout": None}  # the finder has a limit
+        return client(EncryptedConnection if encrypted else Connection, arguments)
 
     by_sentinel = deployment.kind is Kind.SENTINEL
-    master: Master = (
-        MasterBySentinel(deployment.nodes, deployment.name, open_node)
-        if by_sentinel
-        else MasterBySlot(deployment.nodes, access.keys.reports, open_node)
-    )
+    query = sentinel_query(deployment.name, open_node) if by_sentinel else cluster_query(access.keys.reports, open_node)
+    finder = MasterFinder(deployment.nodes, query)
     kind = EncryptedMasterConnection if encrypted else MasterConnection
-    return _client(kind, {**encrypted, **login, **options, "master": master, "checked": by_sentinel})
+    return client(kind, {**encrypted, **login, **options, "finder": finder, "checked": by_sentinel})
 
 
-def _with_password(access: RedisAccess, arguments: dict[str, Any]) -> dict[str, Any]:
-    if access.password_file is None:
-        return arguments
-    others = {name: value for name, value in arguments.items() if name not in {"username", "password"}}
-    return {
-        **others,
-        "credential_provider": _PasswordFile(arguments.get("username"), access.password_file, access.password_variable),
-    }
-
-
-def _client(kind: type[Any], arguments: dict[str, Any]) -> Redis:
+def client(kind: type[Any], arguments: dict[str, Any]) -> Redis:
+    """Return a client with connections of this kind."""
     fixed: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
-        # When it connects it says who it is and nothing else, for which a user would need more rights.
+        # CLIENT SETINFO would need one more permission.
         "driver_info": None,
     }
     return Redis.from_pool(ConnectionPool(connection_class=kind, **arguments, **fixed))
 
 
+def _with_password_file(access: RedisAccess, arguments: dict[str, Any]) -> dict[str, Any]:
+    if access.password_file is None:
+        return arguments
+    others = {name: value for name, value in arguments.items() if name not in {"username", "password"}}
+    return {**others, "credential_provider": _PasswordFile(arguments.get("username"), access)}
+
+
 class _PasswordFile(CredentialProvider):
-    def __init__(self, user: str | None, path: Path, variable: str) -> None:
+    def __init__(self, user: str | None, access: RedisAccess) -> None:
         self._user = user
-        self._path = path
-        self._variable = variable
+        self._access = access
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         try:
-            found = password(self._path, self._variable)
+            password = self._access.read_password() or ""
         except SettingsError as error:
             raise AuthenticationError(str(error)) from None
-        return (found,) if self._user is None else (self._user, found)
+        return (password,) if self._user is None else (self._user, password)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         return self.get_credentials()
+
+
+class EncryptedConnection(SSLConnection):
+    """Reads the certificates whenever it connects, since they may be renewed."""
+
+    def __init__(self, *, certificates: CertificateFiles | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._certificates = certificates
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments: Mapping[str, Any] = super()._connection_arguments()
+        return arguments if self._certificates is None else {**arguments, "ssl": _context(self._certificates)}
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's
+        """Log in. Raises redis.exceptions.ConnectionError, with what may be wrong with our certificate."""
+        try:
+            await super().on_connect_check_health(check_health)
+        except AuthenticationError:
+            raise
+        except RedisConnectionError as error:
+            # A server checks our certificate when for us the handshake is over; its alert is mostly lost.
+            raise RedisConnectionError(f"{error}, {errors.BEFORE_ANY_ANSWER}") from error
+
+
+def _context(certificates: CertificateFiles) -> ssl.SSLContext:
+    """Return a context that trusts one authority, and checks the server's name. Raises SettingsError."""
+    certificates.read()  # its error says which file is wrong
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(certificates.ca)
+    context.load_cert_chain(certificates.cert, certificates.key, password="")
+    return context
+
+
+class MasterConnection(Connection):
+    """Finds the master whenever it connects, and ends as soon as its server is no longer the master.
+
+    A node of a cluster knows by itself whether it has a slot. A server behind Sentinels is `checked`: for its role when
+    the connection opens, and with the Sentinels now and then, since a master that they have replaced is the last to
+    know, and has acknowledged reports for 10 s that were lost (measured).
+    """
+
+    def __init__(self, *, finder: MasterFinder, checked: bool, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._finder = finder
+        self._checked = checked
+        self._checked_at = 0.0
+
+    async def _connect(self) -> None:
+        self._checked_at = time.monotonic()
+        self.host, self.port = await self._finder.find()
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call] # the library's
+        except BaseException:  # a limit on the whole attempt, too
+            self._finder.mark_stale()
+            raise
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's
+        """Log in, and check the role. Raises redis.exceptions.ConnectionError where the server is no master."""
+        await super().on_connect_check_health(check_health)
+        if self._checked:
+            await self.send_command("ROLE", check_health=False)
+            role, *_ = await self.read_response()
+            role = role.decode() if isinstance(role, bytes) else role
+            if role != "master":
+                await self._leave(f"it is a {role}", is_stale=True)
+
+    async def check_health(self) -> None:
+        """Leave a server that Sentinels have replaced. redis-py calls this before each command.
+
+        Raises redis.exceptions.ConnectionError for a server that is no longer the master.
+        """
+        if not self._checked or time.monotonic() - self._checked_at < MASTER_CHECK_INTERVAL_S:
+            return
+        self._checked_at = time.monotonic()
+        master: Node | None = None
+        # Where no Sentinel answers in time, the server may well be the master still.
+        with contextlib.suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(MASTER_CHECK_LIMIT_S):
+                master = await self._finder.find()
+        if master is not None and master != (self.host, self.port):
+            await self._leave(f"{master[0]}:{master[1]} is", is_stale=False)
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """Return a response. Raises redis.exceptions.ConnectionError, too, for one that says "not the master"."""
+        try:
+            return await super().read_response(*arguments, **options)
+        except ResponseError as error:
+            # Before Redis 7, what fails in a script is an error of the script's.
+            if isinstance(error, _NOT_MASTER) or "READONLY" in str(error):
+                await self._leave(str(error), is_stale=True)
+            raise
+
+    async def _leave(self, cause: str, *, is_stale: bool) -> NoReturn:
+        if is_stale:
+            self._finder.mark_stale()
+        await self.disconnect(nowait=True)  # a frozen server never closes its end
+        raise RedisConnectionError(f"{self.host}:{self.port} is no longer the Redis master: {cause}")
+
+
+class EncryptedMasterConnection(MasterConnection, EncryptedConnection):
+    """Does both."""

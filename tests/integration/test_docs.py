@@ -5,8 +5,8 @@ import pytest
 
 from chassis import admin_endpoint, grpc_options, log_output
 from chassis.grpc_server import admission, eviction
-from chassis.redis.connection import LOOK_INTERVAL
-from chassis.redis.master import ANSWER_LIMIT
+from chassis.redis.client import MASTER_CHECK_INTERVAL_S
+from chassis.redis.sentinel import ANSWER_LIMIT_S
 from chassis.telemetry.trace_export import FLUSH_LIMIT
 from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
@@ -42,8 +42,8 @@ NUMBERS = {
     ],
     "redis": [
         f"at most {ledger.KEPT_SECONDS:.0f} s of reports",
-        f"a client queries the Sentinels again every {LOOK_INTERVAL:.0f} s",
-        f"does not respond within {ANSWER_LIMIT:g} s is skipped",
+        f"a client queries the Sentinels again every {MASTER_CHECK_INTERVAL_S:.0f} s",
+        f"does not respond within {ANSWER_LIMIT_S:g} s is skipped",
     ],
     "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
     "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],

@@ -10,7 +10,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from chassis.health import Health
-from chassis.redis.access import RedisAccess
+from chassis.redis.settings import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from support.waiting import until
 from webui_svc import request_trace

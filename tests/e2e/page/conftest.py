@@ -11,7 +11,7 @@ from support.redis_server import RedisServer
 from support.waiting import until
 
 from chassis.health import Health
-from chassis.redis.access import RedisAccess
+from chassis.redis.settings import RedisAccess
 from chassis.telemetry.telemetry import Telemetry
 from webui_svc import keys
 from webui_svc.app import make_app

@@ -5,8 +5,8 @@ import pytest
 from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 
-from chassis.redis.access import RedisAccess
 from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis.settings import RedisAccess
 from load_test.errors import LoadTestError
 from load_test.publication import publish
 from load_test.report import Report

@@ -11,7 +11,7 @@ from support.redis_server import RedisServer
 from support.waiting import until
 from support.webui_page import is_ready, webui_page
 
-from chassis.redis.access import RedisAccess
+from chassis.redis.settings import RedisAccess
 from deploy.certs.redis_users import USERS, WEBUI, WORKER
 from load_test.publication import publish
 

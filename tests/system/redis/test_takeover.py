@@ -18,7 +18,7 @@ from support.redis_server import TLS_HOST
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import background, wait_until
 
-from chassis.redis.connection import LOOK_INTERVAL
+from chassis.redis.client import MASTER_CHECK_INTERVAL_S
 from deploy.certs.redis_users import USERS, WORKER
 from worker_svc.ledger import Ledger
 
@@ -29,7 +29,7 @@ HASHES = 10
 SETTLED_WITHIN_S = 30.0
 
 # A client leaves a master that others were put in place of; the next report may be a while.
-NOTICED_WITHIN_S = LOOK_INTERVAL + 1
+NOTICED_WITHIN_S = MASTER_CHECK_INTERVAL_S + 1
 
 
 @pytest.fixture(params=[*KINDS, *(f"encrypted {name}" for name in KINDS)])

@@ -8,7 +8,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from chassis.redis import trouble
+from chassis.redis import errors
 
 
 @pytest.mark.parametrize(
@@ -28,15 +28,15 @@ from chassis.redis import trouble
     ],
 )
 def test_what_waiting_does_not_mend_says_what_does(error: Exception, remedy: str) -> None:
-    said = trouble.cause(error)
+    said = errors.describe(error)
     assert said.startswith(f"{error}; ")
     assert remedy in said
-    assert trouble.must_be_mended(error)
+    assert errors.is_permanent(error)
 
 
 def test_what_waiting_mends_is_one_bounded_line_and_says_no_more() -> None:
     error = RedisConnectionError("Error 111 connecting\nto redis:6379.")
-    assert trouble.cause(error) == "Error 111 connecting to redis:6379."
-    assert not trouble.must_be_mended(error)
-    assert trouble.cause(TimeoutError()) == "TimeoutError"
-    assert len(trouble.cause(RedisConnectionError("a" * 1_000))) == trouble.MAX_LENGTH
+    assert errors.describe(error) == "Error 111 connecting to redis:6379."
+    assert not errors.is_permanent(error)
+    assert errors.describe(TimeoutError()) == "TimeoutError"
+    assert len(errors.describe(RedisConnectionError("a" * 1_000))) == errors.MAX_LENGTH

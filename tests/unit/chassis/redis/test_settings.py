@@ -1,7 +1,7 @@
 import pytest
 
-from chassis.redis.deployment import Deployment, Kind
 from chassis.redis.schema import Keys
+from chassis.redis.settings import Deployment, Kind
 from chassis.settings import SettingsError
 from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings

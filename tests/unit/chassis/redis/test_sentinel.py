@@ -9,79 +9,79 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.virtual_time import now
 
-from chassis.redis.deployment import Node
-from chassis.redis.master import ANSWER_LIMIT, Master, MasterBySentinel
+from chassis.redis.sentinel import ANSWER_LIMIT_S, MasterFinder, sentinel_query
+from chassis.redis.settings import Node
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
 OLD, NEW = ("old", 6379), ("new", 6379)
 
 
-class Asked(Master):
-    """Its nodes answer what they are told to, or fail with it."""
+class Nodes:
+    """Nodes that answer what they are given, fail with it, or are silent."""
 
     def __init__(self, **answers: Node | Exception | None) -> None:
-        super().__init__((A, B, C))
         self.answers = answers
         self.order: list[str] = []
+        self.finder = MasterFinder((A, B, C), self.query)
 
-    async def ask(self, node: Node) -> Node:
+    async def query(self, node: Node) -> tuple[Node, tuple[Node, ...]]:
         self.order.append(node[0])
         answer = self.answers[node[0]]
         if answer is None:
             await asyncio.sleep(60)
         if not isinstance(answer, tuple):
             raise answer or TimeoutError
-        return answer
+        return answer, ()
 
 
 async def test_one_that_answered_is_asked_first_the_next_time() -> None:
-    master = Asked(a=RedisError("no"), b=NEW, c=RedisError("no"))
-    assert await master.find() == NEW
-    master.order.clear()
-    assert await master.find() == NEW
-    assert master.order == ["b"]
+    nodes = Nodes(a=RedisError("no"), b=NEW, c=RedisError("no"))
+    assert await nodes.finder.find() == NEW
+    nodes.order.clear()
+    assert await nodes.finder.find() == NEW
+    assert nodes.order == ["b"]
 
 
 async def test_one_that_does_not_answer_is_passed_over_and_asked_last_the_next_time() -> None:
-    master = Asked(a=None, b=NEW, c=NEW)
-    while "a" not in master.order:
-        assert await master.find() == NEW
-        master.distrust()
-    assert now() == ANSWER_LIMIT
-    master.order.clear()
-    master.answers = {"a": NEW, "b": RedisError("no"), "c": RedisError("no")}
-    assert await master.find() == NEW
-    assert master.order[-1] == "a"
+    nodes = Nodes(a=None, b=NEW, c=NEW)
+    while "a" not in nodes.order:
+        assert await nodes.finder.find() == NEW
+        nodes.finder.mark_stale()
+    assert now() == ANSWER_LIMIT_S
+    nodes.order.clear()
+    nodes.answers = {"a": NEW, "b": RedisError("no"), "c": RedisError("no")}
+    assert await nodes.finder.find() == NEW
+    assert nodes.order[-1] == "a"
 
 
 async def test_one_that_names_a_server_which_is_no_master_is_asked_after_the_others() -> None:
     """A Sentinel or a node that is cut off from the others goes on naming the one that it knew."""
-    master = Asked(a=OLD, b=NEW, c=NEW)
+    nodes = Nodes(a=OLD, b=NEW, c=NEW)
     for _ in range(3):
-        if await master.find() == NEW:
+        if await nodes.finder.find() == NEW:
             break
-        master.distrust()
-    assert [await master.find() for _ in range(3)] == [NEW] * 3
+        nodes.finder.mark_stale()
+    assert [await nodes.finder.find() for _ in range(3)] == [NEW] * 3
 
 
 @pytest.mark.parametrize(("answer", "cause"), [(None, r"a:1: no answer within 0\.5 s"), (OSError("no"), "a:1: no")])
 async def test_the_error_says_why_a_node_did_not_say(answer: Exception | None, cause: str) -> None:
-    master = Asked(a=answer, b=answer, c=answer)
-    with pytest.raises(RedisConnectionError, match=f"nobody says which .*{cause}"):
-        await master.find()
+    nodes = Nodes(a=answer, b=answer, c=answer)
+    with pytest.raises(RedisConnectionError, match=f"no node names the Redis master .*{cause}"):
+        await nodes.finder.find()
 
 
 async def test_a_sentinel_that_wants_to_know_who_asks_is_told_it() -> None:
     @asynccontextmanager
-    async def open_node(_: Node, *, login_needed: bool) -> AsyncIterator[Any]:
-        refusal = None if login_needed else AuthenticationError("NOAUTH")
+    async def open_node(_: Node, needs_login: bool) -> AsyncIterator[Any]:  # noqa: FBT001 - as a Callable has it
+        refusal = None if needs_login else AuthenticationError("NOAUTH")
         yield Mock(execute_command=AsyncMock(side_effect=refusal, return_value=(b"new", b"6379")))
 
-    assert await MasterBySentinel((A,), "coins", cast("Any", open_node)).find() == NEW
+    assert await sentinel_query("coins", cast("Any", open_node))(A) == (NEW, ())
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")])
 async def test_what_is_to_be_mended_is_not_hidden_by_who_is_away(error: Exception) -> None:
-    master = Asked(a=RedisConnectionError("away"), b=error, c=RedisConnectionError("away"))
+    nodes = Nodes(a=RedisConnectionError("away"), b=error, c=RedisConnectionError("away"))
     with pytest.raises(type(error), match=str(error)):
-        await master.find()
+        await nodes.finder.find()
