@@ -15,7 +15,7 @@ from worker_svc import ledger
 from worker_svc.pool import pool
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")]
 RULES = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
 CORE = {name.removeprefix("grpc."): value for name, value in grpc_options.SERVER}
 IDLE_S = int(CORE["max_connection_idle_ms"]) // 1_000
@@ -92,9 +92,11 @@ def test_every_alert_is_explained() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_test_that_a_page_names_exists(page: Path) -> None:
-    named = re.findall(r"\btests/[\w./]*\w", page.read_text())
-    assert [path for path in named if not (ROOT / path).exists()] == []
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"\btests/[\w./]*\w", text) + re.findall(r"`([\w/]+\.(?:py|lua|c|svg|proto))`", text)
+    # A page may name a file without its folder, where that is clear.
+    assert [path for path in named if not (ROOT / path).exists() and not [*ROOT.glob(f"[a-z]*/**/{path}")]] == []
 
 
 def test_every_command_that_a_page_names_exists() -> None:
