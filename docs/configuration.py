@@ -2,7 +2,6 @@
 
 import socket
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +26,44 @@ SERVICES: dict[str, type[Settings]] = {
 # What a process finds out by itself.
 FOUND = {socket.gethostname: "the host name", cpus.usable: "the CPUs that it may use"}
 
-HEAD = "| variable | read by | default | allowed | meaning |\n|---|---|---|---|---|\n"
+TABLE = "## {}\n\n| variable | default | allowed | meaning |\n|---|---|---|---|\n{}\n"
+
+# The sections that are not named for the services that read their variables.
+TOPICS = {"TLS_": "TLS", "OTEL_": "Tracing", "REDIS_": "Redis"}
+SECTIONS = ["All services", "rng and hasher", "worker", "webui", "Redis", "TLS", "Tracing", "make run"]
 
 
 def page() -> str:
-    """Return the text of the page with the table as it should be."""
-    return with_generated(PAGE.read_text(), HEAD + "".join(_rows()))
-
-
-def _rows() -> Iterator[str]:
+    """Return the text of the page with the tables as they should be."""
     # Readers that differ in nothing but the default share a row.
     rows: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    readers = SERVICES | {"make run": LocalRunSettings}
-    for reader, settings in readers.items():
+    for reader, settings in (SERVICES | {"make run": LocalRunSettings}).items():
         for name, field in settings.fields.items():
             if reader in SERVICES or name not in ServiceSettings.fields:
                 rows[name.upper(), field.allowed, field.meaning][reader] = _default(field)
+    sections: defaultdict[str, str] = defaultdict(str)
     for (variable, allowed, meaning), defaults in sorted(rows.items()):
-        if len(set(defaults.values())) == 1:
-            default = next(iter(defaults.values()))
-        else:
-            default = "; ".join(f"{reader} {value}" for reader, value in defaults.items())
-        reader = "all services" if len(defaults) == len(SERVICES) else ", ".join(defaults)
-        yield f"| `{variable}` | {reader} | {default} | {allowed.replace('|', '&#124;')} | {meaning} |\n"
+        sections[_section(variable, list(defaults))] += (
+            f"| `{variable}` | {_together(defaults)} | {allowed.replace('|', '&#124;')} | {meaning} |\n"
+        )
+    ordered = sorted(sections, key=SECTIONS.index)
+    return with_generated(PAGE.read_text(), "".join(TABLE.format(name, sections[name]) for name in ordered))
+
+
+def _section(variable: str, readers: list[str]) -> str:
+    if readers == ["make run"]:
+        return "make run"
+    for prefix, topic in TOPICS.items():
+        if variable.startswith(prefix):
+            return topic
+    return "All services" if len(readers) == len(SERVICES) else " and ".join(readers)
+
+
+def _together(defaults: dict[str, str]) -> str:
+    values = dict.fromkeys(defaults.values())
+    return (
+        "; ".join(f"{reader} {value}" for reader, value in defaults.items()) if len(values) > 1 else next(iter(values))
+    )
 
 
 def _default(field: Field) -> str:
