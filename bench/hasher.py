@@ -7,7 +7,7 @@ from functools import partial
 
 from chassis import process
 from chassis.grpc_server import self_test, server
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from hasher_svc.hashing import HASHLIB, KERNEL_INLINE_BYTES, KERNEL_INLINE_COUNT, DigestThread, Hashing
 from hasher_svc.service import SERVICE, HasherService
 from hasher_svc.settings import HasherSettings

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from chassis import listener, log
 from chassis.health import PROBES
 from chassis.settings import ServiceSettings
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 
 # Prometheus keeps one connection, a probe has one for milliseconds.
 MAX_CONNECTIONS = 64

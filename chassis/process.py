@@ -28,12 +28,11 @@ from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.log_output import LogOutput
 from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError, misspelled
-from chassis.telemetry import process_metrics
+from chassis.telemetry import Telemetry, process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
-from chassis.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from chassis.telemetry import tracing
+    from chassis.telemetry.tracing import Tracing
 
 STOP_LIMIT = 3.2
 """Seconds from the signal to the end: every container is to be gone within 3.5."""
@@ -127,8 +126,8 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
     asyncio.get_running_loop().set_exception_handler(logs.foreign.handle_loop_exception)
     stop_requested = _stop_requested()
     try:
-        async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as traces:
-            telemetry = Telemetry(health, traces=traces)
+        async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as tracing:
+            telemetry = Telemetry(health, tracing=tracing)
             async with observed(settings, telemetry, logs.output), service(settings, telemetry):
                 health.started()
                 log.get().info("started", pace=settings.pace.value)
@@ -161,20 +160,18 @@ def _stop_requested() -> asyncio.Event:
 
 
 @contextlib.asynccontextmanager
-async def _tracing(
-    name: str, settings: ServiceSettings, limit: asyncio.Timeout
-) -> "AsyncIterator[tracing.Tracing | None]":
+async def _tracing(name: str, settings: ServiceSettings, limit: asyncio.Timeout) -> "AsyncIterator[Tracing | None]":
     if not settings.collector_url:
         yield None
         return
-    from chassis.telemetry import trace_export  # noqa: PLC0415 - OpenTelemetry is not imported for nothing
+    from chassis.telemetry.tracing import open_tracing  # noqa: PLC0415 - it imports OpenTelemetry
 
     def seconds_left() -> float:
         end = limit.when()
         return float("inf") if end is None else end - MARGIN - asyncio.get_running_loop().time()
 
-    async with trace_export.exported(name, settings, seconds_left) as traces:
-        yield traces
+    async with open_tracing(name, settings, seconds_left) as tracing:
+        yield tracing
 
 
 @contextlib.asynccontextmanager

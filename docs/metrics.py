@@ -13,7 +13,7 @@ from chassis import process
 from chassis.health import Health
 from chassis.log_output import LogOutput
 from chassis.settings import ServiceSettings
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from docs import with_generated
 from hasher_svc.__main__ import hasher
 from hasher_svc.settings import HasherSettings

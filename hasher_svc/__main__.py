@@ -9,7 +9,7 @@ with quick_start.imports():
 
     from chassis import process
     from chassis.grpc_server import self_test, server
-    from chassis.telemetry.telemetry import Telemetry
+    from chassis.telemetry import Telemetry
     from hasher_svc.hashing import DigestThread, fastest, known_answer_test
     from hasher_svc.metrics import HasherMetrics
     from hasher_svc.service import CALLERS, SERVICE, HasherService

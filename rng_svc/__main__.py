@@ -8,7 +8,7 @@ with quick_start.imports():
 
     from chassis import process
     from chassis.grpc_server import self_test, server
-    from chassis.telemetry.telemetry import Telemetry
+    from chassis.telemetry import Telemetry
     from rng_svc.metrics import RngMetrics
     from rng_svc.service import CALLERS, SERVICE, RngService, check_source
     from rng_svc.settings import RngSettings

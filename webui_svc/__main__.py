@@ -12,7 +12,7 @@ with quick_start.imports():
     from aiohttp import web
 
     from chassis import listener, log, process
-    from chassis.telemetry.telemetry import Telemetry
+    from chassis.telemetry import Telemetry
     from webui_svc import connections, open_files, request_trace
     from webui_svc.access import Access
     from webui_svc.app import make_app
@@ -37,8 +37,8 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
         host, port = socket.getsockname()[:2]
         access = Access(settings.hosts, settings.token)
         app = make_app(settings.redis, telemetry, settings.instance, access, settings.streams_per_client)
-        if telemetry.traces is not None:
-            request_trace.trace(app, telemetry.traces)
+        if telemetry.tracing is not None:
+            request_trace.trace(app, telemetry.tracing)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)
         await runner.setup()
         try:

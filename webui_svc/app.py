@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from chassis import log
 from chassis.redis.settings import RedisAccess
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from webui_svc import feed, health_http
 from webui_svc.access import ANYBODY, Access
 from webui_svc.board import Board

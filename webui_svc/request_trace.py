@@ -6,7 +6,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 if TYPE_CHECKING:
-    from chassis.telemetry.tracing import Span, Tracing
+    from opentelemetry.trace import Span
+
+    from chassis.telemetry.tracing import Tracing
 
 TRACED = frozenset(("/", "/json", "/events", "/api/history", "/api/load-tests"))
 
@@ -32,9 +34,13 @@ def trace(app: web.Application, tracing: "Tracing") -> None:
 
     async def end(request: web.Request, response: web.StreamResponse) -> None:
         span = request.get(spans)
-        if span is not None:
-            span.set({"http.response.status_code": response.status})
-            span.end(f"{response.status}" if response.status >= 500 else "")
+        if span is None:
+            return
+        span.set_attribute("http.response.status_code", response.status)
+        if response.status >= 500:
+            tracing.fail(span, f"{response.status}")
+        else:
+            span.end()
 
     app.middlewares.append(begin)
     app.on_response_prepare.append(end)

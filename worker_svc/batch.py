@@ -2,8 +2,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # it imports OpenTelemetry, which only a process that records traces needs
-    from chassis.telemetry.tracing import Span, Tracing
+if TYPE_CHECKING:  # They import OpenTelemetry, which only a process that records traces needs.
+    from opentelemetry.trace import Span
+
+    from chassis.telemetry.tracing import Tracing
 
 # The reason of a hedge; those of a retry are the pool's.
 HEDGE = "slow"
@@ -35,6 +37,7 @@ class Batch:
 class BatchTrace:
     """The spans of a sampled batch: its own, and one for each stage by the stage's name."""
 
+    _tracing: "Tracing"
     _root: "Span"
     _stages: "dict[str, Span]" = field(default_factory=dict)
 
@@ -46,14 +49,14 @@ class BatchTrace:
             "dockercoins.batch.size": batch.count,
             "dockercoins.message.size": batch.message_size,
         }
-        root = tracing.root("batch", "internal", attributes)
-        return None if root is None else cls(root)
+        root = tracing.root("batch", "INTERNAL", attributes)
+        return None if root is None else cls(tracing, root)
 
     def submitted(self, stage: str, path: str) -> None:
         """Begin the span of a stage, in which the batch may wait for a stream with room."""
         _, service, method = path.split("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-        self._stages[stage] = self._root.child(stage, "client", attributes)
+        self._stages[stage] = self._tracing.child(self._root, stage, attributes)
 
     def sent(self, stage: str, replica: str | None, reason: str = "") -> None:
         """Note that the batch was sent to a replica; a retry and a hedge have a reason."""
@@ -61,22 +64,22 @@ class BatchTrace:
         attributes = {"dockercoins.replica": replica or ""}
         if reason:
             attributes["dockercoins.reason"] = reason
-        self._stages[stage].event(event, attributes)
+        self._stages[stage].add_event(event, attributes)
 
     def broken(self, stage: str, replica: str | None, reason: str) -> None:
         """Note that the stream broke on which the batch was outstanding."""
         attributes = {"dockercoins.replica": replica or "", "dockercoins.reason": reason}
-        self._stages[stage].event("stream broken", attributes)
+        self._stages[stage].add_event("stream broken", attributes)
 
     def completed(self, stage: str, replica: str | None) -> None:
         """End the span of a stage with the first response, which is of this replica."""
         span = self._stages[stage]
-        span.set({"dockercoins.replica": replica or ""})
+        span.set_attribute("dockercoins.replica", replica or "")
         span.end()
 
     def traceparent(self, stage: str) -> str:
         """Return the traceparent that a stage's request carries."""
-        return self._stages[stage].traceparent
+        return self._tracing.traceparent(self._stages[stage])
 
     def counted(self) -> None:
         """End the batch's span: it is counted."""
@@ -85,4 +88,5 @@ class BatchTrace:
     def dropped(self) -> None:
         """End all spans of a batch that is not counted."""
         for span in (*self._stages.values(), self._root):
-            span.end(UNFINISHED)
+            if span.is_recording():
+                self._tracing.fail(span, UNFINISHED)

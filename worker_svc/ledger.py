@@ -22,9 +22,10 @@ from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
     from redis.commands.core import AsyncScript
 
-    from chassis.telemetry.tracing import Span, Tracing
+    from chassis.telemetry.tracing import Tracing
 
 MAX_UNACKNOWLEDGED = 60
 """Reports that queue up while Redis is away, one a second; then mining waits."""
@@ -175,7 +176,7 @@ class Ledger:
             return None
         return self._tracing.root(
             "report",
-            "client",
+            "CLIENT",
             {
                 "db.system.name": "redis",
                 "dockercoins.report.sequence": report.sequence,

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from chassis import log
 from chassis.process import ServiceFailed
+from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.telemetry.telemetry import Telemetry
 from chassis.tls.handshake_log import handshake_log
 from chassis.tls.renewed_certificates import RenewedCertificates
 from worker_svc.backoff import sleep_unless
@@ -44,7 +44,7 @@ class Worker:
         self._log = log.get()
         self._point = settings.start
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
-        self._ledger = Ledger(settings, self._id, telemetry.traces)
+        self._ledger = Ledger(settings, self._id, telemetry.tracing)
         streams = RpcMetrics("client")
         certificates = None if settings.tls is None else RenewedCertificates(settings.tls)
         self._pools = {
@@ -72,7 +72,7 @@ class Worker:
             delay=settings.delay,
             on_begin=self._tally.begin,
             on_done=self._done,
-            tracing=telemetry.traces,
+            tracing=telemetry.tracing,
         )
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self._ledger)):
             telemetry.metrics.register(metrics)

@@ -11,7 +11,9 @@ from chassis.grpc_server.bad_request import BadRequestError
 from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
 
 if TYPE_CHECKING:
-    from chassis.telemetry.tracing import Span, Tracing
+    from opentelemetry.trace import Span
+
+    from chassis.telemetry.tracing import Tracing
 
 WAITED = "dockercoins.waited_seconds"
 """Seconds that a request waited for its turn, where its answer says so (see pacing)."""
@@ -33,6 +35,10 @@ class RequestTrace(MethodInterceptor):
         attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
         return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
 
+    def _fail(self, span: "Span | None", reason: str) -> None:
+        if span is not None:
+            self._tracing.fail(span, reason)
+
     def unary(self, method: str, behavior: UnaryBehavior) -> Any:
         """One with a span where its metadata name one."""
 
@@ -44,9 +50,10 @@ class RequestTrace(MethodInterceptor):
             try:
                 response = await behavior(request, context)
             except BaseException as error:
-                _end(span, _problem(error, context))
+                self._fail(span, _problem(error, context))
                 raise
-            _end(span)
+            if span is not None:
+                span.end()
             return response
 
         return traced
@@ -68,20 +75,15 @@ class RequestTrace(MethodInterceptor):
             try:
                 async for response in behavior(each(), context):
                     if span is not None:
-                        span.set({WAITED: response.waited})
+                        span.set_attribute(WAITED, response.waited)
                         span.end()
                         span = None
                     yield response
             except BaseException as error:
-                _end(span, _problem(error, context))
+                self._fail(span, _problem(error, context))
                 raise
 
         return traced
-
-
-def _end(span: "Span | None", problem: str = "") -> None:
-    if span is not None:
-        span.end(problem)
 
 
 def _problem(error: BaseException, context: Context) -> str:

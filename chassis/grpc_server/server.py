@@ -23,8 +23,8 @@ from chassis.grpc_server.request_trace import RequestTrace
 from chassis.grpc_server.server_tls import ServerTls, server_tls
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
+from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.telemetry.telemetry import Telemetry
 
 DRAIN_LIMIT = 2.5
 """Seconds that open streams have to end after the server says it is not serving. A worker half-closes its streams at
@@ -122,7 +122,7 @@ async def _serve(  # noqa: PLR0913 - as serve(), with what is made of its last
 
 
 def _traces(telemetry: Telemetry, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:
-    return () if telemetry.traces is None else (RequestTrace(service, telemetry.traces),)
+    return () if telemetry.tracing is None else (RequestTrace(service, telemetry.tracing),)
 
 
 def _faults(settings: GrpcServerSettings, service: str) -> tuple[grpc.aio.ServerInterceptor, ...]:

@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 
 
 class _Ready(Collector):

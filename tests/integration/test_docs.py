@@ -7,7 +7,7 @@ from chassis import admin_endpoint, grpc_options, log_output
 from chassis.grpc_server import admission, eviction
 from chassis.redis.client import MASTER_CHECK_INTERVAL_S
 from chassis.redis.sentinel import ANSWER_LIMIT_S
-from chassis.telemetry.trace_export import FLUSH_LIMIT
+from chassis.telemetry.tracing import FLUSH_LIMIT_S
 from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
 from webui_svc import connections, events
@@ -47,7 +47,7 @@ NUMBERS = {
     ],
     "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
     "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],
-    "tracing": [f"its collector {'half a second' if FLUSH_LIMIT == 0.5 else FLUSH_LIMIT} for the last ones"],
+    "tracing": [f"its collector {'half a second' if FLUSH_LIMIT_S == 0.5 else FLUSH_LIMIT_S} for the last ones"],
 }
 
 

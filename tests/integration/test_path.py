@@ -12,7 +12,7 @@ from support.waiting import until
 
 from chassis.health import Health
 from chassis.settings import Pace
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from hasher_svc.__main__ import hasher
 from hasher_svc.settings import HasherSettings
 from rng_svc.__main__ import rng

@@ -23,8 +23,9 @@ from support.webui_page import Page, is_ready, webui_page
 
 from chassis.health import Health
 from chassis.settings import ServiceSettings, SettingsError
-from chassis.telemetry import trace_export
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
+from chassis.telemetry import tracing as tracing_module
+from chassis.telemetry.tracing import open_tracing
 from hasher_svc.settings import HasherSettings
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings
@@ -57,7 +58,7 @@ def short_drain(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
     """A collector that has all spans of a service once that has stopped, and most of them soon."""
-    monkeypatch.setattr(trace_export, "FLUSH_LIMIT", 30.0)
+    monkeypatch.setattr(tracing_module, "FLUSH_LIMIT_S", 30.0)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
     with otlp_receiver() as receiver:
@@ -66,8 +67,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
 
 @asynccontextmanager
 async def traced(name: str, settings: ServiceSettings, *conditions: str) -> AsyncIterator[Telemetry]:
-    async with trace_export.exported(name, settings, lambda: 30.0) as tracing:
-        telemetry = Telemetry(Health(*conditions), traces=tracing)
+    async with open_tracing(name, settings, lambda: 30.0) as tracing:
+        telemetry = Telemetry(Health(*conditions), tracing=tracing)
         telemetry.health.started()
         yield telemetry
 
@@ -317,7 +318,7 @@ async def test_a_variable_that_only_the_sdk_reads_is_refused_in_one_line(monkeyp
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
     settings = RngSettings(otel_exporter_otlp_endpoint="http://collector")
     with pytest.raises(SettingsError, match=r"a variable OTEL_… is not allowed: max_queue_size must be a positive"):
-        async with trace_export.exported("rng", settings, lambda: 0.0):
+        async with open_tracing("rng", settings, lambda: 0.0):
             pass
 
 
@@ -326,13 +327,13 @@ async def test_spans_that_no_collector_takes_do_not_pile_up(monkeypatch: pytest.
     monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
     # The SDK's thread ends with the test: it would retry in the middle of others.
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
-    monkeypatch.setattr(trace_export, "FLUSH_LIMIT", 30.0)
+    monkeypatch.setattr(tracing_module, "FLUSH_LIMIT_S", 30.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = RngSettings(otel_exporter_otlp_endpoint=endpoint, pace="full", otel_traces_sampler_arg=1)
-        async with trace_export.exported("rng", settings, lambda: 30.0) as tracing:
+        async with open_tracing("rng", settings, lambda: 30.0) as tracing:
             for _ in range(10_000):
-                span = tracing.root("batch", "internal", {})
+                span = tracing.root("batch", "INTERNAL", {})
                 assert span is not None
                 span.end()
             gc.collect()

@@ -11,8 +11,8 @@ from dockercoins.rng.v1 import rng_service_pb2
 from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
+from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.telemetry.telemetry import Telemetry
 from rng_svc.service import CALLERS, SERVICE, RandomBatch, RngService, check_source
 from rng_svc.settings import RngSettings
 from support.waiting import background, until

@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from hasher_svc.__main__ import hasher as hasher_service
 from hasher_svc.settings import HasherSettings
 from rng_svc.__main__ import rng as rng_service

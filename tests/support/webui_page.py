@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from chassis.health import Health
 from chassis.redis.settings import RedisAccess
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from support.waiting import until
 from webui_svc import request_trace
 from webui_svc.app import make_app
@@ -28,8 +28,8 @@ async def webui_page(redis_url: str, telemetry: Telemetry | None = None, **setti
     telemetry = telemetry or Telemetry(Health("redis"))
     telemetry.health.started()
     app = make_app(RedisAccess(redis_url), telemetry, "webui-1", **settings)
-    if telemetry.traces is not None:
-        request_trace.trace(app, telemetry.traces)
+    if telemetry.tracing is not None:
+        request_trace.trace(app, telemetry.tracing)
     async with TestClient(TestServer(app)) as page:
         yield page
 

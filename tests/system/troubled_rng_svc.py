@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from chassis import log, process
 from chassis.grpc_server import self_test
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from rng_svc.__main__ import rng
 from rng_svc.settings import RngSettings
 

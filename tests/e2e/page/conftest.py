@@ -12,7 +12,7 @@ from support.waiting import until
 
 from chassis.health import Health
 from chassis.redis.settings import RedisAccess
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from webui_svc import keys
 from webui_svc.app import make_app
 

@@ -13,7 +13,7 @@ from support.served import served
 
 from chassis import admin_endpoint, log
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from webui_svc.__main__ import webui
 from webui_svc.settings import WebuiSettings
 

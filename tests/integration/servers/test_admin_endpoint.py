@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 
 READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 

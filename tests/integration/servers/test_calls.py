@@ -20,7 +20,7 @@ from support.waiting import until
 from chassis.grpc_server.caller import MAX_PEER
 from chassis.grpc_server.pacing import Pacing
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 
 UNARY, STREAM = "GetRandomBytes", "StreamRandomBytes"
 

@@ -13,7 +13,7 @@ from support.served import HASHER, RNG, health, raw_stream, rng
 
 from chassis.grpc_server import self_test
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from hasher_svc import hashing
 from hasher_svc.hashing import known_answer_test
 from rng_svc import service

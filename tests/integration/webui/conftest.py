@@ -9,7 +9,7 @@ from support.waiting import until
 from support.webui_page import Page, is_ready, webui_page
 
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from webui_svc import keys
 
 Metric = Callable[[str], float]

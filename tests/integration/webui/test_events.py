@@ -10,7 +10,7 @@ from support.reports import WORKER, Reports, replica
 from support.waiting import until
 from support.webui_page import Events, Page, webui_page
 
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from webui_svc import events as events_module
 from webui_svc.events import BROWSERS
 

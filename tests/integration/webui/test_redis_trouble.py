@@ -8,7 +8,7 @@ from support.reports import WORKER, Reports, make_report, replica
 from support.waiting import until
 from support.webui_page import Events, Page, points, until_shown, webui_page
 
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from webui_svc import board
 from webui_svc.feed import Feed
 

@@ -8,7 +8,7 @@ from support.redis_server import RedisServer
 from support.waiting import until
 
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from worker_svc.settings import WorkerSettings
 from worker_svc.worker import CHANGE_PAUSE, Worker
 

@@ -14,7 +14,7 @@ from support.waiting import until
 from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from hasher_svc.hashing import DigestThread, known_answer_test
 from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
 from hasher_svc.settings import HasherSettings

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from support.virtual_time import now
 
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from worker_svc import worker
 from worker_svc.batch import Batch
 from worker_svc.compass_search import Outcome, Point, Search, Trial

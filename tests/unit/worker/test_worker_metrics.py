@@ -3,7 +3,7 @@ import asyncio
 from support.fake_streams import stream_to
 
 from chassis.health import Health
-from chassis.telemetry.telemetry import Telemetry
+from chassis.telemetry import Telemetry
 from worker_svc.pool.picker import GONE_LISTED_S
 from worker_svc.settings import WorkerSettings
 from worker_svc.worker import Worker
