@@ -9,8 +9,7 @@ import grpc
 
 from chassis import grpc_options
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.tls import credentials
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates, client_credentials
 
 # If gRPC knows why there is no connection, it says so at once.
 CAUSE_LIMIT_S = 0.5
@@ -39,7 +38,7 @@ def open_channel(
     options = grpc_options.client(service, authority)
     if certificates is None:
         return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, credentials.client(certificates), options=options)
+    return grpc.aio.secure_channel(target, client_credentials(certificates), options=options)
 
 
 async def failure(channel: grpc.aio.Channel, *, secure: bool) -> str:

@@ -6,8 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from chassis.tls.handshake_log import handshake_log
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates, handshake_log
 from load_test.errors import LoadTestError
 from load_test.local_service import LocalService, local_services
 from load_test.measurement import Measurement

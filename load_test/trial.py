@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates
 from load_test import cpu_time, in_process_loop
 from load_test.errors import LoadTestError
 from load_test.local_service import LocalService

@@ -9,8 +9,7 @@ from chassis import log
 from chassis.process import ServiceFailed
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.tls.handshake_log import handshake_log
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates, handshake_log
 from worker_svc.backoff import sleep_unless
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder

@@ -9,21 +9,19 @@ import grpc
 from chassis import log
 from chassis.grpc_server.allow_list import AllowList, Callers
 from chassis.settings import CertificateFiles
-from chassis.tls.credentials import ServerCredentials
-from chassis.tls.handshake_log import FLUSH_INTERVAL, handshake_log
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import FLUSH_INTERVAL_S, RenewedCertificates, handshake_log, server_credentials
 
 
 class ServerTls:
     """What a server with TLS has beyond one without."""
 
     def __init__(self, certificates: RenewedCertificates, service: str, callers: Callers) -> None:
-        self._credentials = ServerCredentials(certificates)
+        self._credentials = server_credentials(certificates)
         self.allow_list = AllowList(service, callers)
 
     def add_port(self, server: grpc.aio.Server, address: str) -> None:
         """Have the server listen there, for those who have a certificate."""
-        server.add_secure_port(address, self._credentials.credentials)
+        server.add_secure_port(address, self._credentials)
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +37,7 @@ async def server_tls(files: CertificateFiles | None, service: str, callers: Call
     tls = ServerTls(certificates, service, callers)
     log.get().info("mutual TLS", certificate=str(files.cert), authority=str(files.ca))
     async with handshake_log("warning"):
-        tasks = [asyncio.create_task(certificates.keep_looking()), asyncio.create_task(_flush(tls.allow_list))]
+        tasks = [asyncio.create_task(certificates.keep_checking()), asyncio.create_task(_flush(tls.allow_list))]
         try:
             yield tls
         finally:
@@ -50,5 +48,5 @@ async def server_tls(files: CertificateFiles | None, service: str, callers: Call
 
 async def _flush(allow_list: AllowList) -> None:
     while True:
-        await asyncio.sleep(FLUSH_INTERVAL)
+        await asyncio.sleep(FLUSH_INTERVAL_S)
         allow_list.flush()

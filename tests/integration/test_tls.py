@@ -19,9 +19,8 @@ from support.certificates import Authority
 from support.served import HASHER, RNG, health, served
 from support.waiting import until
 
-from chassis import foreign_log
+from chassis import foreign_log, tls
 from chassis.settings import LogFormat
-from chassis.tls import renewed_certificates
 
 SERVICES = {"rng": RNG, "hasher": HASHER}
 
@@ -174,8 +173,8 @@ def speak(port: int, files: Files, version: ssl.TLSVersion) -> str | None:
 async def test_a_new_authority_is_trusted_beside_the_old_one_and_then_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert renewed_certificates.LOOK_INTERVAL <= 30, "renewed files are in use within a minute"
-    monkeypatch.setattr(renewed_certificates, "LOOK_INTERVAL", 0.05)
+    assert tls.CHECK_INTERVAL_S <= 30, "renewed files are in use within a minute"
+    monkeypatch.setattr(tls, "CHECK_INTERVAL_S", 0.05)
     old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
     workers = {each: each.issue("worker") | {"TLS_CA": str(old.file)} for each in (old, new)}
     file = tmp_path / "trusted.pem"

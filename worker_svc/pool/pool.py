@@ -21,7 +21,7 @@ from chassis.log import ThrottledLogger
 from chassis.redis.schema import ReplicaStats
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates
 from worker_svc.backoff import PERMANENT
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.pool.endpoint import Attempt, Call, Endpoint, Stream, StreamBroken
@@ -468,7 +468,7 @@ class Pool:
         """Replace endpoints whose certificates were renewed on disk; those that serve one after the other."""
         if self.certificates is None:
             return
-        self.certificates.look()
+        self.certificates.check()
         now = self._loop.time()
         for address, endpoint in list(self._endpoints.items()):
             is_next = self._renewed is None or self._renewed.serving or now > self._renewed_until

@@ -8,7 +8,7 @@ from support.rng_servers import PoolClient, rng_server
 from support.waiting import until
 
 from chassis.settings import CertificateFiles
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates
 from worker_svc.pool import pool as pool_module
 from worker_svc.pool.resolver import ResolutionError
 

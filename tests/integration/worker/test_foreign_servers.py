@@ -18,7 +18,7 @@ from support.waiting import until
 from chassis.grpc_client import failure, open_channel
 from chassis.grpc_options import SERVED_BY
 from chassis.settings import CertificateFiles
-from chassis.tls.renewed_certificates import RenewedCertificates
+from chassis.tls import RenewedCertificates
 from worker_svc.stage import RNG
 
 SAYING_LIMIT_S = 5.0

@@ -1,1 +1,0 @@
-"""Certificates, and both ends of mutual TLS that are made of them."""
