@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench import against, calls, echo, hashers, memory, metrics, parts, sweep, tls, traces, tuning
 from bench.parts import Part, Report
-from chassis.limits import MAX_BATCH_COUNT
+from chassis.limits import MAX_BATCH_MESSAGES
 from load_test.argument_types import seconds, setting, whole
 
-BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_COUNT)
+BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_MESSAGES)
 
 
 def _sweep(arguments: argparse.Namespace, folder: Path) -> Report:

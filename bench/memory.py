@@ -9,10 +9,10 @@ from bench import progress
 from bench.bare_work import MESSAGE_SIZE
 from bench.bound import AtMost, Bound
 from bench.system import servers
-from chassis.limits import MAX_BATCH_COUNT
+from chassis.limits import MAX_BATCH_MESSAGES
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES
 
-WINDOW = MAX_IN_FLIGHT_BYTES // (MAX_BATCH_COUNT * MESSAGE_SIZE)
+WINDOW = MAX_IN_FLIGHT_BYTES // (MAX_BATCH_MESSAGES * MESSAGE_SIZE)
 
 LOOK_EVERY = 0.05
 """Seconds."""
@@ -50,8 +50,8 @@ class Held:
 
 def measure(seconds: float, folder: Path) -> Held:
     """Look for so long. Raises BenchError when nothing is mined."""
-    progress.show(f"memory at batch {MAX_BATCH_COUNT:,}")
-    settings = {"PACE": "full", "BATCH_SIZE": f"{MAX_BATCH_COUNT}", "WINDOW_SIZE": f"{WINDOW}"}
+    progress.show(f"memory at batch {MAX_BATCH_MESSAGES:,}")
+    settings = {"PACE": "full", "BATCH_SIZE": f"{MAX_BATCH_MESSAGES}", "WINDOW_SIZE": f"{WINDOW}"}
     held = Held(seconds)
     with servers(folder, settings) as running, running.worker({}) as worker:
         began = time.monotonic()
@@ -66,7 +66,7 @@ def measure(seconds: float, folder: Path) -> Held:
 
 def lines(held: Held) -> Iterator[str]:
     """The table."""
-    yield f"Resident at batch {MAX_BATCH_COUNT:,}, {WINDOW} in flight, over {held.seconds:.0f} s: the most, MB"
+    yield f"Resident at batch {MAX_BATCH_MESSAGES:,}, {WINDOW} in flight, over {held.seconds:.0f} s: the most, MB"
     yield "".join(f"{name:>12}" for name in held.most)
     yield "".join(f"{megabytes:>12.0f}" for megabytes in held.most.values())
 
@@ -74,7 +74,7 @@ def lines(held: Held) -> Iterator[str]:
 def bounds(held: Held) -> list[Bound]:
     """What each process is held to."""
     most = max(held.most.values())
-    bounds: list[Bound] = [AtMost(f"memory of any process at batch {MAX_BATCH_COUNT:,}, MB", most, MOST_MEGABYTES)]
+    bounds: list[Bound] = [AtMost(f"memory of any process at batch {MAX_BATCH_MESSAGES:,}, MB", most, MOST_MEGABYTES)]
     if held.seconds >= SETTLED_AFTER:
         bounds.append(AtMost("the second half's, times the first's", held.growth, MOST_GROWTH))
     return bounds

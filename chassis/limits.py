@@ -1,14 +1,13 @@
-"""How large a batch is, the same for who asks and who answers.
+"""The size of a batch, for clients and servers.
 
 Two MiB of payload stay, with the message around them, below the 4 MiB that every gRPC implementation receives by
 default, in both directions.
 """
 
-MAX_BATCH_COUNT = 65_536
-"""Messages a batch."""
+MAX_BATCH_MESSAGES = 65_536
 
+# Random bytes of a batch, and of a single message.
 MAX_BATCH_BYTES = 2 * 1024 * 1024
-"""Bytes of random data a batch, and bytes of a single message."""
 
+# Bytes of a SHA-256 digest.
 DIGEST_SIZE = 32
-"""Bytes of a SHA-256 digest."""

@@ -15,7 +15,7 @@ from chassis.grpc_server.allow_list import Callers
 from chassis.grpc_server.bad_request import BadRequestError, check_between
 from chassis.grpc_server.pacing import Pacing
 from chassis.grpc_server.server import name_server
-from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.packed_field import PackedField
 from hasher_svc.hashing import DigestThread
 
@@ -113,5 +113,5 @@ def _check(length: int, size: int) -> None:
     check_between("message_size", size, 1, MAX_BATCH_BYTES, "bytes")
     if length % size:
         raise BadRequestError("data", f"{length} bytes long", f"a multiple of message_size {size}")
-    if length > MAX_BATCH_COUNT * size:
-        raise BadRequestError("data", f"{length // size} messages", f"1 to {MAX_BATCH_COUNT} messages")
+    if length > MAX_BATCH_MESSAGES * size:
+        raise BadRequestError("data", f"{length // size} messages", f"1 to {MAX_BATCH_MESSAGES} messages")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from chassis.limits import MAX_BATCH_COUNT
+from chassis.limits import MAX_BATCH_MESSAGES
 from chassis.settings import LogLevel, Pace
 from load_test.argument_types import part, rate, seconds, setting, whole, wholes, word, words
 from load_test.destination import STANDARD_OUTPUT
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--batch-sizes",
         metavar="LIST",
-        type=wholes(1, MAX_BATCH_COUNT, "messages a batch"),
+        type=wholes(1, MAX_BATCH_MESSAGES, "messages a batch"),
         default=BATCH_SIZES,
         help="messages a batch; the powers of 4 from 1 to 65536",
     )

@@ -8,7 +8,7 @@ latency runs from the moment it was due, as in his wrk2.
 import asyncio
 import math
 
-from chassis.timer import TIMER_SLACK_S
+from chassis.timing import TIMER_SLACK_S
 from load_test.schedule import Schedule
 from worker_svc.pipeline import Pipeline
 

@@ -17,7 +17,7 @@ from chassis.grpc_server.allow_list import Callers
 from chassis.grpc_server.bad_request import BadRequestError, check_between
 from chassis.grpc_server.pacing import Pacing
 from chassis.grpc_server.server import name_server
-from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.packed_field import PackedField
 
 SERVICE = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name
@@ -96,7 +96,7 @@ class RngService:
         peer = context.peer()
         attention = self._pacing.attention(peer)
         async for request in request_iterator:
-            check_between("count", request.count, 1, MAX_BATCH_COUNT, "messages")
+            check_between("count", request.count, 1, MAX_BATCH_MESSAGES, "messages")
             check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
             length = request.count * request.size
             if length > MAX_BATCH_BYTES:

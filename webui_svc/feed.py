@@ -18,7 +18,6 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chassis import log
-from chassis.deadline import deadline
 from chassis.health import Health
 from chassis.log import ThrottledLogger
 from chassis.redis import errors, schema
@@ -26,6 +25,7 @@ from chassis.redis.client import open_client
 from chassis.redis.schema import REPORTS_S, MalformedError, Report, decode_report
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.timing import deadline
 from webui_svc.board import Board
 from webui_svc.browsers import Browsers
 from webui_svc.keys import Keys

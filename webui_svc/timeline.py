@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from chassis.clock import steady
 from chassis.redis.schema import Report
+from chassis.timing import steady_s
 
 # A clock that moved by more than this was set; by less, it drifts, or an answer was slow.
 STEP_US = 500_000
@@ -35,7 +35,7 @@ MAX_WORKERS = 10_000
 
 def steady_us() -> int:
     """Return the microseconds of the steady clock."""
-    return round(steady() * 1e6)
+    return round(steady_s() * 1e6)
 
 
 @dataclass(slots=True)

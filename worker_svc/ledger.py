@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from redis.exceptions import NoScriptError, RedisError
 
 from chassis import log
-from chassis.clock import steady
-from chassis.deadline import deadline
 from chassis.log import ThrottledLogger
 from chassis.redis import errors, schema
 from chassis.redis.client import open_client
 from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.timing import deadline, steady_s
 from worker_svc.backoff import Backoff, sleep_unless
 from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
@@ -114,7 +113,7 @@ class Ledger:
 
     def add(self, report: Report) -> None:
         """Have a report sent."""
-        self._reports.append((report, steady()))
+        self._reports.append((report, steady_s()))
         self._settled.clear()
         self._news.set()
         self.on_change()
@@ -186,7 +185,7 @@ class Ledger:
         )
 
     def _forget(self, kept_seconds: float) -> None:
-        now = steady()
+        now = steady_s()
         while self._reports:
             report, since = self._reports[0]
             if report.sequence > self._acknowledged or now - since <= kept_seconds:
@@ -231,7 +230,7 @@ class Ledger:
             self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
         for number, (kept, _) in enumerate(self._reports):
             if self._acknowledged < kept.sequence <= held:
-                self._reports[number] = kept, steady()
+                self._reports[number] = kept, steady_s()
         self._acknowledged = held
         self._refused = False
         self.on_change()

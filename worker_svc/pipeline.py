@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
-from chassis.timer import TIMER_SLACK_S
+from chassis.timing import TIMER_SLACK_S
 from worker_svc.batch import Batch, BatchTrace
 
 if TYPE_CHECKING:

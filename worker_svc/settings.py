@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_COUNT
+from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.redis.schema import MAX_REPORT_INTERVAL_S
 from chassis.redis.settings import RedisSettings
 from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, SettingsError, number, text, whole
@@ -59,7 +59,7 @@ class WorkerSettings(RedisSettings):
     rng_target: str = _target("rng", 50_051)
     hasher_target: str = _target("hasher", 50_151)
     batch_size: int | None = _whole_or_auto(
-        MAX_BATCH_COUNT, "hashes", "The size of a batch; `auto` finds the fastest by itself."
+        MAX_BATCH_MESSAGES, "hashes", "The size of a batch; `auto` finds the fastest by itself."
     )
     message_size: int = whole(
         32, 1, MAX_BATCH_BYTES, "bytes per hash", "How many bytes are hashed at a time; a batch is at most 2 MiB."
@@ -120,7 +120,7 @@ class WorkerSettings(RedisSettings):
         batch_size, window = point
         return (
             self.batch_size in {None, batch_size}
-            and 1 <= batch_size <= MAX_BATCH_COUNT
+            and 1 <= batch_size <= MAX_BATCH_MESSAGES
             and batch_size * self.message_size <= MAX_BATCH_BYTES
             and self.window_size in {None, window}
             and 1 <= window <= min(MAX_WINDOW, self._most_batches(batch_size))

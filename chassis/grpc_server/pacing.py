@@ -6,7 +6,7 @@ from typing import Self
 
 from chassis.grpc_server.fair_queue import FairQueue
 from chassis.grpc_server.loop_share import Attention, LoopShare, Undivided
-from chassis.timer import sleep_until
+from chassis.timing import sleep_until
 
 MAX_CATCH_UP = 0.1
 """Seconds of lateness that the next request makes up for: timers are up to a few milliseconds late, a process that was

@@ -14,9 +14,9 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from chassis.deadline import deadline
 from chassis.redis import errors
 from chassis.redis.settings import Node
+from chassis.timing import deadline
 
 # One node must name the master within this time, before the next one is queried: a frozen one takes all of it, and a
 # report has two seconds in all (worker_svc.ledger).

@@ -43,7 +43,7 @@ HASHER = "dockercoins.hasher.v1.HasherService/StreamHashes"
 UNFINISHED = "no response when the worker stopped"
 FAULT = "UNAVAILABLE: a fault that FAULT_ERROR_RATE asks for"
 
-# Waits end a little before their time (chassis.timer.TIMER_SLACK_S), and two clocks are compared.
+# Waits end a little before their time (chassis.timing.TIMER_SLACK_S), and two clocks are compared.
 EARLY_S = 0.02
 
 SERVERS: Mapping[str, Any] = {"rng": (served.rng, RngSettings), "hasher": (served.hasher, HasherSettings)}

@@ -9,7 +9,7 @@ from support.virtual_time import freeze, now
 
 from chassis.grpc_server.loop_share import STALLED, LoopShare
 from chassis.grpc_server.pacing import MAX_CATCH_UP, Pacing
-from chassis.timer import TIMER_SLACK_S
+from chassis.timing import TIMER_SLACK_S
 from hasher_svc.metrics import HasherMetrics
 from rng_svc.metrics import RngMetrics
 

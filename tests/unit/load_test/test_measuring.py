@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.fake_streams import FakeStageClient
 from support.virtual_time import freeze
 
-from chassis.timer import TIMER_SLACK_S
+from chassis.timing import TIMER_SLACK_S
 from load_test.latency import UNIT, Histogram
 from load_test.open_loop import OpenLoop
 from load_test.recorder import TOTAL, Recorder

@@ -95,7 +95,7 @@ class Clocked:
         self._sequence = 0
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(time, "time", lambda: self.now)
-        monkeypatch.setattr(timeline, "steady", lambda: self.clock)
+        monkeypatch.setattr(timeline, "steady_s", lambda: self.clock)
         self.board = Board("redis", "webui-1")
         self.board.redis = True
 

@@ -102,7 +102,7 @@ class Mine:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(timeline, "steady", lambda: clock.now)
+    monkeypatch.setattr(timeline, "steady_s", lambda: clock.now)
     return clock
 
 
@@ -183,7 +183,7 @@ def test_reports_of_before_the_page_began_are_placed_though_the_clock_was_set_ba
 def test_whatever_clocks_do_what_is_shown_adds_up_to_what_was_counted(steps: list[tuple[float, str, float]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        patch.setattr(timeline, "steady", lambda: clock.now)
+        patch.setattr(timeline, "steady_s", lambda: clock.now)
         mine = Mine(clock)
         for seconds, name, step in steps:
             mine.run(seconds)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from chassis.deadline import deadline
+from chassis.timing import deadline
 
 
 async def test_it_says_what_took_how_long() -> None:
