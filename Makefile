@@ -17,7 +17,7 @@ PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
 # The extras that their images install; rng and hasher share the first.
-EXTRAS := grpc-server worker webui
+EXTRAS := grpc-server worker load-test webui
 
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run

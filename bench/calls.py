@@ -10,8 +10,9 @@ from bench.bound import AtLeast, Bound
 from bench.processes import BenchError
 from bench.spread import Spread
 from bench.system import Servers, servers
-from load_test.errors import LoadTestError
-from load_test.point import Mode, Point
+from load_test import LoadTestError
+from load_test.options import Mode
+from load_test.plan import Point
 from load_test.trial import Conditions, Trial
 
 BATCH_SIZE = 256

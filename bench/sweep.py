@@ -10,7 +10,7 @@ from bench.bound import AtLeast, AtMost, Bound
 from bench.spread import Spread
 from bench.system import Servers, servers
 from bench.turn import Turn, take_turn
-from load_test import in_process_loop
+from load_test import machine
 
 LOOP_SECONDS = 0.4
 
@@ -54,10 +54,10 @@ Rounds = Mapping[int, Sequence[Round]]
 
 def _round(running: Servers, unhashing: str, batch_size: int, seconds: float) -> Round:
     settings = {"BATCH_SIZE": f"{batch_size}"}
-    digests = bare_work.kernel_digests() or in_process_loop.digests
+    digests = bare_work.kernel_digests() or machine.digests
     return Round(
-        in_process_loop.hashes_per_second(batch_size, MESSAGE_SIZE, LOOP_SECONDS),
-        in_process_loop.hashes_per_second(batch_size, MESSAGE_SIZE, LOOP_SECONDS, digests),
+        machine.baseline_hashes_per_second(batch_size, MESSAGE_SIZE, LOOP_SECONDS),
+        machine.baseline_hashes_per_second(batch_size, MESSAGE_SIZE, LOOP_SECONDS, digests),
         bare_work.measure(batch_size),
         take_turn(running, settings, seconds, REPORT_INTERVAL),
         take_turn(running, {**settings, "HASHER_TARGET": f"ipv4:{unhashing}"}, seconds, REPORT_INTERVAL),

@@ -14,7 +14,7 @@ from bench.spread import Spread
 from bench.system import Servers, servers
 from bench.turn import take_turn
 from load_test import report
-from load_test.point import Point
+from load_test.plan import Point
 
 BATCH_SIZES = "1024,4096,16384,65536"
 WINDOWS = "4,8,16"
@@ -90,9 +90,7 @@ def _best_point(running: Servers, folder: Path) -> Point:
         if sweep.wait() != 0:
             raise BenchError(f"the load test ended with {sweep.returncode}: {log_tails(folder)}")
     in_time = [
-        result
-        for result in report.load(output).results
-        if result.summary.latency_seconds["total"].p99 <= TARGET_LATENCY
+        result for result in report.load(output).points if result.summary.latency_seconds["total"].p99 <= TARGET_LATENCY
     ]
     if not in_time:
         raise BenchError(f"no point of the load test had 99 of 100 batches done within {TARGET_LATENCY:g} s")

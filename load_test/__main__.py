@@ -1,6 +1,87 @@
-import sys
+"""`python -m load_test`: measures, reports, and ends with the exit code that the help describes."""
 
-from load_test import command
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from chassis import foreign_log, log
+from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
+from chassis.settings import SettingsError
+from load_test import UsageError, output
+from load_test.comparison import compare, differences, too_slow
+from load_test.machine import machine, versions
+from load_test.options import PROGRAM, Options, parse
+from load_test.plan import Plan, make_plan
+from load_test.progress import Progress
+from load_test.report import Report, load, results
+from load_test.sweep import INTERRUPTED, Sweep
+
+# As shells have it for a process that SIGINT ended.
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a load test and return the exit code."""
+    try:
+        options = parse(arguments)
+        plan = make_plan(options)
+        output.check_writable("--output", options.output)
+        output.check_writable("--html", options.html)
+        earlier = None if options.compare is None else load(options.compare, plan.points)
+        with foreign_log.capture(options.settings.log_format, python_too=False):
+            return _run(options, plan, earlier)
+    except (SettingsError, UsageError) as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return EXIT_SETTINGS
+
+
+def _run(options: Options, plan: Plan, earlier: Report | None) -> int:
+    log.configure(options.log_level, options.settings.log_format, stream=sys.stderr)
+    console = Console(stderr=True)
+    for note in plan.notes:
+        console.print(note, soft_wrap=True, highlight=False)
+    sweep = Sweep(options, plan.points)
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    machine_before = machine()
+    with Progress(console, len(plan.points) * options.repeat, sweep.expected_seconds) as progress:
+        asyncio.run(sweep.run(progress))
+    report = Report(
+        began=began,
+        problem=sweep.problem,
+        machine=machine_before,
+        versions=versions(),
+        conditions={
+            "duration": options.duration,
+            "warm_up": options.warm_up,
+            "repeat": options.repeat,
+            "rate": options.rate.text if options.rate else "",
+            "targets": dict(options.targets),
+            "started": sweep.started,
+            "notes": list(plan.notes),
+        },
+        points=results(sweep.runs),
+    )
+    changes = compare(earlier, report) if earlier else []
+    different = list(differences(earlier, report)) if earlier else []
+    problems = output.write(report, changes, different, options) if report.points else []
+    if sweep.problem:
+        problems.append(f"{sweep.problem}; {_finished(report)}")
+    if options.fail_below is not None:
+        problems += too_slow(changes, options.fail_below)
+    for problem in problems:
+        sys.stderr.write(f"{PROGRAM}: {problem}\n")
+    if sweep.problem == INTERRUPTED:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILURE if problems else 0
+
+
+def _finished(report: Report) -> str:
+    runs = sum(len(result.runs) for result in report.points)
+    return f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported" if runs else "nothing was measured"
+
 
 if __name__ == "__main__":
-    sys.exit(command.main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,80 +1,65 @@
-"""What the words of the command line may be; each says what is allowed when one is not."""
+"""Types of command-line arguments; an error names the value and what is allowed."""
 
 import argparse
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from load_test.schedule import Rate
 from worker_svc.settings import WorkerSettings
 
 Value = TypeVar("Value")
 Word = TypeVar("Word", bound=StrEnum)
 
 
+def number(
+    read: Callable[[str], Value], minimum: float, maximum: float, kind: str, unit: str
+) -> Callable[[str], Value]:
+    """Accept a number within bounds, both included; `read` is int or float."""
+    allowed = f"{kind} from {minimum} to {maximum}" + (f" ({unit})" if unit else "")
+
+    def bounded(text: str) -> Value:
+        value: Any = read(text)
+        if minimum <= value <= maximum:
+            return cast("Value", value)
+        raise ValueError
+
+    return checked(bounded, allowed)
+
+
 def whole(minimum: int, maximum: int, unit: str = "") -> Callable[[str], int]:
-    """A whole number."""
-    return _bounded(int, minimum, maximum, "a whole number", unit)
-
-
-def wholes(minimum: int, maximum: int, unit: str) -> Callable[[str], tuple[int, ...]]:
-    """A list of whole numbers."""
-    return _list(whole(minimum, maximum, unit))
+    """Accept a whole number."""
+    return number(int, minimum, maximum, "a whole number", unit)
 
 
 def seconds(minimum: float, maximum: float) -> Callable[[str], float]:
-    """A time."""
-    return _bounded(float, minimum, maximum, "a number", "seconds")
-
-
-def part(text: str) -> float:
-    """A ratio."""
-    return _bounded(float, 0, 1_000, "a ratio", "0.9 is nine tenths")(text)
-
-
-def setting(name: str, unit: str) -> Callable[[str], tuple[int, ...]]:
-    """A list of the numbers that the worker's setting of this name may be."""
-    minimum, maximum = map(int, WorkerSettings.fields[name].bounds)
-    return wholes(minimum, maximum, unit)
+    """Accept a time in seconds."""
+    return number(float, minimum, maximum, "a number", "seconds")
 
 
 def word(kind: type[Word]) -> Callable[[str], Word]:
-    """One of an enumeration's words."""
-    return _read(kind, lambda _: True, " or ".join(kind))
+    """Accept a value of an enumeration."""
+    return checked(kind, " or ".join(kind))
 
 
-def words(kind: type[Word]) -> Callable[[str], tuple[Word, ...]]:
-    """A list of an enumeration's words."""
-    return _list(word(kind))
-
-
-def rate(text: str) -> Rate:
-    """A rate schedule."""
-    try:
-        return Rate.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: {error}") from None
-
-
-def _bounded(read: Callable[[str], Value], minimum: Any, maximum: Any, kind: str, unit: str) -> Callable[[str], Value]:
-    allowed = f"{kind} from {minimum} to {maximum}" + (f" ({unit})" if unit else "")
-    return _read(read, lambda value: bool(minimum <= value <= maximum), allowed)
-
-
-def _read(read: Callable[[str], Value], fits: Callable[[Any], bool], allowed: str) -> Callable[[str], Value]:
-    def checked(text: str) -> Value:
-        try:
-            value = read(text.strip())
-        except ValueError:
-            pass
-        else:
-            if fits(value):
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be {allowed}")
-
-    return checked
-
-
-def _list(read: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
-    """Values with commas between them; the same one twice is one."""
+def listed(read: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
+    """Accept values with commas between them; repeated values count once."""
     return lambda text: tuple(dict.fromkeys(read(each) for each in text.split(",")))
+
+
+def setting(name: str, unit: str) -> Callable[[str], tuple[int, ...]]:
+    """Accept a list of whole numbers that this setting of the worker allows."""
+    minimum, maximum = map(int, WorkerSettings.fields[name].bounds)
+    return listed(whole(minimum, maximum, unit))
+
+
+def checked(read: Callable[[str], Value], allowed: str = "") -> Callable[[str], Value]:
+    """Accept what `read` accepts. Where `allowed` is empty, its ValueError says what is allowed."""
+
+    def convert(text: str) -> Value:
+        try:
+            return read(text.strip())
+        except ValueError as error:
+            must = f"it must be {allowed}" if allowed else error
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: {must}") from None
+
+    return convert

@@ -1,105 +1,126 @@
-"""What changed since an earlier report."""
+"""The changes since an earlier report, and whether they are more than noise.
 
+Welch's t-test (B. L. Welch, "The generalization of Student's problem when several different population variances are
+involved", Biometrika 34, 1947) on the logarithms gives an interval of the ratio. Intervals rather than verdicts alone:
+Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013.
+"""
+
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean, variance
 
-from load_test import welch
-from load_test.grid import Grid, lead
-from load_test.measurement import Measurement
-from load_test.recorder import TOTAL
+from load_test.measurement import TOTAL, Measurement
 from load_test.report import Report, Result
-from load_test.welch import Ratio
 
-CAPTION = (
-    "Ratios now over earlier, of the runs' geometric means, with the 95 % interval of Welch's t-test; (?): single "
-    "runs, so their noise is unknown. One in twenty points that did not change is said to have."
+# Student's t for 95 %, two-sided, by whole degrees of freedom from 1; the last one serves for all beyond and is there
+# at most 6 % too large.
+T_975 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
 )
 
-_PASSING = {"load_before", "remarks"}
-"""What differs without making a difference."""
+# Entries of a report that may differ between comparable reports.
+_IRRELEVANT = {"load_before", "notes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The ratio of two sets' geometric means, with its 95 % interval, which is the ratio itself for single runs."""
+
+    value: float
+    low: float
+    high: float
+    noise_known: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether it differs from 1 by more than the noise, as far as that is known."""
+        return not self.low <= 1 <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})" if self.noise_known else f"{self.value:.3f} (?)"
+
+
+def welch(before: Sequence[float], after: Sequence[float]) -> Ratio | None:
+    """Return the ratio of after to before; None unless all values are positive."""
+    if min(*before, *after) <= 0:
+        return None
+    logarithms = [[math.log(value) for value in values] for values in (before, after)]
+    middle = fmean(logarithms[1]) - fmean(logarithms[0])
+    if min(len(before), len(after)) == 1:
+        value = math.exp(middle)
+        return Ratio(value, value, value, noise_known=False)
+    parts = [variance(values) / len(values) for values in logarithms]
+    margin = 0.0
+    if error := math.sqrt(sum(parts)):
+        # Degrees of freedom by Welch and Satterthwaite, rounded down.
+        square_sum = sum(part**2 / (len(values) - 1) for part, values in zip(parts, logarithms, strict=True))
+        margin = error * T_975[min(int(sum(parts) ** 2 / square_sum), len(T_975)) - 1]
+    return Ratio(math.exp(middle), math.exp(middle - margin), math.exp(middle + margin), noise_known=True)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One point, then and now."""
+    """One point in both reports, with the ratios now over earlier, None where one of them is 0."""
 
     earlier: Result
     now: Result
     speed: Ratio | None
-    """Of hashes/s; None where one of them is 0."""
-    of_loop: Ratio | None
-    """Of the ratios to the in-process loop: what is left when the machine's own speed differs."""
+    # Independent of the machine's own speed, if that differs.
+    vs_baseline: Ratio | None
+    # Of the total latency.
     p99: Ratio | None
-    """Of the latency in total."""
+
+    @property
+    def verdict(self) -> str:
+        """Judge the speed or, with a rate schedule, which determines the speed, the latency."""
+        with_rate = bool(self.now.point.rate)
+        decisive = self.p99 if with_rate else self.speed
+        if decisive is None:
+            return "inconclusive"
+        if not decisive.changed:
+            return "no change"
+        return "faster" if (decisive.value > 1) is not with_rate else "slower"
 
 
 def compare(earlier: Report, now: Report) -> list[Change]:
-    """The points that both have, in the order of now."""
-    known = {result.point: result for result in earlier.results}
-    return [_change(known[result.point], result) for result in now.results if result.point in known]
+    """Return the changes of the points that both reports have, in the order of `now`."""
+    known = {result.point: result for result in earlier.points}
+    return [_change(known[result.point], result) for result in now.points if result.point in known]
 
 
 def _change(earlier: Result, now: Result) -> Change:
     def ratio(figure: Callable[[Measurement], float]) -> Ratio | None:
-        return welch.ratio(*([figure(run) for run in result.runs] for result in (earlier, now)))
+        return welch(*([figure(run) for run in result.runs] for result in (earlier, now)))
 
     return Change(
         earlier,
         now,
         speed=ratio(lambda run: run.hashes_per_second),
-        of_loop=ratio(lambda run: run.of_loop),
+        vs_baseline=ratio(lambda run: run.vs_baseline),
         p99=ratio(lambda run: run.latency[TOTAL].p99),
     )
 
 
-def grid(changes: Sequence[Change]) -> Grid:
-    """A table of them."""
-    columns = lead([change.now for change in changes])
-    headers = ["earlier\nhashes/s", "now\nhashes/s", "speed", "speed\nof loop", "p99 of\na batch", "so it is"]
-    rows = [
-        [
-            *(show(change.now) for _, show in columns),
-            *(f"{result.summary.hashes_per_second.median:,.0f}" for result in (change.earlier, change.now)),
-            *("-" if each is None else str(each) for each in (change.speed, change.of_loop, change.p99)),
-            verdict(change),
-        ]
-        for change in changes
-    ]
-    return Grid("Changes", [*(header for header, _ in columns), *headers], rows, CAPTION)
-
-
-def verdict(change: Change) -> str:
-    """In a word: of the speed; with a rate schedule, which decides the speed, of the latency."""
-    by_rate = bool(change.now.point.rate)
-    decisive = change.p99 if by_rate else change.speed
-    if decisive is None:
-        return "not comparable"
-    if not decisive.changed:
-        return "the same"
-    better = decisive.value < 1 if by_rate else decisive.value > 1
-    kind = ("quicker", "later") if by_rate else ("faster", "slower")
-    return kind[0] if better else kind[1]
-
-
-def too_slow(changes: Sequence[Change], least: float) -> list[str]:
-    """Those whose speed is surely below this part of the earlier, a line each."""
+def too_slow(changes: Sequence[Change], minimum: float) -> list[str]:
+    """Return a line for each point whose speed is below this part of the earlier one, beyond the noise."""
     return [
-        f"slower than {least:g} of the earlier speed: {change.now.point}: {change.speed or 0}"
+        f"slower than {minimum:g} of the earlier speed: {change.now.point}: {change.speed or 0}"
         for change in changes
-        if change.speed is None or change.speed.high < least
+        if change.speed is None or change.speed.high < minimum
     ]
 
 
 def differences(earlier: Report, now: Report) -> Iterator[str]:
-    """What else is not as it was, one line each: a comparison says little across machines."""
+    """Yield a line for each difference of machine, versions, conditions and points: these limit a comparison."""
     for name in ("machine", "versions", "conditions"):
         then, today = getattr(earlier, name), getattr(now, name)
-        for key in sorted((then.keys() | today.keys()) - _PASSING):
+        for key in sorted((then.keys() | today.keys()) - _IRRELEVANT):
             if then.get(key) != today.get(key):
                 yield f"not as it was: {name} {key}: {then.get(key)}, now {today.get(key)}"
     if earlier.problem:
         yield f"the earlier report is not complete: {earlier.problem}"
-    missing = len({result.point for result in earlier.results} - {result.point for result in now.results})
-    added = len({result.point for result in now.results} - {result.point for result in earlier.results})
-    if missing or added:
-        yield f"points only in the earlier report: {missing}, only in this one: {added}"
+    before, after = ({result.point for result in report.points} for report in (earlier, now))
+    if before != after:
+        yield f"points only in the earlier report: {len(before - after)}, only in this one: {len(after - before)}"

@@ -1,31 +1,42 @@
-"""What a load test ran on, without naming the machine."""
+"""The machine that a load test runs on: what it is, the CPU time it spends, and its speed without a network."""
 
 import os
 import platform
 import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from chassis import cpus
+import psutil
 
-GIGABYTE = 2**30
+from chassis import cpus
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, system, and how busy it was before."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
+    """Return its processor, cores, memory, system and load, but not its name."""
     return {
         "processor": _processor(),
         "cores": cpus.usable(),
-        "memory_gib": round(memory, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),
     }
 
 
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def versions() -> dict[str, str]:
-    """Of what the pipeline is made of."""
+    """Return the versions of the pipeline's parts."""
     return {
         "dockercoins-grpc": metadata.version("dockercoins-grpc"),
         "Python": platform.python_version(),
@@ -35,10 +46,31 @@ def versions() -> dict[str, str]:
     }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def cpu_seconds(services: Mapping[str, int]) -> dict[str, float]:
+    """Return the CPU seconds that this process and the services (process ids by name) have used, as far as they run."""
+    used = {"load-test": time.process_time()}
+    for name, pid in services.items():
+        with suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            used[name] = times.user + times.system
+    return used
+
+
+def digests(data: bytes, message_size: int) -> bytes:
+    """Return the digests of all messages, made by hashlib in a loop."""
+    view = memoryview(data)
+    return b"".join([sha256(view[i : i + message_size]).digest() for i in range(0, len(view), message_size)])
+
+
+def baseline_hashes_per_second(
+    batch_size: int, message_size: int, seconds: float, digests: Callable[[bytes, int], bytes] = digests
+) -> float:
+    """Measure the same work in one process on one core without a network, for this time and at least one batch."""
+    hashes = 0
+    began = time.perf_counter()
+    while True:
+        digests(os.urandom(batch_size * message_size), message_size)
+        hashes += batch_size
+        elapsed = time.perf_counter() - began
+        if elapsed >= seconds:
+            return hashes / elapsed

@@ -1,27 +1,90 @@
-"""Batches sent when they are due, whether those before them are answered or not.
+"""An open loop: batches are sent when a rate schedule says, whether those before them have a response or not.
 
-Whoever waits for an answer before asking again sends less while a server stalls, and so measures few of the waits that
-the stall makes: "coordinated omission", a term of Gil Tene's ("How NOT to Measure Latency", 2013). Here a batch's
-latency runs from the moment it was due, as in his wrk2.
+A closed loop, which waits for a response before it sends again, sends less while a server stalls, and so measures few
+of the waits that the stall causes: "coordinated omission" (Gil Tene, "How NOT to Measure Latency", 2013). Here a
+batch's latency runs from the moment it was due, as in his wrk2.
 """
 
 import asyncio
 import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chassis.timing import TIMER_SLACK_S
-from load_test.schedule import Schedule
 from worker_svc.pipeline import Pipeline
 
+# Hashes/s, far more than any pipeline reaches.
+MAX_RATE = 1e9
+
+# The number of waits that are returned one by one when the time is up; of more, each stands for several.
 MAX_WAITS = 10_000
-"""Batches looked at one by one, of those that are due and not begun when time is up; beyond that, each stands for
-several."""
+
+
+class Schedule:
+    """The times at which hashes are due: the inverse of the rate's integral."""
+
+    def __init__(self, segments: Sequence[tuple[float, float, float]]) -> None:
+        """In each segment of (seconds, first, last), the rate goes from first to last, in hashes/s, in a line."""
+        self._segments = segments
+        self.hashes = sum(seconds * (first + last) / 2 for seconds, first, last in segments)
+
+    def due(self, hashes: float) -> float:
+        """Return the seconds from the start until this number of hashes is due, infinite beyond the last one."""
+        began = 0.0
+        for seconds, first, last in self._segments:
+            within = seconds * (first + last) / 2
+            if hashes < within:
+                # The root of first·t + slope/2·t² = hashes, in the form that also holds for a slope of 0.
+                slope = (last - first) / seconds
+                divisor = first + math.sqrt(max(first**2 + 2 * slope * hashes, 0))
+                return began + (2 * hashes / divisor if divisor else 0.0)
+            hashes -= within
+            began += seconds
+        return math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate over time: as it was given, and hashes/s at both ends of equally long parts of a run."""
+
+    text: str
+    parts: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """Read `10000` (constant), `1000,5000,20000` (steps) or `1000..50000` (a line), or a mixture.
+
+        Raises ValueError with what is allowed.
+        """
+        parts = []
+        for part in text.split(","):
+            first, dots, last = part.partition("..")
+            parts.append((_hashes(first), _hashes(last if dots else first)))
+        if not any(rate for part in parts for rate in part):
+            raise ValueError("it must be more than 0 hashes/s")
+        return cls(text.replace(" ", ""), tuple(parts))
+
+    def schedule(self, warm_up: float, duration: float) -> Schedule:
+        """Return the schedule of a run: the warm-up at the first rate, then all parts, in `duration` seconds."""
+        first, _ = self.parts[0]
+        return Schedule([(warm_up, first, first), *((duration / len(self.parts), *part) for part in self.parts)])
+
+
+def _hashes(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1
+    if not 0 <= rate <= MAX_RATE:
+        raise ValueError("it must be hashes/s: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line")
+    return rate
 
 
 class OpenLoop:
-    """Begins a pipeline's batches on schedule; those for which the window has no room yet begin as soon as it has."""
+    """Begins a pipeline's batches on schedule; those that find the window full begin as soon as it has room."""
 
     def __init__(self, pipeline: Pipeline, batch_size: int, schedule: Schedule) -> None:
-        """The schedule runs from start()."""
         self._pipeline = pipeline
         self._batch_size = batch_size
         self._schedule = schedule
@@ -32,49 +95,41 @@ class OpenLoop:
         self._running = False
 
     def start(self) -> None:
-        """Begin with the first batch, now."""
+        """Begin the first batch; the schedule runs from now."""
         self._started = self._loop.time()
         self._running = True
         self.proceed()
 
     def proceed(self) -> None:
-        """Begin what is due, as far as there is room, and come again when the next one is."""
+        """Begin the batches that are due, as far as the window has room, and set a timer for the next one."""
         if not self._running:
             return
         now = self._loop.time()
-        while self._pipeline.has_room and (due := self._due(self._begun)) is not None:
+        while self._pipeline.has_room and (due := self._started + self._due(self._begun)) < math.inf:
             if due - TIMER_SLACK_S > now:
-                self._come_again(due - TIMER_SLACK_S)
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._loop.call_at(due - TIMER_SLACK_S, self.proceed)
                 return
             self._begun += 1
-            # Timers are early as often as late; a batch that is early by a hair has not waited before it was sent.
+            # A timer may be a little early; such a batch has not waited before it was sent.
             self._pipeline.begin(min(due, now))
 
-    def _come_again(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self.proceed)
-
-    def _due(self, batches: int) -> float | None:
-        seconds = self._schedule.due(batches * self._batch_size)
-        return None if seconds is None else self._started + seconds
+    def _due(self, batch: int) -> float:
+        return self._schedule.due(batch * self._batch_size)
 
     def stop(self, since: float) -> list[tuple[float, int]]:
-        """Begin no more; seconds that those have waited that are due and not begun, and how many waited that long.
+        """Begin no more, and return the waits of the batches that are due and not begun, with their numbers.
 
-        They would have waited longer yet, so this is the least that can be said of their latency. Those that were due
-        before `since`, in seconds from the start, are left out.
+        A wait in seconds is a lower bound of such a batch's latency. Batches that were due before `since`, in seconds
+        from the start, are left out.
         """
         self._running = False
         if self._timer is not None:
             self._timer.cancel()
         elapsed = self._loop.time() - self._started
-        first, last = (math.ceil(self._schedule.hashes_until(end) / self._batch_size) for end in (since, elapsed))
+        batches = range(math.ceil(self._schedule.hashes / self._batch_size))
+        first, last = (bisect_left(batches, end, key=self._due) for end in (since, elapsed))
         waiting = range(max(self._begun, first), last)
         step = max(len(waiting) // MAX_WAITS, 1)
-        waits = []
-        for batch in waiting[::step]:
-            due = self._schedule.due(batch * self._batch_size)
-            if due is not None:
-                waits.append((max(elapsed - due, 0.0), min(step, waiting.stop - batch)))
-        return waits
+        return [(elapsed - self._due(batch), min(step, last - batch)) for batch in waiting[::step]]

@@ -1,54 +1,216 @@
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+"""What a load test is to do: the command line and the environment."""
 
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+from chassis.limits import MAX_BATCH_MESSAGES
 from chassis.redis.settings import RedisAccess
-from chassis.settings import CertificateFiles, LogFormat, LogLevel
-from load_test import destination
-from load_test.point import Mode
-from load_test.report_format import Format
-from load_test.schedule import Rate
+from chassis.settings import LogLevel, Pace
+from load_test.argument_types import checked, listed, number, seconds, setting, whole, word
+from load_test.open_loop import Rate
+from worker_svc.settings import WorkerSettings
+
+PROGRAM = "load-test"
+STANDARD_OUTPUT = Path("-")
+SERVICES = ("rng", "hasher")
+
+BATCH_SIZES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+WINDOW_SIZE = 8
+
+DESCRIPTION = """\
+Measures the worker's own pipeline, from random bytes to digests, at many batch sizes: hashes/s, latency, CPU time.
+It sends to the rng and hasher that are named, or starts those that are not, on this machine at full pace.
+"""
+
+EPILOG = """\
+rate schedules (hashes/s, over the duration of a run; the warm-up uses the first rate):
+  --rate 10000              constant
+  --rate 1000,5000,20000    steps of equal length
+  --rate 1000..50000        a line from one to the other; steps may be lines, too
+With a rate, batches are sent when they are due and latency runs from that moment, so the p99 includes the waits that a
+stalled server causes. Without a rate, a batch is sent for each one that is done.
+
+A service at LOG_LEVEL=info logs each call, which adds 5 ms to it. Compare unary calls and streams with services at
+LOG_LEVEL=warning, the level of those that the load test starts.
+
+--compare uses Welch's t-test on the logarithms of the runs' speeds. The verdict is "faster" or "slower" when the 95 %
+interval of the ratio excludes 1, and --fail-below fails when the whole interval is below it. With a single run on
+either side there is no interval, and the ratio itself decides. More runs (--repeat) make the interval narrower.
+
+--publish keeps the report in Redis, and webui's page shows the last five; without a URL, it uses REDIS_URL.
+
+The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINTS, INSTANCE and LOG_LEVEL apply as they
+do to a worker, as do TLS_CERT, TLS_KEY and TLS_CA for named targets, and REDIS_PASSWORD_FILE for --publish. FILE may be
+- for standard output. Ctrl-C ends the measuring and reports the finished runs.
+
+exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 an
+argument or setting is not allowed; 130 interrupted.
+"""
+
+
+class Mode(StrEnum):
+    """How batches are sent: on a pool's streams, as the worker does, or in a unary call for each step."""
+
+    STREAM = "stream"
+    UNARY = "unary"
+
+
+class Format(StrEnum):
+    """The format of a report."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+FORMATS_BY_ENDING = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a load test was asked to do."""
+    """What a load test is to do."""
 
-    batch_sizes: tuple[int, ...]
-    windows: tuple[int, ...]
-    message_sizes: tuple[int, ...]
-    modes: tuple[Mode, ...]
+    batch_sizes: Sequence[int]
+    windows: Sequence[int]
+    message_sizes: Sequence[int]
+    modes: Sequence[Mode]
+    # Seconds of each run, and before it.
     duration: float
-    """Seconds a run."""
     warm_up: float
-    """Seconds before each run."""
+    # Runs per point.
     repeat: int
-    """Runs a point."""
+    # The rate schedule; None sends as fast as possible.
     rate: Rate | None
-    """The rate schedule; as fast as possible without one."""
+    # Only of the services that were named; the others are started here.
     targets: Mapping[str, str]
-    """Of the services that were named; the others are started here."""
-    tls: CertificateFiles | None
-    """To encrypt with what goes to those that were named."""
-    max_endpoints: int
-    """Of each service."""
-    client_id: str
     format: Format
+    # The file for the report in that format; None is standard output.
     output: Path | None
-    """Where the report goes in that format; standard output without one."""
     html: Path | None
+    # The Redis server for --publish.
     publish: RedisAccess | None
-    """The Redis server that is to keep the report."""
     compare: Path | None
-    """An earlier report."""
     fail_below: float | None
-    """The least ratio of the earlier speed that is no failure."""
-    log_level: LogLevel
-    log_format: LogFormat
+    settings: WorkerSettings
 
     @property
-    def writes_table(self) -> bool:
-        """Whether standard output is for the table, since nothing else goes there."""
-        if destination.STANDARD_OUTPUT in {self.output, self.html}:
+    def log_level(self) -> LogLevel:
+        """Errors only, unless LOG_LEVEL is set: broken streams are part of the report."""
+        return self.settings.log_level if self.settings.is_set("log_level") else LogLevel.ERROR
+
+    @property
+    def prints_table(self) -> bool:
+        """Whether the table goes to standard output, because nothing else does."""
+        if STANDARD_OUTPUT in {self.output, self.html}:
             return False
         return self.output is not None or self.format is Format.TABLE
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Return the options that the arguments and the environment give.
+
+    Raises SettingsError for a variable or a target; for other arguments, as for --help, SystemExit after a message.
+    """
+    parser = _parser()
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    if given["fail_below"] is not None and given["compare"] is None:
+        parser.error("--fail-below needs an earlier report to --compare with")
+    report_to_output = given["output"] == STANDARD_OUTPUT or (given["output"] is None and given["format"])
+    if given["html"] == STANDARD_OUTPUT and report_to_output:
+        parser.error("--html - and another report can't both go to standard output")
+    named = {name: target for name in SERVICES if (target := given.pop(f"{name}_target"))}
+    url = {"redis_url": given["publish"]} if given["publish"] else {}
+    settings = WorkerSettings.load(pace=Pace.FULL, **{f"{name}_target": named[name] for name in named}, **url)
+    ending = given["output"].suffix if given["output"] else ""
+    given.update(
+        windows=given["windows"] or (settings.window_size or WINDOW_SIZE,),
+        message_sizes=given["message_sizes"] or (settings.message_size,),
+        targets={
+            name: getattr(settings, f"{name}_target")
+            for name in SERVICES
+            if name in named or settings.is_set(f"{name}_target")
+        },
+        format=given["format"] or FORMATS_BY_ENDING.get(ending, Format.TABLE),
+        publish=None if given["publish"] is None else settings.redis,
+        settings=settings,
+    )
+    return Options(**given)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{PROGRAM}: {message}; see --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group(
+        "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
+    ).add_argument
+    add(
+        "--batch-sizes",
+        metavar="LIST",
+        type=listed(whole(1, MAX_BATCH_MESSAGES, "messages per batch")),
+        default=BATCH_SIZES,
+        help="messages per batch; the powers of 4 from 1 to 65536",
+    )
+    add("--windows", metavar="LIST", type=setting("window_size", "batches in flight"), help="batches in flight; 8")
+    add(
+        "--message-sizes", metavar="LIST", type=setting("message_size", "bytes a message"), help="bytes per message; 32"
+    )
+    add(
+        "--modes",
+        metavar="LIST",
+        type=listed(word(Mode)),
+        default=(Mode.STREAM,),
+        help="stream, or unary: a call for each step of a batch; stream",
+    )
+    add = parser.add_argument_group("how it is measured (and the default)").add_argument
+    add("--duration", metavar="SECONDS", type=seconds(0.1, 3_600), default=3.0, help="of each run; 3")
+    add("--warm-up", metavar="SECONDS", type=seconds(0, 600), default=1.0, help="before each run; 1")
+    add("--repeat", metavar="RUNS", type=whole(1, 1_000), default=3, help="runs of each point, in alternation; 3")
+    add(
+        "--rate",
+        metavar="RATE",
+        type=checked(Rate.parse),
+        help="hashes/s to send, see below; as fast as possible without it",
+    )
+    add(
+        "--rng-target", metavar="TARGET", help="a running rng, as gRPC names it: dns:///rng:50051, ipv4:127.0.0.1:50051"
+    )
+    add("--hasher-target", metavar="TARGET", help="a running hasher")
+    add = parser.add_argument_group("what is reported").add_argument
+    add(
+        "--format",
+        metavar="FORMAT",
+        type=word(Format),
+        help="table, json, csv or markdown: of standard output, or of --output, whose ending decides otherwise",
+    )
+    add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
+    add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")
+    add(
+        "--publish",
+        metavar="REDIS_URL",
+        nargs="?",
+        const="",
+        help="keep the report in Redis, for the page; in that of the variable REDIS_URL if no other is named",
+    )
+    add("--compare", metavar="FILE", type=Path, help="an earlier report in JSON to compare with")
+    add(
+        "--fail-below",
+        metavar="RATIO",
+        type=number(float, 0, 1_000, "a ratio", "0.9 is nine tenths"),
+        help="with --compare: exit code 1 where the speed is below this part of the earlier",
+    )
+    return parser

@@ -1,34 +1,69 @@
 """A load test's report, and its form in JSON.
 
-    format, version   "dockercoins-load-test", 1
+    format, version   "dockercoins-load-test", 2
     began             when, in ISO 8601, UTC
     complete          false when it was interrupted or a service failed
     problem           why, in one line; empty when it is complete
     machine           cores, memory, processor, system, load before; what could be found out
     versions          of Python, grpcio and the others
-    conditions        duration, warm_up, repeat, rate (as given), targets (those named), started (by it), remarks
+    conditions        duration, warm_up, repeat, rate (as given), targets (those named), started (by it), notes
     points            one each, in the order of the sweep:
       point             mode, batch_size, window, message_size, rate
       summary           the fields of Summary: medians over the runs
       runs              the fields of Measurement, one each, in the order of measuring; not in what is published
 
-Rates are a second, latencies and CPU times in seconds; fields are added but never renamed within a version.
+Rates are per second, latencies and CPU times in seconds; fields are added but never renamed within a version.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from load_test.errors import UsageError
-from load_test.latency import Quantiles
-from load_test.measurement import Measurement
-from load_test.point import Mode, Point
-from load_test.summary import Summary, summarize
+import msgspec
+
+from load_test import UsageError
+from load_test.measurement import Measurement, Quantiles
+from load_test.plan import Point
 
 FORMAT = "dockercoins-load-test"
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over several runs."""
+
+    median: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A point over its runs: medians, so that one disturbed run changes little, and sums of what went wrong."""
+
+    runs: int
+    hashes_per_second: Spread
+    batches_per_second: float
+    # Bytes hashed; the random bytes take the same bandwidth twice, from rng and to hasher.
+    bytes_per_second: float
+    baseline_hashes_per_second: float
+    vs_baseline: Spread
+    # The speed over that of the fastest point.
+    vs_best: float
+    # By stage, and in total; the maximum is that of all runs.
+    latency_seconds: dict[str, Quantiles]
+    # By process, of those on this machine.
+    cpu_seconds_per_million_hashes: dict[str, float]
+    # Of all runs: see Measurement.
+    errors: dict[str, dict[str, int]]
+    resent: int
+    not_begun: int
+    unanswered: int
 
 
 @dataclass(frozen=True)
@@ -42,82 +77,96 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is known when a load test has ended."""
+    """The results of a load test and their circumstances."""
 
     began: str
     problem: str
     machine: dict[str, Any]
     versions: dict[str, str]
     conditions: dict[str, Any]
-    results: Sequence[Result] = field(default_factory=tuple)
+    points: Sequence[Result]
 
     @property
     def headline(self) -> str:
         """The fastest point, in a sentence."""
-        result = max(self.results, key=lambda result: result.summary.hashes_per_second.median)
+        result = max(self.points, key=lambda result: result.summary.hashes_per_second.median)
         return (
             f"Fastest: {result.summary.hashes_per_second.median:,.0f} hashes/s ({result.point}), "
-            f"{result.summary.of_loop.median:.2f} of one process that does the same with no network."
+            f"{result.summary.vs_baseline.median:.2f} times the baseline (one process, no network)."
         )
 
     def to_json(self) -> str:
-        """See above."""
+        """Return the report in the form above."""
         return json.dumps(self.document(), indent=1) + "\n"
 
     def document(self, *, runs: bool = True) -> dict[str, Any]:
-        """See above; without the runs of its points, if so wanted."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "began": self.began,
-            "complete": not self.problem,
-            "problem": self.problem,
-            "machine": self.machine,
-            "versions": self.versions,
-            "conditions": self.conditions,
-            "points": [
-                {
-                    "point": asdict(result.point),
-                    "summary": asdict(result.summary),
-                    **({"runs": [_run(run) for run in result.runs]} if runs else {}),
-                }
-                for result in self.results
-            ],
-        }
-
-
-def _run(run: Measurement) -> dict[str, Any]:
-    return {**asdict(run), "hashes_per_second": run.hashes_per_second, "of_loop": run.of_loop}
+        """Return the report in the form above, with or without the runs of its points."""
+        document = {"format": FORMAT, "version": VERSION, "complete": not self.problem, **asdict(self)}
+        for result, each in zip(self.points, document["points"], strict=True):
+            if not runs:
+                del each["runs"]
+                continue
+            for run, fields_of_run in zip(result.runs, each["runs"], strict=True):
+                fields_of_run.update(hashes_per_second=run.hashes_per_second, vs_baseline=run.vs_baseline)
+        return document
 
 
 def results(runs: dict[Point, list[Measurement]]) -> list[Result]:
-    """What the runs of each point say, of those that have any."""
+    """Return the results of the points that have any runs."""
     measured = {point: each for point, each in runs.items() if each}
-    speeds = {point: summarize(each, point.message_size, 0).hashes_per_second for point, each in measured.items()}
-    best = max((speed.median for speed in speeds.values()), default=0.0)
-    return [Result(point, each, summarize(each, point.message_size, best)) for point, each in measured.items()]
+    best = max((median(run.hashes_per_second for run in each) for each in measured.values()), default=0.0)
+    return [Result(point, each, _summarize(each, point.message_size, best)) for point, each in measured.items()]
 
 
-def load(path: Path) -> Report:
-    """A report that was written as JSON. Raises UsageError when the file holds none."""
+def _summarize(runs: Sequence[Measurement], message_size: int, best: float) -> Summary:
+    speed = _spread([run.hashes_per_second for run in runs])
+    processes = dict.fromkeys(name for run in runs for name in run.cpu_seconds)
+    errors: dict[str, Counter[str]] = {}
+    for run in runs:
+        for service, codes in run.errors.items():
+            errors.setdefault(service, Counter()).update(codes)
+    return Summary(
+        runs=len(runs),
+        hashes_per_second=speed,
+        batches_per_second=median(run.batches / run.seconds if run.seconds else 0.0 for run in runs),
+        bytes_per_second=speed.median * message_size,
+        baseline_hashes_per_second=median(run.baseline_hashes_per_second for run in runs),
+        vs_baseline=_spread([run.vs_baseline for run in runs]),
+        vs_best=speed.median / best if best else 0.0,
+        latency_seconds={name: _latency([run.latency[name] for run in runs]) for name in runs[0].latency},
+        cpu_seconds_per_million_hashes={
+            name: median(run.cpu_per_million[name] for run in runs if name in run.cpu_seconds) for name in processes
+        },
+        errors={service: dict(codes) for service, codes in errors.items()},
+        resent=sum(run.resent for run in runs),
+        not_begun=sum(run.not_begun for run in runs),
+        unanswered=sum(run.unanswered for run in runs),
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(median(values), min(values), max(values))
+
+
+def _latency(runs: Sequence[Quantiles]) -> Quantiles:
+    medians = {each.name: median(getattr(run, each.name) for run in runs) for each in fields(Quantiles)}
+    return Quantiles(**{**medians, "max": max(run.max for run in runs)})
+
+
+def load(path: Path, points: Collection[Point] = ()) -> Report:
+    """Return a report that was written as JSON.
+
+    Raises UsageError when the file holds none, or has none of these points.
+    """
     try:
-        data = json.loads(path.read_text())
-        runs = {_point(each["point"]): [_measurement(run) for run in each["runs"]] for each in data["points"]}
-        known = {name: data[name] for name in ("began", "problem", "machine", "versions", "conditions")}
+        document = msgspec.json.decode(path.read_bytes())
+        if (document["format"], document["version"]) != (FORMAT, VERSION):
+            raise UsageError(f"--compare {path}: it is no {FORMAT} of version {VERSION}")
+        report = msgspec.convert(document, Report)
     except OSError as error:
         raise UsageError(f"--compare {path}: it can't be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"--compare {path}: it is no report in JSON ({type(error).__name__}: {error})") from None
-    if (data.get("format"), data.get("version")) != (FORMAT, VERSION):
-        raise UsageError(f"--compare {path}: it is no {FORMAT} of version {VERSION}")
-    return Report(**known, results=results(runs))
-
-
-def _point(data: dict[str, Any]) -> Point:
-    return Point(**{**data, "mode": Mode(data["mode"])})
-
-
-def _measurement(data: dict[str, Any]) -> Measurement:
-    known = {name: data[name] for name in Measurement.__dataclass_fields__}
-    latency = {name: Quantiles(**quantiles) for name, quantiles in data["latency"].items()}
-    return Measurement(**{**known, "latency": latency})
+    except (TypeError, KeyError, msgspec.MsgspecError) as error:
+        raise UsageError(f"--compare {path}: it is no report in JSON ({error})") from None
+    if points and not {result.point for result in report.points} & set(points):
+        raise UsageError(f"--compare {path}: it has none of the points to measure")
+    return report

@@ -1,4 +1,4 @@
-"""A stage of a batch by a call of its own, for comparison with streams.
+"""A stage of a batch in a unary call of its own, for comparison with streams.
 
 On the wire a unary call and a stream with one message each way are the same, so the services need no further methods.
 """
@@ -18,8 +18,7 @@ from worker_svc.backoff import PERMANENT, Backoff
 from worker_svc.batch import Batch
 from worker_svc.stage import Stage
 
-CLOSE_LIMIT = 0.3
-"""Seconds for the connection to end."""
+CLOSE_LIMIT_S = 0.3
 
 
 class UnaryCalls:
@@ -29,34 +28,24 @@ class UnaryCalls:
         self, stage: Stage, target: str, *, client_id: str, certificates: RenewedCertificates | None = None
     ) -> None:
         self.on_completed: Callable[[Batch], None]
+        # Calls that failed, by gRPC code.
         self.errors: Counter[str] = Counter()
-        """Calls that failed, by gRPC code."""
         self.sent_again = 0
-        """Batches sent again because a call failed."""
         self._stage = stage
         self._target = target
         self._channel = open_channel(target, stage.service, certificates)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
-        self._calls: set[asyncio.Task[None]] = set()
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._calls = asyncio.TaskGroup()
 
     @property
     def replicas(self) -> list[str]:
-        """The target, if there is a connection: a call has no name of the replica that serves it."""
-        ready = self._channel.get_state() is grpc.ChannelConnectivity.READY
-        return [self._target] if ready else []
+        """The target, if it is connected: a call does not tell which replica serves it."""
+        return [self._target] if self._channel.get_state() is grpc.ChannelConnectivity.READY else []
 
     def submit(self, batch: Batch) -> None:
-        """Get a response for a batch, however many attempts it takes."""
-        call = asyncio.create_task(self._complete(batch))
-        self._calls.add(call)
-        call.add_done_callback(self._call_ended)
-
-    def _call_ended(self, call: "asyncio.Task[None]") -> None:
-        self._calls.discard(call)
-        if not call.cancelled() and (error := call.exception()) is not None and not self._failure.done():
-            self._failure.set_exception(error)
+        """Send a batch while run() runs, until it has a valid response."""
+        self._calls.create_task(self._complete(batch))
 
     async def _complete(self, batch: Batch) -> None:
         backoff = Backoff()
@@ -79,11 +68,10 @@ class UnaryCalls:
         self.on_completed(batch)
 
     async def run(self) -> None:
-        """Keep a connection until cancelled. Raises what on_completed raised, which is a defect."""
+        """Keep a connection until cancelled. Raises what on_completed raised, in a group."""
         try:
-            self._channel.get_state(try_to_connect=True)
-            await self._failure
+            async with self._calls:
+                self._channel.get_state(try_to_connect=True)
+                await asyncio.get_running_loop().create_future()
         finally:
-            for call in self._calls:
-                call.cancel()
-            await self._channel.close(CLOSE_LIMIT)
+            await self._channel.close(CLOSE_LIMIT_S)

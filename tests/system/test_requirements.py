@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from support.programs import run
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("grpc-server", "worker", "webui")
+EXTRAS = ("grpc-server", "worker", "load-test", "webui")
 """What images install: those of rng and hasher the first."""
 
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin")
@@ -46,7 +46,7 @@ def test_what_runs_is_to_be_had_without_a_compiler(platform: str, python: str, t
 
 
 def test_images_install_nothing_without_a_hash_or_from_source_and_run_no_script_of_npm() -> None:
-    for dockerfile in (*ROOT.glob("*_svc/Dockerfile"), ROOT / "deploy" / "tls" / "Dockerfile"):
+    for dockerfile in (*ROOT.glob("*_svc/Dockerfile"), ROOT / "deploy" / "certs" / "Dockerfile"):
         installs = re.findall(r"\bpip .* install (.*\\\n.*)", dockerfile.read_text())
         assert installs
         for options in installs:

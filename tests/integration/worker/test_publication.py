@@ -7,8 +7,8 @@ from support.redis_server import RedisServer
 
 from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from chassis.redis.settings import RedisAccess
-from load_test.errors import LoadTestError
-from load_test.publication import publish
+from load_test import LoadTestError
+from load_test.output import publish
 from load_test.report import Report
 
 

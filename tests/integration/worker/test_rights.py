@@ -13,7 +13,7 @@ from support.webui_page import is_ready, webui_page
 
 from chassis.redis.settings import RedisAccess
 from deploy.certs.redis_users import USERS, WEBUI, WORKER
-from load_test.publication import publish
+from load_test.output import publish
 
 # Of the worker's rights, those that its script needs.
 ALL = re.findall(r"\+([\w|]+)", USERS[WORKER])

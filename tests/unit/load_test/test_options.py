@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from chassis.settings import LogLevel
-from load_test import arguments
-from load_test.errors import UsageError
-from load_test.plan import plan, rounds
-from load_test.point import Mode
+from load_test import UsageError
+from load_test.options import Mode, parse
+from load_test.plan import make_plan, rounds
 
 ROOT = Path(__file__).parents[3]
 
@@ -18,16 +17,16 @@ def test_every_command_of_the_pages_is_understood() -> None:
     lines = [line for page in pages for line in re.findall(r'make load-test ARGS="([^"]*)"', page.read_text())]
     assert lines
     for line in lines:
-        arguments.parse(line.split())
+        parse(line.split())
 
 
 def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"RNG_TARGET": "dns:///r:1", "HASHER_TARGET": "dns:///h:1", "WINDOW_SIZE": "3", "MAX_ENDPOINTS": "5"}
     for name, value in {**environment, "LOG_LEVEL": "info", "REDIS_URL": "redis://r:1"}.items():
         monkeypatch.setenv(name, value)
-    options = arguments.parse(["--windows", "7", "--hasher-target", "dns:///h:2", "--publish"])
+    options = parse(["--windows", "7", "--hasher-target", "dns:///h:2", "--publish"])
     assert options.targets == {"rng": "dns:///r:1", "hasher": "dns:///h:2"}
-    assert (options.windows, options.max_endpoints) == ((7,), 5)
+    assert (options.windows, options.settings.max_endpoints) == ((7,), 5)
     assert options.log_level is LogLevel.INFO
     assert options.publish
     assert options.publish.url == "redis://r:1"
@@ -35,8 +34,8 @@ def test_the_environment_applies_where_the_command_line_names_nothing(monkeypatc
 
 def test_a_file_s_ending_decides_its_format_unless_one_is_named() -> None:
     for ending, expected in (("json", "json"), ("csv", "csv"), ("md", "markdown"), ("txt", "table")):
-        assert arguments.parse(["--output", f"x.{ending}"]).format == expected
-        assert arguments.parse(["--output", f"x.{ending}", "--format", "json"]).format == "json"
+        assert parse(["--output", f"x.{ending}"]).format == expected
+        assert parse(["--output", f"x.{ending}", "--format", "json"]).format == "json"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_a_file_s_ending_decides_its_format_unless_one_is_named() -> None:
 )
 def test_a_word_that_is_not_allowed_is_one_line(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        arguments.parse(line.split())
+        parse(line.split())
     assert ended.value.code == 2
     (text,) = capsys.readouterr().err.splitlines()
     assert text.startswith("load-test: ")
@@ -65,22 +64,22 @@ def test_a_word_that_is_not_allowed_is_one_line(line: str, message: str, capsys:
 
 def test_every_combination_is_a_point_once_and_every_other_round_goes_backwards() -> None:
     line = "--batch-sizes 16,1,16 --modes unary,stream,unary --windows 1,8 --message-sizes 32,64 --rate 10..20"
-    planned = plan(arguments.parse(line.split()))
+    planned = make_plan(parse(line.split()))
     assert len(planned.points) == len(set(planned.points)) == 16
     assert {(point.mode, point.batch_size) for point in planned.points} == set(product(Mode, (16, 1)))
     assert {point.rate for point in planned.points} == {"10..20"}
-    assert not planned.remarks
+    assert not planned.notes
     assert list(rounds(planned.points, 3)) == [*planned.points, *planned.points[::-1], *planned.points]
 
 
-def test_a_point_that_is_too_large_is_left_out_with_a_remark() -> None:
+def test_a_point_that_is_too_large_is_left_out_with_a_note() -> None:
     """A batch is bounded in bytes, and so is a window, as the worker's are."""
-    planned = plan(arguments.parse(["--batch-sizes", "1,65536", "--message-sizes", "64"]))
+    planned = make_plan(parse(["--batch-sizes", "1,65536", "--message-sizes", "64"]))
     assert [point.batch_size for point in planned.points] == [1]
-    (remark,) = planned.remarks
-    assert re.search("65536.*2097152", remark)
-    planned = plan(arguments.parse(["--batch-sizes", "65536", "--windows", "32,64,128"]))
+    (note,) = planned.notes
+    assert re.search("65536.*2097152", note)
+    planned = make_plan(parse(["--batch-sizes", "65536", "--windows", "32,64,128"]))
     assert [point.window for point in planned.points] == [32]
-    assert len(planned.remarks) == 2
+    assert len(planned.notes) == 2
     with pytest.raises(UsageError, match="no point is left"):
-        plan(arguments.parse(["--batch-sizes", "65536", "--message-sizes", "64"]))
+        make_plan(parse(["--batch-sizes", "65536", "--message-sizes", "64"]))

@@ -1,0 +1,120 @@
+"""Where a report goes: standard output, files, and Redis."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from chassis.redis import errors
+from chassis.redis.client import open_client
+from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
+from chassis.redis.settings import RedisAccess
+from load_test import LoadTestError, UsageError, html_page, tables
+from load_test.comparison import Change
+from load_test.options import STANDARD_OUTPUT, Format, Options
+from load_test.report import Report
+
+# The time for Redis to accept a connection and respond.
+PUBLISH_LIMIT_S = 5.0
+
+_TEXTS: dict[Format, Callable[[Report], str]] = {
+    Format.TABLE: tables.plain,
+    Format.JSON: Report.to_json,
+    Format.CSV: tables.comma_separated,
+    Format.MARKDOWN: tables.markdown,
+}
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """Raise UsageError if a file can't be written, before anything is measured."""
+    if path is None or path == STANDARD_OUTPUT:
+        return
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"{option} {path}: it can't be written ({error.strerror})") from None
+    if not existed:
+        path.unlink()
+
+
+def write(report: Report, changes: Sequence[Change], differences: Sequence[str], options: Options) -> list[str]:
+    """Print, write and publish a report as the options say, and return a line for each of these that failed."""
+    changed = tables.changes_grid(changes) if changes else None
+    steps: list[Callable[[], None]] = []
+    if options.output is not None or (options.format is not Format.TABLE and not options.prints_table):
+        steps.append(lambda: _write_text(options.output, _TEXTS[options.format](report)))
+    if options.html is not None:
+        steps.append(lambda: _write_text(options.html, html_page.page(report, changed, differences)))
+    if (redis := options.publish) is not None:
+        steps.append(lambda: publish(report, redis))
+    steps.append(lambda: _print(report, changed, differences, to_output=options.prints_table))
+    problems = []
+    for step in steps:
+        try:
+            step()
+        except LoadTestError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _write_text(path: Path | None, text: str) -> None:
+    try:
+        if path is None or path == STANDARD_OUTPUT:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            path.write_text(text)
+    except OSError as error:
+        raise LoadTestError(f"{path or 'standard output'} can't be written ({error.strerror})") from None
+
+
+def _print(report: Report, changes: tables.Grid | None, differences: Sequence[str], *, to_output: bool) -> None:
+    """Print the tables for people; the changes go to standard error where standard output is for something else."""
+    console = Console(stderr=not to_output)
+    if not console.is_terminal:
+        console.width = tables.WIDTH
+    try:
+        if to_output:
+            for grid in tables.grids(report.points):
+                tables.print_grid(grid, console)
+            machine = [f"{report.machine['cores']} cores", report.machine["processor"], report.machine["system"]]
+            machine += [f"{name} {version}" for name, version in report.versions.items()]
+            console.print(report.headline, f"On {', '.join(machine)}.", sep="\n", highlight=False)
+        if changes:
+            tables.print_grid(changes, console)
+            for line in differences:
+                console.print(line, soft_wrap=True, highlight=False)
+    except OSError as error:
+        raise LoadTestError(f"the table can't be printed ({error.strerror})") from None
+
+
+def publish(report: Report, redis: RedisAccess) -> None:
+    """Put a report before the others in Redis, and drop the oldest. Raises LoadTestError if that fails."""
+    text = json.dumps(report.document(runs=False), separators=(",", ":"))
+    if (size := len(text.encode())) > MAX_LOAD_TEST_BYTES:
+        raise LoadTestError(
+            f"--publish: a report of {size} bytes is not allowed: it must be at most {MAX_LOAD_TEST_BYTES} bytes; "
+            f"measure fewer than these {len(report.points)} points"
+        )
+    try:
+        asyncio.run(_publish(text, redis))
+    except TimeoutError:
+        raise LoadTestError(f"--publish: Redis did not take the report (no answer in {PUBLISH_LIMIT_S:g} s)") from None
+    except (RedisError, OSError) as error:
+        raise LoadTestError(f"--publish: Redis did not take the report ({errors.describe(error)})") from None
+
+
+async def _publish(text: str, redis: RedisAccess) -> None:
+    async with (
+        asyncio.timeout(PUBLISH_LIMIT_S),
+        open_client(redis) as client,
+        client.pipeline(transaction=True) as transaction,
+    ):
+        transaction.lpush(redis.keys.load_tests, text)
+        transaction.ltrim(redis.keys.load_tests, 0, MAX_LOAD_TESTS - 1)
+        await transaction.execute()
