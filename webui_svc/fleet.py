@@ -6,9 +6,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import quantile
-from chassis.redis.schema import ReplicaStats
+from chassis.redis.schema import EndpointState, ReplicaStats
 from webui_svc.workers import GONE_LISTED
 
 WINDOW = 5.0

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chassis.endpoint_state import EndpointState
+from chassis.redis.schema import EndpointState
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from worker_svc.ledger import Ledger
 from worker_svc.pipeline import Pipeline

@@ -8,12 +8,12 @@ the worker's clock unless a comment names another one.
 import math
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import LAST
 from chassis.settings import Pace
 
@@ -61,6 +61,22 @@ SERVICES = ("rng", "hasher")
 
 class MalformedError(Exception):
     """Redis holds something else than the schema allows. The message is one line."""
+
+
+class EndpointState(StrEnum):
+    """The state of an endpoint as a worker sees it, the most useful first."""
+
+    SERVING = "serving"
+    # Its oldest outstanding batch is over the hedging delay.
+    SLOW = "slow"
+    # Its digests were wrong, and it gets no more batches.
+    EJECTED = "ejected"
+    # It gets no more batches, and still completes some.
+    DRAINING = "draining"
+    # DNS names it, and it does not serve.
+    CONNECTING = "connecting"
+    # It served a while ago, and DNS does not name it any more, or names another replica at its address.
+    GONE = "gone"
 
 
 class Keys:

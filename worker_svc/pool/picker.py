@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from chassis.endpoint_state import EndpointState
 from chassis.latency_buckets import bucket
-from chassis.redis.schema import MAX_REPLICAS, ReplicaStats
+from chassis.redis.schema import MAX_REPLICAS, EndpointState, ReplicaStats
 from worker_svc.pool.endpoint import Stream
 
 # How long a replica that serves no more is still listed.

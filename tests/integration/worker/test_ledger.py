@@ -8,8 +8,7 @@ from support.ledgers import BEGIN_US, SECOND_US, causes, ledger, report, send, t
 from support.redis_server import RedisServer
 from support.waiting import until
 
-from chassis.endpoint_state import EndpointState
-from chassis.redis.schema import ReplicaStats
+from chassis.redis.schema import EndpointState, ReplicaStats
 from worker_svc.ledger import MAX_UNACKNOWLEDGED
 
 KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1", "workers", "pending_report"]

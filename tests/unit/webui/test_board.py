@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from support.reports import WORKER, make_report
 
-from chassis.endpoint_state import EndpointState
-from chassis.redis.schema import Coin, NewCoins, ReplicaSnapshot, ReplicaStats
+from chassis.redis.schema import Coin, EndpointState, NewCoins, ReplicaSnapshot, ReplicaStats
 from webui_svc import timeline
 from webui_svc.board import Board
 from webui_svc.finds import SHOWN, Finds

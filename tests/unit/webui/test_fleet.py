@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.endpoint_state import EndpointState
-from chassis.redis.schema import ReplicaStats
+from chassis.redis.schema import EndpointState, ReplicaStats
 from webui_svc.fleet import MOST_LISTED, UNSEEN_LIMIT, WINDOW, Fleet
 from webui_svc.workers import GONE_LISTED
 
