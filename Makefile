@@ -32,7 +32,7 @@ CHART := webui_svc/static/vendor/uplot
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench bench-page perf soak up down images e2e docs \
+.PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
 
 help: ## List the commands
@@ -80,18 +80,15 @@ format: $(DEV) ## Format the code, and fix what can be fixed automatically
 	@$(VENV)/bin/ruff check --quiet --fix $(SOURCES)
 	@$(VENV)/bin/buf format --write
 
-bench: $(DEV) $(PROJECT) ## Compare the speed with what is possible; ARGS="--against COMMIT" compares it with a commit
-	@exec $(PY) -m bench $(ARGS)
-
-bench-page: $(DEV) $(PROJECT) ## Measure webui with 1,000 browsers and with 200 workers; ARGS=--help
-	@exec $(PY) -m bench.page $(ARGS)
+bench: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Compare the speed with baselines; ARGS="--against COMMIT" compares it with a commit
+	@PYTHONPATH=tests exec $(PY) -m bench $(ARGS)
 
 perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare them with their bounds; needs a quiet machine
 	@$(PY) -m pytest tests/perf -q $(ARGS)
 
 soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all kinds of failures for 10 minutes, a page for 10 and a memory test for 5; SEED= repeats an order
 	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
-	@$(PY) -m bench --parts memory --memory-seconds 300
+	@PYTHONPATH=tests $(PY) -m bench --parts memory --memory-seconds 300
 
 docs: $(PROJECT) $(DEV) ## Generate docs/configuration.md and docs/metrics.md from the code
 	@$(PY) -m docs >/dev/null

@@ -1,1 +1,1 @@
-"""Throughput, compared in one run: figures of one machine mean little alone, their ratios more."""
+"""`make bench`: speed beside baselines and beside an earlier checkout, in one run, since one machine's figures vary."""

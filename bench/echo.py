@@ -1,42 +1,57 @@
-"""Batches of one hash, one in flight, beside messages that two servers echo one after the other: gRPC's own time."""
+"""A baseline for batches of one hash: messages that two bare grpc.aio servers echo one after the other.
 
+`python -m bench.echo PORT` is such a server.
+"""
+
+import argparse
 import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 
-from bench import progress
-from bench.bound import AtLeast, Bound
-from bench.echo_server import METHOD, SERVICE
-from bench.processes import free_port, process, wait_until_listening
-from bench.spread import Spread
-from bench.system import servers
-from bench.turn import take_turn
+from bench.figures import Bound, Report, Spread, table
+from bench.processes import free_port, process, show, wait_until_listening
+from bench.system import HOST, servers
 from chassis import grpc_options
 
+SERVICE, METHOD = "bench.Echo", "Echo"
 MESSAGE = bytes(32)
+WARM_UP_S = 0.5
 
-WARM_UP = 0.5
-
-LEAST_OF_ECHOES = 0.8
-
-Run = tuple[float, float]
-"""Round trips a second through rng and hasher, and through two echo servers."""
+# The speed of the pipeline, times that of the echoes.
+MIN_SPEED = 0.8
 
 
-async def _echoes(ports: Sequence[int], seconds: float) -> float:
-    """Times a second that a message goes through all servers, one after the other."""
+def echo(arguments: argparse.Namespace, folder: Path) -> Report:
+    """Compare the speed of the pipeline, with one batch of one hash in flight, with that of two echoes in a row."""
+    pipeline, echoes = [], []
+    with _echo_servers(folder) as ports, servers(folder, {"PACE": "full"}) as running:
+        for number in range(arguments.repeats):
+            show(f"batch 1 and echoes: {number + 1} of {arguments.repeats}")
+            pipeline.append(running.mine({"BATCH_SIZE": "1", "WINDOW_SIZE": "1"}, arguments.seconds).speed)
+            echoes.append(asyncio.run(_round_trips(ports, arguments.seconds)))
+    show("")
+    ratio = Spread([this / that for this, that in zip(pipeline, echoes, strict=True)])
+    title = "Batch 1, one in flight, and a baseline of two bare grpc.aio echo streams in a row: round trips per second"
+    row = [str(Spread(pipeline)), str(Spread(echoes)), str(ratio)]
+    bound = Bound("batch 1, one in flight, vs. baseline", ratio, ">=", MIN_SPEED)
+    return table(title, ["pipeline", "baseline", "vs. baseline"], [row]), [bound]
+
+
+async def _round_trips(ports: Sequence[int], seconds: float) -> float:
+    """Return how often per second a message goes through all servers, one after the other."""
     async with contextlib.AsyncExitStack() as stack:
         streams: list[grpc.aio.StreamStreamCall[bytes, bytes]] = []
         for port in ports:
-            opening = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=grpc_options.DIRECT)
+            opening = grpc.aio.insecure_channel(f"{HOST}:{port}", options=grpc_options.DIRECT)
             channel = await stack.enter_async_context(opening)
             streams.append(channel.stream_stream(f"/{SERVICE}/{METHOD}")())
-        for length in (WARM_UP, seconds):
+        for length in (WARM_UP_S, seconds):
             trips = 0
             began = time.perf_counter()
             while (elapsed := time.perf_counter() - began) < length:
@@ -50,41 +65,27 @@ async def _echoes(ports: Sequence[int], seconds: float) -> float:
 @contextlib.contextmanager
 def _echo_servers(folder: Path) -> Iterator[list[int]]:
     with contextlib.ExitStack() as stack:
-        ports = []
-        for name in ("echo-1", "echo-2"):
-            port = free_port()
-            command = [sys.executable, "-m", "bench.echo_server", f"{port}"]
-            server = stack.enter_context(process(command, {}, folder / f"{name}.log"))
-            wait_until_listening(server, "127.0.0.1", port, folder)
-            ports.append(port)
+        ports = [free_port(), free_port()]
+        for port in ports:
+            command = [sys.executable, "-m", "bench.echo", f"{port}"]
+            server = stack.enter_context(process(command, {}, folder / f"echo-{port}.log"))
+            wait_until_listening(server, HOST, port, folder)
         yield ports
 
 
-def measure(repeats: int, seconds: float, folder: Path) -> list[Run]:
-    """Both in turn. Raises BenchError when a service does not do its work."""
-    runs = []
-    settings = {"BATCH_SIZE": "1", "WINDOW_SIZE": "1"}
-    with _echo_servers(folder) as ports, servers(folder, {"PACE": "full"}) as running:
-        for number in range(repeats):
-            progress.show(f"batch 1 beside echoes: {number + 1} of {repeats}")
-            runs.append((take_turn(running, settings, seconds).speed, asyncio.run(_echoes(ports, seconds))))
-    progress.show("")
-    return runs
+async def _serve(port: int) -> None:
+    server = grpc.aio.server()
+    handler: Any = grpc.stream_stream_rpc_method_handler(_echo)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
+    server.add_insecure_port(f"{HOST}:{port}")
+    await server.start()
+    await server.wait_for_termination()
 
 
-def _ratio(runs: list[Run]) -> Spread:
-    return Spread([pipeline / echoes for pipeline, echoes in runs])
+async def _echo(requests: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request
 
 
-def lines(runs: list[Run]) -> Iterator[str]:
-    """The table."""
-    pipeline, echoes = (Spread(column) for column in zip(*runs, strict=True))
-    yield "Batch 1, one in flight, beside two bare grpc.aio echo streams in a row: round trips a second"
-    yield f"{'pipeline':>22} {'echoes':>22} {'ratio':>22}"
-    yield f"{pipeline!s:>22} {echoes!s:>22} {_ratio(runs)!s:>22}"
-
-
-def bounds(runs: list[Run]) -> list[Bound]:
-    """What it is held to."""
-    ratio = _ratio(runs)
-    return [AtLeast("batch 1, one in flight, of two echoes", ratio.median, LEAST_OF_ECHOES, ratio.noise)]
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1])))

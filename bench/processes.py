@@ -1,31 +1,44 @@
-"""Processes that a measurement starts and ends, and where they listen."""
+"""The processes of a measurement: how they start and end, what they use, and when they are ready."""
 
 import contextlib
 import ctypes
 import errno
+import http.client
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
-START_LIMIT = 60.0
-"""Seconds. Eighteen servers start at the same time, and a busy machine imports slowly."""
+# Eighteen servers may start at once, and a busy machine imports slowly.
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 5.0
+
+# Each probe costs the service some of the CPU that is measured.
+PROBE_INTERVAL_S = 0.05
+
+PROGRESS_WIDTH = 78
 
 
 class BenchError(Exception):
-    """A measurement can't be made; the message says which process or address is the cause."""
+    """A measurement failed; the message names the process or address that caused it."""
+
+
+def show(text: str) -> None:
+    """Replace the line of standard error that says what is measured; an empty text clears it."""
+    sys.stderr.write(f"\r{text:<{PROGRESS_WIDTH}}" if text else "\r" + " " * PROGRESS_WIDTH + "\r")
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager
 def process(
-    command: list[str], environment: dict[str, str], log: Path, folder: Path | None = None
+    command: list[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that ends with the context, in this folder or another one; what it says is kept in the log."""
+    """Run a process for the duration of the context, in a folder if one is given; its output goes to the log."""
     inherited = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
     with log.open("wb") as output:
         started = subprocess.Popen(  # noqa: S603 - our own services
@@ -36,16 +49,16 @@ def process(
     finally:
         started.terminate()
         try:
-            started.wait(5)
+            started.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time of a process and all its threads, those that have ended included.
+    """Return the CPU time of a process and all its threads, including ended ones.
 
-    Linux counts it in nanoseconds, where /proc counts hundredths of a second (man 3 clock_getcpuclockid).
+    Linux counts it in nanoseconds (man 3 clock_getcpuclockid), while /proc has hundredths of a second.
     """
     if sys.platform != "linux":
         times = psutil.Process(pid).cpu_times()
@@ -57,7 +70,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def free_port(*hosts: str) -> int:
-    """A TCP port that is free on all of these addresses, or on 127.0.0.1.
+    """Return a TCP port that is free on all of these addresses, by default on 127.0.0.1.
 
     Raises BenchError for an address that this machine does not have.
     """
@@ -79,17 +92,38 @@ def free_port(*hosts: str) -> int:
 
 
 def wait_until_listening(server: "subprocess.Popen[bytes]", host: str, port: int, folder: Path) -> None:
-    """Return once connections are taken there. Raises BenchError with the folder's logs when they are not in time."""
-    deadline = time.monotonic() + START_LIMIT
+    """Wait until a process accepts connections. Raises BenchError, with the logs in the folder, if it does not."""
+
+    def connect() -> bool:
+        socket.create_connection((host, port), timeout=1).close()
+        return True
+
+    _wait_until(connect, server, f"listening on {host}:{port}", folder)
+
+
+def wait_until_ready(server: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
+    """Wait until /readyz on a port of 127.0.0.1 says so. Raises BenchError, as wait_until_listening() does."""
+
+    def get() -> bool:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=START_LIMIT_S)) as connection:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+
+    _wait_until(get, server, f"ready on port {port}", folder)
+
+
+def _wait_until(condition: Callable[[], bool], server: "subprocess.Popen[bytes]", state: str, folder: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
     while server.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
-            return
+        with contextlib.suppress(OSError):
+            if condition():
+                return
         if time.monotonic() > deadline:
-            raise BenchError(f"nothing listens on {host}:{port} within {START_LIMIT:.0f} s: {log_tails(folder)}")
-        time.sleep(0.02)
-    raise BenchError(f"what was to listen on {host}:{port} ended with {server.returncode}: {log_tails(folder)}")
+            raise BenchError(f"no process is {state} within {START_LIMIT_S:.0f} s: {log_tails(folder)}")
+        time.sleep(PROBE_INTERVAL_S)
+    raise BenchError(f"a process ended with {server.returncode} before it was {state}: {log_tails(folder)}")
 
 
 def log_tails(folder: Path) -> str:
-    """The ends of all logs in a folder."""
+    """Return the ends of all logs in a folder."""
     return "; ".join(f"{path.name}: {path.read_text()[-300:]!r}" for path in sorted(folder.glob("*.log")))

@@ -1,131 +1,112 @@
-"""The pipeline at each batch size, beside the same work in one process and the same pipeline with hashing left out."""
+"""The load test at each batch size, beside baselines: one process that does the same work, and the work alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 
-from bench import bare_work, progress
-from bench.bare_work import MESSAGE_SIZE, BareWork
-from bench.bound import AtLeast, AtMost, Bound
-from bench.spread import Spread
-from bench.system import Servers, servers
-from bench.turn import Turn, take_turn
-from load_test import machine
+from bench.figures import Bound, Report, Spread, digits, table
+from bench.processes import BenchError, log_tails, process, show
+from hasher_svc.hashing import KernelError, kernel_hashing
+from load_test import report
+from load_test.options import Mode
+from load_test.report import Result
 
-LOOP_SECONDS = 0.4
+MESSAGE_SIZE = 32
+# SHA-256 works on blocks of 64 bytes; a message of 32 is one block once it is padded.
+BLOCK_SIZE = 64
+WORK_SECONDS = 0.1
+WARM_UP_S = 0.5
 
-REPORT_INTERVAL = 0.5
-"""Seconds. Less than the default, so that a turn is short."""
+# Times the loop over hashlib in one process, at the best batch size.
+MIN_SPEED = 2.2
+# CPU per hash of all processes at the best batch size, beyond the work itself.
+MAX_BEYOND_NS = 150
 
-LEAST_OF_LOOP = 2.2
-"""Times the hashlib loop, at the best batch size."""
-
-MOST_BEYOND = 150
-"""CPU nanoseconds a hash at the best batch size, beyond urandom and SHA-256."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one batch size did, all within seconds of each other."""
-
-    loop: float
-    """Hashes a second in one process by hashlib."""
-    kernel_loop: float
-    """The same by the kernel; without one, that of hashlib again."""
-    bare: BareWork
-    pipeline: Turn
-    unhashed: Turn
-    """The pipeline with a hasher that does not hash: no hashing can make it faster than that."""
-
-    @property
-    def of_loop(self) -> float:
-        """The pipeline's speed, of the loop's."""
-        return self.pipeline.speed / self.loop
-
-    @property
-    def beyond(self) -> float:
-        """CPU nanoseconds a hash of all processes, beyond the work itself."""
-        return self.pipeline.cpu_a_million * 1e3 - self.bare.total
+MODES_BATCH_SIZE = 256
+# The speed of streams, times that of unary calls.
+MIN_STREAM_SPEED = 1.2
 
 
-Rounds = Mapping[int, Sequence[Round]]
-"""By batch size."""
+def load_test(folder: Path, options: Mapping[str, str], environment: Mapping[str, str] | None = None) -> list[Result]:
+    """Run a load test with these options; return the results. Raises BenchError if it fails."""
+    output = folder / "load-test.json"
+    words = [word for option in {**options, "--output": str(output)}.items() for word in option]
+    command = [sys.executable, "-m", "load_test", *words]
+    with process(command, environment or {}, folder / "load-test.log") as started:
+        if started.wait() != 0:
+            raise BenchError(f"the load test ended with {started.returncode}: {log_tails(folder)}")
+    return list(report.load(output).points)
 
 
-def _round(running: Servers, unhashing: str, batch_size: int, seconds: float) -> Round:
-    settings = {"BATCH_SIZE": f"{batch_size}"}
-    digests = bare_work.kernel_digests() or machine.digests
-    return Round(
-        machine.baseline_hashes_per_second(batch_size, MESSAGE_SIZE, LOOP_SECONDS),
-        machine.baseline_hashes_per_second(batch_size, MESSAGE_SIZE, LOOP_SECONDS, digests),
-        bare_work.measure(batch_size),
-        take_turn(running, settings, seconds, REPORT_INTERVAL),
-        take_turn(running, {**settings, "HASHER_TARGET": f"ipv4:{unhashing}"}, seconds, REPORT_INTERVAL),
+def sweep(arguments: argparse.Namespace, folder: Path) -> Report:
+    """Compare all batch sizes with the baselines, and streams with unary calls at one of them."""
+    show(f"the load test of {len(arguments.batch_sizes)} batch sizes")
+    common = {"--duration": f"{arguments.seconds:g}", "--repeat": f"{arguments.repeats}", "--warm-up": f"{WARM_UP_S}"}
+    results = load_test(folder, {**common, "--batch-sizes": ",".join(map(str, arguments.batch_sizes))})
+    show("the load test of streams and unary calls")
+    modes = load_test(folder, {**common, "--batch-sizes": f"{MODES_BATCH_SIZE}", "--modes": ",".join(Mode)})
+    show("")
+    rows = []
+    for result in results:
+        work = _work_ns(result.point.batch_size)
+        vs_baseline = Spread([run.vs_baseline for run in result.runs])
+        loop = Spread([run.baseline_hashes_per_second / 1e6 for run in result.runs])
+        speed = Spread([run.hashes_per_second / 1e6 for run in result.runs])
+        cpu = [str(_cpu_ns(result)), *(digits(each) for each in work)]
+        rows.append([f"{result.point.batch_size:,}", str(loop), str(speed), str(vs_baseline), *cpu])
+    title = (
+        "One rng, one hasher, one load test: millions of hashes per second; CPU per hash, ns, of all processes and of "
+        f"the work alone; median (least-most) of {arguments.repeats} runs; baseline: a loop over hashlib in one process"
     )
+    header = ["batch", "baseline", "pipeline", "vs. baseline", "CPU", "urandom", "SHA-256"]
+    return table(title, header, rows), [*_best(results), _stream_speed(modes)]
 
 
-def measure(batch_sizes: Sequence[int], repeats: int, seconds: float, folder: Path) -> Rounds:
-    """All batch sizes in turn, again and again, so that a machine whose speed drifts favours none of them.
-
-    Raises BenchError when a service does not do its work.
-    """
-    rounds: dict[int, list[Round]] = {size: [] for size in batch_sizes}
-    progress.show("batch sizes: starting servers")
-    with (
-        servers(folder, {"PACE": "full"}) as running,
-        running.further_hasher("hasher-nothing", "-m", "bench.hasher", "nothing") as unhashing,
-    ):
-        for number in range(repeats):
-            for size in batch_sizes:
-                progress.show(f"batch sizes: round {number + 1} of {repeats}, {size}")
-                rounds[size].append(_round(running, unhashing, size, seconds))
-    progress.show("")
-    return rounds
-
-
-def _best(rounds: Rounds) -> Sequence[Round]:
-    return max(rounds.values(), key=lambda runs: Spread([run.of_loop for run in runs]).median)
-
-
-def lines(rounds: Rounds) -> Iterator[str]:
-    """The tables."""
-    repeats = len(next(iter(rounds.values())))
-    yield "One rng, one hasher, one worker: millions of hashes a second"
-    yield f"{'batch':>7} {'hashlib loop':>19} {'kernel loop':>19} {'pipeline':>22} {'with hashing left out':>22}"
-    for size, runs in rounds.items():
-        yield (
-            f"{size:>7,} {_spread(run.loop / 1e6 for run in runs):>19} "
-            f"{_spread(run.kernel_loop / 1e6 for run in runs):>19} "
-            f"{_spread(run.pipeline.speed / 1e6 for run in runs):>22} "
-            f"{_spread(run.unhashed.speed / 1e6 for run in runs):>22}"
-        )
-    yield ""
-    yield "The pipeline's speed, of …; and CPU nanoseconds a hash of its processes, and of the work itself"
-    yield (
-        f"{'batch':>7} {'the hashlib loop':>21} {'the kernel loop':>21} {'no hashing':>18} "
-        f"{'CPU':>23} {'urandom':>8} {'SHA-256':>8}"
-    )
-    for size, runs in rounds.items():
-        yield (
-            f"{size:>7,} {_spread(run.of_loop for run in runs):>21} "
-            f"{_spread(run.pipeline.speed / run.kernel_loop for run in runs):>21} "
-            f"{_spread(run.pipeline.speed / run.unhashed.speed for run in runs):>18} "
-            f"{_spread(run.pipeline.cpu_a_million * 1e3 for run in runs):>23} "
-            f"{Spread([run.bare.urandom for run in runs]).median:>8.0f} "
-            f"{Spread([run.bare.sha256 for run in runs]).median:>8.0f}"
-        )
-    yield f"median (least-most) of {repeats} rounds in which all take turns; loops: one process, one urandom a batch"
-
-
-def _spread(values: Iterator[float]) -> str:
-    return str(Spread(list(values)))
-
-
-def bounds(rounds: Rounds) -> list[Bound]:
-    """What the best batch size is held to."""
-    best = _best(rounds)
-    of_loop, beyond = Spread([run.of_loop for run in best]), Spread([run.beyond for run in best])
+def _best(results: list[Result]) -> list[Bound]:
+    best = max(results, key=lambda result: result.summary.vs_baseline.median)
+    work = sum(_work_ns(best.point.batch_size))
+    beyond = Spread([value - work for value in _cpu_ns(best).values])
     return [
-        AtLeast("best batch, of the hashlib loop", of_loop.median, LEAST_OF_LOOP, of_loop.noise),
-        AtMost("CPU a hash beyond urandom and SHA-256, ns", beyond.median, MOST_BEYOND, beyond.noise),
+        Bound("best batch size, vs. baseline", Spread([run.vs_baseline for run in best.runs]), ">=", MIN_SPEED),
+        Bound("CPU per hash beyond urandom and SHA-256, ns", beyond, "<=", MAX_BEYOND_NS),
     ]
+
+
+def _stream_speed(results: list[Result]) -> Bound:
+    speeds = {result.point.mode: [run.hashes_per_second for run in result.runs] for result in results}
+    ratios = [stream / unary for stream, unary in zip(speeds[Mode.STREAM], speeds[Mode.UNARY], strict=True)]
+    return Bound(f"streams vs. unary calls at batch {MODES_BATCH_SIZE}", Spread(ratios), ">=", MIN_STREAM_SPEED)
+
+
+def _cpu_ns(result: Result) -> Spread:
+    return Spread([sum(run.cpu_per_million.values()) * 1e3 for run in result.runs])
+
+
+def _work_ns(batch_size: int) -> tuple[float, float]:
+    """Return the CPU time per message of random bytes and of SHA-256, in a process that does nothing else.
+
+    Where there is no kernel, SHA-256 is that of one long message, per block.
+    """
+    data = os.urandom(batch_size * MESSAGE_SIZE)
+    try:
+        digests = kernel_hashing().digests
+    except KernelError:
+        message = data * (BLOCK_SIZE // MESSAGE_SIZE)
+        hashing = _nanoseconds(lambda: sha256(message))
+    else:
+        hashing = _nanoseconds(lambda: digests(data, MESSAGE_SIZE))
+    return _nanoseconds(lambda: os.urandom(len(data))) / batch_size, hashing / batch_size
+
+
+def _nanoseconds(work: Callable[[], object]) -> float:
+    times = 0
+    ended = time.perf_counter() + WORK_SECONDS
+    began = time.thread_time_ns()
+    while time.perf_counter() < ended:
+        work()
+        times += 1
+    return (time.thread_time_ns() - began) / times

@@ -1,5 +1,6 @@
-"""Checkouts of this project, each with the code, the libraries and the setting names of its own."""
+"""Checkouts of this project, each with its own code, libraries and setting names."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,11 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CHECKOUTS = ROOT / "build/against"
 
+# Names that one setting had at different times.
 SYNONYMS = (("BIND_ADDRESS", "HOST"), ("WINDOW_SIZE", "WINDOW"))
-"""Names that one setting had at different times."""
 
-# Annotations are the fields of any kind of settings class.
-LOOK = """
+# The annotations of a settings class, whatever its kind, are its fields.
+PROBE = """
 import importlib, json
 modules = [importlib.import_module(name) for name in ("chassis", "dockercoins.rng.v1.rng_service_pb2")]
 names = set()
@@ -33,47 +34,46 @@ print(json.dumps({"files": [module.__file__ for module in modules], "names": [na
 
 @dataclass(frozen=True)
 class Tree:
-    """A checkout that is ready to run."""
+    """A checkout that is ready to run: its commit, `-dirty` if files were changed, and the names of its settings."""
 
     root: Path
     python: str
     commit: str
-    """With -dirty where files were changed since."""
     settings: frozenset[str]
-    """The names of what its services can be told."""
 
     @classmethod
+    @functools.cache
     def this(cls) -> Self:
-        """The checkout that this code is in, as it is. Raises BenchError."""
+        """Return the checkout that this code is in, as it is. Raises BenchError."""
         return cls._look(ROOT, sys.executable)
 
     @classmethod
     def of(cls, commit: str) -> Self:
-        """A checkout of a commit, made below build/ and kept for the next time. Raises BenchError."""
+        """Return a checkout of a commit, made below build/ and kept for the next time. Raises BenchError."""
         revision = _git(ROOT, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
         root = CHECKOUTS / revision[:12]
         if not root.exists():
             # Forced, since git remembers a checkout that `make clean` removed.
             _git(ROOT, "worktree", "add", "--force", "--detach", str(root), revision)
         _git(root, "diff", "--quiet", revision)
-        # All that `make bench` has here: each package installed makes a start a little slower.
+        # The same packages as here: each makes a start a little slower.
         python = sys._base_executable  # type: ignore[attr-defined]  # noqa: SLF001 - what made this environment has no public name
         _output(["make", "--silent", "-C", str(root), "bench", "ARGS=--help", f"PYTHON={python}"])
         return cls._look(root, str(root / ".venv/bin/python"))
 
     @classmethod
     def _look(cls, root: Path, python: str) -> Self:
-        found = json.loads(_output([python, "-c", LOOK], root))
+        found = json.loads(_output([python, "-c", PROBE], root))
         for file in map(Path, found["files"]):
             inside = file.relative_to(root) if file.is_relative_to(root) else file
             if inside.is_absolute() or inside.parts[0] == CHECKOUTS.relative_to(ROOT).parts[0]:
-                raise BenchError(f"what was to run in {root} would run {file}")
+                raise BenchError(f"Python in {root} would run {file}")
         return cls(
             root, python, _git(root, "describe", "--always", "--dirty", "--exclude=*"), frozenset(found["names"])
         )
 
     def named(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """The settings under the names that this tree knows. Raises BenchError for one that it does not know."""
+        """Return the settings under this tree's names. Raises BenchError for one that it does not have."""
         return {self._name(name): value for name, value in settings.items()}
 
     def _name(self, name: str) -> str:
@@ -81,7 +81,7 @@ class Tree:
         for each in names:
             if each in self.settings:
                 return each
-        raise BenchError(f"{self.commit} knows no setting {' or '.join(names)}")
+        raise BenchError(f"{self.commit} has no setting {' or '.join(names)}")
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -89,8 +89,8 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _output(command: list[str], folder: Path = ROOT) -> str:
-    """What a command prints. Raises BenchError with what it says when it fails."""
-    # Variables that make and git set for their children are about this tree.
+    """Return the output of a command. Raises BenchError with the end of it if the command fails."""
+    # The variables that make and git set for their children are about this tree.
     ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS", "VIRTUAL_ENV", "PYTHONPATH"}
     environment = {key: value for key, value in os.environ.items() if key not in ours and not key.startswith("GIT_")}
     try:

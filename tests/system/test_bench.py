@@ -16,12 +16,12 @@ def test_both_trees_mine_and_are_compared(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(against, "_trees", lambda _: (this, this))
     arguments = Namespace(against="HEAD", pairs=1, replicas=1, batch_sizes=(256,), seconds=1.0)
     (_, _, cpu, speed), _ = against.PARTS["hash"](arguments, tmp_path)
-    assert cpu.startswith("batch    256: CPU a hash, ns ")
+    assert cpu.startswith("batch    256: CPU per hash, ns ")
     assert speed.startswith("batch    256: hashes/s ")
     assert cpu.endswith("inconclusive")
 
 
 def test_a_checkout_that_would_run_another_ones_code_is_an_error(tmp_path: Path) -> None:
     """There is no code in the folder, so Python finds what is installed: this checkout's."""
-    with pytest.raises(BenchError, match=rf"what was to run in {tmp_path} would run .*chassis"):
+    with pytest.raises(BenchError, match=rf"Python in {tmp_path} would run .*chassis"):
         Tree._look(tmp_path, sys.executable)

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.against import Figure, lines
+from bench.pairs import Figure, Kind, Ratio, lines
 from bench.processes import BenchError
-from bench.ratio import Kind, Ratio
 from bench.tree import Tree
 
 
@@ -29,7 +28,7 @@ def test_interval_is_that_of_the_tables_for_a_median(pairs: int, rank: int) -> N
         (1.01, 1.20, ("slower", "faster", "larger")),
     ],
 )
-def test_verdict_is_what_the_interval_of_six_pairs_or_more_allows(
+def test_verdict_follows_from_the_interval_of_six_pairs_or_more(
     low: float, high: float, verdicts: tuple[str, ...]
 ) -> None:
     ratios = [low + (high - low) * step / 5 for step in range(6)]
@@ -41,18 +40,18 @@ THIS = Tree(Path("this"), "python", "0000001-dirty", frozenset({"PORT", "BIND_AD
 THAT = Tree(Path("that"), "python", "0000002", frozenset({"PORT", "HOST", "WINDOW"}))
 
 
-def test_table_has_this_tree_over_the_other_one() -> None:
-    cpu, speed = Figure("CPU a hash, ns", Kind.CPU), Figure("hashes/s", Kind.SPEED)
-    _, _, *rows = lines("At full pace", (THIS, THAT), [({cpu: 100, speed: 2_000}, {cpu: 200, speed: 1_000})] * 6)
+def test_table_has_the_ratios_of_this_system_to_the_other_one() -> None:
+    cpu, speed = Figure("CPU per hash, ns", Kind.CPU), Figure("hashes/s", Kind.SPEED)
+    _, _, *rows = lines("At full pace", ("this", "that"), [({cpu: 100, speed: 2_000}, {cpu: 200, speed: 1_000})] * 6)
     assert [" ".join(row.split()) for row in rows] == [
-        "CPU a hash, ns 100 200 0.500 0.500-0.500 faster",
+        "CPU per hash, ns 100 200 0.500 0.500-0.500 faster",
         "hashes/s 2,000 1,000 2.000 2.000-2.000 faster",
     ]
 
 
-def test_each_tree_is_given_its_own_names_and_none_that_it_would_ignore() -> None:
+def test_each_tree_gets_its_own_names_of_settings_and_none_that_it_would_ignore() -> None:
     given = {"BIND_ADDRESS": "127.0.0.1", "PORT": "0", "WINDOW": "8"}
     assert THIS.named(given) == {"BIND_ADDRESS": "127.0.0.1", "PORT": "0", "WINDOW_SIZE": "8"}
     assert THAT.named(given) == {"HOST": "127.0.0.1", "PORT": "0", "WINDOW": "8"}
-    with pytest.raises(BenchError, match="0000002 knows no setting BATCH_SIZE"):
+    with pytest.raises(BenchError, match="0000002 has no setting BATCH_SIZE"):
         THAT.named({"BATCH_SIZE": "1"})
