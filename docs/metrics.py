@@ -70,7 +70,7 @@ def _nowhere(settings: type[ServiceSettings]) -> dict[str, str]:
 def _row(metric: Metric) -> str:
     name = f"{metric.name}_total" if metric.type == "counter" else metric.name
     # A family has them before it has samples, but under no public name.
-    labels = " ".join(f"`{label}`" for label in vars(metric)["_labelnames"])
+    labels = " ".join(f"`{label}`" for label in vars(metric).get("_labelnames", ()))
     return f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |\n"
 
 

@@ -7,25 +7,25 @@ with quick_start.imports():
     from contextlib import asynccontextmanager, closing
     from functools import partial
 
+    from dockercoins.hasher.v1.hasher_service_pb2_grpc import add_HasherServiceServicer_to_server
+
     from chassis import process
     from chassis.grpc_server import self_test, server
     from chassis.telemetry import Telemetry
     from hasher_svc.hashing import DigestThread, fastest, known_answer_test
-    from hasher_svc.metrics import HasherMetrics
     from hasher_svc.service import CALLERS, SERVICE, HasherService
     from hasher_svc.settings import HasherSettings
 
 
 @asynccontextmanager
 async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterator[None]:
-    """The service, from listening to drained."""
+    """Serve until the context is left, which drains."""
     hashing = fastest()
-    pacing = settings.pacing()
+    test = partial(known_answer_test, hashing)
     with closing(DigestThread(hashing)) as thread:
-        servicer = HasherService(settings.instance, pacing, thread)
-        telemetry.metrics.register(HasherMetrics(servicer, pacing))
-        check = partial(known_answer_test, hashing)
-        async with server.serve(settings, telemetry, SERVICE, servicer.add_to, check, callers=CALLERS):
+        servicer = HasherService(settings.instance, thread, telemetry.metrics)
+        add_servicer = partial(add_HasherServiceServicer_to_server, servicer)
+        async with server.serve(settings, telemetry, SERVICE, add_servicer, test, callers=CALLERS):
             yield
 
 

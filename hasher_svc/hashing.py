@@ -38,8 +38,8 @@ class KernelError(Exception):
 class Digests(Protocol):
     """A function that hashes a batch."""
 
-    def __call__(self, data: bytes, message_size: int, start: int = 0) -> bytes:
-        """Return the digests (32 bytes x count) of the messages (message_size x count) in data from `start` on."""
+    def __call__(self, data: bytes, message_size: int) -> bytes:
+        """Return the digests (32 bytes x count) of the messages (message_size x count)."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Hashing:
     inline_bytes: int
 
 
-def hashlib_digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+def hashlib_digests(data: bytes, message_size: int) -> bytes:
     """Hash in a Python loop, which works everywhere."""
-    return b"".join(_slices(memoryview(data)[start:], message_size))
+    return b"".join(_slices(memoryview(data), message_size))
 
 
 def _slices(view: memoryview, message_size: int) -> Iterator[bytes]:
@@ -73,25 +73,25 @@ def load_kernel() -> Digests:
     if not KERNEL_LIBRARY.exists():
         raise KernelError("it was not built")
     try:
-        hash_packed = ctypes.CDLL(str(KERNEL_LIBRARY)).hash_packed
+        hash_batch = ctypes.CDLL(str(KERNEL_LIBRARY)).hash_batch
         # Names are looked up in what a library is linked to as well, here in OpenSSL.
         update = ctypes.CDLL(importlib.import_module("_hashlib").__file__).SHA256_Update
     except (AttributeError, ImportError, OSError) as error:
         raise KernelError(str(error)) from error
-    hash_packed.argtypes = (ctypes.c_void_p, ctypes.c_char_p, *(ctypes.c_size_t,) * 3, ctypes.c_char_p)
-    hash_packed.restype = None
+    hash_batch.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_char_p)
+    hash_batch.restype = None
     update_address = ctypes.cast(update, ctypes.c_void_p)
 
-    def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
-        count = (len(data) - start) // message_size
+    def digests(data: bytes, message_size: int) -> bytes:
+        count = len(data) // message_size
         # As in C, where bytes are made first and filled then: no other code has seen them.
         packed = bytes(DIGEST_SIZE * count)
-        hash_packed(update_address, data, start, message_size, count, packed)
+        hash_batch(update_address, data, message_size, count, packed)
         return packed
 
     for size in range(1, _MAX_CHECKED_SIZE + 1):
         data = bytes(number % 251 for number in range(3 * size))
-        if digests(data, size, size) != hashlib_digests(data, size, size):
+        if digests(data, size) != hashlib_digests(data, size):
             raise KernelError(f"it hashes messages of {size} bytes wrongly")
     return digests
 
@@ -136,13 +136,13 @@ class DigestThread:
         self._hashing = hashing
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
 
-    async def digests(self, data: bytes, message_size: int, start: int = 0) -> bytes:
+    async def digests(self, data: bytes, message_size: int) -> bytes:
         """Hash as Digests does, without holding up the event loop."""
         hashing = self._hashing
-        if len(data) - start <= min(hashing.inline_count * message_size, hashing.inline_bytes):
-            return hashing.digests(data, message_size, start)
+        if len(data) <= min(hashing.inline_count * message_size, hashing.inline_bytes):
+            return hashing.digests(data, message_size)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, hashing.digests, data, message_size, start)
+        return await loop.run_in_executor(self._executor, hashing.digests, data, message_size)
 
     def close(self) -> None:
         """Give up what has not begun, and wait for what has."""

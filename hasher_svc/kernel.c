@@ -28,12 +28,11 @@ static unsigned char *put_big_endian(unsigned char *to, uint64_t value, int byte
     return to;
 }
 
-/* The digests of count messages of size bytes each, from start on, both packed without gaps.
+/* The digests of count messages of size bytes each, both packed without gaps.
  *
  * The padding (5.1.1) is the same for each message, so it is made once: the last one or two blocks are kept, and only
  * the end of each message is copied into them. */
-void hash_packed(update_function update, const unsigned char *data, size_t start, size_t size, size_t count,
-                 unsigned char *digests) {
+void hash_batch(update_function update, const unsigned char *data, size_t size, size_t count, unsigned char *digests) {
     const size_t end = size % BLOCK;
     const size_t whole = size - end;
     const size_t last = end + 1 + LENGTH <= BLOCK ? BLOCK : 2 * BLOCK;
@@ -42,7 +41,6 @@ void hash_packed(update_function update, const unsigned char *data, size_t start
     put_big_endian(padded + last - LENGTH, (uint64_t)size * 8, LENGTH);
 
     struct state state = {{0}, {0}};
-    data += start;
     while (count--) {
         memcpy(state.words, INITIAL, sizeof INITIAL);
         if (whole) update(&state, data, whole);

@@ -13,37 +13,43 @@ with quick_start.imports():
 
     from chassis import listener, log, process
     from chassis.telemetry import Telemetry
+    from webui_svc import connections, open_files, request_trace
     from webui_svc.access import Access
     from webui_svc.app import make_app
-    from webui_svc.connections import BESIDE_STREAMS, MAX_CONNECTIONS, OTHER_FILES, Connections, allow_open_files
+    from webui_svc.connections import Connections
     from webui_svc.settings import WebuiSettings
 
 
-# The time that requests have to end; they take milliseconds, and streams of events end at once.
-DRAIN_LIMIT_S = 0.3
+DRAIN_LIMIT = 0.3
+"""Seconds that requests have to end; they take milliseconds, and streams of events have been told to."""
+
+OPEN_FILES = connections.MOST + 200
+"""Connections of browsers, and room for probes, Redis and the files of the page."""
 
 
 @asynccontextmanager
 async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[None]:
-    """Run the service, from listening to closed."""
-    allow_open_files(MAX_CONNECTIONS + OTHER_FILES)
+    """The service, from listening to closed."""
+    open_files.allow(OPEN_FILES)
     with contextlib.closing(
         listener.listen("PORT", settings.bind_address, settings.port, settings.variable("bind_address"))
     ) as socket:
         host, port = socket.getsockname()[:2]
         access = Access(settings.hosts, settings.token)
         app = make_app(settings.redis, telemetry, settings.instance, access, settings.streams_per_client)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT_S)
+        if telemetry.tracing is not None:
+            request_trace.trace(app, telemetry.tracing)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_LIMIT)
         await runner.setup()
         try:
-            max_per_address = settings.streams_per_client + BESIDE_STREAMS
-            serving = Connections(cast("web.Server", runner.server), max_per_address)
+            most = settings.streams_per_client + connections.BESIDE_STREAMS
+            serving = Connections(cast("web.Server", runner.server), most)
             telemetry.metrics.register(serving)
-            sweeping = asyncio.create_task(serving.run())
+            looking = asyncio.create_task(serving.run())
             async with listener.accepting(socket, serving):
                 log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
                 yield
-            sweeping.cancel()
+            looking.cancel()
         finally:
             await runner.cleanup()
 

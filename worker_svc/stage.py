@@ -11,13 +11,9 @@ from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, Stream
 from dockercoins.rng.v1 import rng_service_pb2
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 
+from chassis.large_fields import with_large_field
 from chassis.limits import DIGEST_SIZE
-from chassis.packed_field import PackedField
 from worker_svc.batch import Batch
-
-_RANDOM_BYTES = PackedField(StreamRandomBytesResponse, "data")
-_MESSAGES = PackedField(StreamHashesRequest, "data")
-_DIGESTS = PackedField(StreamHashesResponse, "digests")
 
 CoinPositions = Callable[[Batch, bytes | memoryview], Iterable[int]]
 
@@ -81,8 +77,8 @@ class RngStage(Stage):
 
     def response(self, encoded: bytes) -> tuple[int, memoryview]:
         """Return the batch id and the random bytes."""
-        response, data, start = _RANDOM_BYTES.decode(encoded)
-        return response.batch_id, memoryview(data)[start:]
+        response = StreamRandomBytesResponse.FromString(encoded)
+        return response.batch_id, memoryview(response.data)
 
     def payload_size(self, batch: Batch) -> int:
         """Return the size of all messages."""
@@ -118,12 +114,12 @@ class HasherStage(Stage):
         request = StreamHashesRequest(batch_id=batch.id, message_size=batch.message_size)
         if batch.trace is not None:
             request.traceparent = batch.trace.traceparent("hasher")
-        return _MESSAGES.encode(request, batch.data)
+        return with_large_field(request, "data", batch.data).SerializeToString()
 
     def response(self, encoded: bytes) -> tuple[int, memoryview]:
         """Return the batch id and the digests."""
-        response, data, start = _DIGESTS.decode(encoded)
-        return response.batch_id, memoryview(data)[start:]
+        response = StreamHashesResponse.FromString(encoded)
+        return response.batch_id, memoryview(response.digests)
 
     def payload_size(self, batch: Batch) -> int:
         """Return the size of all digests."""

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 
 from chassis import log
+from chassis.large_fields import keep_freed_memory
 from chassis.process import ServiceFailed
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
@@ -202,6 +203,7 @@ async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterato
 
     Raises ServiceFailed after stopping when hashes could not be reported.
     """
+    keep_freed_memory()
     miner = Worker(settings, telemetry)
     failed_handshakes = contextlib.nullcontext() if settings.tls is None else handshake_log("error")
     async with failed_handshakes, asyncio.TaskGroup() as tasks:

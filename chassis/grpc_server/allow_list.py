@@ -1,48 +1,37 @@
-"""Who may call what, by the names in callers' certificates."""
+"""Who may call what, by the names in clients' certificates."""
 
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 
-from chassis.grpc_server.method_interceptor import Context, MethodInterceptor, StreamBehavior, UnaryBehavior
-from chassis.log import ThrottledLogger
+from chassis.grpc_server.interceptors import CallLog, Context, MethodInterceptor, StreamBehavior, UnaryBehavior
 
+# Names by method. A method that is not here is refused to all.
 Callers = Mapping[str, frozenset[str]]
-"""Names by method; a method that is not among them is for nobody."""
 
 NOBODY: Callers = MappingProxyType({})
 
+# A certificate may have thousands of names, of any length; so much of it is logged.
 MAX_NAMES = 4
-"""Names of a certificate that are said; there may be thousands in one."""
-
-MAX_LENGTH = 64
-"""Characters of a name that are said."""
+MAX_NAME_LENGTH = 64
 
 
 class AllowList(MethodInterceptor):
-    """Ends calls of one service's methods with PERMISSION_DENIED unless the caller's certificate has a name for them.
+    """Ends a call with PERMISSION_DENIED unless the client's certificate has a name that may call the method.
 
-    Health, reflection and channelz are for whoever could connect. It stands in front of all others: what is refused
-    here is seen by nobody else.
+    Health, reflection and channelz are open to all clients that could connect. It stands before the other interceptors,
+    which do not see refused calls.
     """
 
-    def __init__(self, service: str, callers: Callers) -> None:
+    def __init__(self, service: str, callers: Callers, call_log: CallLog) -> None:
         super().__init__(service)
         self._callers = callers
-        self._refusals = ThrottledLogger("caller refused", interval_s=1.0)
-
-    def flush(self) -> None:
-        """Say what is not yet said, unless the last line is too recent."""
-        self._refusals.flush()
-
-    def close(self) -> None:
-        """Say what is not yet said."""
-        self._refusals.close()
+        self._log = call_log
 
     def unary(self, method: str, behavior: UnaryBehavior) -> Any:
-        """One that the caller must be allowed."""
+        """Wrap the behavior of a unary method."""
 
         async def guarded(request: object, context: Context) -> object:
             await self._check(method, context)
@@ -51,7 +40,7 @@ class AllowList(MethodInterceptor):
         return guarded
 
     def stream(self, method: str, behavior: StreamBehavior) -> Any:
-        """One that the caller must be allowed."""
+        """Wrap the behavior of a streaming method."""
 
         async def guarded(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             await self._check(method, context)
@@ -61,19 +50,12 @@ class AllowList(MethodInterceptor):
         return guarded
 
     async def _check(self, method: str, context: Context) -> None:
-        names = dns_names(context)
+        names = [name.decode(errors="replace") for name in context.auth_context().get("peer_dns", ())]
         allowed = self._callers.get(method, frozenset())
-        if allowed.isdisjoint(names):
-            await self._refuse(method, names, allowed, context)
-
-    async def _refuse(self, method: str, names: list[str], allowed: frozenset[str], context: Context) -> NoReturn:
-        who = ", ".join(name[:MAX_LENGTH] for name in names[:MAX_NAMES]) or "nobody"
-        whom = " or ".join(sorted(allowed)) or "nobody"
-        self._refusals.log(method=method, peer=context.peer(), names=who, allowed=whom)
-        await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} is for {whom}; this certificate is of {who}")
-        raise AssertionError  # abort() has raised
-
-
-def dns_names(context: Context) -> list[str]:
-    """Those in the caller's certificate; none where it has no certificate."""
-    return [name.decode(errors="replace") for name in context.auth_context().get("peer_dns", ())]
+        if not allowed.isdisjoint(names):
+            return
+        caller = ", ".join(name[:MAX_NAME_LENGTH] for name in names[:MAX_NAMES]) or "nobody"
+        callers = " or ".join(sorted(allowed)) or "nobody"
+        self._log.add("warning", "caller refused", method=method, peer=context.peer(), names=caller, allowed=callers)
+        details = f"{method} is for {callers}; this certificate is of {caller}"
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, details)

@@ -1,4 +1,4 @@
-"""Requests out of bounds, refused with details that a program can read.
+"""Requests that are not valid, refused with details that a program can read.
 
 The details are google.rpc.BadRequest (https://google.aip.dev/193) in the status's `grpc-status-details-bin`.
 """
@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 
 class BadRequestError(Exception):
-    """A request's field holds what is not allowed; its sender must mend it."""
+    """A field of a request has a value that is not allowed, so a retry would fail, too."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(f"{field}: {value} is not allowed, it must be {allowed}")

@@ -1,21 +1,20 @@
 from typing import ClassVar
 
 from chassis import cpus
-from chassis.grpc_server.pacing import Pacing
 from chassis.settings import ByPace, ServiceSettings, SettingsError, number, tcp_port, whole
 
-MAX_DELAY = 10.0
-"""Seconds. A worker gives up what is not answered 30 s after its stream's time."""
+# A worker replaces a stream that is silent for 30 s.
+MAX_DELAY_S = 10.0
 
 
 class GrpcServerSettings(ServiceSettings):
     """The settings of every gRPC server. A server's `port` and its `concurrency` have defaults of their own."""
 
+    # Bytes of a request; a larger one is refused with RESOURCE_EXHAUSTED before it is read.
     largest_request: ClassVar[int]
-    """Bytes that a message to it may have; a larger one is refused with RESOURCE_EXHAUSTED before it is read."""
 
     port: int = tcp_port(0, "The port that clients use.")
-    delay: float = number(ByPace(0.1, 0), 0, MAX_DELAY, "seconds", "How long a request takes at least.")
+    delay: float = number(ByPace(0.1, 0), 0, MAX_DELAY_S, "seconds", "How long a request takes at least.")
     concurrency: int = whole(
         ByPace(0, cpus.usable), 0, 1_024, "requests, 0 for unlimited", "How many requests are served at once."
     )
@@ -24,7 +23,7 @@ class GrpcServerSettings(ServiceSettings):
     fault_hang_rate: float = number(
         0, 0, 1, "part of the requests", "The part of the requests that are never answered, on purpose."
     )
-    fault_slow: float = number(0, 0, MAX_DELAY, "seconds", "How long every request waits on purpose.")
+    fault_slow: float = number(0, 0, MAX_DELAY_S, "seconds", "How long every request waits on purpose.")
 
     def check(self) -> None:
         """Raise SettingsError for rates that are more than all requests together."""
@@ -38,9 +37,5 @@ class GrpcServerSettings(ServiceSettings):
 
     @property
     def faulty(self) -> bool:
-        """Whether anything is to go wrong on purpose."""
+        """Return whether requests get faults on purpose."""
         return any((self.fault_error_rate, self.fault_hang_rate, self.fault_slow))
-
-    def pacing(self) -> Pacing:
-        """Turns at this server."""
-        return Pacing(self.delay, self.concurrency)

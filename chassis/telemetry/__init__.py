@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from chassis.health import Health
 
 if TYPE_CHECKING:  # It imports OpenTelemetry, which a process without a collector does not need.
     from chassis.telemetry.tracing import Tracing
+
+
+# When each counter was made, which is when the process started.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

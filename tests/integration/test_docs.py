@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from chassis import admin_endpoint, grpc_options, log_output
-from chassis.grpc_server import admission, eviction
+from chassis.grpc_server import server
 from chassis.redis.client import MASTER_CHECK_INTERVAL_S
 from chassis.redis.sentinel import ANSWER_LIMIT_S
 from chassis.telemetry.tracing import FLUSH_LIMIT_S
 from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
-from webui_svc import connections, settings, sse
+from webui_svc import connections, events
 from worker_svc import ledger
 from worker_svc.pool import pool
 
@@ -22,23 +22,22 @@ IDLE_S = int(CORE["max_connection_idle_ms"]) // 1_000
 
 NUMBERS = {
     "operations": [
-        f"| connections to one server | {grpc_options.MAX_CONNECTIONS:,}; {eviction.MAX_CONNECTIONS_OF_AN_ADDRESS} of ",
+        f"| connections to one server | {grpc_options.MAX_CONNECTIONS:,} |",
         f"| one that does not begin to speak HTTP/2 | {int(CORE['server_handshake_timeout_ms']) // 1_000} s |",
         f"| one without a call | {IDLE_S} s to {2 * IDLE_S} s |",
         f"| streams of a connection | {CORE['max_concurrent_streams']} |",
-        f"| calls | {admission.MAX_CALLS:,}; {admission.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
-        f"| {admission.MAX_CALLS_ACCEPTED:,} with all others; {eviction.MAX_CALLS_OF_AN_ADDRESS:,} of one address |",
+        f"| calls | {server.MAX_CALLS:,} |",
         f"| connections to `METRICS_PORT` | {admin_endpoint.MAX_CONNECTIONS} |",
         f"a head of {admin_endpoint.MAX_HEAD_BYTES // 1_024} KiB with {admin_endpoint.MAX_HEADERS} headers",
         f"up to {log_output.MAX_WAITING_BYTES >> 20} MiB of lines waits",
         f"up to {ledger.MAX_UNACKNOWLEDGED} reports wait",
     ],
     "security": [
-        f"{connections.MAX_CONNECTIONS:,} in all, {settings.MAX_STREAMS:,} of them streams of events",
+        f"{connections.MOST:,} in all, {events.MOST_STREAMS:,} of them streams of events",
         f"{connections.BESIDE_STREAMS} connections more, beyond which its oldest are closed",
-        f"{connections.MAX_HEADERS} headers of {round(connections.MAX_HEADER_BYTES / 1_024)} KiB",
-        f"complete within {connections.KEEPALIVE_S:.0f} s",
-        f"nothing of what is sent for {sse.WRITE_LIMIT_S:.0f} s",
+        f"{connections.MAX_HEADERS} headers of {round(connections.MAX_HEADER_SIZE / 1_024)} KiB",
+        f"complete within {connections.KEEPALIVE:.0f} s",
+        f"nothing of what is sent for {events.WRITE_LIMIT:.0f} s",
     ],
     "redis": [
         f"at most {ledger.KEPT_SECONDS:.0f} s of reports",

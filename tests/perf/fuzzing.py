@@ -3,6 +3,7 @@
 It ends with 0 when the time is over, otherwise with a traceback and the input that did it in FOLDER.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["chassis.redis.schema"]):
+with atheris.instrument_imports(include=["chassis.redis.schema", "webui_svc"]):
     from chassis.redis import schema
+    from webui_svc.load_tests import LoadTests
 
 MAX_BYTES = 4_096
 NOW = time.time()
@@ -37,11 +39,14 @@ def reports(data: bytes) -> None:
 
 def keys(data: bytes) -> None:
     """What stands in a worker's key, in the totals and in the load tests is taken, or left out."""
-    for decode in (schema.decode_replicas, schema.decode_coins, schema.decode_load_test):
+    for decode in (schema.decode_replicas, schema.decode_coins):
         try:
             decode(data)
         except schema.MalformedError as error:
             assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+    tests = LoadTests()
+    problems = tests.set([data])
+    assert len(json.loads(tests.body)["reports"]) + len(problems) == 1
     middle = len(data) // 2
     assert all(hashes >= 0 for hashes in schema.decode_buckets({data[:middle]: data[middle:]}).values())
 

@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
 from dockercoins.rng.v1 import rng_service_pb2
+from dockercoins.rng.v1.rng_service_pb2_grpc import add_RngServiceServicer_to_server
 
 from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from rng_svc.service import CALLERS, SERVICE, RandomBatch, RngService, check_source
+from rng_svc.service import CALLERS, SERVICE, RngService, check_source
 from rng_svc.settings import RngSettings
 from support.waiting import background, until
 from worker_svc.batch import Batch
@@ -23,15 +25,15 @@ from worker_svc.stage import RNG
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[rng_service_pb2.StreamRandomBytesRequest]
-Responses = AsyncIterator[RandomBatch]
+Responses = AsyncIterator[rng_service_pb2.StreamRandomBytesResponse]
 Check = Callable[[], Awaitable[bool]]
 
 
 class RngServer(RngService):
     """The real service, which also keeps what tests ask about."""
 
-    def __init__(self, settings: RngSettings) -> None:
-        super().__init__(settings.instance, settings.pacing())
+    def __init__(self, settings: RngSettings, telemetry: Telemetry) -> None:
+        super().__init__(settings.instance, telemetry.metrics)
         self.streams = 0
         self.open_streams = 0
         self.peers: set[str] = set()
@@ -63,8 +65,10 @@ async def rng_server(
     values = RngSettings(pace=Pace.FULL, instance=name, port=port, **settings)
     health = Health()
     health.started()
-    servicer = kind(values)
-    async with server.serve(values, Telemetry(health), SERVICE, servicer.add_to, check, callers=CALLERS):
+    telemetry = Telemetry(health)
+    servicer = kind(values, telemetry)
+    add_servicer = partial(add_RngServiceServicer_to_server, servicer)
+    async with server.serve(values, telemetry, SERVICE, add_servicer, check, callers=CALLERS):
         yield servicer
 
 

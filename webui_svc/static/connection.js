@@ -11,7 +11,7 @@ export function connect(url, { snapshot, update, connected }) {
   let watchdog = null;
   let known = null;
 
-  const report = (yes) => {
+  const say = (yes) => {
     if (yes !== known) connected((known = yes));
   };
 
@@ -21,10 +21,10 @@ export function connect(url, { snapshot, update, connected }) {
     source = new EventSource(url);
     source.addEventListener("open", alive);
     source.addEventListener("heartbeat", alive);
-    source.addEventListener("snapshot", (event) => received(snapshot, event));
-    source.addEventListener("update", (event) => received(update, event));
+    source.addEventListener("snapshot", (event) => heard(snapshot, event));
+    source.addEventListener("update", (event) => heard(update, event));
     source.addEventListener("error", () => {
-      report(false);
+      say(false);
       clearTimeout(watchdog);
       watchdog = setTimeout(open, source.readyState === EventSource.CLOSED ? RETRY : SILENCE);
     });
@@ -32,17 +32,17 @@ export function connect(url, { snapshot, update, connected }) {
   };
 
   const silent = () => {
-    report(false);
+    say(false);
     open();
   };
 
   const alive = () => {
-    report(true);
+    say(true);
     clearTimeout(watchdog);
     watchdog = setTimeout(silent, SILENCE);
   };
 
-  const received = (handler, event) => {
+  const heard = (handler, event) => {
     alive();
     handler(JSON.parse(event.data));
   };

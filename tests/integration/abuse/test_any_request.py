@@ -22,7 +22,7 @@ from support.admin_endpoint import ask
 from support.raw_h2 import CALL, PREFACE
 from support.served import HASHER, RNG, violation
 
-from chassis.packed_field import _encode_varint
+from chassis.large_fields import encode_varint
 
 from .conftest import Ports
 
@@ -41,8 +41,8 @@ def field(parts: tuple[int, int | bytes]) -> bytes:
     """A field as protobuf encodes it."""
     number, value = parts
     if isinstance(value, int):
-        return _encode_varint(number << 3) + _encode_varint(value)
-    return _encode_varint(number << 3 | 2) + _encode_varint(len(value)) + value
+        return encode_varint(number << 3) + encode_varint(value)
+    return encode_varint(number << 3 | 2) + encode_varint(len(value)) + value
 
 
 def encoded(of: type[Message]) -> st.SearchStrategy[bytes]:

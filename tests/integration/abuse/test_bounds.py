@@ -8,17 +8,18 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 from hyperframe.frame import ContinuationFrame, DataFrame, GoAwayFrame, HeadersFrame, PingFrame
 from support import served
-from support.admin_endpoint import scrape
 from support.free_port import free_port
-from support.raw_h2 import ABUSER, CALLS, SIZE_4, STREAMS, RawClient, message
+from support.raw_h2 import CALLS, SIZE_4, STREAMS, RawClient, message
 from support.waiting import wait_until
 
+from chassis import grpc_options
 from chassis.grpc_options import MAX_STREAMS
-from chassis.grpc_server import admission, eviction
-from chassis.grpc_server.connections import Connections
+from chassis.grpc_server import server
 
 from .conftest import Ports
 
@@ -93,81 +94,39 @@ def test_streams_beyond_those_of_a_connection_are_refused(ports: Ports, other: R
         assert other.answers(CALL, SIZE_4)
 
 
-def test_calls_beyond_those_of_an_address_are_refused_with_the_bound(
-    ports: Ports, other: RawClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(admission, "MAX_CALLS_OF_AN_ADDRESS", BOUND)
-    before = scrape(ports.admin)
-    with ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(2)]
-        for client in clients:
-            for _ in range(BOUND):
-                client.open(STREAMS["rng"])
-        wait_until(lambda: sum(client.read(0.05) is not None and len(client.statuses) for client in clients) >= BOUND)
-        statuses = [status for client in clients for status in client.statuses.values()]
-        assert {(code, text.split()[0]) for code, text in statuses} == {(RESOURCE_EXHAUSTED, str(BOUND))}
-        assert len(statuses) == BOUND
-        assert other.answers(CALL, SIZE_4)
-    after = scrape(ports.admin)
-    refused = "dockercoins_server_refused_calls_total"
-    assert after(refused, bound="address") - before(refused, bound="address") == BOUND
-    handled = "grpc_server_handled_total"
-    codes = [each.total(handled, grpc_code="RESOURCE_EXHAUSTED") for each in (before, after)]
-    assert codes[1] - codes[0] == BOUND
-
-
-def test_connections_beyond_those_of_an_address_are_closed(
-    ports: Ports, other: RawClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(eviction, "MAX_CONNECTIONS_OF_AN_ADDRESS", BOUND)
-    with ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(BOUND + 10)]
-        wait_until(lambda: sum(client.until_closed(0.001) for client in clients) == 10)
-        assert other.answers(CALL, SIZE_4)
-        closed = scrape(ports.admin)("dockercoins_server_closed_connections_total", bound="connections")
-        assert closed == 10
-
-
-def test_calls_whose_request_never_comes_do_not_add_up(
-    ports: Ports, other: RawClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No method sees them, so none could refuse them."""
-    monkeypatch.setattr(eviction, "MAX_CALLS_OF_AN_ADDRESS", BOUND)
-    monkeypatch.setattr(eviction, "CROWD", BOUND // 2)
-    with ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(ports.rng, source=ABUSER)) for _ in range(3)]
-        for client in clients:
-            client.send(*(client.opening(CALL) for _ in range(BOUND // 2)))
-        wait_until(lambda: sum(client.until_closed(0.01) for client in clients) == 1)
-        wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") <= BOUND)
-        assert other.answers(CALL, SIZE_4)
-
-
-@pytest.mark.parametrize("method", ["/no.such.Service/Method", "/grpc.health.v1.Health/Watch", CALL, STREAMS["rng"]])
-def test_calls_are_counted_until_they_end_whatever_they_call(ports: Ports, method: str) -> None:
-    with RawClient(ports.rng) as client:
-        for _ in range(20):
-            client.open(method)
-        client.read(0.2)
-    wait_until(lambda: scrape(ports.admin)("dockercoins_server_calls") == 0)
-
-
-async def test_calls_of_a_client_that_has_gone_do_not_count_for_its_address() -> None:
+async def test_calls_beyond_those_of_a_server_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CALLS", BOUND)
     port = free_port()
-    connections = Connections(port)
 
-    def open_calls(client: RawClient) -> None:
-        for _ in range(3):
-            client.open(STREAMS["rng"])
-        wait_until(lambda: client.read(0.05) is not None and begun(client) == 3)
-
-    def begun(client: RawClient) -> int:
-        return sum(isinstance(frame, HeadersFrame) for frame in client.received)
+    def hold_calls() -> None:
+        with RawClient(port) as client:
+            for _ in range(BOUND + 10):
+                client.open(STREAMS["rng"])
+            wait_until(lambda: client.read(0.05) is not None and len(client.statuses) >= 10)
+            assert {code for code, _ in client.statuses.values()} == {RESOURCE_EXHAUSTED}
+            assert len(client.statuses) == 10
 
     async with served.rng(port=port):
-        with RawClient(port) as client:
-            await asyncio.to_thread(open_calls, client)
-            assert list(connections.open_streams().values()) == [3]
-        # This waits in the event loop's thread, so that the server can't end the calls meanwhile.
-        wait_until(lambda: connections.peers() == [])
-        assert connections.open_streams() == {}
+        await asyncio.to_thread(hold_calls)
+
+
+async def test_connections_beyond_those_of_a_server_are_closed_and_the_others_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A probe over gRPC opens a connection, so it fails; docs/security.md says so."""
+    options = {**dict(grpc_options.SERVER), "grpc.max_allowed_incoming_connections": BOUND}
+    monkeypatch.setattr(grpc_options, "SERVER", tuple(options.items()))
+    port = free_port()
+
+    def hold_connections() -> None:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(port)) for _ in range(BOUND)]
+            assert all(client.answers(CALL, SIZE_4) for client in clients)
+            with RawClient(port) as beyond:
+                assert beyond.until_closed(30)
+            assert clients[0].answers(CALL, SIZE_4)
+
+    async with served.rng(port=port):
+        await asyncio.to_thread(hold_connections)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert await served.health(channel).Check(HealthCheckRequest())

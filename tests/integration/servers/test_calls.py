@@ -17,8 +17,7 @@ from structlog.testing import capture_logs
 from support.served import RNG, hasher, health, raw_stream, rng, until_failure
 from support.waiting import until
 
-from chassis.grpc_server.caller import MAX_PEER
-from chassis.grpc_server.pacing import Pacing
+from chassis.grpc_server.interceptors import MAX_PEER_LENGTH
 from chassis.health import Health
 from chassis.telemetry import Telemetry
 
@@ -65,8 +64,8 @@ async def test_a_stream_is_one_line_for_all_its_batches(lines: list[Any]) -> Non
     [line] = access_lines(lines)
     assert line.pop("seconds") >= 0.29
     assert line == {
-        "event": "StreamHashes", "log_level": "info", "peer": "w" * MAX_PEER, "stream": 5, "code": "OK", "batches": 3,
-        "bytes_in": sum(request.ByteSize() for request in requests),
+        "event": "StreamHashes", "log_level": "info", "peer": "w" * MAX_PEER_LENGTH, "stream": 5, "code": "OK",
+        "batches": 3, "bytes_in": sum(request.ByteSize() for request in requests),
         "bytes_out": sum(response.ByteSize() for response in responses),
     }  # fmt: skip
 
@@ -126,7 +125,7 @@ async def test_a_call_is_logged_and_counted_as_it_ends(
 async def test_a_defect_is_logged_as_unknown_and_the_server_serves_on(
     lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pacing, "turn", Mock(side_effect=RuntimeError("broken")))
+    monkeypatch.setattr("rng_svc.service._draw", Mock(side_effect=RuntimeError("broken")))
     async with rng() as channel:
         for method, request in ((UNARY, ONE), (STREAM, GOOD)):
             _, failure = await until_failure(raw_stream(channel, f"/{RNG}/{method}", request))

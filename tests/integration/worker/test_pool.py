@@ -8,6 +8,7 @@ from functools import partial
 
 import grpc
 import pytest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesResponse
 from structlog.testing import capture_logs
 from support.free_port import free_port
 from support.rng_servers import Context, PoolClient, Requests, Responses, RngServer, rng_server
@@ -16,7 +17,6 @@ from support.waiting import until
 from chassis.grpc_server import self_test, server
 from chassis.telemetry.rpc_metrics import MethodCounts
 from load_test.unary_calls import UnaryCalls
-from rng_svc.service import RandomBatch
 from worker_svc.batch import Batch
 from worker_svc.pool import pool as pool_module
 from worker_svc.stage import RNG
@@ -73,11 +73,11 @@ async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at
                 await client.until_completed(100)
                 assert 0.4 < comes.batches / (stays.batches + comes.batches) < 0.6
                 began = time.monotonic()
-            assert time.monotonic() - began < server.DRAIN_LIMIT / 2
+            assert time.monotonic() - began < server.DRAIN_LIMIT_S / 2
             assert client.pool.replicas == ["stays"]
             await client.until_completed(20)
             began = time.monotonic()
-        assert time.monotonic() - began < server.DRAIN_LIMIT / 2
+        assert time.monotonic() - began < server.DRAIN_LIMIT_S / 2
         await asyncio.sleep(A_WHILE_S)
         assert not client.pool.replicas
         async with rng_server("again", ports[0]):
@@ -122,7 +122,7 @@ async def test_what_a_retry_can_not_mend_is_retried_with_maximum_backoff(capfd: 
         async def serve(self, requests: Requests, context: Context) -> Responses:
             if self.streams:
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
-            yield RandomBatch(0, b"")
+            yield StreamRandomBytesResponse()
 
     port = free_port()
     async with rng_server("refusing", port, Refusing) as refusing, PoolClient(port).running() as client:

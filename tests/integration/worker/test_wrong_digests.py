@@ -2,10 +2,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
+from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
+from dockercoins.hasher.v1.hasher_service_pb2_grpc import add_HasherServiceServicer_to_server
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.rng_servers import rng_server
@@ -16,7 +19,7 @@ from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
 from hasher_svc.hashing import DigestThread, known_answer_test
-from hasher_svc.service import SERVICE, HashedBatch, HasherService, MessageBatch
+from hasher_svc.service import SERVICE, HasherService
 from hasher_svc.settings import HasherSettings
 from worker_svc import worker as worker_service
 from worker_svc.pool import pool
@@ -45,8 +48,8 @@ def one_flipped_bit(digests: bytes) -> bytes:
 class Hasher(HasherService):
     """The real service, with what a lie makes of its digests."""
 
-    def __init__(self, settings: HasherSettings, thread: DigestThread, lie: Lie) -> None:
-        super().__init__(settings.instance, settings.pacing(), thread)
+    def __init__(self, settings: HasherSettings, thread: DigestThread, telemetry: Telemetry, lie: Lie) -> None:
+        super().__init__(settings.instance, thread, telemetry.metrics)
         self.lie = lie
         self.answered: set[int] = set()
 
@@ -55,11 +58,12 @@ class Hasher(HasherService):
         return max(self.answered, default=0)
 
     async def StreamHashes(  # noqa: N802 - named as in protos/
-        self, request_iterator: AsyncIterator[MessageBatch], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[HashedBatch]:
+        self, request_iterator: AsyncIterator[StreamHashesRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[StreamHashesResponse]:
         async for response in super().StreamHashes(request_iterator, context):
             self.answered.add(response.batch_id)
-            yield response._replace(digests=self.lie(response.digests))
+            response.digests = self.lie(response.digests)
+            yield response
 
 
 @asynccontextmanager
@@ -68,8 +72,10 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
     health = Health()
     health.started()
     with closing(DigestThread()) as thread:
-        servicer = Hasher(settings, thread, lie)
-        async with server.serve(settings, Telemetry(health), SERVICE, servicer.add_to, known_answer_test):
+        telemetry = Telemetry(health)
+        servicer = Hasher(settings, thread, telemetry, lie)
+        add_servicer = partial(add_HasherServiceServicer_to_server, servicer)
+        async with server.serve(settings, telemetry, SERVICE, add_servicer, known_answer_test):
             yield servicer
 
 
@@ -109,8 +115,9 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
-    for module in (server, worker_service):  # what stops does not wait for what is left without a response
-        monkeypatch.setattr(module, "DRAIN_LIMIT", 0.2)
+    # What stops does not wait for what is left without a response.
+    monkeypatch.setattr(server, "DRAIN_LIMIT_S", 0.2)
+    monkeypatch.setattr(worker_service, "DRAIN_LIMIT", 0.2)
     ports = [free_port(), free_port()]
     async with AsyncExitStack() as later, mining(redis, ports) as telemetry:
         async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying:

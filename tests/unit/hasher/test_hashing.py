@@ -45,7 +45,7 @@ def hashing(request: pytest.FixtureRequest) -> Hashing:
 def test_any_number_of_messages_of_any_size_gets_the_right_digests(hashing: Hashing, size: int, count: int) -> None:
     data = random.Random(size).randbytes(size * min(count, MAX_BYTES // size))
     expected = b"".join(sha256(data[i : i + size]).digest() for i in range(0, len(data), size))
-    assert hashing.digests(data, size) == hashing.digests(b"before" + data, size, 6) == expected
+    assert hashing.digests(data, size) == expected
 
 
 def test_other_threads_run_while_the_kernel_does(by_kernel: Hashing) -> None:
@@ -131,23 +131,23 @@ LARGE = [(INLINE_COUNT + 1, 1), (1, INLINE_BYTES + 1), (5, INLINE_BYTES // 4)]
 async def test_a_small_batch_is_hashed_where_it_is_and_a_large_one_off_the_event_loop(count: int, size: int) -> None:
     threads = []
 
-    def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+    def digests(data: bytes, message_size: int) -> bytes:
         threads.append(threading.get_ident())
-        return HASHLIB.digests(data, message_size, start)
+        return HASHLIB.digests(data, message_size)
 
-    data = random.Random(size).randbytes(3 + count * size)
+    data = random.Random(size).randbytes(count * size)
     with closing(DigestThread(Hashing(digests, INLINE_COUNT, INLINE_BYTES))) as thread:
-        assert await thread.digests(data, size, 3) == HASHLIB.digests(data, size, 3)
+        assert await thread.digests(data, size) == HASHLIB.digests(data, size)
     assert (threads == [threading.get_ident()]) is ((count, size) in SMALL)
 
 
 async def test_closing_waits_for_no_more_than_what_has_begun() -> None:
     began, may_go_on = threading.Event(), threading.Event()
 
-    def digests(data: bytes, message_size: int, start: int = 0) -> bytes:
+    def digests(data: bytes, message_size: int) -> bytes:
         began.set()
         may_go_on.wait()
-        return HASHLIB.digests(data, message_size, start)
+        return HASHLIB.digests(data, message_size)
 
     thread = DigestThread(Hashing(digests, 0, 0))
     first, *others = (asyncio.ensure_future(thread.digests(bytes(1024), 1)) for _ in range(50))
