@@ -20,7 +20,7 @@ from chassis import log
 from chassis.limits import MAX_BATCH_MESSAGES
 from chassis.settings import LogFormat, LogLevel
 from load_test.argument_types import seconds, setting, whole
-from webui_svc.events import MOST_STREAMS
+from webui_svc.settings import MAX_STREAMS
 
 BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_MESSAGES)
 
@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     option("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="traces, tls: the length of a run")
     option("--classic-seconds", type=seconds(1, 3_600), default=60.0, help="classic: all pairs together")
     option("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: the length of its run")
-    option("--browsers", type=whole(NOT_READING + 1, MOST_STREAMS), default=1_000, help="page: how many there are")
+    option("--browsers", type=whole(NOT_READING + 1, MAX_STREAMS), default=1_000, help="page: how many there are")
     option("--workers", type=whole(1, 1_000), default=200, help="page: how many have worked for an hour")
     option("--page-seconds", type=seconds(5, 3_600), default=40.0, help="page: the length of each measurement")
     option("--autotune-seconds", type=seconds(15, 3_600), default=40.0, help="autotune: the length of its run")

@@ -27,8 +27,8 @@ from bench.figures import Bound, Report, Spread, table
 from bench.processes import START_LIMIT_S, BenchError, cpu_seconds, free_port, process, show, wait_until_ready
 from bench.system import HOST, redis_server
 from bench.tree import Tree
-from webui_svc import open_files
-from webui_svc.events import MOST_STREAMS
+from webui_svc.connections import allow_open_files
+from webui_svc.settings import MAX_STREAMS
 
 # Browsers that connect at once; a listener's backlog is 128.
 CONNECTING = 100
@@ -67,7 +67,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def page(arguments: argparse.Namespace, folder: Path) -> Report:
     """Measure both; the arguments are the numbers of browsers and workers, and the seconds of each measurement."""
-    open_files.allow(MOST_STREAMS + 500)
+    allow_open_files(MAX_STREAMS + 500)
     lines, bounds = _browsers(arguments, folder)
     more_lines, more_bounds = _hour(arguments, folder)
     return [*lines, "", *more_lines], bounds + more_bounds
@@ -102,7 +102,7 @@ def _webui(redis_url: str, folder: Path) -> Iterator[Webui]:
     port, probed = free_port(), free_port()
     settings = {"REDIS_URL": redis_url, "PORT": f"{port}", "METRICS_PORT": f"{probed}", "LOG_LEVEL": "warning"}
     # All browsers are at this machine's address.
-    environment = {**settings, "STREAMS_PER_CLIENT": f"{MOST_STREAMS}"}
+    environment = {**settings, "STREAMS_PER_CLIENT": f"{MAX_STREAMS}"}
     with process([Tree.this().python, "-m", "webui_svc"], environment, folder / "webui.log") as started:
         wait_until_ready(started, probed, folder)
         yield Webui(port, psutil.Process(started.pid))

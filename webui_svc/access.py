@@ -1,4 +1,4 @@
-"""Who may ask: by the name that the page was asked for under, and by a token, where these are set."""
+"""Which requests are served: by the host that they name, and by a token, where these are set."""
 
 import hashlib
 import hmac
@@ -9,12 +9,13 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 COOKIE = "dockercoins"
+
+# Always served: what restarts a container that is not alive has no token.
 ALWAYS = "/healthz"
-"""For everybody, under any name: whoever restarts what is not alive has no token."""
 
 _NO_TOKEN = (
-    "This page wants a token: open it once as …/?token=TOKEN, or send the header `Authorization: Bearer TOKEN`. "  # noqa: S105 - no token
-    "Whoever started it has set TOKEN or TOKEN_FILE.\n"
+    "This page needs a token: open it once as …/?token=TOKEN, or send the header `Authorization: Bearer TOKEN`. "  # noqa: S105 - no token
+    "It is what TOKEN or TOKEN_FILE of webui has.\n"
 )
 
 
@@ -22,24 +23,24 @@ class Access:
     """Checks each request before anything else does."""
 
     def __init__(self, hosts: Collection[str], token: str) -> None:
-        """Of these hosts, in lower case, or any if there are none; with this token, or without if it is empty."""
+        """Allow these hosts, in lower case, or any if there are none; need this token unless it is empty."""
         self._hosts = frozenset(hosts)
         self._token = token.encode()
-        # A browser keeps something that opens the page, but nothing that tells the token.
+        # What a browser keeps opens the page, but does not reveal the token.
         self._cookie = hmac.new(self._token, b"the page's cookie", hashlib.sha256).hexdigest()
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The handler's response, or a refusal: 413 for a body, 421 for another's host, 401 without the token.
+        """Return the handler's response, or refuse: 413 for a body, 421 for another host, 401 without the token.
 
-        A request with the right token in its query is sent on to the same path without it, with a cookie.
+        A request with the right token in its query is redirected to the same path without it, with a cookie.
         """
         if request.body_exists:
             return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "No request here has a body.\n")
         if request.path == ALWAYS:
             return await handler(request)
-        if self._hosts and not self._hosts.issuperset(asked_of := _hosts(request)):
-            others = " and ".join(sorted(host[:64] for host in asked_of - self._hosts)) or "nobody"
+        if self._hosts and not self._hosts.issuperset(named := _hosts(request)):
+            others = " and ".join(sorted(host[:64] for host in named - self._hosts))
             return _refusal(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 f"This page is not for {others!r}, which is not one of its ALLOWED_HOSTS.\n",
@@ -71,8 +72,7 @@ class Access:
 
 
 def _hosts(request: web.Request) -> set[str]:
-    """Names, in lower case and without ports, that the request gives the server: in its header and in a whole URL."""
-    # The second is that of a whole URL, where the request has one.
+    """Return the server's names in the request, in lower case and without ports: in its header and in a whole URL."""
     return {_name(request.headers.get(hdrs.HOST, "")), _name(request.host)}
 
 
@@ -88,5 +88,5 @@ def _refusal(status: HTTPStatus, text: str) -> web.Response:
     return response
 
 
+# Any host, and no token.
 ANYBODY = Access((), "")
-"""No name and no token is asked for."""

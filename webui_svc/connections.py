@@ -1,6 +1,7 @@
-"""The connections of browsers: so many in all and from one address, each with small requests that come in time."""
+"""The connections of browsers: limited in all and per address, each with small requests that come in time."""
 
 import asyncio
+import resource
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -10,35 +11,52 @@ from aiohttp.web_protocol import RequestHandler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from webui_svc.events import MOST_STREAMS, WRITE_LIMIT
-from webui_svc.headers import SECURITY
+from webui_svc.settings import MAX_STREAMS
+from webui_svc.sse import WRITE_LIMIT_S
 
-MOST = MOST_STREAMS + 1_000
-"""Open at the same time: streams, and those that ask for the page and its files."""
+# Connections that are open at the same time: streams, and those that fetch the page and its files.
+MAX_CONNECTIONS = MAX_STREAMS + 1_000
 
+# Connections of one address beyond the streams that it may have. A browser has six at most, most of the time one.
 BESIDE_STREAMS = 250
-"""Connections of one address beyond the streams that it may have. A browser has six at most, most of the time one."""
 
-KEEPALIVE = 30.0
-"""Seconds until one that asks nothing is closed, and one whose request does not become complete."""
+# Files that the process may open beyond the connections: probes, Redis and the files of the page.
+OTHER_FILES = 200
 
-LINGERING = 1.0
-"""Seconds in which a body that nobody asked for is thrown away, before the connection is closed."""
+# After this time a connection without a request is closed, and one whose request does not become complete.
+KEEPALIVE_S = 30.0
 
+# The time in which an unwanted body is thrown away, before the connection is closed.
+LINGERING_S = 1.0
+
+# The bytes are those of one header, and of the first line. Cookies of other services on the same host come along.
 MAX_HEADERS = 64
-MAX_HEADER_SIZE = 8_190
-"""Bytes of a header, and of the line before all of them. Cookies of other services on the same host come along."""
+MAX_HEADER_BYTES = 8_190
 
-BUFFER_SIZE = 16 * 1024
-"""Bytes that are read ahead of a connection."""
+# Bytes that are read ahead of a connection.
+BUFFER_BYTES = 16 * 1024
 
-SWEEP_INTERVAL = 5.0
-"""Seconds between two looks at who takes nothing of what is sent."""
+# The time between two searches for connections that take nothing of what is sent.
+SWEEP_INTERVAL_S = 5.0
+
+SECURITY = {
+    # Everything comes from here, nothing is inline, and the page can't be put into a frame.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
 
 
 class _Handler(RequestHandler):
     def handle_error(self, *args: Any, **kwargs: Any) -> web.StreamResponse:
-        """What is no request at all gets the headers of other responses, too."""
+        """Give the answer to what is no request the headers of other responses, too."""
         response = super().handle_error(*args, **kwargs)
         response.headers.update(SECURITY)
         response.headers["Server"] = "webui"  # instead of all versions
@@ -48,39 +66,39 @@ class _Handler(RequestHandler):
 class Connections(Collector):
     """Makes room for each new connection by closing the oldest, of the same address if that has too many."""
 
-    def __init__(self, server: web.Server, most_of_an_address: int) -> None:
-        """Those of a runner's server."""
+    def __init__(self, server: web.Server, max_per_address: int) -> None:
+        """Manage the connections of a runner's server."""
         self._server = server
-        self._most_of_an_address = most_of_an_address
+        self._max_per_address = max_per_address
         self._loop = asyncio.get_running_loop()
         self._unsent: dict[RequestHandler, tuple[int, float]] = {}
         self._closed: Counter[str] = Counter(address=0, all=0, slow=0)
 
     def __call__(self) -> RequestHandler:
-        """What serves one more connection."""
-        if len(self._server.connections) >= MOST:
+        """Return the protocol of one more connection."""
+        if len(self._server.connections) >= MAX_CONNECTIONS:
             self._close(self._server.connections[0], "all")
         return _Handler(
             self._server,
             loop=self._loop,
             access_log=None,  # type: ignore[arg-type] # its type has no None, which stands for no log
-            keepalive_timeout=KEEPALIVE,
-            lingering_time=LINGERING,
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGERING_S,
             max_headers=MAX_HEADERS,
-            max_line_size=MAX_HEADER_SIZE,
-            max_field_size=MAX_HEADER_SIZE,
-            read_bufsize=BUFFER_SIZE,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            read_bufsize=BUFFER_BYTES,
         )
 
     async def run(self) -> None:
         """Close those that are too many of an address, and those that take nothing, until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
+            await asyncio.sleep(SWEEP_INTERVAL_S)
             self._close_crowds()
             self._close_slow()
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus is told."""
+        """Return the metrics for Prometheus."""
         yield GaugeMetricFamily(
             "dockercoins_webui_connections", "Connections that are open", len(self._server.connections)
         )
@@ -94,13 +112,14 @@ class Connections(Collector):
         yield closed
 
     def _close_crowds(self) -> None:
-        if len(self._server.connections) <= self._most_of_an_address:
+        if len(self._server.connections) <= self._max_per_address:
             return
         of_address: dict[str, list[RequestHandler]] = {}
         for each in self._server.connections:
-            of_address.setdefault(address(each.transport), []).append(each)
+            peer = each.transport.get_extra_info("peername") if each.transport else None
+            of_address.setdefault(str(peer[0]) if peer else "", []).append(each)
         for connections in of_address.values():
-            for oldest in connections[: -self._most_of_an_address]:
+            for oldest in connections[: -self._max_per_address]:
                 self._close(oldest, "address")
 
     def _close_slow(self) -> None:
@@ -109,7 +128,7 @@ class Connections(Collector):
             if isinstance(each.transport, asyncio.WriteTransport) and (size := each.transport.get_write_buffer_size()):
                 before, since = self._unsent.get(each, (0, now))
                 unsent[each] = (size, since if size == before else now)
-                if now - unsent[each][1] >= WRITE_LIMIT:
+                if now - unsent[each][1] >= WRITE_LIMIT_S:
                     self._close(each, "slow")
         self._unsent = unsent
 
@@ -120,7 +139,9 @@ class Connections(Collector):
             transport.abort()
 
 
-def address(transport: asyncio.BaseTransport | None) -> str:
-    """Whose connection it is: an IP address, or nothing when it is gone."""
-    peer = None if transport is None else transport.get_extra_info("peername")
-    return str(peer[0]) if peer else ""
+def allow_open_files(count: int) -> None:
+    """Let this process open so many files and connections, as far as it may: often 1,024 are allowed at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

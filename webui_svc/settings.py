@@ -4,12 +4,14 @@ from typing import Any, ClassVar
 
 from chassis.redis.settings import RedisSettings
 from chassis.settings import SettingsError, path, read_secret, tcp_port, text, whole
-from webui_svc.events import MOST_STREAMS
+
+# Streams of events that are open at a time.
+MAX_STREAMS = 1_500
 
 _HOST = r"[A-Za-z0-9_.:-]{1,253}"
 
+# RFC 6750 allows these, and at least 16 of them are not guessed.
 _TOKEN = r"[A-Za-z0-9_.~+/=-]{16,256}"  # noqa: S105 - what tokens are like
-"""RFC 6750 allows these, and at least 16 of them are not guessed."""
 
 
 class WebuiSettings(RedisSettings):
@@ -28,7 +30,7 @@ class WebuiSettings(RedisSettings):
     )
     # A third of all: two pages each of a large class behind one address.
     streams_per_client: int = whole(
-        500, 1, MOST_STREAMS, "pages", "How many pages may be open at one address at the same time."
+        500, 1, MAX_STREAMS, "pages", "How many pages may be open at one address at the same time."
     )
     token: str = text(
         "",
@@ -54,5 +56,5 @@ class WebuiSettings(RedisSettings):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Those allowed, in lower case; any where there are none."""
+        """The allowed names, in lower case; without one, all are allowed."""
         return frozenset(host.lower() for host in self.allowed_hosts.split(",") if host)

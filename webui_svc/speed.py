@@ -1,97 +1,368 @@
-"""The speed over time, from the intervals that the workers report.
+"""The speed, now and over time, from the intervals that the workers report.
 
-It is known up to the moment that all live workers have reported, and only whole seconds are shown, so the curve has no
-ragged end. A worker that finishes no batch reports that: time without work is shown as 0 while it passes, and is shown
-again when the batch that was in flight is counted after all. So is what a late report changes, from a worker that is
-new or was thought gone. All times are on the timeline's axis.
+The speed over time is known up to the moment that all live workers have reported, and only whole seconds are shown, so
+the curve has no ragged end. Time without work is shown as 0 while it passes, and is shown again when the batch that was
+in flight is counted after all. So is what a late report changes, from a worker that is new or was thought gone.
+
+Times are on the timeline's axis, `clock` and `seen` on this process's monotonic clock; both in seconds, but for names
+that end in `_us`.
 """
 
-from chassis.redis.schema import REPORTS_S, Report
-from webui_svc.buckets import Buckets
-from webui_svc.worker_speeds import WorkerSpeeds, most, with_others
-from webui_svc.workers import LEAST_SILENCE, Workers
+import heapq
+from array import array
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import ceil
 
+from chassis.redis.schema import BUCKET_S, BUCKETS_S, REPORTS_S, Report
+
+# A second, and the hashes in it or, in the history of an hour, the hashes per second of the bucket that begins then.
 Point = tuple[int, float]
-"""The second that begins then, and hashes in it."""
+
+# A worker is gone after so many report intervals without a report, but not before this time: reports may have to wait.
+SILENT_INTERVALS = 3
+MIN_SILENCE_S = 3.0
+
+# A worker or another replica that is gone is still listed for this time.
+GONE_LISTED_S = 10.0
+
+# How far behind the others a worker is still waited for: twice what a clock may be ahead, so that one worker with a
+# wrong clock does not hold up the curve, and no other clock outruns a worker that is merely slow.
+MAX_LAG_US = 120_000_000
+
+# The current speed counts hashes over this time: long enough that 3.33 stays 3.33, short enough to see a change.
+CURRENT_S = 5
+
+# A worker must have worked this long before it has a current speed.
+MIN_KNOWN_S = 1.0
+
+# The current speed is not older than so many report intervals, or than this time, for reading takes time, too.
+CURRENT_INTERVALS = 2
+MIN_CURRENT_S = 2.0
+
+# What a worker counted in five seconds comes with fewer reports, however short its report interval is.
+MAX_COUNTED = 256
+
+# Workers that are remembered, those whose buckets of an hour are held, and those that are shown by themselves.
+MAX_KNOWN = 10_000
+MAX_HOURS = 1_000
+SHOWN_WORKERS = 8
+
+# Seconds that are held together: eight bytes a second, where a dictionary takes a hundred.
+CHUNK_S = 64
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker's last report, on the axis, and what it counted lately."""
+
+    report: Report
+    # When the last report came in.
+    seen: float
+    # When its work began, as far as it is known, and the moment up to which it is known what was counted.
+    since_us: int
+    known_us: int
+    # The hashes counted in the last seconds: from, until, how many.
+    counted: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=MAX_COUNTED))
+
+    @property
+    def report_interval_s(self) -> float:
+        """The time between its reports."""
+        return self.report.report_interval_us / 1e6
+
+    def is_live(self, clock: float) -> bool:
+        """Return whether it has reported lately."""
+        return clock - self.seen < max(MIN_SILENCE_S, SILENT_INTERVALS * self.report_interval_s)
+
+    def count(self, hashes: int, begin_us: int, end_us: int) -> None:
+        """Note hashes that were counted in this time."""
+        if not hashes:
+            return
+        self.counted.append((min(begin_us, end_us - 1), end_us, hashes))
+        while self.counted[0][1] < end_us - CURRENT_S * 1_000_000:
+            self.counted.popleft()
+
+    def speed(self, now_us: int) -> float | None:
+        """Return the hashes per second that were counted in the last five seconds; None while too little is known.
+
+        They are the last five seconds that are known, and at most two report intervals old. After a report without a
+        batch they are the last five seconds up to now.
+        """
+        stalled = bool(self.report.stalled_since_us)
+        longest_us = round(1e6 * max(MIN_CURRENT_S, CURRENT_INTERVALS * self.report_interval_s))
+        end_us = now_us if stalled else max(self.report.end_us, now_us - longest_us)
+        begin_us = max(self.since_us, end_us - CURRENT_S * 1_000_000)
+        if end_us - begin_us < MIN_KNOWN_S * 1e6:
+            return 0.0 if stalled else None
+        hashes = 0.0
+        for begin, end, count in self.counted:
+            if end > begin_us:
+                hashes += count * (end - max(begin, begin_us)) / (end - begin)
+        return hashes * 1e6 / (end_us - begin_us)
+
+
+class Workers:
+    """The workers that report, and how far each has come."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Worker] = {}  # the one seen longest ago comes first
+
+    def ingest(self, report: Report, seen: float) -> bool:
+        """Note a report; return False if it was noted before.
+
+        A report comes again when Redis was restored from an older state: the worker repeats itself, and so does the
+        stream. Then neither its number nor its time is new.
+        """
+        known = self.known.pop(report.worker, None)
+        if known and report.sequence <= known.report.sequence and report.end_us <= known.report.end_us:
+            known.seen = max(known.seen, seen)
+            self.known[report.worker] = known
+            return False
+        worker = Worker(report, seen, since_us=report.begin_us, known_us=report.end_us)
+        if report.stalled_since_us:
+            # A batch may be in flight that is counted in a moment, so the last interval stays open.
+            worker.known_us = max(report.end_us, report.redis_us - report.report_interval_us)
+        begin_us = report.begin_us
+        if known:
+            worker.seen = max(known.seen, seen)
+            worker.since_us, worker.counted = known.since_us, known.counted
+            worker.known_us = max(worker.known_us, known.known_us)
+            if known.report.stalled_since_us:  # what is counted now was not counted before that report
+                begin_us = max(begin_us, known.report.redis_us)
+        worker.count(report.hashes, begin_us, report.end_us)
+        self.known[report.worker] = worker
+        if len(self.known) > MAX_KNOWN:
+            del self.known[next(iter(self.known))]
+        return True
+
+    def live(self, clock: float) -> dict[str, Worker]:
+        """Return those that report, by id."""
+        return {name: worker for name, worker in self.known.items() if worker.is_live(clock)}
+
+    def gone(self, clock: float) -> dict[str, Worker]:
+        """Return those that left a few seconds ago, by id."""
+        earlier = self.live(clock - GONE_LISTED_S)
+        return {name: worker for name, worker in earlier.items() if not worker.is_live(clock)}
+
+    def is_live(self, worker: str, clock: float) -> bool:
+        """Return whether that one reports."""
+        return worker in self.known and self.known[worker].is_live(clock)
+
+    def reported_until(self, clock: float) -> int | None:
+        """Return the moment up to which all live workers have reported, in microseconds; None without one."""
+        ends = [worker.known_us for worker in self.known.values() if worker.is_live(clock)]
+        newest = max(ends, default=0)
+        return min((end for end in ends if newest - end <= MAX_LAG_US), default=None)
+
+    def speed(self, clock: float, now_us: int) -> float | None:
+        """Return the current speed of all; 0 without a worker, None while it is known of none."""
+        speeds = [worker.speed(now_us) for worker in self.live(clock).values()]
+        known = [speed for speed in speeds if speed is not None]
+        return sum(known) if known or not speeds else None
+
+    def ignore_gap(self, seconds: float) -> None:
+        """Take no silence of so many seconds for a worker's, for it was Redis that was away."""
+        for worker in self.known.values():
+            worker.seen += seconds
+
+    def forget_gone(self, clock: float) -> None:
+        """Forget those whose reports have left the stream: none of them can come again."""
+        self.known = {name: worker for name, worker in self.known.items() if clock - worker.seen <= REPORTS_S}
+
+
+class Buckets:
+    """What was counted by the second: reported for an interval, spread evenly over it."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, array[float]] = {}
+
+    def __len__(self) -> int:
+        """Return the seconds that there is room for."""
+        return CHUNK_S * len(self._chunks)
+
+    def spread(self, count: float, begin_us: int, end_us: int, floor: int) -> range:
+        """Add the count of an interval, except what falls before the second `floor`; return the seconds it changed.
+
+        The parts add up to the whole: each is the difference of two points of one straight line. An interval without
+        length is a moment, and its count belongs to the second in which it lies.
+        """
+        first, parts = _parts(begin_us, end_us, floor)
+        if count:
+            for second, part in enumerate(parts, first):
+                number, offset = divmod(second, CHUNK_S)
+                chunk = self._chunks.get(number)
+                if chunk is None:
+                    chunk = self._chunks[number] = array("d", bytes(8 * CHUNK_S))
+                chunk[offset] += count * part
+        return range(first, first + len(parts))
+
+    def between(self, begin: int, end: int) -> list[float]:
+        """Return the counts of these seconds, in order; 0 where nothing was reported."""
+        counts: list[float] = []
+        while begin < end:
+            chunk = self._chunks.get(begin // CHUNK_S)
+            offset = begin % CHUNK_S
+            taken = min(CHUNK_S - offset, end - begin)
+            counts += chunk[offset : offset + taken] if chunk else [0.0] * taken
+            begin += taken
+        return counts
+
+    def forget_before(self, second: int) -> None:
+        """Drop what lies before, as far as nothing later is held together with it."""
+        for old in [number for number in self._chunks if (number + 1) * CHUNK_S <= second]:
+            del self._chunks[old]
+
+
+@lru_cache(8)  # hashes and coins of a report are spread over the same interval
+def _parts(begin_us: int, end_us: int, floor: int) -> tuple[int, list[float]]:
+    """Return the first second of an interval from the floor on, and the interval's parts in it and those after it."""
+    first, last = max(begin_us // 1_000_000, floor), end_us // 1_000_000
+    if begin_us == end_us:
+        return last, [1.0] if first <= last else []
+    if last * 1_000_000 == end_us:
+        last -= 1  # the interval ends where that second begins
+    length = end_us - begin_us
+    seconds = range(first * 1_000_000, (last + 1) * 1_000_000, 1_000_000)
+    return first, [(min(second + 1_000_000, end_us) - max(second, begin_us)) / length for second in seconds]
 
 
 class Speed:
-    """Hashes in each of the last 15 minutes' seconds. `now` is on the axis, `clock` is this process's monotonic one."""
+    """Hashes in each of the last 15 minutes' seconds, and the current speed of the workers."""
 
     def __init__(self) -> None:
         self.workers = Workers()
-        self.by_worker = WorkerSpeeds()
         self.coins = Buckets()
-        """Coins by the second, as far as hashes are."""
-        self._buckets = Buckets()
-        self._first: int | None = None  # the first second that anybody reported
-        self._until: int | None = None  # the second that is not yet complete
-        self._told: int | None = None  # the first second that `take_changed` has not returned
+        # The moment up to which the speed is known: a second that is not yet complete.
+        self.until: int | None = None
+        self._hashes = Buckets()
+        self._by_worker: dict[str, Buckets] = {}
+        self._first: int | None = None  # the first second that was reported
+        self._published: int | None = None  # the first second that `take_changed` has not returned
         self._late: set[int] = set()
 
-    @property
-    def until(self) -> int | None:
-        """The moment up to which the speed is known."""
-        return self._until
-
-    def add(self, report: Report, now: float, heard: float) -> bool:
-        """Count a report, unless it was counted before; whether it was not."""
-        if not self.workers.hear(report, heard):
+    def ingest(self, report: Report, now: float, seen: float) -> bool:
+        """Count a report; return False if it was counted before."""
+        if not self.workers.ingest(report, seen):
             return False
         floor = int(now) - REPORTS_S
-        if self._until is not None:
-            floor = max(floor, self._until - REPORTS_S)
-        changed = self._buckets.spread(report.hashes, report.begin_us, report.end_us, floor)
-        self.by_worker.add(report, floor)
-        self.coins.spread(report.coins, report.begin_us, report.end_us, floor)
+        if self.until is not None:
+            floor = max(floor, self.until - REPORTS_S)
+        interval = report.begin_us, report.end_us, floor
+        changed = self._hashes.spread(report.hashes, *interval)
+        self.coins.spread(report.coins, *interval)
+        if report.hashes:
+            self._by_worker.setdefault(report.worker, Buckets()).spread(report.hashes, *interval)
         if changed:
             self._first = changed[0] if self._first is None else min(self._first, changed[0])
-        if report.hashes and self._told is not None:
-            self._late.update(range(changed.start, min(changed.stop, self._told)))
+        if report.hashes and self._published is not None:
+            self._late.update(range(changed.start, min(changed.stop, self._published)))
         return True
 
-    def settle(self, now: float, clock: float) -> None:
+    def finalize(self, now: float, clock: float) -> None:
         """Decide how far the speed is known by now, and forget what is too old to show."""
         reported_us = self.workers.reported_until(clock)
-        until = int(now - LEAST_SILENCE) if reported_us is None else reported_us // 1_000_000
-        self._until = until if self._until is None else max(self._until, until)
-        for buckets in (self._buckets, self.by_worker, self.coins):
-            buckets.forget_before(self._until - REPORTS_S)
+        until = int(now - MIN_SILENCE_S) if reported_us is None else reported_us // 1_000_000
+        self.until = until if self.until is None else max(self.until, until)
+        for buckets in (self._hashes, self.coins, *self._by_worker.values()):
+            buckets.forget_before(self.until - REPORTS_S)
+        self._by_worker = {worker: buckets for worker, buckets in self._by_worker.items() if len(buckets)}
         self.workers.forget_gone(clock)
 
     def points(self, seconds: int) -> list[Point]:
-        """The last so many seconds known, oldest first; fewer when it began later."""
-        if self._until is None:
-            return []
-        return self._between(self._until - seconds, self._until)
+        """Return the last so many seconds known, oldest first; fewer when work began later."""
+        return [] if self.until is None else self._between(self.until - seconds, self.until)
 
     def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
-        """The workers with most hashes in that time, and for each of the points their hashes and the others'."""
+        """Return the workers with most hashes, and for each of the points their hashes and the others'."""
         points = self.points(seconds)
         if not points:
             return [], []
         begin, end = points[0][0], points[-1][0] + 1
-        workers = most(self.by_worker.sums(begin, end))
-        columns = [self.by_worker.column(worker, begin, end) for worker in workers]
-        totals = self._buckets.between(begin, end)
-        rows = zip(range(begin, end), totals, *columns, strict=True)
-        return workers, [with_others(second, total, list(hashes)) for second, total, *hashes in rows]
+        workers = _most(self.hashes_by_worker(begin, end))
+        columns = [self._by_worker[worker].between(begin, end) for worker in workers]
+        rows = zip(range(begin, end), self._hashes.between(begin, end), *columns, strict=True)
+        return workers, [_with_others(second, total, list(hashes)) for second, total, *hashes in rows]
+
+    def hashes_by_worker(self, begin: int, end: int) -> dict[str, float]:
+        """Return the hashes between two seconds by worker, without workers that have none."""
+        sums = {worker: sum(buckets.between(begin, end)) for worker, buckets in self._by_worker.items()}
+        return {worker: hashes for worker, hashes in sums.items() if hashes}
 
     def take_changed(self) -> list[Point]:
-        """The seconds that were completed or changed since the last call."""
-        if self._until is None:
+        """Return the seconds that were completed or changed since the last call."""
+        if self.until is None:
             return []
-        new_from = self._until - REPORTS_S if self._told is None else self._told
-        late = [(second, self._hashes(second)) for second in sorted(self._late) if second >= self._until - REPORTS_S]
+        new_from = self.until - REPORTS_S if self._published is None else self._published
+        kept = [second for second in sorted(self._late) if second >= self.until - REPORTS_S]
+        late = [(second, round(self._hashes.between(second, second + 1)[0], 4)) for second in kept]
         self._late.clear()
-        self._told = self._until
-        return [*late, *self._between(new_from, self._until)]
+        self._published = self.until
+        return [*late, *self._between(new_from, self.until)]
 
     def _between(self, begin: int, end: int) -> list[Point]:
         if self._first is None:
             return []
         begin = max(begin, self._first, end - REPORTS_S)
-        return [(begin + offset, round(hashes, 4)) for offset, hashes in enumerate(self._buckets.between(begin, end))]
+        return [(second, round(hashes, 4)) for second, hashes in enumerate(self._hashes.between(begin, end), begin)]
 
-    def _hashes(self, second: int) -> float:
-        return round(self._buckets[second], 4)
+
+class Hour:
+    """Hashes in ten-second buckets over the last hour, of all workers and of each, as Redis has them.
+
+    Times are Redis's, and a bucket that is missing after the first one is a time without work.
+    """
+
+    def __init__(self) -> None:
+        self._totals: dict[int, float] = {}
+        self._by_worker: dict[str, dict[int, float]] = {}
+        self._until = 0
+
+    def set_totals(self, totals: dict[int, float], until: int) -> None:
+        """Replace the buckets of all workers; those that end by `until` are whole. Forget those of before the hour."""
+        self._totals, self._until = totals, until
+        oldest = until - BUCKETS_S - BUCKET_S
+        for worker, buckets in list(self._by_worker.items()):
+            for second in [second for second in buckets if second < oldest]:
+                del buckets[second]
+            if not buckets:
+                del self._by_worker[worker]
+
+    def update_worker(self, worker: str, buckets: Mapping[int, float]) -> None:
+        """Take over buckets of one worker, all or the newest ones."""
+        if buckets and (worker in self._by_worker or len(self._by_worker) < MAX_HOURS):
+            self._by_worker.setdefault(worker, {}).update(buckets)
+
+    def forget_workers(self) -> None:
+        """Forget all buckets of single workers."""
+        self._by_worker.clear()
+
+    def points(self, seconds: int) -> list[Point]:
+        """Return the hashes per second in each whole bucket of the last so many seconds, oldest first."""
+        return [(second, round(self._totals.get(second, 0.0) / BUCKET_S, 4)) for second in self._whole(seconds)]
+
+    def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
+        """Return the workers with most hashes, and for each of the points their hashes per second and the others'."""
+        whole = self._whole(seconds)
+        known = {worker: [buckets.get(each, 0.0) for each in whole] for worker, buckets in self._by_worker.items()}
+        workers = _most({worker: total for worker, hashes in known.items() if (total := sum(hashes))})
+        rows: list[list[float]] = []
+        for index, second in enumerate(whole):
+            row = [known[worker][index] / BUCKET_S for worker in workers]
+            rows.append(_with_others(second, self._totals.get(second, 0.0) / BUCKET_S, row))
+        return workers, rows
+
+    def _whole(self, seconds: int) -> range:
+        end = self._until // BUCKET_S * BUCKET_S
+        begin = end - ceil(seconds / BUCKET_S) * BUCKET_S
+        return range(min((each for each in self._totals if begin <= each < end), default=end), end, BUCKET_S)
+
+
+def _most(sums: Mapping[str, float]) -> list[str]:
+    return heapq.nsmallest(SHOWN_WORKERS, sums, key=lambda worker: (-sums[worker], worker))
+
+
+def _with_others(second: int, total: float, row: list[float]) -> list[float]:
+    """Return a row of the history: the others have what the workers shown leave of the total."""
+    return [second, *(round(hashes, 4) for hashes in row), round(max(total - sum(row), 0.0), 4)]

@@ -1,74 +1,82 @@
+"""The files of the page, compressed once.
+
+aiohttp's own static files are compressed only if a build has done it, and aiohttp compresses with deflate rather than
+gzip, also for clients that refuse it (`gzip;q=0`).
+"""
+
+import gzip
 import hashlib
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
 
-from webui_svc.compression import LEAST_BYTES, accepts_gzip, compress
+# Less than this fits into one packet anyway.
+MIN_COMPRESSED_BYTES = 1_024
+LEVEL = 6
 
-_TEXT = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".mjs": "text/javascript",
-    ".svg": "image/svg+xml",
-}
-_BINARY = {".ico": "image/x-icon", ".png": "image/png", ".woff2": "font/woff2"}
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    mtime_ns: int
-    size: int
-    content_type: str
-    etag: str
-    body: bytes
-    compressed: bytes | None
-    """None where gzip gains nothing."""
+_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class StaticFiles:
-    """The files of a folder, served from memory and read again when they changed."""
+    """The files of a folder, served from memory and read again when they have changed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        self._files: dict[Path, _File] = {}
+
+    async def index(self, request: web.Request) -> web.Response:
+        """Return the page itself."""
+        return self.response(request, "index.html")
+
+    async def file(self, request: web.Request) -> web.Response:
+        """Return the file that the path names."""
+        return self.response(request, request.match_info["path"])
 
     def response(self, request: web.Request, name: str) -> web.Response:
-        """A file, or that the browser's copy is up to date. Raises HTTPNotFound for whatever is none, however odd."""
-        file = self._file(name)
-        zipped = file.compressed is not None and accepts_gzip(request)
-        etag = f"{file.etag}-gzip" if zipped else file.etag  # these bytes and no others
-        # Kept, but asked for again each time; with the ETag that costs no bytes.
-        headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-        known = request.if_none_match or ()
-        if any(tag.value in {etag, "*"} for tag in known):
-            return web.Response(status=304, headers=headers)
-        headers["Content-Type"] = file.content_type
-        if zipped:
-            headers["Content-Encoding"] = "gzip"
-        return web.Response(body=file.compressed if zipped else file.body, headers=headers)
+        """Return a file, or that the browser's copy is up to date.
 
-    def _file(self, name: str) -> _File:
+        Raises HTTPNotFound for names of no file, however odd.
+        """
         try:
             path = (self._folder / name).resolve()
             if not path.is_relative_to(self._folder) or not path.is_file():
                 raise web.HTTPNotFound
             status = path.stat()
-            known = self._files.get(path)
-            if known is None or (known.mtime_ns, known.size) != (status.st_mtime_ns, status.st_size):
-                known = self._files[path] = _read(path, status.st_mtime_ns, status.st_size)
+            body, compressed, etag = _read(path, status.st_mtime_ns, status.st_size)
         except (OSError, ValueError):  # a name too long, or with a zero byte in it, or a file that just went
             raise web.HTTPNotFound from None
-        return known
+        # Kept, but requested again each time; with the ETag that costs no bytes. A weak one names both forms.
+        headers = {"ETag": f'W/"{etag}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+        if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        text = _TYPES.get(path.suffix)
+        headers["Content-Type"] = f"{text}; charset=utf-8" if text else "application/octet-stream"
+        if compressed and accepts_gzip(request):
+            return web.Response(body=compressed, headers={**headers, "Content-Encoding": "gzip"})
+        return web.Response(body=body, headers=headers)
 
 
-def _read(path: Path, mtime_ns: int, size: int) -> _File:
+@lru_cache(64)
+def _read(path: Path, _mtime_ns: int, _size: int) -> tuple[bytes, bytes | None, str]:
     body = path.read_bytes()
-    text = _TEXT.get(path.suffix)
-    compressed = compress(body) if text and len(body) >= LEAST_BYTES else None
-    if compressed is not None and len(compressed) >= len(body):
-        compressed = None
-    content_type = f"{text}; charset=utf-8" if text else _BINARY.get(path.suffix, "application/octet-stream")
-    return _File(mtime_ns, size, content_type, hashlib.sha256(body).hexdigest()[:32], body, compressed)
+    compressed = compress(body) if len(body) >= MIN_COMPRESSED_BYTES else body
+    return body, compressed if len(compressed) < len(body) else None, hashlib.sha256(body).hexdigest()[:32]
+
+
+def compress(body: bytes) -> bytes:
+    """Return the body in gzip, the same for the same."""
+    return gzip.compress(body, LEVEL, mtime=0)
+
+
+def accepts_gzip(request: web.Request) -> bool:
+    """Return whether the request accepts an answer in gzip."""
+    accepted: dict[str, bool] = {}
+    for part in ",".join(request.headers.getall("Accept-Encoding", [])).lower().split(","):
+        coding, *parameters = part.replace(" ", "").split(";")
+        refused = any(name == "q" and not value.strip("0.") for name, _, value in map(_pair, parameters))
+        accepted[coding] = not refused
+    return accepted.get("gzip", accepted.get("*", False))
+
+
+def _pair(parameter: str) -> tuple[str, str, str]:
+    return parameter.partition("=")

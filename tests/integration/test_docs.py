@@ -10,7 +10,7 @@ from chassis.redis.sentinel import ANSWER_LIMIT_S
 from chassis.telemetry.tracing import FLUSH_LIMIT_S
 from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
-from webui_svc import connections, events
+from webui_svc import connections, settings, sse
 from worker_svc import ledger
 from worker_svc.pool import pool
 
@@ -33,11 +33,11 @@ NUMBERS = {
         f"up to {ledger.MAX_UNACKNOWLEDGED} reports wait",
     ],
     "security": [
-        f"{connections.MOST:,} in all, {events.MOST_STREAMS:,} of them streams of events",
+        f"{connections.MAX_CONNECTIONS:,} in all, {settings.MAX_STREAMS:,} of them streams of events",
         f"{connections.BESIDE_STREAMS} connections more, beyond which its oldest are closed",
-        f"{connections.MAX_HEADERS} headers of {round(connections.MAX_HEADER_SIZE / 1_024)} KiB",
-        f"complete within {connections.KEEPALIVE:.0f} s",
-        f"nothing of what is sent for {events.WRITE_LIMIT:.0f} s",
+        f"{connections.MAX_HEADERS} headers of {round(connections.MAX_HEADER_BYTES / 1_024)} KiB",
+        f"complete within {connections.KEEPALIVE_S:.0f} s",
+        f"nothing of what is sent for {sse.WRITE_LIMIT_S:.0f} s",
     ],
     "redis": [
         f"at most {ledger.KEPT_SECONDS:.0f} s of reports",

@@ -14,7 +14,7 @@ class FollowedPage:
     def __init__(self, port: int) -> None:
         self.data: dict[str, Any] = {}
         self.points: list[float] = []
-        self.marks: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
         self._port = port
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -26,7 +26,7 @@ class FollowedPage:
                     data = json.loads(value)
                     self.data |= data
                     self.points += [hashes for _, hashes in data.get("points", [])]
-                    self.marks += data.get("marks", [])
+                    self.annotations += data.get("annotations", [])
 
     @property
     def speed(self) -> float:

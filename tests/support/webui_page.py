@@ -13,7 +13,6 @@ from chassis.health import Health
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry import Telemetry
 from support.waiting import until
-from webui_svc import request_trace
 from webui_svc.app import make_app
 
 # Seconds after which an expected event counts as missing.
@@ -28,8 +27,6 @@ async def webui_page(redis_url: str, telemetry: Telemetry | None = None, **setti
     telemetry = telemetry or Telemetry(Health("redis"))
     telemetry.health.started()
     app = make_app(RedisAccess(redis_url), telemetry, "webui-1", **settings)
-    if telemetry.tracing is not None:
-        request_trace.trace(app, telemetry.tracing)
     async with TestClient(TestServer(app)) as page:
         yield page
 

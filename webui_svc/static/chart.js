@@ -1,11 +1,11 @@
 // The graph, in the colours of the page: one curve, or areas stacked on each other.
 
-import { drawMarks, drawShades } from "./annotations.js";
+import { drawLines, drawShades } from "./annotations.js";
 import { onColourChange, pageColours, SERIES } from "./colours.js";
-import { clock, mark, minute } from "./format.js";
+import { clock, minute, tick } from "./format.js";
 import { top } from "./scale.js";
 
-const MINUTES = [10, 20, 30, 60, 120, 300, 600, 900]; // seconds between two marks of the x axis
+const MINUTES = [10, 20, 30, 60, 120, 300, 600, 900]; // seconds between two ticks of the x axis
 
 const size = (place) => ({ width: Math.max(place.clientWidth, 100), height: Math.max(place.clientHeight, 100) });
 
@@ -21,10 +21,10 @@ export async function openChart(place, read) {
   let colours = pageColours();
   let plot = null;
   let areas = null;
-  let shown = { columns: [[], []], window: { begin: 0, end: 1 }, marks: [], shades: [] };
+  let shown = { columns: [[], []], window: { begin: 0, end: 1 }, annotations: [], shades: [] };
   let yTop = 1;
 
-  // A label stands under the middle of its mark, and the first and the last one may have no room there.
+  // A label stands under the middle of its tick, and the first and the last one may have no room there.
   const fits = (self, at, step) => {
     const half = colours.size * (step < 60 ? 2.7 : 1.6);
     const x = self.valToPos(at, "x");
@@ -61,14 +61,14 @@ export async function openChart(place, read) {
             incrs: MINUTES,
             values: (self, splits, _, __, step) => splits.map((at) => (fits(self, at, step) ? (step < 60 ? clock(at) : minute(at)) : "")),
           },
-          { ...axis, space: colours.size * 3, size: colours.size * 3.8, values: (_, splits) => splits.map(mark) },
+          { ...axis, space: colours.size * 3, size: colours.size * 3.8, values: (_, splits) => splits.map(tick) },
         ],
         padding: [colours.size * 1.5, colours.size * 1.6, 0, 0],
         series: [{}, ...(areas ? Array.from({ length: count }, (_, index) => area(index)) : [curve])],
         bands: areas ? Array.from({ length: count - 1 }, (_, index) => ({ series: [index + 2, index + 1] })) : [],
         hooks: {
           drawClear: [(self) => drawShades(self, shown.shades, colours)],
-          draw: [(self) => drawMarks(self, shown.marks, colours)],
+          draw: [(self) => drawLines(self, shown.annotations, colours)],
           setCursor: [({ cursor }) => read(cursor.idx ?? null)],
         },
       },

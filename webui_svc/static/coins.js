@@ -1,4 +1,4 @@
-// The latest coins, and whether there are as many as chance predicts.
+// The latest coins, and whether there are as many as expected.
 
 import { arrange, element, make, setText, show } from "./dom.js";
 import { about, clock, count } from "./format.js";
@@ -7,13 +7,13 @@ const FEWEST_DIGITS = 2; // of the digest, shown in bits
 const MOST_DIGITS = 6;
 const SPAN = 4; // standard deviations from the middle of the scale to its end
 
-export function showCoins({ latest, minute, predicted, deviation }) {
-  show("finds", count(minute));
-  // Not known until a worker has said what a coin is.
-  show("prediction", predicted === null ? "" : `chance predicts ${about(predicted)} ± ${about(deviation)}`);
-  const off = deviation > 0 ? Math.max(-SPAN, Math.min(SPAN, (minute - predicted) / deviation)) : 0;
-  element("odds").hidden = !(deviation > 0);
-  element("odds").style.setProperty("--off", off / SPAN);
+export function showCoins({ latest, minute, expected, deviation }) {
+  show("coins-per-minute", count(minute));
+  // Not known until a worker has reported how many bits make a coin.
+  show("expected", expected === null ? "" : `${about(expected)} ± ${about(deviation)} expected`);
+  const off = deviation > 0 ? Math.max(-SPAN, Math.min(SPAN, (minute - expected) / deviation)) : 0;
+  element("deviation").hidden = !(deviation > 0);
+  element("deviation").style.setProperty("--off", off / SPAN);
   const byKey = new Map(latest.map((coin) => [coin.digest, coin]));
   const rows = arrange(element("coin-list"), [...byKey.keys()], (digest) => coinRow(byKey.get(digest)));
   rows.forEach((row) => setText(row.lastChild, clock(byKey.get(row.dataset.key).at)));

@@ -11,7 +11,7 @@ export function connect(url, { snapshot, update, connected }) {
   let watchdog = null;
   let known = null;
 
-  const say = (yes) => {
+  const report = (yes) => {
     if (yes !== known) connected((known = yes));
   };
 
@@ -21,10 +21,10 @@ export function connect(url, { snapshot, update, connected }) {
     source = new EventSource(url);
     source.addEventListener("open", alive);
     source.addEventListener("heartbeat", alive);
-    source.addEventListener("snapshot", (event) => heard(snapshot, event));
-    source.addEventListener("update", (event) => heard(update, event));
+    source.addEventListener("snapshot", (event) => received(snapshot, event));
+    source.addEventListener("update", (event) => received(update, event));
     source.addEventListener("error", () => {
-      say(false);
+      report(false);
       clearTimeout(watchdog);
       watchdog = setTimeout(open, source.readyState === EventSource.CLOSED ? RETRY : SILENCE);
     });
@@ -32,17 +32,17 @@ export function connect(url, { snapshot, update, connected }) {
   };
 
   const silent = () => {
-    say(false);
+    report(false);
     open();
   };
 
   const alive = () => {
-    say(true);
+    report(true);
     clearTimeout(watchdog);
     watchdog = setTimeout(silent, SILENCE);
   };
 
-  const heard = (handler, event) => {
+  const received = (handler, event) => {
     alive();
     handler(JSON.parse(event.data));
   };

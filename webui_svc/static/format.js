@@ -33,8 +33,8 @@ export function speed(value) {
   return UNITS[unit] ? `${three.format(rounded)}\u00a0${UNITS[unit]}` : three.format(rounded);
 }
 
-// The same without needless zeros, for marks on an axis.
-export function mark(value) {
+// The same without needless zeros, for the ticks of an axis.
+export function tick(value) {
   let unit = 0;
   let scaled = value;
   while (scaled >= 1000 && unit < UNITS.length - 1) {

@@ -6,7 +6,7 @@ import { element, show } from "./dom.js";
 import { clock, speed } from "./format.js";
 import * as history from "./history.js";
 import { Legend } from "./legend.js";
-import { Marks, text } from "./marks.js";
+import { Annotations, text } from "./annotations.js";
 import { Series } from "./series.js";
 
 const BY_SECOND = 900; // seconds; further back the server knows ten at a time
@@ -14,7 +14,7 @@ const HOUR_EVERY = 10_000; // ms between two looks at the hour
 const WORKERS_EVERY = 2_000; // ms
 
 export class Graph {
-  marks = new Marks();
+  annotations = new Annotations();
   #series = new Series();
   #legend = new Legend();
   #chart = null;
@@ -22,7 +22,7 @@ export class Graph {
   #by = "total";
   #fetched = null; // the hour, or workers: what the server said last
   #known = 0; // seconds that the series holds from the beginning
-  #ask = 0; // the number of the question that may still be answered
+  #request = 0; // the number of the latest request, whose answer counts
   #timer = null;
   #stale = false;
   #ahead = 0; // seconds that the server's clock is ahead of this one
@@ -43,7 +43,7 @@ export class Graph {
   restart(data) {
     this.#series.clear();
     this.#known = data.shown_seconds;
-    this.marks.clear();
+    this.annotations.clear();
     this.arrived(data);
     this.#follow();
   }
@@ -51,7 +51,7 @@ export class Graph {
   arrived(data) {
     this.#ahead = data.now - Date.now() / 1000;
     this.#series.keep(data.points);
-    this.marks.keep(data.marks ?? [], data.now);
+    this.annotations.keep(data.annotations ?? [], data.now);
     this.draw();
   }
 
@@ -59,7 +59,7 @@ export class Graph {
     return this.#stale;
   }
 
-  // Whether nothing can be heard now.
+  // Whether there is no news now.
   set stale(yes) {
     if (yes === this.#stale) return;
     this.#stale = yes;
@@ -69,12 +69,12 @@ export class Graph {
   draw() {
     if (!this.#chart) return;
     const window = this.#window;
-    this.marks.list(window);
-    const marks = this.marks.within(window);
+    this.annotations.list(window);
+    const annotations = this.annotations.within(window);
     const last = this.#last;
-    const shades = marks.filter((mark) => mark.kind === "gap").map((mark) => [mark.at, mark.until ?? window.end]);
+    const shades = annotations.filter((each) => each.kind === "gap").map((each) => [each.at, each.until ?? window.end]);
     if (this.#stale && last !== null) shades.push([last, window.end]);
-    this.#chart.draw({ columns: this.#columns(window), window, marks, shades }, this.#by === "worker");
+    this.#chart.draw({ columns: this.#columns(window), window, annotations, shades }, this.#by === "worker");
     this.#read();
   }
 
@@ -86,7 +86,7 @@ export class Graph {
     return this.#fetching ? (this.#fetched?.points.at(-1)?.[0] ?? null) : this.#series.end;
   }
 
-  // It ends with the last second known, so the curve never tears off at the right, but goes on when nothing is heard.
+  // It ends with the last second known, so the curve never tears off at the right, but goes on without news.
   get #window() {
     const now = Math.floor(Date.now() / 1000 + this.#ahead);
     const end = this.#stale ? Math.max(now, this.#last ?? 0) : (this.#last ?? now);
@@ -123,16 +123,16 @@ export class Graph {
     this.#follow();
   }
 
-  // Asks for what no event brings, at once and then again while it is looked at.
+  // Fetches what no event brings, at once and then again while the page is visible.
   async #follow() {
     clearTimeout(this.#timer);
-    this.#ask += 1;
-    const ask = this.#ask;
+    this.#request += 1;
+    const request = this.#request;
     if (document.hidden || !this.#chart) return;
     if (!this.#fetching && this.#seconds <= this.#known) return;
     try {
       const answer = await (this.#by === "worker" ? history.byWorker : history.total)(this.#seconds);
-      if (ask !== this.#ask) return;
+      if (request !== this.#request) return;
       if (this.#fetching) {
         this.#fetched = answer;
       } else {
@@ -143,7 +143,7 @@ export class Graph {
     } catch (error) {
       console.warn(`No history: ${error.message}`); // the status says whether there is a connection
     }
-    if (ask !== this.#ask) return;
+    if (request !== this.#request) return;
     if (this.#fetching || this.#known < this.#seconds) this.#timer = setTimeout(() => this.#follow(), this.#by === "worker" ? WORKERS_EVERY : HOUR_EVERY);
   }
 
@@ -157,7 +157,7 @@ export class Graph {
     }
     const second = columns[0][index];
     const hashes = columns.slice(1).reduce((sum, column) => sum + (column[index] ?? 0), 0);
-    const near = this.marks.within(this.#window).filter((mark) => Math.abs(mark.at - second) <= this.#seconds / 120);
+    const near = this.annotations.within(this.#window).filter((each) => Math.abs(each.at - second) <= this.#seconds / 120);
     show("reading", [clock(second), speed(hashes), ...near.slice(-2).map(text)].join(" · "));
   }
 }

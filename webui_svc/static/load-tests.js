@@ -2,7 +2,7 @@
 
 import { drawCurves } from "./curves.js";
 import { arrange, element, make, show } from "./dom.js";
-import { count, date, duration, mark, speed } from "./format.js";
+import { count, date, duration, speed, tick } from "./format.js";
 import { loadTests } from "./history.js";
 
 const seriesName = ({ mode, window, streams, message_size: message, rate }) =>
@@ -62,7 +62,7 @@ export class LoadTests {
     this.#drawn.forEach((remove) => remove());
     this.#drawn = [];
     const drawn = await Promise.all([
-      drawCurves(element("throughput"), lines(false, (summary) => summary.hashes_per_second.median), mark),
+      drawCurves(element("throughput"), lines(false, (summary) => summary.hashes_per_second.median), tick),
       drawCurves(
         element("latency"),
         [...lines(false, (summary) => summary.latency_seconds.total.p50), ...lines(true, (summary) => summary.latency_seconds.total.p99)],

@@ -7,12 +7,12 @@ import { showFigures } from "./figures.js";
 import { Graph } from "./graph.js";
 import { LoadTests } from "./load-tests.js";
 import { showStatus } from "./status.js";
-import { System } from "./system.js";
+import { Topology } from "./topology.js";
 
-const TICK = 1000; // ms; time goes on where nothing is heard
+const TICK = 1000; // ms; time goes on without news
 
 const graph = new Graph();
-const system = new System(element("system"));
+const topology = new Topology(element("topology"));
 const loadTests = new LoadTests();
 let connected = false;
 let figures = null;
@@ -20,15 +20,15 @@ let figures = null;
 function showState() {
   showStatus(connected, figures);
   graph.stale = figures !== null && (!connected || !figures.redis);
-  system.still = !connected || !figures?.redis;
+  topology.still = !connected || !figures?.redis;
 }
 
 function arrived(data) {
   figures = data;
   showFigures(data);
   showState();
-  if (data.system) system.show(data.system);
-  if (data.found) showCoins(data.found);
+  if (data.topology) topology.show(data.topology);
+  if (data.coin_statistics) showCoins(data.coin_statistics);
   loadTests.known(data.load_tests);
 }
 

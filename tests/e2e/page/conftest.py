@@ -13,7 +13,7 @@ from support.waiting import until
 from chassis.health import Health
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry import Telemetry
-from webui_svc import keys
+from webui_svc import redis_reader
 from webui_svc.app import make_app
 
 # Where a proxy has the page; the containers' page has none.
@@ -40,7 +40,7 @@ async def mining(own_redis: RedisServer) -> AsyncIterator[Mining]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def webui(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
     """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
-    monkeypatch.setattr(keys, "TOTALS_EVERY", 0.5)
+    monkeypatch.setattr(redis_reader, "BUCKETS_EVERY_S", 0.5)
     health = Health("redis")
     health.started()
     root = web.Application()

@@ -67,7 +67,7 @@ async def test_an_empty_system_says_that_no_worker_reports_and_one_that_stands_s
     page = await open_page(url)
     await until_text(page, "#status", "No worker reports")
     await until_text(page, "#speed", "^0$")
-    await until_text(page, "#prediction", "^$")
+    await until_text(page, "#expected", "^$")
     since = time.time() - 9
     Reports(own_redis.client()).add(since, since, 0, stalled_since_us=int(since * 1e6), waits_for="hasher")
     await until_text(page, "#status", "^Workers wait for hasher$")
@@ -152,12 +152,12 @@ async def test_replicas_changes_coins_and_load_tests_are_listed(open_page: Open,
     mining.rngs["rng-2"] = "gone"
     await expect(replicas.nth(1)).to_contain_text("gone")
     await page.locator("summary", has_text="change").press("Enter")
-    for change in ("rng-2 came", "rng-2 went"):
+    for change in ("rng-2 joined", "rng-2 left"):
         await expect(page.get_by_role("list", name="Changes")).to_contain_text(change)
     coin = page.get_by_role("list", name="Latest coins").get_by_role("listitem").first
     await expect(coin).to_contain_text("0000")
     await expect(coin.locator(".digest mark")).to_have_text("0")
-    await until_text(page, "#prediction", r"240 ± 15")
+    await until_text(page, "#expected", r"^240 ± 15 expected$")
     await expect(load_tests.get_by_role("option")).to_have_count(2)
     await load_tests.locator("summary").press("Enter")
     for report, rows in ((0, 9), (1, 11)):

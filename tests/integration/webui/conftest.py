@@ -10,14 +10,14 @@ from support.webui_page import Page, is_ready, webui_page
 
 from chassis.health import Health
 from chassis.telemetry import Telemetry
-from webui_svc import keys
+from webui_svc import redis_reader
 
 Metric = Callable[[str], float]
 
 
 @pytest.fixture(autouse=True)
 def _read_everything_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "TOTALS_EVERY", 0.1)
+    monkeypatch.setattr(redis_reader, "BUCKETS_EVERY_S", 0.1)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from support.redis_server import RedisServer
 from support.webui_page import Page, webui_page
 
 from webui_svc.access import Access
-from webui_svc.headers import SECURITY
+from webui_svc.connections import SECURITY
 
 TOKEN = "open-sesame-0123456789"
 PATHS = ["/", "/json", "/api/history", "/api/load-tests", "/events", "/static/page.js", "/readyz"]

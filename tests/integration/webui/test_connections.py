@@ -12,8 +12,7 @@ from support.waiting import until
 
 from chassis import listener
 from webui_svc import connections
-from webui_svc.connections import Connections
-from webui_svc.headers import SECURITY
+from webui_svc.connections import SECURITY, Connections
 
 LIMIT_S = 1.0
 MOST = 10
@@ -31,9 +30,9 @@ async def large(_: web.Request) -> web.Response:
 @pytest.fixture
 async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[int, Closed]]:
     """A port that answers with much, and how many connections to it were closed for a reason."""
-    monkeypatch.setattr(connections, "KEEPALIVE", LIMIT_S)
-    monkeypatch.setattr(connections, "WRITE_LIMIT", LIMIT_S)
-    monkeypatch.setattr(connections, "SWEEP_INTERVAL", 0.1)
+    monkeypatch.setattr(connections, "KEEPALIVE_S", LIMIT_S)
+    monkeypatch.setattr(connections, "WRITE_LIMIT_S", LIMIT_S)
+    monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.1)
     app = web.Application()
     app.router.add_get("/", large)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -76,7 +75,7 @@ async def test_what_is_no_request_is_refused_with_strict_headers(served: tuple[i
 async def test_of_too_many_connections_the_oldest_are_closed(
     served: tuple[int, Closed], monkeypatch: pytest.MonkeyPatch, bound: str, most: int, beyond: int
 ) -> None:
-    monkeypatch.setattr(connections, "MOST", most)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", most)
     port, closed = served
     crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST + beyond)]
     for reader, _ in crowd[:beyond]:

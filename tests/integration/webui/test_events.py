@@ -11,8 +11,8 @@ from support.waiting import until
 from support.webui_page import Events, Page, webui_page
 
 from chassis.telemetry import Telemetry
-from webui_svc import events as events_module
-from webui_svc.events import BROWSERS
+from webui_svc import sse
+from webui_svc.sse import BROWSERS
 
 
 async def test_a_browser_gets_a_snapshot_then_what_changes_and_what_it_missed_when_it_comes_back(
@@ -48,30 +48,30 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
     async with page.get("/events") as response:
         events = Events(response)
         _, data = await events.next()
-        assert (data["marks"], data["system"]["webui"]["name"]) == ([], "webui-1")
-        assert data["system"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
+        assert (data["annotations"], data["topology"]["webui"]["name"]) == ([], "webui-1")
+        assert data["topology"]["redis"] == {"name": "127.0.0.1", "state": "serving", "reports": 0}
         reports.see([replica("rng-1"), replica("rng-2", batches=1)], [replica("hasher-1", "slow", 0)], [[digest, now]])
         reports.add_seconds(now - 3, 1, 160, coins=11)
-        data = await events.until(lambda data: "system" in data and data["system"]["rng"]["replicas"])
-        system, found = data["system"], data["found"]
-        assert [(each["share"], each["rate"]) for each in system["rng"]["replicas"]] == [(0.75, 3), (0.25, 1)]
-        assert [each["state"] for each in system["hasher"]["replicas"]] == ["slow"]
-        (worker,) = system["worker"]["replicas"]
+        data = await events.until(lambda data: "topology" in data and data["topology"]["rng"]["replicas"])
+        topology, coins = data["topology"], data["coin_statistics"]
+        assert [(each["share"], each["rate"]) for each in topology["rng"]["replicas"]] == [(0.75, 3), (0.25, 1)]
+        assert [each["state"] for each in topology["hasher"]["replicas"]] == ["slow"]
+        (worker,) = topology["worker"]["replicas"]
         assert (worker["name"], worker["id"], worker["batch_size"]) == ("worker-1", WORKER, 1)
-        assert found["latest"] == [{"digest": digest, "at": pytest.approx(now, abs=2), "bits": 4, "worker": WORKER}]
-        assert (found["minute"], found["predicted"]) == (11, 10)
+        assert coins["latest"] == [{"digest": digest, "at": pytest.approx(now, abs=2), "bits": 4, "worker": WORKER}]
+        assert (coins["minute"], coins["expected"]) == (11, 10)
         reports.add_seconds(now - 2, 1)  # says nothing of replicas: what was read before counts once
-        system = await events.until_part("system", lambda system: system["redis"]["reports"] > 0.2)
-        assert system["rng"]["replicas"][0]["rate"] == 3
+        topology = await events.until_part("topology", lambda topology: topology["redis"]["reports"] > 0.2)
+        assert topology["rng"]["replicas"][0]["rate"] == 3
         reports.see([replica("rng-1"), replica("rng-2", "gone", 0)], [replica("hasher-1")])
         reports.add_seconds(now - 1, 1, batch_size=16)
-        await events.until_part("system", lambda system: system["rng"]["replicas"][1]["state"] == "gone")
+        await events.until_part("topology", lambda topology: topology["rng"]["replicas"][1]["state"] == "gone")
     async with page.get("/events") as response:
         _, data = await Events(response).next()
-    assert [(mark["kind"], mark["name"], mark["value"]) for mark in data["marks"]] == [
-        ("worker came", "worker-1", None),
+    assert [(each["kind"], each["name"], each["value"]) for each in data["annotations"]] == [
+        ("worker joined", "worker-1", None),
         ("batch size", "worker-1", 16),
-        ("rng went", "rng-2", None),
+        ("rng left", "rng-2", None),
     ]
 
 
@@ -101,7 +101,7 @@ async def test_streams_are_counted_and_those_too_many_are_refused(
     of_a_client: int,
     refused: tuple[int, str],
 ) -> None:
-    monkeypatch.setattr(events_module, "MOST_STREAMS", most)
+    monkeypatch.setattr(sse, "MAX_STREAMS", most)
     async with webui_page(redis.url, telemetry, streams_per_client=of_a_client) as page:
         async with page.get("/events"), page.get("/events"):
             assert metric("streams") == 2
@@ -125,7 +125,7 @@ def open_without_reading(page: Page) -> socket.socket:
 async def test_browsers_that_do_not_read_are_dropped_and_hold_up_no_other(
     page: Page, metric: Metric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events_module, "WRITE_LIMIT", 1.0)
+    monkeypatch.setattr(sse, "WRITE_LIMIT_S", 1.0)
     stuck = [open_without_reading(page) for _ in range(10)]
     await until(lambda: metric("streams") == 10)
     browsers = page.server.app[BROWSERS]  # type: ignore[attr-defined] # it is a TestServer, which has one
@@ -136,7 +136,7 @@ async def test_browsers_that_do_not_read_are_dropped_and_hold_up_no_other(
         with monkeypatch.context() as patch:
             patch.setattr(browsers, "_update", lambda: update)
             for _ in range(30):  # more than buffers hold
-                browsers.tell_changes()
+                browsers.publish()
                 await asyncio.sleep(0.01)
         for _ in range(5):
             assert (await events.next())[0] == "update"

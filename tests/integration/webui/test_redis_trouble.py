@@ -3,14 +3,15 @@ import signal
 import pytest
 from integration.webui.conftest import Metric
 from msgspec.structs import asdict
+from redis.exceptions import RedisError
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, make_report, replica
 from support.waiting import until
-from support.webui_page import Events, Page, points, until_shown, webui_page
+from support.webui_page import Events, Page, is_ready, points, until_shown, webui_page
 
 from chassis.telemetry import Telemetry
-from webui_svc import board
-from webui_svc.feed import Feed
+from webui_svc import state
+from webui_svc.redis_reader import RedisReader, RedisSnapshot
 
 KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "load_tests")
 ODD = b"\xff\x00["
@@ -19,26 +20,26 @@ ODD = b"\xff\x00["
 async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterwards_there_is_a_gap(
     own_redis: RedisServer, telemetry: Telemetry, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(board, "LEAST_GAP", 0.0)
+    monkeypatch.setattr(state, "MIN_GAP_S", 0.0)
     reports = Reports(own_redis.client())
     async with webui_page(own_redis.url, telemetry) as page, page.get("/events") as response:
         events = Events(response)
         await until(lambda: metric("redis") == 1)
         reports.see([replica("rng-1")], [replica("hasher-1")])
         reports.add_seconds(now - 20, 2)
-        system = await events.until_part("system", lambda system: system["rng"]["replicas"])
+        topology = await events.until_part("topology", lambda topology: topology["rng"]["replicas"])
         own_redis.stop()
         data = await events.until(lambda data: not data["redis"])
         assert (data["speed"], data["workers"], metric("redis")) == (None, None, 0)
-        assert data["system"]["redis"]["state"] == "gone"
-        assert data["system"]["rng"] == system["rng"]
+        assert data["topology"]["redis"]["state"] == "gone"
+        assert data["topology"]["rng"] == topology["rng"]
         for path, status in (("/json", 503), ("/healthz", 200), ("/readyz", 200)):
             async with page.get(path) as answer:
                 assert (answer.status, "Redis does not answer" in await answer.text()) == (status, path == "/json")
         own_redis.start()
         data = await events.until(lambda data: data["redis"])
         assert data["hashes"] == 20
-        assert any(mark["kind"] == "gap" and mark["until"] > mark["at"] for mark in data["marks"])
+        assert any(each["kind"] == "gap" and each["until"] > each["at"] for each in data["annotations"])
         own_redis.freeze()
         await until(lambda: metric("redis") == 0)
         own_redis.send(signal.SIGCONT)
@@ -88,15 +89,36 @@ async def test_entries_in_place_of_what_was_read_last_are_read(page: Page, repor
 async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
     redis: RedisServer, reports: Reports, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = Feed._newest
+    newest = RedisReader._newest
 
-    async def newest_after_a_report(feed: Feed) -> tuple[int, int]:
+    async def newest_after_a_report(reader: RedisReader) -> tuple[int, int]:
         reports.add_seconds(now - 2, 2)
-        return await newest(feed)
+        return await newest(reader)
 
-    monkeypatch.setattr(Feed, "_newest", newest_after_a_report)
+    monkeypatch.setattr(RedisReader, "_newest", newest_after_a_report)
     async with webui_page(redis.url) as page:
         await until_shown(page, now - 1, 10)
+        async with page.get("/events") as response:
+            assert (await Events(response).next())[1]["workers"] == 1  # it was written a moment ago
+
+
+async def test_an_hour_is_read_again_when_reading_it_was_cut_off(
+    redis: RedisServer, reports: Reports, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports.add_totals(now // 10 * 10 - 1_800, 10, 100)
+    workers = RedisSnapshot._workers_with_buckets
+    failures = [RedisError("cut off")]
+
+    async def cut_off_once(snapshot: RedisSnapshot) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return await workers(snapshot)
+
+    monkeypatch.setattr(RedisSnapshot, "_workers_with_buckets", cut_off_once)
+    async with webui_page(redis.url) as page:
+        await until(lambda: is_ready(page))
+        async with page.get("/api/history?seconds=3600&by=worker") as response:
+            assert (await response.json())["workers"] == [WORKER]
 
 
 async def test_something_else_in_the_streams_place_is_waited_out(
@@ -146,6 +168,8 @@ async def test_a_malformed_key_of_one_worker_spoils_no_other(
     async with page.get("/events") as response:
         for worker in (WORKER, "worker-2-00000002"):
             reports.add(now - 2, now - 1, 10, worker)
-        system = await Events(response).until_part("system", lambda system: len(system["worker"]["replicas"]) == 2)
-    assert [each["name"] for each in system["rng"]["replicas"]] == ["rng-1"]
+        topology = await Events(response).until_part(
+            "topology", lambda topology: len(topology["worker"]["replicas"]) == 2
+        )
+    assert [each["name"] for each in topology["rng"]["replicas"]] == ["rng-1"]
     assert metric("malformed_entries_total") == 1

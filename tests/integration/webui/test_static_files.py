@@ -56,11 +56,11 @@ async def test_a_file_is_compressed_for_clients_that_accept_it_and_not_sent_agai
     assert response.content_type == "text/javascript"
     assert (response.headers["Cache-Control"], response.headers["Vary"]) == ("no-cache", "Accept-Encoding")
     etag = response.headers["ETag"]
-    assert etag.endswith('-gzip"') is bool(used)
+    assert etag.startswith("W/")  # the same for both encodings
     async with files.head("/page.js", headers={"Accept-Encoding": encoding}) as head:
         assert (head.status, head.headers["ETag"], await head.read()) == (200, etag, b"")
         assert head.headers["Content-Length"] == str(len(body))
-    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+    for known in (etag, f'"other", {etag}', etag.removeprefix("W/"), "*"):
         again, nothing = await get(files, "/page.js", encoding, known)
         assert (again.status, nothing) == (304, b"")
         assert (again.headers["ETag"], again.headers["Vary"]) == (etag, "Accept-Encoding")

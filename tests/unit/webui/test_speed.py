@@ -6,11 +6,7 @@ from hypothesis import strategies as st
 from support.reports import make_report
 
 from chassis.redis.schema import REPORTS_S
-from webui_svc import totals
-from webui_svc.buckets import CHUNK, Buckets
-from webui_svc.speed import Speed
-from webui_svc.worker_speeds import SHOWN
-from webui_svc.worker_totals import MOST_WORKERS, WorkerTotals
+from webui_svc.speed import CHUNK_S, MAX_HOURS, SHOWN_WORKERS, Buckets, Hour, Speed
 
 BASE = 1_700_000_000
 
@@ -47,13 +43,13 @@ class Clocked:
             redis_us=int((BASE + heard) * 1e6),
             **(stalled if not hashes and begin == end else {}),
         )
-        self.speed.add(report, BASE + heard, heard)
+        self.speed.ingest(report, BASE + heard, heard)
 
     def current(self, now: float) -> float | None:
         return self.speed.workers.speed(now, int((BASE + now) * 1_000_000))
 
-    def settle(self, now: float) -> None:
-        self.speed.settle(BASE + now, now)
+    def finalize(self, now: float) -> None:
+        self.speed.finalize(BASE + now, now)
 
     def points(self, seconds: int = 900) -> dict[int, float]:
         return {second - BASE: hashes for second, hashes in self.speed.points(seconds)}
@@ -86,7 +82,7 @@ def test_the_speed_is_known_as_far_as_all_live_workers_have_reported(
 ) -> None:
     for report in reports:
         clocked.report(*report)
-    clocked.settle(now)
+    clocked.finalize(now)
     assert {second: hashes for second, hashes in clocked.points().items() if second >= 0} == dict(enumerate(points))
 
 
@@ -131,7 +127,7 @@ def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
         clocked.report("a", 10, 1, 2, sequence=2)
     clocked.report("b", 10, 0, 1, sequence=2**53)
     clocked.report("b", 10, 1, 2, sequence=1)  # later, so it is a new one
-    clocked.settle(2)
+    clocked.finalize(2)
     assert clocked.points() == {0: 20, 1: 20}
 
 
@@ -142,13 +138,13 @@ def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_coun
         clocked.report("a", 10, second - 1, second)
         if second > 2:
             clocked.report("b", 0, 2, 2, heard=second)
-        clocked.settle(second)
+        clocked.finalize(second)
     assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 299), 10)
     assert [len(worker.counted) for worker in clocked.speed.workers.live(300).values()] == [6, 1]  # no memory grows
     clocked.changed()
     clocked.report("b", 299, 2, 301)
     clocked.report("a", 10, 300, 301)
-    clocked.settle(301)
+    clocked.finalize(301)
     assert clocked.changed() == dict.fromkeys(range(2, 301), 11)
     assert sum(clocked.points().values()) == pytest.approx(3_010 + 20 + 299)
 
@@ -160,23 +156,23 @@ def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent_or_redis_was_aw
     workers = clocked.speed.workers
     clocked.report("a", 20, 0, 2, every=every)
     for now, there in [(1.9 + gone, 1), (2 + gone, 0)]:
-        assert (workers.count(now), workers.is_live("a", now)) == (there, bool(there))
+        assert (len(workers.live(now)), workers.is_live("a", now)) == (there, bool(there))
     assert (list(workers.gone(2 + gone)), list(workers.gone(12 + gone))) == (["a"], [])
-    workers.excuse(60)
-    assert (workers.count(61.9 + gone), workers.count(62 + gone)) == (1, 0)
+    workers.ignore_gap(60)
+    assert (len(workers.live(61.9 + gone)), len(workers.live(62 + gone))) == (1, 0)
 
 
 def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> None:
     for second in range(1, 1_000):
         clocked.report(f"worker-{second}", 10, second - 1, second)
-        clocked.settle(second)
+        clocked.finalize(second)
     points = clocked.points(3_600)
     assert (len(points), max(points) - min(points)) == (REPORTS_S, REPORTS_S - 1)
-    assert len(clocked.speed._buckets) <= REPORTS_S + 2 * CHUNK
-    assert len(clocked.speed.workers._known) <= REPORTS_S + 1
-    assert len(clocked.speed.by_worker) <= REPORTS_S + CHUNK
-    clocked.settle(3_000)
-    assert len(clocked.speed.by_worker) == 0
+    assert len(clocked.speed._hashes) <= REPORTS_S + 2 * CHUNK_S
+    assert len(clocked.speed.workers.known) <= REPORTS_S + 1
+    assert len(clocked.speed._by_worker) <= REPORTS_S + CHUNK_S
+    clocked.finalize(3_000)
+    assert len(clocked.speed._by_worker) == 0
 
 
 INTERVALS = st.tuples(st.floats(0, 60), st.floats(0, 60)).map(sorted)
@@ -190,7 +186,7 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
     for sequence, (number, hashes, (begin, end)) in enumerate(reports, 1):
         reported[f"worker-{number}"] += hashes
         clocked.report(f"worker-{number}", hashes, begin, end, heard=0, sequence=sequence, every=0.1)
-    clocked.settle(100)
+    clocked.finalize(100)
     totals_by_second = clocked.speed.points(REPORTS_S)
     workers, rows = clocked.speed.points_by_worker(REPORTS_S)
     assert sum(hashes for _, hashes in totals_by_second) == pytest.approx(reported.total(), rel=1e-9, abs=1e-2)
@@ -198,26 +194,31 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
     assert [sum(row[1:]) for row in rows] == pytest.approx([each for _, each in totals_by_second], rel=1e-9, abs=1e-2)
     for column, worker in enumerate(workers, 1):
         assert sum(row[column] for row in rows) == pytest.approx(reported[worker], rel=1e-9, abs=1e-2)
-    assert len(workers) == min(SHOWN, sum(hashes > 0 for hashes in reported.values()))
+    assert len(workers) == min(SHOWN_WORKERS, sum(hashes > 0 for hashes in reported.values()))
 
 
 def test_an_interval_from_the_beginning_of_time_fills_no_more_than_is_kept() -> None:
     buckets = Buckets()
     buckets.spread(10, 0, BASE * 1_000_000, floor=BASE - 900)
-    assert len(buckets) <= 900 + 2 * CHUNK
+    assert len(buckets) <= 900 + 2 * CHUNK_S
+
+
+def hour(buckets: dict[int, float], until: int, seconds: int) -> list[tuple[int, float]]:
+    held = Hour()
+    held.set_totals(buckets, until)
+    return held.points(seconds)
 
 
 def test_ten_second_buckets_become_speeds_up_to_the_last_whole_one() -> None:
-    assert totals.points({100: 33.0, 110: 34.0, 120: 5.0}, until=125, seconds=1_000) == [(100, 3.3), (110, 3.4)]
-    assert totals.points({100: 10.0, 120: 10.0}, until=130, seconds=1_000) == [(100, 1.0), (110, 0.0), (120, 1.0)]
-    hours = dict.fromkeys(range(0, 7_200, 10), 10.0)
-    assert len(totals.points(hours, until=7_200, seconds=3_600)) == 360
+    assert hour({100: 33.0, 110: 34.0, 120: 5.0}, until=125, seconds=1_000) == [(100, 3.3), (110, 3.4)]
+    assert hour({100: 10.0, 120: 10.0}, until=130, seconds=1_000) == [(100, 1.0), (110, 0.0), (120, 1.0)]
+    assert len(hour(dict.fromkeys(range(0, 7_200, 10), 10.0), until=7_200, seconds=3_600)) == 360
 
 
 def test_buckets_of_workers_are_bounded_in_number_and_age() -> None:
-    held = WorkerTotals()
-    for number in range(MOST_WORKERS + 10):
-        held.set(f"worker-{number}", {100: 1.0})
-    assert len(held) == MOST_WORKERS
-    held.settle(3_900)
-    assert len(held) == 0
+    held = Hour()
+    for number in range(MAX_HOURS + 10):
+        held.update_worker(f"worker-{number}", {100: 1.0})
+    assert len(held._by_worker) == MAX_HOURS
+    held.set_totals({}, 3_900)
+    assert held._by_worker == {}

@@ -86,8 +86,8 @@ class Mine:
         entries, self._entries = self._entries, []
         self.timeline.observe(self.clock.redis_us, timeline.steady_us())
         for entry in entries:
-            self.speed.add(self.timeline.place(entry), self.timeline.now, self.clock.now)
-        self.speed.settle(self.timeline.now, self.clock.now)
+            self.speed.ingest(self.timeline.place(entry), self.timeline.now, self.clock.now)
+        self.speed.finalize(self.timeline.now, self.clock.now)
         self.shown.update(self.speed.take_changed())
 
     @property

@@ -12,7 +12,6 @@ from support.reports import make_report
 from chassis.redis import schema
 from chassis.redis.schema import Coin, MalformedError, Report, decode_coins, decode_replicas, decode_report
 from chassis.settings import Pace
-from webui_svc.load_tests import LoadTests
 
 END_S = 1_700_000_000
 END_US = END_S * 1_000_000
@@ -135,10 +134,8 @@ def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) ->
     assert schema.decode_buckets({field: value, b"20": b"1.5"}) == {20: 1.5}
 
 
-def test_load_tests_that_are_too_many_or_malformed_are_left_out() -> None:
-    held = LoadTests()
-    bad = [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (schema.MAX_LOAD_TEST_BYTES + 1)]
-    assert len(held.set(bad)) == 5
-    assert (held.figures, json.loads(held.body)) == ({"count": 0, "newest": None}, {"reports": []})
-    held.set([encoded({"began": str(number), "points": []}) for number in range(schema.MAX_LOAD_TESTS + 3)])
-    assert held.figures == {"count": schema.MAX_LOAD_TESTS, "newest": "0"}
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (schema.MAX_LOAD_TEST_BYTES + 1)])
+def test_what_is_no_report_of_a_load_test_is_malformed(raw: bytes) -> None:
+    assert schema.decode_load_test(b'{"began": "now", "points": []}') == {"began": "now", "points": []}
+    with pytest.raises(MalformedError):
+        schema.decode_load_test(raw)

@@ -1,13 +1,13 @@
-// The system as it is: every replica that is there, and what flows between them.
+// The topology: every replica that is there, and what flows between them.
 
 import { arrange, make, setText } from "./dom.js";
 import { Edges, isAway } from "./edges.js";
 import { about, count, duration, share, speed } from "./format.js";
 
 const DENSE = 4; // replicas beyond which each gets less room
-const HEARD = {
+const ABOUT = {
   rng: "random bytes",
-  worker: "asks, hashes, counts",
+  worker: "sends batches, counts",
   hasher: "SHA-256",
   redis: "keeps the counts",
   webui: "this page",
@@ -17,7 +17,7 @@ const rate = (value) => `${speed(value)}/s`;
 // Lines of a box, each a list of [label that is read, text].
 const facts = {
   server: ({ share: part, rate: batches, p50, p99 }) => [
-    [["share of batches", share(part)], ["batches", rate(batches)]],
+    [["share of requests", share(part)], ["batches", rate(batches)]],
     [["p50", duration(p50)], ["p99", duration(p99)]],
   ],
   worker: (worker) => [[["hashes", rate(worker.speed)], ["batch size", count(worker.batch_size)]]],
@@ -25,7 +25,7 @@ const facts = {
   webui: ({ browsers }) => [[["browsers", count(browsers)]]],
 };
 
-export class System {
+export class Topology {
   #place;
   #groups = {};
   #edges;
@@ -40,7 +40,7 @@ export class System {
       const more = make("p", { class: "more", hidden: "" });
       const group = make("div", { class: "service", role: "group", "data-service": name, "aria-label": name }, make("div", { class: "service-bar" }, title, note), replicas, more);
       this.#groups[name] = { group, replicas, note, more };
-      setText(note, HEARD[name]);
+      setText(note, ABOUT[name]);
       place.append(group);
     }
     this.#edges = new Edges(place, this.#groups);
@@ -54,20 +54,20 @@ export class System {
     this.#edges.still = yes;
   }
 
-  show(system) {
-    this.#showReplicas("rng", system.rng, facts.server);
-    this.#showReplicas("worker", system.worker, facts.worker);
-    this.#showReplicas("hasher", system.hasher, facts.server);
-    this.#showReplicas("redis", { replicas: [system.redis], more: 0 }, facts.redis);
-    this.#showReplicas("webui", { replicas: [{ ...system.webui, state: "serving" }], more: 0 }, facts.webui);
-    this.#edges.show(system);
+  show(topology) {
+    this.#showReplicas("rng", topology.rng, facts.server);
+    this.#showReplicas("worker", topology.worker, facts.worker);
+    this.#showReplicas("hasher", topology.hasher, facts.server);
+    this.#showReplicas("redis", { replicas: [topology.redis], more: 0 }, facts.redis);
+    this.#showReplicas("webui", { replicas: [{ ...topology.webui, state: "serving" }], more: 0 }, facts.webui);
+    this.#edges.show(topology);
   }
 
   #showReplicas(service, { replicas, more }, lines) {
     const { group, replicas: list, note, more: rest } = this.#groups[service];
     const byKey = new Map(replicas.map((replica) => [replica.id ?? replica.name, replica]));
     const total = replicas.filter((replica) => !isAway(replica)).length + more;
-    setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? HEARD[service] : "none heard of");
+    setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? ABOUT[service] : "none known");
     group.classList.toggle("dense", replicas.length > DENSE);
     rest.hidden = !more;
     setText(rest, more ? `+${count(more)} more` : "");

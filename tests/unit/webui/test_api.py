@@ -1,8 +1,8 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from webui_svc.compression import accepts_gzip
-from webui_svc.history import QueryError, parse_by, parse_seconds
+from webui_svc.api import QueryError, parse_by, parse_seconds
+from webui_svc.static_files import accepts_gzip
 
 
 def test_the_history_is_asked_for_by_a_whole_number_of_seconds_and_by_worker() -> None:

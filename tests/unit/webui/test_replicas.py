@@ -1,0 +1,153 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.redis.schema import EndpointState, ReplicaStats
+from webui_svc.replicas import MAX_LISTED, UNSEEN_LIMIT_S, WINDOW_S, ReplicaStatistics
+from webui_svc.speed import GONE_LISTED_S
+
+
+def replica(
+    name: str, batches: int = 10, state: EndpointState = EndpointState.SERVING, bucket: int = 67
+) -> ReplicaStats:
+    return ReplicaStats(name, f"{name}:50051", state, batches, {bucket: batches} if batches else {})
+
+
+def listed(statistics: ReplicaStatistics) -> dict[str, Any]:
+    return {each["name"]: each for each in statistics.figures()["replicas"]}
+
+
+def states(statistics: ReplicaStatistics) -> dict[str, str]:
+    return {name: each["state"] for name, each in listed(statistics).items()}
+
+
+def see(statistics: ReplicaStatistics, clock: float, *replicas: ReplicaStats, worker: str = "a") -> None:
+    """Have the one worker there is see these replicas."""
+    statistics.ingest(worker, clock, 1.0, replicas)
+    statistics.finalize({worker}, clock)
+
+
+@pytest.fixture
+def statistics() -> ReplicaStatistics:
+    return ReplicaStatistics()
+
+
+def test_shares_rates_and_latencies_are_those_of_all_workers_together(statistics: ReplicaStatistics) -> None:
+    statistics.ingest("a", 0, 2.0, [replica("rng-1", 30), replica("rng-2", 10), replica("rng-3", 0)])
+    statistics.ingest("b", 0, 1.0, [replica("rng-1", 35, bucket=80)])
+    statistics.finalize({"a", "b"}, 0)
+    one, two, three = listed(statistics).values()
+    assert (one["share"], one["rate"]) == (round(65 / 75, 4), 50)
+    assert (two["share"], two["rate"]) == (round(10 / 75, 4), 5)
+    assert one["p50"] == pytest.approx(2 ** (80 / 4) / 1e6, rel=0.19)
+    assert two["p99"] == pytest.approx(0.1, rel=0.19)
+    nothing = {"share": 0, "rate": 0, "p50": None, "p99": None}
+    assert three == {"name": "rng-3", "address": "rng-3:50051", "state": "serving", **nothing}
+
+
+def test_the_last_few_seconds_of_workers_that_are_there_count(statistics: ReplicaStatistics) -> None:
+    statistics.ingest("a", 0, 1.0, [replica("rng-1", 1_000)])
+    statistics.ingest("a", WINDOW_S, 1.0, [replica("rng-1", 10)])
+    statistics.ingest("b", WINDOW_S, 1.0, [replica("rng-1", 90), replica("rng-2", 10, EndpointState.SLOW)])
+    statistics.finalize({"a"}, WINDOW_S + 0.1)
+    assert listed(statistics).keys() == {"rng-1"}
+    assert listed(statistics)["rng-1"]["rate"] == 10
+
+
+def test_what_one_who_reports_rarely_saw_counts_until_its_next_report(statistics: ReplicaStatistics) -> None:
+    statistics.ingest("a", 0, 60.0, [replica("rng-1", 600)], report_interval_s=60)
+    for second in range(60):
+        statistics.ingest("b", second, 1.0, [replica("rng-1", 5)])
+        statistics.finalize({"a", "b"}, second)
+        assert listed(statistics)["rng-1"]["rate"] == 15
+    statistics.ingest("a", 60, 60.0, [replica("rng-1", 1_200)], report_interval_s=60)
+    statistics.finalize({"a", "b"}, 100)
+    assert listed(statistics)["rng-1"]["rate"] == 20
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        (EndpointState.SERVING, EndpointState.GONE, "serving"),
+        (EndpointState.SERVING, EndpointState.SLOW, "slow"),
+        (EndpointState.GONE, EndpointState.SLOW, "slow"),
+        (EndpointState.SERVING, EndpointState.EJECTED, "ejected"),
+        (EndpointState.SLOW, EndpointState.EJECTED, "ejected"),
+        (EndpointState.SERVING, EndpointState.SERVING, "serving"),
+        (EndpointState.SERVING, EndpointState.DRAINING, "serving"),
+        (EndpointState.DRAINING, EndpointState.CONNECTING, "draining"),
+        (EndpointState.CONNECTING, EndpointState.GONE, "connecting"),
+    ],
+)
+def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
+    statistics: ReplicaStatistics, one: EndpointState, other: EndpointState, together: str
+) -> None:
+    statistics.ingest("a", 0, 1.0, [replica("rng-1", state=one)])
+    statistics.ingest("b", 0, 1.0, [replica("rng-1", state=other)])
+    statistics.finalize({"a", "b"}, 0)
+    assert states(statistics) == {"rng-1": together}
+
+
+def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(statistics: ReplicaStatistics) -> None:
+    gone = replica("rng-1", 0, EndpointState.GONE)
+    see(statistics, 0, gone)
+    assert states(statistics) == {}  # nobody saw it serve
+    for clock, state, present in (
+        (1, EndpointState.CONNECTING, set()),
+        (2, EndpointState.SERVING, {"rng-1"}),
+        (3, EndpointState.GONE, set()),
+        (4, EndpointState.SERVING, {"rng-1"}),
+        (5, EndpointState.CONNECTING, set()),
+    ):
+        see(statistics, clock, replica("rng-1", 0, state))
+        assert (states(statistics), statistics.present) == ({"rng-1": state.value}, present)
+    see(statistics, 5 + GONE_LISTED_S, gone)
+    assert states(statistics) == {"rng-1": "gone"}
+    statistics.finalize({"a"}, 5.1 + GONE_LISTED_S)
+    assert states(statistics) == {}
+
+
+def test_one_that_no_worker_lists_any_more_is_gone_after_a_while(statistics: ReplicaStatistics) -> None:
+    see(statistics, 0, replica("rng-1"), replica("rng-2"))
+    see(statistics, 1, replica("rng-1"), worker="b")
+    assert statistics.present == {"rng-1", "rng-2"}
+    see(statistics, 1 + UNSEEN_LIMIT_S, replica("rng-1"), worker="b")
+    assert states(statistics) == {"rng-1": "serving", "rng-2": "gone"}
+
+
+def test_time_without_redis_makes_no_replica_go_but_time_without_workers_does(
+    statistics: ReplicaStatistics,
+) -> None:
+    see(statistics, 0, replica("rng-1"))
+    statistics.ignore_gap(60)
+    statistics.finalize({"a"}, 60)
+    assert (states(statistics), statistics.present) == ({"rng-1": "serving"}, {"rng-1"})
+    statistics.finalize(set(), 61)
+    assert (states(statistics), statistics.present) == ({}, None)
+
+
+def test_a_few_are_listed_in_the_order_of_their_names(statistics: ReplicaStatistics) -> None:
+    see(statistics, 0, *(replica(f"rng-{number}") for number in range(20, 0, -1)))
+    assert list(listed(statistics)) == [f"rng-{number}" for number in range(1, MAX_LISTED + 1)]
+    assert statistics.figures()["more"] == 4
+
+
+VIEWS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.floats(0.0, 2.0), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 9))),
+    max_size=40,
+)
+
+
+@given(VIEWS)
+def test_whatever_was_heard_leaves_nothing_behind(views: list[tuple[str, float, dict[str, int]]]) -> None:
+    statistics = ReplicaStatistics()
+    clock = 0.0
+    for worker, pause, batches in views:
+        clock += pause
+        statistics.ingest(worker, clock, pause, [replica(name, count) for name, count in batches.items()])
+        statistics.finalize({"a", "b"}, clock)
+        assert sum(each["share"] for each in listed(statistics).values()) <= 1.001
+    statistics.finalize({"a", "b"}, clock + 100)
+    assert (statistics._traffic, statistics._counted, statistics._seconds) == ({}, [], {})

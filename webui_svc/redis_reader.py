@@ -1,0 +1,388 @@
+"""The one reader of Redis, however many browsers there are.
+
+It reads 15 minutes of reports, then follows them. Redis may go away at any time and come back with an older state or an
+empty one: then the stream may end before the entry that was read last, and waiting for what comes after that entry
+would never end. Or another server takes over, whose stream lacks some entries and has others in their place. So with
+each read the reader checks that the stream still has the entry that it read last, and reads all of it again if not;
+reports that were counted are not counted twice.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from chassis import log
+from chassis.health import Health
+from chassis.log import ThrottledLogger
+from chassis.redis import errors, schema
+from chassis.redis.client import open_client
+from chassis.redis.schema import BUCKET_S, MAX_LOAD_TESTS, REPORTS_S, Keys, MalformedError, Report
+from chassis.redis.settings import RedisAccess
+from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.timing import deadline
+from webui_svc.speed import MAX_HOURS
+from webui_svc.sse import Browsers
+from webui_svc.state import DashboardState
+from webui_svc.timeline import STEP_US, steady_us
+
+# How long a read waits for a report. Redis counts as away after a longer time without an answer.
+BLOCK_MS = 1_000
+ANSWER_LIMIT_S = 2.5
+CONNECT_LIMIT_S = 1.0
+
+# The time between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With a
+# report a second, what was worked shows within 1.5 s.
+ROUND_S = 0.25
+
+# Entries per read, and workers whose buckets are read at a time: some 10 ms of work each.
+PAGE = 1_000
+WORKERS_PER_READ = 50
+
+# The pause before the first new attempt, and the longest one; each is shortened by up to a half at random.
+MIN_PAUSE_S = 0.05
+MAX_PAUSE_S = 1.0
+
+# The time between two reads of the ten-second buckets, and of what else changes rarely.
+BUCKETS_EVERY_S = 5.0
+
+# How much of a worker's buckets is read again: reports wait for up to 60 s while Redis is away.
+RECENT_S = 130
+
+# Keys that Redis looks at per step, and steps: a Redis that is used for other things as well may hold millions.
+SCAN_COUNT = 1_000
+MAX_SCANS = 100
+
+Id = tuple[int, int]
+_NOTHING: Id = (0, 0)
+
+_T = TypeVar("_T")
+
+
+def open_reader_client(access: RedisAccess) -> Redis:
+    """Return a client that leaves retries and limits to the reader.
+
+    It has no socket timeout of its own: on Python 3.11 a write under redis-py's timeout can swallow the cancellation
+    that is to end the reader (asyncio.wait_for does). Answers stay bytes: an entry that is no UTF-8 must spoil nothing
+    but itself.
+    """
+    return open_client(access, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT_S)
+
+
+async def _answer(command: Any) -> Any:
+    async with deadline(ANSWER_LIMIT_S, "answer"):
+        return await command
+
+
+class RedisSnapshot:
+    """What Redis holds beside the stream: counts, the workers' own keys, buckets of an hour, and load tests."""
+
+    def __init__(self, redis: Redis, keys: Keys, state: DashboardState, malformed: ThrottledLogger) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._state = state
+        self._malformed = malformed
+        self._sequences: dict[str, bytes] = {}
+        self._changed: set[str] = set()  # workers whose buckets changed
+        self._buckets_due = 0.0
+        self._load_tests: tuple[int, bytes | None] = (0, None)
+        # Whether the hour of every worker is to be read: at first, and when Redis's state or clock is another one.
+        self.hour_is_stale = True
+
+    async def _load_hour(self) -> None:
+        self._state.hour.forget_workers()
+        self._buckets_due = 0.0
+        workers = await self._workers_with_buckets()
+        for first in range(0, len(workers), WORKERS_PER_READ):
+            chunk = workers[first : first + WORKERS_PER_READ]
+            pipeline = self._redis.pipeline(transaction=False)
+            for worker in chunk:
+                pipeline.hgetall(self._keys.totals_of(worker))
+            answers = await _answer(pipeline.execute(raise_on_error=False))
+            for worker, buckets in zip(chunk, answers, strict=True):
+                if self._is_fine(self._keys.totals_of(worker), buckets):
+                    self._state.hour.update_worker(worker, schema.decode_buckets(buckets))
+        self.hour_is_stale = False
+
+    async def read(self, reporters: set[str]) -> None:
+        """Read the counts and the keys of these workers and, now and then, the rest."""
+        if self.hour_is_stale:
+            await self._load_hour()
+        workers = list(reporters)
+        self._changed |= reporters
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.mget(self._keys.hashes, self._keys.coins)
+        for worker in workers:
+            pipeline.hmget(self._keys.worker(worker), "sequence", "replicas", "coins")
+        counts, *answers = await _answer(pipeline.execute(raise_on_error=False))
+        hashes, coins = counts if self._is_fine("hashes, coins", counts) else (None, None)
+        self._state.hashes = self._decoded("hashes", schema.decode_count, hashes) or 0
+        self._state.coins = self._decoded("coins", schema.decode_count, coins) or 0
+        for worker, fields in zip(workers, answers, strict=True):
+            if self._is_fine(self._keys.worker(worker), fields):
+                self._ingest(worker, *fields)
+        if time.monotonic() >= self._buckets_due:
+            await self._read_buckets()
+            await self._read_load_tests()
+            self._buckets_due = time.monotonic() + BUCKETS_EVERY_S
+
+    def _ingest(self, worker: str, sequence: bytes | None, replicas: bytes | None, coins: bytes | None) -> None:
+        if sequence is None or self._sequences.get(worker) == sequence:
+            return  # it was read before, with the report before this one
+        self._sequences[worker] = sequence
+        try:
+            if replicas is not None:
+                self._state.ingest_replicas(worker, schema.decode_replicas(replicas))
+            if coins is not None:
+                self._state.ingest_coins(worker, schema.decode_coins(coins))
+        except MalformedError as error:
+            self._malformed.log(cause=f"{self._keys.worker(worker)}: {error}")
+
+    async def _workers_with_buckets(self) -> list[str]:
+        workers: set[str] = set()
+        cursor = 0
+        prefix = self._keys.totals_of_workers
+        for _ in range(MAX_SCANS):
+            cursor, names = await _answer(self._redis.scan(cursor, match=f"{prefix}*", count=SCAN_COUNT))
+            ids = (schema.decode_worker_id(name[len(prefix) :]) for name in names)
+            workers.update(each for each in ids if each)
+            if not cursor or len(workers) >= MAX_HOURS:
+                break
+        return sorted(workers)[:MAX_HOURS]
+
+    async def _read_buckets(self) -> None:
+        now = int(self._state.now()) // BUCKET_S * BUCKET_S
+        recent = [str(second) for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
+        changed, self._changed = sorted(self._changed), set()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(self._keys.totals)
+        for worker in changed:
+            pipeline.hmget(self._keys.totals_of(worker), recent)
+        totals, *answers = await _answer(pipeline.execute(raise_on_error=False))
+        for worker, values in zip(changed, answers, strict=True):
+            if self._is_fine(self._keys.totals_of(worker), values):
+                held = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
+                self._state.hour.update_worker(worker, schema.decode_buckets(held))
+        if self._is_fine(self._keys.totals, totals):
+            self._state.set_totals(schema.decode_buckets(totals))
+        known = self._state.speed.workers.known
+        self._sequences = {worker: last for worker, last in self._sequences.items() if worker in known}
+
+    async def _read_load_tests(self) -> None:
+        key = self._keys.load_tests
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.llen(key)
+        pipeline.lindex(key, 0)
+        count, newest = await _answer(pipeline.execute(raise_on_error=False))
+        if not self._is_fine(key, count) or not self._is_fine(key, newest) or (count, newest) == self._load_tests:
+            return
+        stored = await _answer(self._redis.lrange(key, 0, MAX_LOAD_TESTS - 1))
+        decoded = [self._decoded("load test", schema.decode_load_test, raw) for raw in stored]
+        self._state.set_load_tests([report for report in decoded if report is not None])
+        self._load_tests = count, newest
+
+    def _is_fine(self, key: str, answer: object) -> bool:
+        """Return whether this is an answer and no error, as for a key of another type."""
+        if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
+            self._malformed.log(cause=f"{key}: {answer}")
+            return False
+        if isinstance(answer, Exception):
+            raise answer
+        return True
+
+    def _decoded(self, key: str, decode: Callable[[Any], _T], raw: bytes | None) -> _T | None:
+        try:
+            return decode(raw)
+        except MalformedError as error:
+            self._malformed.log(cause=f"{key}: {error}")
+            return None
+
+
+class RedisReader:
+    """Keeps the dashboard's state up to date, and publishes it to the browsers.
+
+    It meets the health's condition `redis` once Redis was read, and for good: a page that shows what it knows, and that
+    Redis is away, is of more use than none.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, state: DashboardState, browsers: Browsers, health: Health) -> None:
+        self.malformed = ThrottledLogger("skipped malformed entries of Redis")
+        # From a report's being written to its being published. Reports of before this process followed do not count.
+        self.lag = LatencyHistogram()
+        self._unpublished_us: list[int] = []  # when each report since the last time was written, on the time axis
+        self._away = ThrottledLogger("redis is away")
+        self._redis = redis
+        self._state = state
+        self._browsers = browsers
+        self._health = health
+        self._stream = keys.reports
+        # The entry that was read last; None before anything was read.
+        self._position: Id | None = None
+        self._snapshot = RedisSnapshot(redis, keys, state, self.malformed)
+        self._reporters: set[str] = set()
+        self._answered: float | None = None
+        self._reset = False  # whether browsers are to get a new snapshot
+
+    async def run(self) -> None:
+        """Follow Redis until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._catch_up()
+                failures = 0
+                while True:
+                    await self._round()
+            except (RedisError, OSError) as error:
+                connecting = f" within {CONNECT_LIMIT_S:g} s" if isinstance(error, RedisTimeoutError) else ""
+                self._lose(f"{type(error).__name__}: {errors.describe(error)}{connecting}")
+            except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; it was passed by now
+                log.get().exception("the Redis reader failed")
+                self._lose(f"{type(error).__name__}: {error}")
+            pause = min(MAX_PAUSE_S, MIN_PAUSE_S * 2 ** min(failures, 10))
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+            failures += 1
+
+    def _lose(self, cause: str) -> None:
+        self._away.log(cause=cause)
+        self._state.redis = False
+        self._publish()
+
+    async def _catch_up(self) -> None:
+        in_place = await self._in_place()
+        if self._answered is not None:
+            self._state.ignore_gap(time.monotonic() - self._answered)
+        if not in_place:
+            await self._load()
+        self._state.finalize()  # for the buckets that are read next are whole as far as the speed is known
+        await self._finalize()
+        self._state.redis = True
+        self._away.clear()
+        self._health.set("redis", met=True)
+        self._publish()
+
+    async def _round(self) -> None:
+        after = _text(self._position or _NOTHING)
+        answer = await _answer(self._redis.xread({self._stream: after}, count=PAGE, block=BLOCK_MS))
+        entries = answer[0][1] if answer else []
+        if not await self._in_place():
+            await self._load()
+            entries = []
+        clock = time.monotonic()
+        for entry_id, fields in entries:
+            self._position = _id(entry_id)
+            report = self._ingest(fields, lambda _: clock)
+            if report is not None:
+                self._unpublished_us.append(report.redis_us)
+        await self._finalize()
+        self.malformed.flush()
+        self._publish()
+        if len(entries) < PAGE:
+            await asyncio.sleep(ROUND_S)
+
+    async def _finalize(self) -> None:
+        reporters, self._reporters = self._reporters, set()
+        await self._snapshot.read(reporters)
+        self._answered = time.monotonic()
+        self._state.finalize()
+
+    def _publish(self) -> None:
+        self._state.topology.browsers = len(self._browsers)
+        self._browsers.publish()
+        if self._reset:
+            self._reset = False
+            self._browsers.reset()
+        if self._state.redis:  # else what was read last is not final, and so not published
+            now_us = self._state.timeline.now_us
+            for written_us in self._unpublished_us:
+                self.lag.observe(max(0.0, (now_us - written_us) / 1e6))
+            self._unpublished_us.clear()
+
+    async def _in_place(self) -> bool:
+        """Return whether the stream goes on from the position: it has the entry that was read last.
+
+        That it ends later is not enough: a server that took over may lack it, and have others in its place. This reads
+        Redis's clock, too, for what is placed next.
+        """
+        if self._position is None:
+            return False
+        where = _text(self._position)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.xrange(self._stream, where, where)
+        sent_us = steady_us()
+        time_of_redis, found = await _answer(pipeline.execute())
+        self._observe(_microseconds(time_of_redis), sent_us)
+        return self._position == _NOTHING or bool(found)
+
+    def _observe(self, redis_us: int, sent_us: int) -> None:
+        if self._state.timeline.observe(redis_us, sent_us):
+            # The buckets of the hour have moved, and so has all that was published.
+            self._reset = self._snapshot.hour_is_stale = True
+
+    async def _load(self) -> None:
+        self._reset = self._snapshot.hour_is_stale = True
+        now_us = _microseconds(await _answer(self._redis.time()))
+        clock = time.monotonic()
+
+        def seen(redis_us: int) -> float:
+            """A report was seen when it was written, and long ago if that was before the clock was set back."""
+            age_us = now_us - redis_us
+            reading_us = (time.monotonic() - clock) * 1e6
+            return clock - (age_us / 1e6 if age_us >= -reading_us - STEP_US else REPORTS_S)
+
+        # Before all else, so that no report is missed that is written in between.
+        newest = await self._newest()
+        start: Id = (max(0, now_us // 1_000 - REPORTS_S * 1_000), 0)
+        self._position = _NOTHING
+        try:
+            while True:
+                after = _text(max(start, self._position))
+                answer = await _answer(self._redis.xrange(self._stream, min=f"({after}", count=PAGE))
+                for entry_id, fields in answer:
+                    self._position = _id(entry_id)
+                    self._ingest(fields, seen)
+                if len(answer) < PAGE:
+                    break
+        except (RedisError, OSError):
+            self._position = None  # what was not read is not new when it is read later
+            raise
+        if self._position == _NOTHING:  # all that the stream holds is too old to show
+            self._position = newest
+        sent_us = steady_us()
+        self._observe(_microseconds(await _answer(self._redis.time())), sent_us)
+
+    async def _newest(self) -> Id:
+        newest = await _answer(self._redis.xrevrange(self._stream, count=1))
+        return _id(newest[0][0]) if newest else _NOTHING
+
+    def _ingest(self, fields: Mapping[bytes, bytes] | None, seen: Callable[[int], float]) -> Report | None:
+        """Ingest the entry at the position, which was seen at a moment of the monotonic clock; None if malformed."""
+        entry = self._position or _NOTHING
+        try:
+            report = schema.decode_report(fields, entry[0])
+        except MalformedError as error:
+            self.malformed.log(cause=f"report {_text(entry)}: {error}")
+            return None
+        placed = self._state.ingest(report, seen(report.redis_us))
+        if self._state.speed.workers.is_live(report.worker, time.monotonic()):
+            self._reporters.add(report.worker)
+        return placed
+
+
+def _microseconds(time_of_redis: tuple[int, int]) -> int:
+    seconds, microseconds = time_of_redis
+    return int(seconds) * 1_000_000 + int(microseconds)
+
+
+def _id(raw: bytes) -> Id:
+    milliseconds, _, sequence = raw.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def _text(position: Id) -> str:
+    return f"{position[0]}-{position[1]}"

@@ -1,0 +1,180 @@
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from chassis.redis.schema import BUCKET_S, REPORTS_S, NewCoins, ReplicaSnapshot, Report
+from webui_svc.annotations import Annotation, Annotations
+from webui_svc.coins import CoinStatistics
+from webui_svc.replicas import Topology
+from webui_svc.speed import Hour, Point, Speed
+from webui_svc.timeline import Timeline
+
+# Seconds of the graph that a browser gets when it opens the page.
+SHOWN_S = 300
+
+# Different batch sizes that are named, the smallest first.
+MAX_BATCH_SIZES = 8
+
+# Figures of which only those that changed are sent.
+LARGE = ("topology", "coin_statistics")
+
+# A gap without Redis that is annotated.
+MIN_GAP_S = 1.0
+
+
+class DashboardState:
+    """Everything there is to show, as of the last time that Redis answered.
+
+    Inside, times are on the timeline's axis; what is shown has Redis's time.
+    """
+
+    def __init__(self, redis_name: str, webui_name: str) -> None:
+        self.timeline = Timeline()
+        self.speed = Speed()
+        self.hour = Hour()
+        self.topology = Topology(redis_name, webui_name)
+        # Whether Redis answers.
+        self.redis = False
+        self.hashes = 0
+        self.coins = 0
+        # The reports of load tests, as JSON for browsers.
+        self.load_tests = b'{"reports":[]}'
+        self._load_tests: dict[str, Any] = {"count": 0, "newest": None}
+        self._annotations = Annotations()
+        self._coins = CoinStatistics()
+        self._coin_figures: dict[str, Any] = self._coins.figures(self.speed)
+        self._published: dict[str, Any] = {}
+
+    def ingest(self, report: Report, seen: float) -> Report:
+        """Place a report on the axis and count it unless it was counted before; return it as it was placed.
+
+        It was seen at this moment of the monotonic clock.
+        """
+        placed = self.timeline.place(report)
+        if self.speed.ingest(placed, self.timeline.now, seen):
+            self.topology.ingest(seen)
+            self._annotations.ingest(placed)
+        return placed
+
+    def ingest_replicas(self, worker: str, seen: ReplicaSnapshot) -> None:
+        """Take over what a worker sees of its replicas."""
+        known = self.speed.workers.known.get(worker)
+        interval_s = known.report_interval_s if known else 0.0
+        self.topology.ingest_replicas(worker, time.monotonic(), seen, interval_s)
+
+    def ingest_coins(self, worker: str, coins: NewCoins) -> None:
+        """Take over what coins a worker found."""
+        self._coins.ingest(worker, coins, lambda at: self.timeline.place_worker_time(worker, at))
+
+    def ignore_gap(self, seconds: float) -> None:
+        """Take no silence of so many seconds up to now for a worker's or a replica's, for Redis was away."""
+        self.speed.workers.ignore_gap(seconds)
+        for statistics in self.topology.statistics.values():
+            statistics.ignore_gap(seconds)
+        if seconds >= MIN_GAP_S:
+            now = self.timeline.now
+            self._annotations.add(Annotation(now - seconds, "gap", "redis", until=now))
+
+    def set_totals(self, totals: dict[int, float]) -> None:
+        """Take over the hour's ten-second buckets; those are whole that the speed is known for by now."""
+        self.hour.set_totals(totals, (self.speed.until or 0) + self.timeline.shift_s)
+
+    def set_load_tests(self, reports: Sequence[dict[str, Any]]) -> None:
+        """Take over the reports of load tests, newest first."""
+        self.load_tests = msgspec.json.encode({"reports": reports})
+        began = reports[0]["began"] if reports else None
+        self._load_tests = {"count": len(reports), "newest": began[:40] if isinstance(began, str) else None}
+
+    def finalize(self) -> None:
+        """Decide what is known by now."""
+        now, clock = self.timeline.now, time.monotonic()
+        self.speed.finalize(now, clock)
+        if self.topology.finalize(self.speed, self.timeline.now_us, clock):
+            self._coin_figures = self._coins.figures(self.speed, self.timeline.shift_s)
+        known = self.speed.workers.known
+        live = {worker: each.report.instance for worker, each in known.items() if each.is_live(clock)}
+        ends = {worker: each.report.end_us / 1e6 for worker, each in known.items()}
+        self._annotations.compare_replicas("worker", live, ends, now)
+        for service, statistics in self.topology.statistics.items():
+            if (present := statistics.present) is not None:
+                self._annotations.compare_replicas(service, {name: name for name in present}, {}, now)
+        self._annotations.compare_waiting(self._waits_for(clock))
+
+    def history(self, seconds: int) -> tuple[int, list[Point]]:
+        """Return the resolution in seconds, and the speed over the last so many seconds, as fine as it is held."""
+        if seconds <= REPORTS_S:
+            return 1, self._shifted(self.speed.points(seconds))
+        return BUCKET_S, self.hour.points(seconds)
+
+    def history_by_worker(self, seconds: int) -> tuple[int, list[str], list[list[float]]]:
+        """Return the same by worker: the resolution, those with most hashes, and their columns and the others'."""
+        if seconds <= REPORTS_S:
+            workers, rows = self.speed.points_by_worker(seconds)
+            return 1, workers, [[row[0] + self.timeline.shift_s, *row[1:]] for row in rows]
+        return BUCKET_S, *self.hour.points_by_worker(seconds)
+
+    def now(self) -> float:
+        """Return now in Unix seconds, by Redis's clock."""
+        return round(self.timeline.now + self.timeline.shift_s, 3)
+
+    def snapshot(self) -> bytes:
+        """Return all that a page needs which knows nothing yet, as a server-sent event."""
+        figures = {"now": self.now(), **self._figures(), "shown_seconds": SHOWN_S}
+        figures["annotations"] = self._annotations.all(self.timeline.now, self.timeline.shift_s)
+        return _event("snapshot", {**figures, "points": self._shifted(self.speed.points(SHOWN_S))})
+
+    def update(self) -> bytes | None:
+        """Return what changed since the last update, as a server-sent event; None if nothing did."""
+        points = self._shifted(self.speed.take_changed()[-SHOWN_S:])
+        annotations = self._annotations.take_new(self.timeline.shift_s)
+        figures = self._figures()
+        if not points and not annotations and figures == self._published:
+            return None
+        changed = {
+            name: value for name, value in figures.items() if name not in LARGE or value != self._published.get(name)
+        }
+        if annotations:
+            changed["annotations"] = annotations
+        self._published = figures
+        return _event("update", {"now": self.now(), **changed, "points": points})
+
+    def _shifted(self, points: list[Point]) -> list[Point]:
+        shift_s = self.timeline.shift_s
+        return [(second + shift_s, hashes) for second, hashes in points]
+
+    def _figures(self) -> dict[str, Any]:
+        figures = {
+            "redis": self.redis,
+            "hashes": self.hashes,
+            "coins": self.coins,
+            "load_tests": self._load_tests,
+            "topology": self.topology.figures(redis=self.redis),
+            "coin_statistics": self._coin_figures,
+        }
+        if not self.redis:  # then it is not known which workers are there
+            return {**figures, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_sizes": []}
+        clock = time.monotonic()
+        speed = self.speed.workers.speed(clock, self.timeline.now_us)
+        reports = [worker.report for worker in self.speed.workers.live(clock).values()]
+        return {
+            **figures,
+            "speed": None if speed is None else round(speed, 4),
+            "workers": len(reports),
+            "waits_for": sorted(self._waits_for(clock)),
+            "paces": sorted({report.pace.value for report in reports}),
+            "batch_sizes": sorted({report.batch_size for report in reports})[:MAX_BATCH_SIZES],
+        }
+
+    def _waits_for(self, clock: float) -> dict[str, float]:
+        """Return the services that workers wait for, and since when, in seconds of the time axis."""
+        since: dict[str, float] = {}
+        for worker in self.speed.workers.live(clock).values():
+            if service := worker.report.waits_for:
+                since[service] = min(worker.report.end_us / 1e6, since.get(service, float("inf")))
+        return since
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
