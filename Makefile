@@ -71,7 +71,7 @@ check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
 	@$(VENV)/bin/ruff check --quiet $(SOURCES)
 	@$(VENV)/bin/buf format --diff --exit-code
 	@$(VENV)/bin/buf lint
-	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) deploy/certs/Dockerfile
+	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) load_test/Dockerfile deploy/certs/Dockerfile
 	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
 	@echo "format, style, API, Dockerfiles and types are fine"
 

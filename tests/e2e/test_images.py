@@ -8,7 +8,7 @@ import pytest
 from support.compose_project import ROOT, docker, run
 
 BASE = "python:3.13-slim"
-SIZES_MB = {"rng": 75, "hasher": 75, "worker": 75, "webui": 90}
+SIZES_MB = {"rng": 75, "hasher": 75, "worker": 75, "webui": 90, "load-test": 90}
 """Over the base image."""
 
 PACKAGES = {
@@ -16,6 +16,7 @@ PACKAGES = {
     "hasher": ["chassis", "dockercoins", "hasher_svc"],
     "worker": ["chassis", "dockercoins", "worker_svc"],
     "webui": ["chassis", "webui_svc"],
+    "load-test": ["chassis", "dockercoins", "load_test", "rich", "worker_svc"],
 }
 SITE = "/app/lib/python3.13/site-packages"
 
@@ -24,6 +25,10 @@ services = pytest.mark.parametrize("service", sorted(SIZES_MB))
 
 def image(service: str, tag: str) -> str:
     return f"dockercoins-grpc/{service}:{tag}"
+
+
+def package(service: str) -> str:
+    return "load_test" if service == "load-test" else f"{service}_svc"
 
 
 @services
@@ -36,15 +41,17 @@ def test_an_image_is_little_more_than_its_base_and_says_what_it_is(service: str,
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
     assert (labels["title"], labels["version"], labels["licenses"]) == (service, tag, "Apache-2.0")
     assert labels["description"]
-    assert (config["User"], config["Cmd"]) == ("10001:10001", ["python", "-m", f"{service}_svc"])
-    assert not config.get("Entrypoint")
+    assert config["User"] == "10001:10001"
+    command = (config.get("Entrypoint"), config.get("Cmd"))
+    starts = ["python", "-m", package(service)]
+    assert command == ((starts, None) if service == "load-test" else (None, starts))
 
 
 @services
 def test_an_image_holds_its_service_compiled_and_nothing_that_builds_or_can_be_changed(service: str, tag: str) -> None:
     scripts = {
         "user": "id -un",
-        "packages": f"ls {SITE} | grep -E '_svc$|^chassis$|^dockercoins$'",
+        "packages": f"ls {SITE} | grep -E '_svc$|^(chassis|dockercoins|load_test|rich)$'",
         "chart": f"ls {SITE}/webui_svc/static/vendor/uplot",
         "tools": "for tool in cc gcc make git node npm uv protoc; do command -v $tool; done",
         "left": f"cd {SITE} && ls -d pip grpc_tools hatchling pytest /wheel /source /tools /project /requirements.txt",
@@ -72,7 +79,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what images are built from."""
     for name in (".dockerignore", "LICENSE", "README.md", "pyproject.toml", "hatch_build.py"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("protos", "requirements", "chassis", *(f"{service}_svc" for service in SIZES_MB)):
+    for name in ("protos", "requirements", "chassis", *map(package, SIZES_MB)):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     return tmp_path
 
@@ -88,16 +95,16 @@ def build(*words: str) -> str:
 def test_changed_source_is_built_from_what_its_service_imports_and_no_others_build(
     service: str, tag: str, checkout: Path
 ) -> None:
-    """What takes long, installing, is not done again."""
-    with (checkout / f"{service}_svc/__init__.py").open("a") as file:
+    """The steps that take long, which install, are cached."""
+    with (checkout / package(service) / "__init__.py").open("a") as file:
         file.write(f"# changed: {secrets.token_hex()}\n")
     other = "hasher" if service == "rng" else "rng"
     for name in (service, other):
-        said = build("--file", str(checkout / f"{name}_svc/Dockerfile"), str(checkout))
-        installs = re.findall(r"^#(\d+) \[(?:tools|dependencies|chart|compiler) \d/\d\] RUN", said, re.MULTILINE)
+        said = build("--file", str(checkout / package(name) / "Dockerfile"), str(checkout))
+        installs = re.findall(r"^#(\d+) \[build +\d+/\d+\] RUN .*(?:--require-hashes|apt-get|npm)", said, re.MULTILINE)
         assert len(installs) >= 2
         assert all(re.search(rf"^#{step} CACHED$", said, re.MULTILINE) for step in installs)
-        [wheel] = re.findall(r"^#(\d+) \[\w+ \d/\d\] RUN .* -m hatchling build", said, re.MULTILINE)
+        [wheel] = re.findall(r"^#(\d+) \[build +\d+/\d+\] RUN .* -m hatchling build", said, re.MULTILINE)
         assert bool(re.search(rf"^#{wheel} CACHED$", said, re.MULTILINE)) is (name != service)
 
 

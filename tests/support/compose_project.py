@@ -116,7 +116,7 @@ class ComposeProject:
     def remove_images(self) -> None:
         """Remove what was built for this tag, by this project and others."""
         tag = self.settings["TAG"]
-        for service in ("rng", "hasher", "worker", "webui", "certs"):
+        for service in ("rng", "hasher", "worker", "webui", "load-test", "certs"):
             run("docker", "image", "rm", "--force", f"dockercoins-grpc/{service}:{tag}")
         # Compose labels images with the project, so each project builds its own, which take the name from the last.
         docker("image", "prune", "--force", "--filter", f"label=org.opencontainers.image.version={tag}")
