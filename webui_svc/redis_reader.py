@@ -10,7 +10,7 @@ reports that were counted are not counted twice.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -49,7 +49,7 @@ MIN_PAUSE_S = 0.05
 MAX_PAUSE_S = 1.0
 
 # The time between two reads of the ten-second buckets, and of what else changes rarely.
-BUCKETS_EVERY_S = 5.0
+REST_EVERY_S = 5.0
 
 # How much of a worker's buckets is read again: reports wait for up to 60 s while Redis is away.
 RECENT_S = 130
@@ -58,8 +58,11 @@ RECENT_S = 130
 SCAN_COUNT = 1_000
 MAX_SCANS = 100
 
-Id = tuple[int, int]
-_NOTHING: Id = (0, 0)
+# An entry of the stream: its id, and its fields unless it was deleted.
+Entry = tuple[bytes, Mapping[bytes, bytes] | None]
+
+# The id before all entries.
+_NOTHING = b"0-0"
 
 _T = TypeVar("_T")
 
@@ -89,47 +92,36 @@ class RedisSnapshot:
         self._malformed = malformed
         self._sequences: dict[str, bytes] = {}
         self._changed: set[str] = set()  # workers whose buckets changed
-        self._buckets_due = 0.0
+        self._rest_due = 0.0
         self._load_tests: tuple[int, bytes | None] = (0, None)
         # Whether the hour of every worker is to be read: at first, and when Redis's state or clock is another one.
         self.hour_is_stale = True
 
-    async def _load_hour(self) -> None:
-        self._state.hour.forget_workers()
-        self._buckets_due = 0.0
-        workers = await self._workers_with_buckets()
-        for first in range(0, len(workers), WORKERS_PER_READ):
-            chunk = workers[first : first + WORKERS_PER_READ]
-            pipeline = self._redis.pipeline(transaction=False)
-            for worker in chunk:
-                pipeline.hgetall(self._keys.totals_of(worker))
-            answers = await _answer(pipeline.execute(raise_on_error=False))
-            for worker, buckets in zip(chunk, answers, strict=True):
-                if self._is_fine(self._keys.totals_of(worker), buckets):
-                    self._state.hour.update_worker(worker, schema.decode_buckets(buckets))
-        self.hour_is_stale = False
-
-    async def read(self, reporters: set[str]) -> None:
-        """Read the counts and the keys of these workers and, now and then, the rest."""
-        if self.hour_is_stale:
-            await self._load_hour()
-        workers = list(reporters)
-        self._changed |= reporters
-        pipeline = self._redis.pipeline(transaction=False)
+    def request(self, pipeline: Any, workers: Sequence[str]) -> None:
+        """Request the counts and the keys of these workers."""
         pipeline.mget(self._keys.hashes, self._keys.coins)
         for worker in workers:
             pipeline.hmget(self._keys.worker(worker), "sequence", "replicas", "coins")
-        counts, *answers = await _answer(pipeline.execute(raise_on_error=False))
-        hashes, coins = counts if self._is_fine("hashes, coins", counts) else (None, None)
+
+    def ingest(self, workers: Sequence[str], answers: Sequence[Any]) -> None:
+        """Ingest the answers to the request for these workers."""
+        self._changed.update(workers)
+        hashes, coins = answers[0] if self._is_fine("hashes, coins", answers[0]) else (None, None)
         self._state.hashes = self._decoded("hashes", schema.decode_count, hashes) or 0
         self._state.coins = self._decoded("coins", schema.decode_count, coins) or 0
-        for worker, fields in zip(workers, answers, strict=True):
+        for worker, fields in zip(workers, answers[1:], strict=True):
             if self._is_fine(self._keys.worker(worker), fields):
                 self._ingest(worker, *fields)
-        if time.monotonic() >= self._buckets_due:
-            await self._read_buckets()
-            await self._read_load_tests()
-            self._buckets_due = time.monotonic() + BUCKETS_EVERY_S
+
+    async def read_rest(self) -> None:
+        """Read what changes rarely, if it is time to, and all of the hour if it is stale."""
+        if not self.hour_is_stale and time.monotonic() < self._rest_due:
+            return
+        if self.hour_is_stale:
+            await self._read_hour()
+        await self._read_buckets()
+        await self._read_load_tests()
+        self._rest_due = time.monotonic() + REST_EVERY_S
 
     def _ingest(self, worker: str, sequence: bytes | None, replicas: bytes | None, coins: bytes | None) -> None:
         if sequence is None or self._sequences.get(worker) == sequence:
@@ -142,6 +134,20 @@ class RedisSnapshot:
                 self._state.ingest_coins(worker, schema.decode_coins(coins))
         except MalformedError as error:
             self._malformed.log(cause=f"{self._keys.worker(worker)}: {error}")
+
+    async def _read_hour(self) -> None:
+        self._state.hour.forget_workers()
+        workers = await self._workers_with_buckets()
+        for first in range(0, len(workers), WORKERS_PER_READ):
+            chunk = workers[first : first + WORKERS_PER_READ]
+            pipeline = self._redis.pipeline(transaction=False)
+            for worker in chunk:
+                pipeline.hgetall(self._keys.totals_of(worker))
+            answers = await _answer(pipeline.execute(raise_on_error=False))
+            for worker, buckets in zip(chunk, answers, strict=True):
+                if self._is_fine(self._keys.totals_of(worker), buckets):
+                    self._state.hour.update_worker(worker, schema.decode_buckets(buckets))
+        self.hour_is_stale = False
 
     async def _workers_with_buckets(self) -> list[str]:
         workers: set[str] = set()
@@ -214,17 +220,15 @@ class RedisReader:
         self.malformed = ThrottledLogger("skipped malformed entries of Redis")
         # From a report's being written to its being published. Reports of before this process followed do not count.
         self.lag = LatencyHistogram()
-        self._unpublished_us: list[int] = []  # when each report since the last time was written, on the time axis
         self._away = ThrottledLogger("redis is away")
         self._redis = redis
         self._state = state
         self._browsers = browsers
         self._health = health
         self._stream = keys.reports
-        # The entry that was read last; None before anything was read.
-        self._position: Id | None = None
+        # The id of the entry that was read last; None before anything was read.
+        self._position: bytes | None = None
         self._snapshot = RedisSnapshot(redis, keys, state, self.malformed)
-        self._reporters: set[str] = set()
         self._answered: float | None = None
         self._reset = False  # whether browsers are to get a new snapshot
 
@@ -233,10 +237,13 @@ class RedisReader:
         failures = 0
         while True:
             try:
-                await self._catch_up()
+                await self._round([])
                 failures = 0
                 while True:
-                    await self._round()
+                    entries = await self._next_entries()
+                    await self._round(entries)
+                    if len(entries) < PAGE:
+                        await asyncio.sleep(ROUND_S)
             except (RedisError, OSError) as error:
                 connecting = f" within {CONNECT_LIMIT_S:g} s" if isinstance(error, RedisTimeoutError) else ""
                 self._lose(f"{type(error).__name__}: {errors.describe(error)}{connecting}")
@@ -252,43 +259,41 @@ class RedisReader:
         self._state.redis = False
         self._publish()
 
-    async def _catch_up(self) -> None:
-        in_place = await self._in_place()
-        if self._answered is not None:
-            self._state.ignore_gap(time.monotonic() - self._answered)
-        if not in_place:
-            await self._load()
-        self._state.finalize()  # for the buckets that are read next are whole as far as the speed is known
-        await self._finalize()
-        self._state.redis = True
-        self._away.clear()
-        self._health.set("redis", met=True)
-        self._publish()
+    async def _next_entries(self) -> list[Entry]:
+        streams: dict[Any, Any] = {self._stream: self._position or _NOTHING}
+        answer = await _answer(self._redis.xread(streams, count=PAGE, block=BLOCK_MS))
+        return answer[0][1] if answer else []
 
-    async def _round(self) -> None:
-        after = _text(self._position or _NOTHING)
-        answer = await _answer(self._redis.xread({self._stream: after}, count=PAGE, block=BLOCK_MS))
-        entries = answer[0][1] if answer else []
-        if not await self._in_place():
+    async def _round(self, entries: Sequence[Entry]) -> None:
+        """Ingest new entries of the stream, and what else Redis holds; publish what has changed."""
+        reports = self._decoded(entries)
+        workers = list({report.worker for report in reports})
+        answers = await self._read(workers)
+        if self._answered is not None and not self._state.redis:
+            self._state.ignore_gap(time.monotonic() - self._answered)
+        placed: list[Report] = []
+        if answers is None:
             await self._load()
-            entries = []
-        clock = time.monotonic()
-        for entry_id, fields in entries:
-            self._position = _id(entry_id)
-            report = self._ingest(fields, lambda _: clock)
-            if report is not None:
-                self._unpublished_us.append(report.redis_us)
-        await self._finalize()
+            workers = list(self._state.speed.workers.live(time.monotonic()))
+            answers = await self._read(workers)
+        elif entries:
+            self._position = entries[-1][0]
+            clock = time.monotonic()
+            placed = [self._state.ingest(report, clock) for report in reports]
+        if answers is not None:
+            self._snapshot.ingest(workers, answers)
+        self._state.finalize()
+        await self._snapshot.read_rest()
+        self._answered = time.monotonic()
+        if not self._state.redis:
+            self._state.redis = True
+            self._away.clear()
+            self._health.set("redis", met=True)
         self.malformed.flush()
         self._publish()
-        if len(entries) < PAGE:
-            await asyncio.sleep(ROUND_S)
-
-    async def _finalize(self) -> None:
-        reporters, self._reporters = self._reporters, set()
-        await self._snapshot.read(reporters)
-        self._answered = time.monotonic()
-        self._state.finalize()
+        now_us = self._state.timeline.now_us
+        for report in placed:
+            self.lag.observe(max(0.0, (now_us - report.redis_us) / 1e6))
 
     def _publish(self) -> None:
         self._state.topology.browsers = len(self._browsers)
@@ -296,28 +301,26 @@ class RedisReader:
         if self._reset:
             self._reset = False
             self._browsers.reset()
-        if self._state.redis:  # else what was read last is not final, and so not published
-            now_us = self._state.timeline.now_us
-            for written_us in self._unpublished_us:
-                self.lag.observe(max(0.0, (now_us - written_us) / 1e6))
-            self._unpublished_us.clear()
 
-    async def _in_place(self) -> bool:
-        """Return whether the stream goes on from the position: it has the entry that was read last.
+    async def _read(self, workers: Sequence[str]) -> list[Any] | None:
+        """Return the answers to the request for a snapshot; None if the stream does not go on from the position.
 
-        That it ends later is not enough: a server that took over may lack it, and have others in its place. This reads
-        Redis's clock, too, for what is placed next.
+        It goes on if it has the entry that was read last. That it ends later is not enough: a server that took over may
+        lack it, and have others in its place. This reads Redis's clock, too, for what is placed next.
         """
         if self._position is None:
-            return False
-        where = _text(self._position)
+            return None
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
-        pipeline.xrange(self._stream, where, where)
+        pipeline.xrange(self._stream, self._position, self._position)
+        self._snapshot.request(pipeline, workers)
         sent_us = steady_us()
-        time_of_redis, found = await _answer(pipeline.execute())
+        time_of_redis, found, *answers = await _answer(pipeline.execute(raise_on_error=False))
+        for each in (time_of_redis, found):
+            if isinstance(each, Exception):
+                raise each
         self._observe(_microseconds(time_of_redis), sent_us)
-        return self._position == _NOTHING or bool(found)
+        return answers if self._position == _NOTHING or found else None
 
     def _observe(self, redis_us: int, sent_us: int) -> None:
         if self._state.timeline.observe(redis_us, sent_us):
@@ -325,6 +328,7 @@ class RedisReader:
             self._reset = self._snapshot.hour_is_stale = True
 
     async def _load(self) -> None:
+        """Read all of the stream that is not too old to show."""
         self._reset = self._snapshot.hour_is_stale = True
         now_us = _microseconds(await _answer(self._redis.time()))
         clock = time.monotonic()
@@ -337,52 +341,39 @@ class RedisReader:
 
         # Before all else, so that no report is missed that is written in between.
         newest = await self._newest()
-        start: Id = (max(0, now_us // 1_000 - REPORTS_S * 1_000), 0)
-        self._position = _NOTHING
+        self._position = start = b"%d-0" % max(0, now_us // 1_000 - REPORTS_S * 1_000)
         try:
             while True:
-                after = _text(max(start, self._position))
-                answer = await _answer(self._redis.xrange(self._stream, min=f"({after}", count=PAGE))
-                for entry_id, fields in answer:
-                    self._position = _id(entry_id)
-                    self._ingest(fields, seen)
-                if len(answer) < PAGE:
+                entries = await _answer(self._redis.xrange(self._stream, min=b"(" + self._position, count=PAGE))
+                if entries:
+                    self._position = entries[-1][0]
+                for report in self._decoded(entries):
+                    self._state.ingest(report, seen(report.redis_us))
+                if len(entries) < PAGE:
                     break
         except (RedisError, OSError):
             self._position = None  # what was not read is not new when it is read later
             raise
-        if self._position == _NOTHING:  # all that the stream holds is too old to show
+        if self._position == start:  # all that the stream holds is too old to show
             self._position = newest
         sent_us = steady_us()
         self._observe(_microseconds(await _answer(self._redis.time())), sent_us)
 
-    async def _newest(self) -> Id:
-        newest = await _answer(self._redis.xrevrange(self._stream, count=1))
-        return _id(newest[0][0]) if newest else _NOTHING
+    async def _newest(self) -> bytes:
+        entries: list[Entry] = await _answer(self._redis.xrevrange(self._stream, count=1))
+        return entries[0][0] if entries else _NOTHING
 
-    def _ingest(self, fields: Mapping[bytes, bytes] | None, seen: Callable[[int], float]) -> Report | None:
-        """Ingest the entry at the position, which was seen at a moment of the monotonic clock; None if malformed."""
-        entry = self._position or _NOTHING
-        try:
-            report = schema.decode_report(fields, entry[0])
-        except MalformedError as error:
-            self.malformed.log(cause=f"report {_text(entry)}: {error}")
-            return None
-        placed = self._state.ingest(report, seen(report.redis_us))
-        if self._state.speed.workers.is_live(report.worker, time.monotonic()):
-            self._reporters.add(report.worker)
-        return placed
+    def _decoded(self, entries: Sequence[Entry]) -> list[Report]:
+        """Return the reports in entries of the stream."""
+        reports = []
+        for entry_id, fields in entries:
+            try:
+                reports.append(schema.decode_report(fields, int(entry_id.partition(b"-")[0])))
+            except MalformedError as error:
+                self.malformed.log(cause=f"report {entry_id.decode()}: {error}")
+        return reports
 
 
 def _microseconds(time_of_redis: tuple[int, int]) -> int:
     seconds, microseconds = time_of_redis
     return int(seconds) * 1_000_000 + int(microseconds)
-
-
-def _id(raw: bytes) -> Id:
-    milliseconds, _, sequence = raw.partition(b"-")
-    return int(milliseconds), int(sequence)
-
-
-def _text(position: Id) -> str:
-    return f"{position[0]}-{position[1]}"

@@ -40,7 +40,7 @@ async def mining(own_redis: RedisServer) -> AsyncIterator[Mining]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def webui(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
     """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
-    monkeypatch.setattr(redis_reader, "BUCKETS_EVERY_S", 0.5)
+    monkeypatch.setattr(redis_reader, "REST_EVERY_S", 0.5)
     health = Health("redis")
     health.started()
     root = web.Application()

@@ -17,7 +17,7 @@ Metric = Callable[[str], float]
 
 @pytest.fixture(autouse=True)
 def _read_everything_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_reader, "BUCKETS_EVERY_S", 0.1)
+    monkeypatch.setattr(redis_reader, "REST_EVERY_S", 0.1)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ async def test_a_report_that_is_written_while_an_empty_stream_is_read_counts(
 ) -> None:
     newest = RedisReader._newest
 
-    async def newest_after_a_report(reader: RedisReader) -> tuple[int, int]:
+    async def newest_after_a_report(reader: RedisReader) -> bytes:
         reports.add_seconds(now - 2, 2)
         return await newest(reader)
 
