@@ -1,12 +1,14 @@
 """The admin endpoint: `/healthz`, `/readyz` and `/metrics` over HTTP/1.1, for probes and Prometheus.
 
-It is a few lines of its own rather than aiohttp, whose import took half of the CPU of a service's start. Requests are
-small and have no body; what comes beyond that is refused, and ends its connection.
+It does not use aiohttp, whose import takes half of the CPU of a service's start, nor Prometheus's own server, whose
+threads would read what the event loop is changing. Requests are small and have no body; anything else is refused, and
+ends its connection.
 """
 
 import asyncio
 import contextlib
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http import HTTPStatus
@@ -24,7 +26,7 @@ from chassis.telemetry import Telemetry
 # Prometheus keeps one connection, a probe has one for milliseconds.
 MAX_CONNECTIONS = 64
 
-# Until a request is complete and its response is taken. Prometheus asks every 5 s and may every 15 s.
+# Until a request is complete and its response is taken. Prometheus sends one every 5 to 15 s.
 REQUEST_LIMIT_S = 30.0
 
 # After the last response, what the client still sends is discarded for this long: closing a connection with unread
@@ -43,15 +45,15 @@ _HEADER = re.compile(rb"(%s):[ \t]*(.*?)[ \t]*" % _TOKEN, re.DOTALL)
 
 
 class _BadRequestError(Exception):
-    """What was sent is no HTTP/1 request, or too large a one."""
+    """The client sent no HTTP/1 request, or too large a one."""
 
 
 class _Request(NamedTuple):
     method: str
     path: str
     accept: str
+    # Whether the connection ends with the response.
     last: bool
-    """Whether the connection ends with the response."""
 
     @classmethod
     def parse(cls, head: bytes) -> "_Request":
@@ -78,22 +80,25 @@ class AdminEndpoint(Collector):
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        # The oldest first.
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
-        """The oldest first."""
         self._closed = 0
         self._encoding = asyncio.Lock()
 
-    def make_protocol(self) -> asyncio.Protocol:
-        """Return what serves one more connection."""
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(MAX_HEAD_BYTES), self._connected)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        tasks = list(self._open.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # abort() closes the socket in the next turn of the event loop
+    @contextlib.asynccontextmanager
+    async def serve(self, listening: socket.socket) -> AsyncIterator[None]:
+        """Serve connections to a socket for as long as the context lasts."""
+        server = await asyncio.start_server(self._connected, sock=listening, limit=MAX_HEAD_BYTES)
+        try:
+            yield
+        finally:
+            # Not the server's own context, which from Python 3.12 on waits until all clients are gone.
+            server.close()
+            tasks = list(self._open.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # abort() closes the socket in the next turn of the event loop
 
     def collect(self) -> Iterator[Metric]:
         """Yield the endpoint's metrics."""
@@ -147,19 +152,19 @@ class AdminEndpoint(Collector):
         return last
 
     async def _answer(self, request: _Request) -> tuple[HTTPStatus, str, bytes]:
-        if request.path != "/metrics" and request.path not in PROBES:
+        if request.path not in {"/metrics", *PROBES}:
             return HTTPStatus.NOT_FOUND, _TEXT, b"not found\n"
         if request.method not in {"GET", "HEAD"}:
             return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"method not allowed\n"
         if request.path == "/metrics":
             return await self._metrics(request.accept)
-        status, text = PROBES[request.path](self._telemetry.health)
+        status, text = self._telemetry.health.probe(request.path)
         return status, _TEXT, text.encode()
 
     async def _metrics(self, accept: str) -> tuple[HTTPStatus, str, bytes]:
         logger = log.get()
         encode, content_type = choose_encoder(accept)
-        # It takes some milliseconds. However many ask, the event loop does something else between two of them.
+        # It takes some milliseconds. However many requests there are, the event loop runs between two of them.
         async with self._encoding:
             try:
                 body: bytes = encode(self._telemetry.metrics)
@@ -190,8 +195,5 @@ async def serve(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterato
     with listener.listen(
         "METRICS_PORT", settings.bind_address, settings.metrics_port, settings.variable("bind_address")
     ) as listening:
-        try:
-            async with listener.accepting(listening, endpoint.make_protocol):
-                yield
-        finally:
-            await endpoint.close()
+        async with endpoint.serve(listening):
+            yield

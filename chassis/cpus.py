@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, which in a container is fewer than the machine has."""
+"""The number of CPUs that this process may use, which in a container is less than the machine has."""
 
 import contextlib
 import math
@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 
 def usable(root: Path = Path("/")) -> int:
-    """The number of CPUs that the process's affinity and the quotas of its cgroups allow, rounded up.
+    """Return the number of CPUs that the process's affinity and the quotas of its cgroups allow, rounded up.
 
-    `/proc` and `/sys` are looked for under root.
+    `/proc` and `/sys` are read under root.
     """
     # os.process_cpu_count comes with Python 3.13; macOS has no affinity.
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -18,14 +18,14 @@ def usable(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Those of the process's own cgroup and of all that it is in, as far as they can be seen from here."""
+    """Yield the quotas of the process's own cgroup and of those around it, as far as they can be seen from here."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        # A container may see its own cgroup as the root although its path is another: whatever is there counts.
+        # A container may see its own cgroup as the root although its path is another: each that exists counts.
         groups = [PurePosixPath(path.lstrip("/")), *PurePosixPath(path.lstrip("/")).parents]
         if not controllers:
             folder, files = root / "sys/fs/cgroup", ["cpu.max"]

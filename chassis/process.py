@@ -2,13 +2,13 @@
 
 The order of stopping, and why:
 
-1. not ready: whoever balances sends no new work here;
+1. not ready: load balancers send no new work here;
 2. no new work, drain, last report, close: the service's own context ends, innermost first;
-3. the endpoint of health and metrics goes last, so that a probe sees "not ready" and not a refused connection;
-4. the last spans are sent, in what is left of the time: whatever was done until here may be in them.
+3. the admin endpoint closes, so late that a probe sees "not ready" and not a refused connection;
+4. the last spans are sent, in what is left of the time: they may be about any of the steps before.
 
-TERM and INT do the same. All of it is bounded by STOP_LIMIT, and a second signal ends the process at once. What even
-cancelling does not end, such as a look-up that no name server answers, ends with the process shortly after.
+TERM and INT do the same. All of it is bounded by STOP_LIMIT_S, and a second signal ends the process at once. What does
+not end even when it is cancelled, such as a DNS query without a response, ends with the process shortly after.
 """
 
 import asyncio
@@ -34,24 +34,25 @@ from chassis.telemetry.event_loop_lag import EventLoopLag
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Tracing
 
-STOP_LIMIT = 3.2
-"""Seconds from the signal to the end: every container is to be gone within 3.5."""
+# From the signal to the end: every container must be gone within 3.5 s.
+STOP_LIMIT_S = 3.2
 
-MARGIN = 0.1
-"""Seconds of STOP_LIMIT that waiting for somebody else's collector leaves."""
+# What waiting for the collector of spans leaves of STOP_LIMIT_S.
+MARGIN_S = 0.1
 
-LAST_RESORT = STOP_LIMIT + 0.1
-"""Seconds from the signal after which the process ends without any more ceremony."""
+# From the signal to the moment at which the process exits whatever is still running.
+EXIT_LIMIT_S = STOP_LIMIT_S + 0.1
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
+
+# A context that has started when it is entered; leaving it drains and closes.
 Service = Callable[[Settings, Telemetry], AbstractAsyncContextManager[None]]
-"""A context that has started when it is entered; leaving it drains and closes."""
 
 
-class ServiceFailed(Exception):  # noqa: N818 - it is the end of a service, not an error of a call
+class ServiceFailed(Exception):  # noqa: N818 - the end of a service, not an error of a call
     """The service ends unsuccessfully for a reason that it has already logged."""
 
 
@@ -61,10 +62,10 @@ class _Logs(NamedTuple):
 
 
 def run(name: str, settings_class: type[Settings], service: Service[Settings], *conditions: str) -> int:
-    """Run a service until it is told to stop; the process's exit code.
+    """Run a service until a signal stops it, and return the process's exit code.
 
-    0 after a stop, 1 when the service failed or could not start, 2 when a setting is not allowed.
-    The conditions are what the service must say of its health before it is ready.
+    The code is 0 after a stop, 1 when the service failed or could not start, and 2 when a setting is not allowed.
+    The service is ready once its health meets these conditions.
     """
     _open_closed_descriptors()
     try:
@@ -81,7 +82,7 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
 
 
 def refuse(name: str, error: object) -> int:
-    """Report a setting that is not allowed, in one line, and return the exit code."""
+    """Report a setting that is not allowed in one line, and return the exit code."""
     shared = os.environ.get("LOG_FORMAT", "")
     if os.environ.get(f"{name.upper()}_LOG_FORMAT", shared).lower() == LogFormat.JSON:
         instance = os.environ.get("INSTANCE") or socket.gethostname()
@@ -100,7 +101,7 @@ def _open_closed_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it gets the lowest that is free
+            os.open(os.devnull, os.O_RDWR)  # which returns the lowest free descriptor
 
 
 def _run(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> int:
@@ -124,7 +125,7 @@ def _run(name: str, settings: Settings, service: Service[Settings], health: Heal
 
 async def _live(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.foreign.handle_loop_exception)
-    stop_requested = _stop_requested()
+    stop_requested = _watch_signals()
     try:
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as tracing:
             telemetry = Telemetry(health, tracing=tracing)
@@ -134,15 +135,16 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
                 await stop_requested.wait()
                 log.get().info("stopping")
                 health.drain()
-                limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT)
+                limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT_S)
     except TimeoutError:
         if not limit.expired():
             raise
-        log.get().error("did not drain in time", seconds=STOP_LIMIT)
+        log.get().error("did not drain in time", seconds=STOP_LIMIT_S)
         raise ServiceFailed from None
 
 
-def _stop_requested() -> asyncio.Event:
+def _watch_signals() -> asyncio.Event:
+    """Return an event that the first signal sets; the second one ends the process, as does the end of the time."""
     stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -150,9 +152,9 @@ def _stop_requested() -> asyncio.Event:
         if stop_requested.is_set():
             os._exit(128 + number)
         stop_requested.set()
-        last_resort = threading.Timer(LAST_RESORT, os._exit, (EXIT_FAILURE,))
-        last_resort.daemon = True
-        last_resort.start()
+        timer = threading.Timer(EXIT_LIMIT_S, os._exit, (EXIT_FAILURE,))
+        timer.daemon = True
+        timer.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
@@ -168,7 +170,7 @@ async def _tracing(name: str, settings: ServiceSettings, limit: asyncio.Timeout)
 
     def seconds_left() -> float:
         end = limit.when()
-        return float("inf") if end is None else end - MARGIN - asyncio.get_running_loop().time()
+        return float("inf") if end is None else end - MARGIN_S - asyncio.get_running_loop().time()
 
     async with open_tracing(name, settings, seconds_left) as tracing:
         yield tracing
@@ -176,14 +178,14 @@ async def _tracing(name: str, settings: ServiceSettings, limit: asyncio.Timeout)
 
 @contextlib.asynccontextmanager
 async def observed(settings: ServiceSettings, telemetry: Telemetry, output: LogOutput) -> AsyncIterator[None]:
-    """Serve health and metrics, with those that every process has."""
+    """Serve health and metrics, among them those that every process has."""
     process_metrics.register(telemetry)
     lag = EventLoopLag()
     telemetry.metrics.register(lag)
     telemetry.metrics.register(output)
-    looking = asyncio.create_task(lag.run())
+    measuring = asyncio.create_task(lag.run())
     try:
         async with admin_endpoint.serve(settings, telemetry):
             yield
     finally:
-        looking.cancel()
+        measuring.cancel()

@@ -1,4 +1,4 @@
-"""Imports what a service needs at less CPU: ten workers that start at once on two cores wait for nothing else."""
+"""Imports at less CPU: ten workers that start at once on two cores wait for nothing else."""
 
 import gc
 import sys
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import cast
 
-# What libraries import where it is installed, for parts of theirs that no service uses: structlog imports rich for
+# Libraries import these where they are installed, for features that no service uses: structlog imports rich for
 # tracebacks, redis-py imports OpenTelemetry for metrics. After the context ends, they can be imported as usual.
 _UNUSED = ("opentelemetry", "rich")
 
 
 @contextmanager
 def imports() -> Iterator[None]:
-    """Make what is imported inside take less CPU.
+    """Make the imports of a starting process take less CPU.
 
-    It is for the start of a process: the garbage collector never looks at what exists when the context ends.
+    The garbage collector never visits what exists when the context ends.
     """
     # All that is imported stays, and collecting meanwhile takes an eighth of the whole.
     gc.disable()
     unused = [name for name in _UNUSED if name not in sys.modules]
-    # So an import raises ImportError, as where it is not installed.
+    # None makes an import raise ImportError, as where the library is not installed.
     sys.modules.update(dict.fromkeys(unused, cast("ModuleType", None)))
     try:
         yield

@@ -40,7 +40,7 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
             serving = Connections(cast("web.Server", runner.server), max_per_address)
             telemetry.metrics.register(serving)
             sweeping = asyncio.create_task(serving.run())
-            async with listener.accepting(socket, serving):
+            with contextlib.closing(await asyncio.get_running_loop().create_server(serving, sock=socket)):
                 log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
                 yield
             sweeping.cancel()

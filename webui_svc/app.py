@@ -78,7 +78,7 @@ def make_app(
 
 
 async def _probe(path: str, health: Health, _: web.Request) -> web.Response:
-    status, text = PROBES[path](health)
+    status, text = health.probe(path)
     return web.Response(status=status, text=text)
 
 

@@ -22,7 +22,7 @@ from support.kubernetes import EVERY, PROBES, Object, Pod, named, of_kind, pods,
 from support.programs import environment, run
 from support.served import HASHER, RNG
 
-from chassis.process import STOP_LIMIT
+from chassis.process import STOP_LIMIT_S
 from deploy.certs import folders
 from docs.configuration import SERVICES
 from worker_svc.pool.pool import LOOKUP_INTERVAL_S
@@ -208,7 +208,7 @@ def test_everything_that_selects_selects_its_pods(objects: Sequence[Object]) -> 
 def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Object]) -> None:
     for pod in ours(objects):
         waits = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        assert pod.spec["terminationGracePeriodSeconds"] >= waits + STOP_LIMIT
+        assert pod.spec["terminationGracePeriodSeconds"] >= waits + STOP_LIMIT_S
         if pod.name in {"rng", "hasher"}:
             assert waits >= DNS_TTL_S + LOOKUP_INTERVAL_S
         spec = pod.workload["spec"]

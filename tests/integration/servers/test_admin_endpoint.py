@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -25,10 +26,9 @@ async def port(telemetry: Telemetry) -> AsyncIterator[int]:
     telemetry.health.started()
     endpoint = AdminEndpoint(telemetry)
     telemetry.metrics.register(endpoint)
-    server = await asyncio.get_running_loop().create_server(endpoint.make_protocol, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    await endpoint.close()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with endpoint.serve(listening):
+            yield listening.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Connections that are too many, too slow, or send no HTTP; the times are shortened here."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import cast
@@ -42,7 +43,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[int, Cl
     registry = CollectorRegistry()
     registry.register(serving)
     sweeping = asyncio.create_task(serving.run())
-    async with listener.accepting(listening, serving):
+    with contextlib.closing(await asyncio.get_running_loop().create_server(serving, sock=listening)):
         yield (
             listening.getsockname()[1],
             lambda bound: registry.get_sample_value("dockercoins_webui_closed_connections_total", {"bound": bound}),

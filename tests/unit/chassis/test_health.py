@@ -1,4 +1,4 @@
-from chassis.health import PROBES, Health
+from chassis.health import Health
 
 
 def test_a_process_is_ready_once_it_has_started_and_while_every_condition_holds() -> None:
@@ -7,7 +7,7 @@ def test_a_process_is_ready_once_it_has_started_and_while_every_condition_holds(
     health.started()
     health.set("rng", met=True)
     assert (health.ready, health.unmet) == (False, ["hasher"])
-    assert PROBES["/readyz"](health) == (503, "not ready: hasher\n")
+    assert health.probe("/readyz") == (503, "not ready: hasher\n")
     health.set("hasher", met=True)
     assert (health.ready, health.unmet) == (True, [])
     health.set("rng", met=False)
