@@ -49,21 +49,16 @@ class TimedClient:
     """Measures the seconds that batches take in a client, the wait for a stream with room included."""
 
     def __init__(self, client: StageClient, on_time: Callable[[float], None]) -> None:
-        self.on_completed: Callable[[Batch], None]
         self._client = client
-        client.on_completed = self._completed
         self._on_time = on_time
         self._clock = asyncio.get_running_loop().time
-        self._submitted: dict[int, float] = {}
 
-    def submit(self, batch: Batch) -> None:
-        """Get a response for a batch."""
-        self._submitted[batch.id] = self._clock()
-        self._client.submit(batch)
-
-    def _completed(self, batch: Batch) -> None:
-        self._on_time(self._clock() - self._submitted.pop(batch.id))
-        self.on_completed(batch)
+    async def response(self, batch: Batch) -> memoryview:
+        """Return the payload of the response to a batch."""
+        submitted = self._clock()
+        payload = await self._client.response(batch)
+        self._on_time(self._clock() - submitted)
+        return payload
 
 
 @dataclass(frozen=True)
@@ -103,8 +98,7 @@ class Trial:
             message_size=point.message_size,
             window=point.window,
             delay=0,
-            on_begin=lambda _: None,
-            on_done=self._done,
+            on_counted=self._counted,
         )
         self._open_loop: OpenLoop | None = None
         if conditions.rate is not None:
@@ -127,7 +121,7 @@ class Trial:
             certificates=certificates,
         )
 
-    def _done(self, batch: Batch, now: float) -> None:
+    def _counted(self, batch: Batch, now: float) -> None:
         self._recorder.done(batch, now)
         if self._open_loop is not None:
             self._open_loop.proceed()
@@ -141,11 +135,11 @@ class Trial:
         baseline = baseline_hashes_per_second(self._point.batch_size, self._point.message_size, seconds)
         measuring = asyncio.create_task(self._measure(baseline))
         others = [asyncio.create_task(client.run()) for client in self._clients.values()]
-        others.append(asyncio.create_task(self._check()))
+        others += [asyncio.create_task(self._pipeline.run()), asyncio.create_task(self._check())]
         try:
             done, _ = await asyncio.wait([measuring, *others], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {measuring}:
-                await task  # only an error ends these
+                await task  # an error or, of the pipeline, the end of its drain
             return await measuring
         finally:
             for task in (measuring, *others):

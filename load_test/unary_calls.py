@@ -6,7 +6,6 @@ On the wire a unary call and a stream with one message each way are the same, so
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -27,7 +26,6 @@ class UnaryCalls:
     def __init__(
         self, stage: Stage, target: str, *, client_id: str, certificates: RenewedCertificates | None = None
     ) -> None:
-        self.on_completed: Callable[[Batch], None]
         # Calls that failed, by gRPC code.
         self.errors: Counter[str] = Counter()
         self.sent_again = 0
@@ -36,18 +34,14 @@ class UnaryCalls:
         self._channel = open_channel(target, stage.service, certificates)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
-        self._calls = asyncio.TaskGroup()
 
     @property
     def replicas(self) -> list[str]:
         """The target, if it is connected: a call does not tell which replica serves it."""
         return [self._target] if self._channel.get_state() is grpc.ChannelConnectivity.READY else []
 
-    def submit(self, batch: Batch) -> None:
-        """Send a batch while run() runs, until it has a valid response."""
-        self._calls.create_task(self._complete(batch))
-
-    async def _complete(self, batch: Batch) -> None:
+    async def response(self, batch: Batch) -> memoryview:
+        """Return the payload of the response to a batch, however many attempts it takes."""
         backoff = Backoff()
         request = self._stage.request(batch)
         while True:
@@ -59,19 +53,16 @@ class UnaryCalls:
                 with contextlib.suppress(DecodeError):
                     _, payload = self._stage.response(response)
                     if len(payload) == self._stage.payload_size(batch):
-                        break
+                        return payload
                 code = grpc.StatusCode.INTERNAL
             self.errors[code.name] += 1
             self.sent_again += 1
             await asyncio.sleep(backoff.slowest() if code in PERMANENT else backoff.pause())
-        self._stage.keep(batch, payload)
-        self.on_completed(batch)
 
     async def run(self) -> None:
-        """Keep a connection until cancelled. Raises what on_completed raised, in a group."""
+        """Keep a connection until cancelled."""
         try:
-            async with self._calls:
-                self._channel.get_state(try_to_connect=True)
-                await asyncio.get_running_loop().create_future()
+            self._channel.get_state(try_to_connect=True)
+            await asyncio.Event().wait()
         finally:
             await self._channel.close(CLOSE_LIMIT_S)

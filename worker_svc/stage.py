@@ -52,10 +52,6 @@ class Stage(ABC):
     def payload_size(self, batch: Batch) -> int:
         """Return how many bytes the payload of a valid response has."""
 
-    @abstractmethod
-    def keep(self, batch: Batch, payload: bytes | memoryview) -> None:
-        """Put the payload into the batch."""
-
     def wrong_digest(self, batch: Batch, payload: memoryview) -> WrongDigest | None:  # noqa: ARG002 - none to verify
         """Return a wrong digest in the payload, for which its replica is to be ejected."""
         return None
@@ -83,10 +79,6 @@ class RngStage(Stage):
     def payload_size(self, batch: Batch) -> int:
         """Return the size of all messages."""
         return batch.count * batch.message_size
-
-    def keep(self, batch: Batch, payload: bytes | memoryview) -> None:
-        """Put the random bytes into the batch."""
-        batch.data = payload
 
 
 class HasherStage(Stage):
@@ -124,10 +116,6 @@ class HasherStage(Stage):
     def payload_size(self, batch: Batch) -> int:
         """Return the size of all digests."""
         return batch.count * DIGEST_SIZE
-
-    def keep(self, batch: Batch, payload: bytes | memoryview) -> None:
-        """Put the digests into the batch."""
-        batch.digests = payload
 
     def wrong_digest(self, batch: Batch, payload: memoryview) -> WrongDigest | None:
         """Return the first wrong digest that is found; if there is none, note in the batch which coins are verified."""

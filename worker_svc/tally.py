@@ -69,13 +69,15 @@ class Tally:
         batches, hashes, coins = self._reported
         return Totals(batches + self._batches, hashes + self._hashes, coins + self._coins)
 
-    def begin(self, now: float) -> None:
-        """The first batch begins: the first interval runs from here."""
+    def _begin(self, begun: float) -> float:
+        """Return the beginning of this interval; that of the first one is when work began."""
         if self._previous_end is None:
-            self._previous_end = self._previous_report = now
+            self._previous_end = self._previous_report = begun
+        return self._previous_end
 
     def count(self, batch: Batch, now: float) -> None:
-        """A batch with its digests, counted once."""
+        """Count a batch with its digests."""
+        self._begin(batch.begun)
         self._end = now
         self.latency.observe(now - batch.begun)
         self._batches += 1
@@ -87,12 +89,16 @@ class Tally:
 
     def coins_for_wallet(self, batch: Batch, digests: bytes | memoryview) -> Iterator[int]:
         """Which of a batch's digests go to the wallet if it is counted next; count() takes those that were verified."""
-        room = min(MAX_WALLET_COINS - len(self._wallet), (MAX_WALLET_BYTES - self._wallet_bytes) // batch.message_size)
-        if self.wallet_open and room > 0:
+        if self.wallet_open and (room := self._room(batch)):
             yield from itertools.islice(self._finder.positions(digests), room)
 
+    def _room(self, batch: Batch) -> int:
+        room = min(MAX_WALLET_COINS - len(self._wallet), (MAX_WALLET_BYTES - self._wallet_bytes) // batch.message_size)
+        return max(room, 0)
+
     def _collect(self, batch: Batch) -> None:
-        for position in batch.verified_coins:
+        # Less than was verified if another batch was counted in between.
+        for position in batch.verified_coins[: self._room(batch)]:
             digest = batch.digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
             message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
             self._wallet.append((digest.hex(), bytes(message)))
@@ -118,11 +124,9 @@ class Tally:
         offset = self._read_clock_offset()
         if abs(offset - self._clock_offset) > CLOCK_STEP_S:
             self._clock_offset = offset
-        if self._previous_end is None:  # work has not begun
-            self._previous_end = self._previous_report = now
+        begin = self._begin(now if oldest is None else oldest)
         if self._end is None:
-            self._end = self._previous_end
-        begin = self._previous_end
+            self._end = begin
         end = max(begin, now if oldest is None else oldest) if self.stalled else self._end
         self._sequence += 1
         report = Report(

@@ -70,8 +70,7 @@ class Worker:
             message_size=settings.message_size,
             window=self._point.window,
             delay=settings.delay,
-            on_begin=self._tally.begin,
-            on_done=self._done,
+            on_counted=self._counted,
             tracing=telemetry.tracing,
         )
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self._ledger)):
@@ -86,7 +85,7 @@ class Worker:
         self._stopping = False
         self._ledger.on_change = self._look_at_redis
 
-    def _done(self, batch: Batch, now: float) -> None:
+    def _counted(self, batch: Batch, now: float) -> None:
         self._tally.count(batch, now)
         if self._tuner is not None:
             self._tuner.count(batch, now)
@@ -112,6 +111,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             for pool in self._pools.values():
                 tasks.create_task(pool.run())
+            tasks.create_task(self._pipeline.run())
             tasks.create_task(self._mine())
             tasks.create_task(self._report_changes())
             if self._tuner is not None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+import asyncio
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,18 +9,21 @@ from worker_svc.pool.endpoint import Attempt, Stream
 class FakeStageClient:
     """A stage of a pipeline, which keeps its batches until the test completes them."""
 
-    on_completed: Callable[[Batch], None]
-
     def __init__(self) -> None:
         self.batches: list[Batch] = []
+        self._responses: list[asyncio.Future[memoryview]] = []
 
-    def submit(self, batch: Batch) -> None:
+    def response(self, batch: Batch) -> "asyncio.Future[memoryview]":
         self.batches.append(batch)
+        self._responses.append(asyncio.get_running_loop().create_future())
+        return self._responses[-1]
 
-    def complete(self) -> Batch:
-        batch = self.batches.pop(0)
-        self.on_completed(batch)
-        return batch
+    async def complete(self, payload: bytes = b"") -> Batch:
+        """Respond to the oldest batch, and let the pipeline go on with it."""
+        self._responses.pop(0).set_result(memoryview(payload))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        return self.batches.pop(0)
 
 
 class FakeStream:

@@ -1,5 +1,6 @@
 """Servers of rng in this process that answer as a test wants, and a pool that keeps batches in flight."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -87,21 +88,23 @@ class PoolClient:
             on_change=lambda: None,
             **{"max_endpoints": 64, **options},
         )
-        self.pool.on_completed = self._completed
         self.responses: Counter[int] = Counter()
         self.sent = 0
         self._more = True
         self._window = window
 
-    def _send(self) -> None:
-        self.sent += 1
-        self.pool.submit(Batch(self.sent, 4, 32, 0.0))
+    async def _send(self) -> None:
+        while self._more:
+            self.sent += 1
+            batch = Batch(self.sent, 4, 32, 0.0)
+            assert len(await self.pool.response(batch)) == 128
+            self.responses[batch.id] += 1
 
-    def _completed(self, batch: Batch) -> None:
-        assert len(batch.data) == 128
-        self.responses[batch.id] += 1
-        if self._more:
-            self._send()
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._window):
+                tasks.create_task(self._send())
+            tasks.create_task(self.pool.run())
 
     async def until_completed(self, batches: int) -> None:
         """Wait until this many more are completed."""
@@ -121,8 +124,6 @@ class PoolClient:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["PoolClient"]:
         """Keep batches in flight until the context is left."""
-        for _ in range(self._window):
-            self._send()
-        async with background(self.pool.run()):
+        async with background(self._run()):
             yield self
             self._more = False

@@ -123,6 +123,7 @@ class Request:
 
     batch: Batch
     submitted_at: float
+    response: "asyncio.Future[memoryview]"
     sent_at: float = 0.0
     sent_to: str | None = None
     """The replica of the last attempt."""
@@ -156,14 +157,12 @@ class Pool:
 
         Counts streams in `metrics`, and calls `on_change` when the state of a replica has changed.
         """
-        # Takes the batches that have their response.
-        self.on_completed: Callable[[Batch], None]
         # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
         # Batches sent again because the attempt before ended without a valid response, by reason.
         self.retries: Counter[str] = Counter(broken=0, wrong_digest=0)
         self.hedges = 0
-        # Seconds from submit() to the response, of all batches.
+        # Seconds from response() to the response, of all batches.
         self.latency = LatencyHistogram()
         self.stage = stage
         self.certificates = certificates
@@ -238,17 +237,18 @@ class Pool:
         """Return what was seen of the replicas since the last snapshot."""
         return self._picker.snapshot()
 
-    # The way of a batch: submit, send, response; or retry, hedge, eject.
+    # The way of a batch: send, response; or retry, hedge, eject.
 
-    def submit(self, batch: Batch) -> None:
-        """Get a response for a batch, however many attempts it takes; it waits here while no stream has room."""
+    def response(self, batch: Batch) -> "asyncio.Future[memoryview]":
+        """Return the payload of the response, however many attempts it takes; a batch waits until a stream has room."""
         now = self._loop.time()
-        request = self._requests[batch.id] = Request(batch, now)
+        request = self._requests[batch.id] = Request(batch, now, self._loop.create_future())
         if batch.trace is not None:
             batch.trace.submitted(self.stage.name, self.stage.path)
         self._hedging.earn()
         self._waiting.append(request)
         self._dispatch(now)
+        return request.response
 
     def _dispatch(self, now: float) -> None:
         while self._waiting and (stream := self._picker.pick(self._waiting[0].sent_to)) is not None:
@@ -286,8 +286,8 @@ class Pool:
             self._picker.observe(stream, latency)
             if batch.trace is not None:
                 batch.trace.completed(self.stage.name, stream.replica)
-            self.stage.keep(batch, payload)
-            self.on_completed(batch)
+            if not request.response.cancelled():
+                request.response.set_result(payload)
         if self._waiting:
             self._dispatch(now)
 

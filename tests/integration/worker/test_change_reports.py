@@ -22,7 +22,6 @@ async def test_changes_make_four_reports_a_second_and_only_one_while_redis_is_aw
     nowhere = dict.fromkeys(("rng_target", "hasher_target"), "ipv4:127.0.0.1:1")
     settings = WorkerSettings(redis_url=own_redis.url, instance="w", report_interval=60, **nowhere)
     worker = Worker(settings, Telemetry(Health()))
-    worker._tally.begin(loop.time())
     worker._connected.set()
     tasks = [asyncio.create_task(work) for work in (worker.run(), worker.send_reports())]
     try:

@@ -12,14 +12,14 @@ from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesResponse
 from structlog.testing import capture_logs
 from support.free_port import free_port
 from support.rng_servers import Context, PoolClient, Requests, Responses, RngServer, rng_server
-from support.waiting import until
+from support.waiting import background, until
 
 from chassis.grpc_server import self_test, server
 from chassis.telemetry.rpc_metrics import MethodCounts
 from load_test.unary_calls import UnaryCalls
 from worker_svc.batch import Batch
 from worker_svc.pool import pool as pool_module
-from worker_svc.stage import RNG
+from worker_svc.stage import RNG, RngStage
 
 A_WHILE_S = 0.6
 
@@ -179,17 +179,17 @@ async def test_a_subset_of_many_addresses_is_used_and_changes() -> None:
         assert not client.pool.sent_again
 
 
-async def test_a_defect_of_what_takes_the_batches_ends_the_pool() -> None:
+async def test_a_defect_while_a_response_is_received_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise mining would stop in silence."""
     port = free_port()
     client = PoolClient(port)
 
-    def fail(_: Batch) -> None:
+    def fail(_: RngStage, __: Batch, ___: memoryview) -> None:
         raise ZeroDivisionError
 
-    client.pool.on_completed = fail
+    monkeypatch.setattr(RngStage, "wrong_digest", fail)
     async with rng_server("a", port):
-        client.pool.submit(Batch(1, 4, 32, 0.0))
+        client.pool.response(Batch(1, 4, 32, 0.0))
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(client.pool.run(), 20)
         assert raised.group_contains(ZeroDivisionError)
@@ -206,13 +206,8 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         async with rng_server("a", port), PoolClient(port).running() as client:
             await client.until_completed(10)
             calls = UnaryCalls(RNG, f"ipv4:127.0.0.1:{port}", client_id="client")
-            responded = asyncio.Event()
-            calls.on_completed = lambda _: responded.set()
-            running = asyncio.create_task(calls.run())
-            await until(lambda: calls.replicas)
-            calls.submit(Batch(1, 4, 32, 0.0))
-            await responded.wait()
-            running.cancel()
+            async with background(calls.run()):
+                assert len(await calls.response(Batch(1, 4, 32, 0.0))) == 128
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()

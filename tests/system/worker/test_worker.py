@@ -62,7 +62,7 @@ def test_the_metrics_of_one_moment_agree(mine: Mine) -> None:
         rng, hasher, total = (
             worker("dockercoins_worker_batch_seconds_count", stage=stage) for stage in ("rng", "hasher", "total")
         )
-        assert 0 < batches == total == hasher <= rng <= batches + WINDOW
+        assert 0 < batches == total <= hasher <= rng <= batches + WINDOW
         assert (
             0 <= worker("dockercoins_worker_in_flight_batches") <= WINDOW == worker("dockercoins_worker_window_batches")
         )

@@ -1,11 +1,14 @@
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_streams import FakeStageClient
 from support.virtual_time import freeze
+from support.waiting import background
 
 from chassis.timing import TIMER_SLACK_S
 from load_test.measurement import TOTAL, Latencies, Recorder
@@ -43,40 +46,48 @@ class Run:
 
     def __init__(self, rate: str, window: int = 1_000, duration: float = 1) -> None:
         self.rng, self.hasher = FakeStageClient(), FakeStageClient()
-        pipeline = Pipeline(
+        self.pipeline = Pipeline(
             self.rng,
             self.hasher,
             batch_size=10,
             message_size=32,
             window=window,
             delay=0,
-            on_begin=lambda _: None,
-            on_done=lambda *_: self.loop.proceed(),
+            on_counted=lambda *_: self.loop.proceed(),
         )
-        self.loop = OpenLoop(pipeline, 10, Rate.parse(rate).schedule(0, duration))
-        self.loop.start()
+        self.loop = OpenLoop(self.pipeline, 10, Rate.parse(rate).schedule(0, duration))
 
     @property
     def begun(self) -> list[float]:
         return [batch.begun for batch in self.rng.batches]
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with background(self.pipeline.run()):
+            await asyncio.sleep(0)
+            self.loop.start()
+            yield
+
 
 async def test_batches_begin_when_due_though_none_is_answered_and_late_ones_are_made_up_for() -> None:
     run = Run("1000")
-    await asyncio.sleep(0.105)
-    freeze(0.05)
-    await asyncio.sleep(0.09)
+    async with run.running():
+        await asyncio.sleep(0.105)
+        freeze(0.05)
+        await asyncio.sleep(0.09)
     assert run.begun == pytest.approx([index / 100 for index in range(25)], abs=1.1 * TIMER_SLACK_S)
 
 
 async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due() -> None:
     """So a server that stalls shows in the latency of all that was due while it did."""
     run = Run("1000", window=2)
-    await asyncio.sleep(0.1)
-    assert len(run.begun) == 2
-    run.hasher.on_completed(run.rng.batches[0])
-    await asyncio.sleep(0.055)
-    assert run.begun[2:] == [0.02]
+    async with run.running():
+        await asyncio.sleep(0.1)
+        assert len(run.begun) == 2
+        await run.rng.complete()
+        await run.hasher.complete()
+        await asyncio.sleep(0.055)
+        assert run.begun[1:] == [0.02]
     waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
     assert waits == pytest.approx([0.155 - index / 100 for index in range(10, 16)])
     assert set(batches) == {1}
@@ -84,7 +95,8 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
 
 async def test_a_schedule_comes_to_its_end() -> None:
     run = Run("1000..2000", duration=0.1)
-    await asyncio.sleep(0.2)
+    async with run.running():
+        await asyncio.sleep(0.2)
     assert len(run.begun) == 15
     assert run.loop.stop(since=0) == []
 

@@ -50,8 +50,6 @@ class Mine:
         self._entries: list[Report] = []
         self.shown: dict[int, float] = {}
         self._ticks = 0
-        for tally in self._tallies.values():
-            tally.begin(0.0)
         self.timeline.observe(clock.redis_us, timeline.steady_us())
 
     def run(self, seconds: float) -> None:

@@ -42,10 +42,7 @@ def batch(count: int = 1, begun: float = 0.0, size: int = 32) -> Batch:
 
 @pytest.fixture
 def tally() -> Tally:
-    """One whose work began at 0."""
-    made = Tally(CoinFinder(4), clock_offset=lambda: 0.0)
-    made.begin(0.0)
-    return made
+    return Tally(CoinFinder(4), clock_offset=lambda: 0.0)
 
 
 def count(tally: Tally, mined: Batch, now: float) -> None:
@@ -84,6 +81,7 @@ def test_intervals_run_from_last_batch_to_last_batch(tally: Tally) -> None:
 
 def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(tally: Tally) -> None:
     """Time before the oldest batch in flight is time without work."""
+    assert seconds(report_at(tally, 0.1, oldest=0.0)) == (0.0, 0.0)
     assert seconds(report_at(tally, 0.5, oldest=0.2)) == (0.0, 0.2)
     assert seconds(report_at(tally, 0.5)) == (0.2, 0.5)
     tally.count(batch(), 1.0)
@@ -106,9 +104,17 @@ def test_every_coin_is_counted_but_a_report_carries_only_so_many_and_so_many_byt
     assert (report.coins, len(report.wallet)) == (20, MAX_WALLET_BYTES // 100_000)
 
 
+def test_batches_verified_at_once_leave_no_more_in_the_wallet_than_a_report_carries(tally: Tally) -> None:
+    mined = [batch(MAX_WALLET_COINS - 1) for _ in range(2)]
+    for each in mined:
+        each.verified_coins = tuple(tally.coins_for_wallet(each, each.digests))
+    for each in mined:
+        tally.count(each, 1.0)
+    assert len(report_at(tally, 1.0).wallet) == MAX_WALLET_COINS
+
+
 def test_a_full_wallet_gets_no_coins_but_they_count_and_the_latest_are_reported() -> None:
     tally = Tally(CoinFinder(4), clock_offset=lambda: 1_000_000.0)
-    tally.begin(0.0)
     tally.wallet_open = False
     count(tally, batch(3), 1.0)
     count(tally, batch(6), 1.5)
@@ -136,8 +142,7 @@ def test_the_wallet_holds_each_verified_digest_with_the_bytes_that_were_hashed(t
 def test_times_are_wall_clock_with_an_offset_that_follows_steps_of_the_clock(moved: float, shown: float) -> None:
     offset = 1_000_000.0
     tally = Tally(CoinFinder(4), clock_offset=lambda: offset)
-    tally.begin(1.0)
-    tally.count(batch(), 2.5)
+    tally.count(batch(begun=1.0), 2.5)
     assert seconds(report_at(tally, 3.0)) == (1_000_001.0, 1_000_002.5)
     offset += moved
     tally.count(batch(), 3.5)

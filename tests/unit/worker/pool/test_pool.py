@@ -1,7 +1,6 @@
 """How batches are retried and hedged, and how replicas are ejected; streams are the test's, time is virtual."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -67,8 +66,7 @@ class Sending:
             metrics=RpcMetrics("client"),
             on_change=lambda: None,
         )
-        self.done: Counter[Batch] = Counter()
-        self.pool.on_completed = lambda batch: self.done.update([batch])
+        self.responses: dict[Batch, asyncio.Future[memoryview]] = {}
         self.sent = 0
 
     def join(self, *replicas: str) -> list[Stream]:
@@ -81,7 +79,7 @@ class Sending:
         for _ in range(batches):
             self.sent += 1
             batch = Batch(self.sent, 1, 32, 0.0, b"")
-            self.pool.submit(batch)
+            self.responses[batch] = self.pool.response(batch)
         return batch
 
     def respond(self, stream: Stream, data: bytes = b"") -> None:
@@ -121,7 +119,7 @@ async def test_a_batch_over_the_hedging_delay_is_sent_to_one_other_replica_and_t
     one, other = [stream for stream in streams if stream.outstanding]
     sending.respond(one, b"first")
     sending.respond(other, b"second")
-    assert (sending.done[batch], bytes(batch.data)) == (1, b"first")
+    assert bytes(sending.responses[batch].result()) == b"first"
 
 
 async def test_a_batch_is_retried_when_both_replicas_that_had_it_are_gone(sending: Sending) -> None:
@@ -198,7 +196,7 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     assert list(good.outstanding) == [1, 2]
     trace.sent.assert_called_once_with("hasher", "good", "wrong_digest")
     sending.respond(lying)
-    assert not sending.done
+    assert not any(response.done() for response in sending.responses.values())
     sending.pool.ended(lying, None)
     [back] = sending.join("lying")
     assert sending.pool.ejected == ["lying"]  # its connection may have been lost alone
