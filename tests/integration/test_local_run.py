@@ -11,8 +11,7 @@ from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from local_run import embedded_redis
 from local_run.__main__ import main
-from local_run.ports import PortError, check
-from local_run.program import Port, Program, Stage
+from local_run.programs import Port, PortError, Program, Stage, check_ports
 
 
 def program(name: str, port: int, address: str = "127.0.0.1") -> Program:
@@ -22,14 +21,14 @@ def program(name: str, port: int, address: str = "127.0.0.1") -> Program:
 def test_a_port_is_free_until_another_program_or_two_of_the_run_have_it() -> None:
     port = free_port()
     for _ in range(2):
-        check([program("rng-1", port)])
+        check_ports([program("rng-1", port)])
     with pytest.raises(PortError, match=f"^webui: port {port} is already in use"):
-        check([program("rng-1", port), program("webui", port)])
+        check_ports([program("rng-1", port), program("webui", port)])
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^SOME_BIND_ADDRESS='192\.0\.2\.1' is not allowed: it must be an address"):
-        check([program("rng-1", free_port(), "192.0.2.1")])
+        check_ports([program("rng-1", free_port(), "192.0.2.1")])
 
 
 @pytest.fixture

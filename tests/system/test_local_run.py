@@ -19,7 +19,7 @@ from support.free_port import free_ports
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
-from local_run.supervised_process import START_SECONDS
+from local_run.manager import START_SECONDS
 
 LIMIT_S = 60.0
 
@@ -58,7 +58,7 @@ class LocalRun(ServiceProcess):
         )
 
     def processes(self) -> dict[str, psutil.Process]:
-        """What runs now, by the names of instances."""
+        """Return the running processes by the names of instances."""
         found = {}
         for child in self._process.children():
             with suppress(psutil.NoSuchProcess):
@@ -68,7 +68,7 @@ class LocalRun(ServiceProcess):
         return found
 
     def close(self) -> None:
-        """End what is left of it, if anything."""
+        """Kill what is left."""
         if self.popen.poll() is None:
             for process in (self._process, *self._process.children()):
                 with suppress(psutil.NoSuchProcess):
@@ -92,7 +92,7 @@ def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
     assert " ".join(run.processes()) == "redis rng-1 rng-2 hasher-1 hasher-2 webui worker-1 worker-2"
 
 
-def test_redis_is_on_loopback_alone_and_for_who_may_read_its_password(run: LocalRun) -> None:
+def test_redis_is_on_loopback_alone_and_requires_the_password_in_its_file(run: LocalRun) -> None:
     for guess in (None, "guessed"):
         stranger = redis.Redis(port=run.redis_port, password=guess, retry=Retry(NoBackoff(), 0))
         with stranger, pytest.raises(redis.AuthenticationError):

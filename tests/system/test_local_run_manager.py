@@ -13,7 +13,7 @@ TINY = """
 import sys
 from local_run.manager import Manager
 from local_run.output import Output
-from local_run.program import Program, Stage
+from local_run.programs import Program, Stage
 
 def python(name, code, **environment):
     return Program(name, Stage.SERVERS, (sys.executable, "-c", code), environment)
@@ -54,7 +54,7 @@ def first_lines(popen: subprocess.Popen[str], count: int) -> list[str]:
     return [popen.stdout.readline() for _ in range(count)]
 
 
-def test_what_a_program_gets_and_says_and_a_refused_setting_stops_everything() -> None:
+def test_a_program_gets_its_environment_and_its_output_is_shown_and_a_refused_setting_stops_everything() -> None:
     code, output = result("""
         says = (
             "import os, sys; print(os.environ['GIVEN']); print('error', file=sys.stderr); "
@@ -80,8 +80,8 @@ def test_a_program_that_ends_soon_is_tried_again_after_a_growing_pause() -> None
 
 def test_a_program_that_never_starts_ends_the_run() -> None:
     code, output = result("""
-        import local_run.manager, local_run.supervised_process
-        local_run.manager.START_RETRIES = local_run.supervised_process.START_RETRIES = 1
+        import local_run.manager
+        local_run.manager.START_RETRIES = 1
         run(python('a', STAYS), Program('b', Stage.SERVERS, ('/nowhere/b',)))
     """)
     assert code == 1
@@ -97,7 +97,7 @@ def test_any_signal_to_stop_stops_everything(number: signal.Signals) -> None:
         assert popen.wait(20) == 0
 
 
-def test_a_program_that_does_not_stop_is_killed_and_one_that_fails_while_stopping_is_told() -> None:
+def test_a_program_that_does_not_stop_is_killed_and_one_that_fails_while_stopping_is_reported() -> None:
     with tiny("""
         deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + STAYS
         fails = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(1)); " + STAYS

@@ -1,10 +1,10 @@
 import pytest
 
 from chassis.settings import misspelled
-from local_run import program
+from local_run import programs
 from local_run.settings import LocalRunSettings
 
-KNOWN = LocalRunSettings.variables() | program.variables()
+KNOWN = LocalRunSettings.variables() | programs.variables()
 
 OF_OTHERS = """
     PATH HOME HOST HOSTNAME HOSTTYPE USER LOGNAME SHELL TERM LANG TZ PWD MAIL PAGER LESS LINES TMP WINDOW STY COLORS

@@ -8,8 +8,8 @@ import pytest
 from chassis.settings import SettingsError
 from local_run import embedded_redis
 from local_run.embedded_redis import DataFolderError, data_folder
-from local_run.output import MAX_LINE, Output, wants_colours
-from local_run.program import Program, Stage, page_address, programs
+from local_run.output import MAX_LINE_BYTES, Output, wants_colours
+from local_run.programs import Program, Stage, page_address, programs
 from local_run.settings import LocalRunSettings
 
 
@@ -173,7 +173,7 @@ def test_a_folder_that_can_not_be_is_one_line(tmp_path: Path) -> None:
     [
         ([("a", b"one\n"), ("b-10", b"two\n")], b"a    | one\nb-10 | two\n"),
         ([("a", b"first "), ("b-10", b"other\nhalf"), ("a", b"and last\n")], b"b-10 | other\na    | first and last\n"),
-        ([("a", b"x" * (MAX_LINE + 1))], b"a    | " + b"x" * (MAX_LINE + 1) + b"\n"),
+        ([("a", b"x" * (MAX_LINE_BYTES + 1))], b"a    | " + b"x" * (MAX_LINE_BYTES + 1) + b"\n"),
         ([("a", b"cut off"), ("a", None), ("a", None)], b"a    | cut off\n"),
     ],
     ids=["names have one width", "parts of lines do not mix", "no line grows for ever", "the end of a process ends it"],

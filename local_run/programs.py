@@ -1,12 +1,15 @@
-"""What a local run starts: each program's name, command, environment and ports."""
+"""The programs of a local run: name, command, environment and ports of each, checked before anything starts."""
 
 import contextlib
+import errno
 import os
+import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from chassis import listener
 from chassis.settings import ServiceSettings, SettingsError
 from hasher_svc.settings import HasherSettings
 from local_run import embedded_redis
@@ -25,10 +28,15 @@ _SETTINGS: Mapping[str, type[ServiceSettings]] = {
 }
 
 
-class Stage(IntEnum):
-    """When a program starts: the lowest first. They stop the other way round, each stage when the one before is gone.
+class PortError(Exception):
+    """A port is not available. The message is one line that names the program, the port and the variable to change."""
 
-    The worker stops first, while those it drains through still serve; Redis last, when its last report is in.
+
+class Stage(IntEnum):
+    """The order of starting, the lowest first. Each stage stops when the one above is gone.
+
+    The workers stop first, while the servers that they drain through still serve; Redis stops last, after the last
+    report.
     """
 
     REDIS = 1
@@ -45,31 +53,45 @@ class Port:
     variable: str
     address_variable: str = "BIND_ADDRESS"
 
+    def hold(self) -> socket.socket:
+        """Listen on the port. Raises OSError, and SettingsError for an address that this machine does not have."""
+        # On macOS a port can be taken at 127.0.0.1 although another process has it at all addresses.
+        try:
+            socket.create_connection((self.address, self.number), 0.2).close()
+        except OSError:
+            return listener.create(self.address, self.number, self.address_variable)
+        raise OSError(errno.EADDRINUSE, "in use")
+
 
 @dataclass(frozen=True)
 class Program:
-    """One process to be kept running."""
+    """A process to keep running, with this environment on top of our own.
+
+    The log file is where it logs, if that is not its output.
+    """
 
     name: str
     stage: Stage
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What it gets beyond our own environment."""
     ports: tuple[Port, ...] = ()
     settings: type[ServiceSettings] | None = None
     log_file: str = ""
-    """Where it says what it has to say, if that is not its output."""
 
     def check_settings(self) -> None:
-        """Raise SettingsError if the program would refuse the environment that it is going to get."""
+        """Raise SettingsError if the program would refuse its environment."""
         if self.settings is None:
             return
-        with _environment(self.environment):
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
             _refuse_tls(self.settings)
-            try:
-                self.settings.load()
-            except SettingsError as error:
-                raise SettingsError(f"{self.name}: {error}") from None
+            self.settings.load()
+        except SettingsError as error:
+            raise SettingsError(f"{self.name}: {error}") from None
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _refuse_tls(settings: type[ServiceSettings]) -> None:
@@ -81,21 +103,26 @@ def _refuse_tls(settings: type[ServiceSettings]) -> None:
             )
 
 
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def check_ports(programs: Iterable[Program]) -> None:
+    """Raise PortError for the first port that is in use, or that two of the programs have.
+
+    Raises SettingsError for an address that this machine does not have.
+    """
+    with contextlib.ExitStack() as held:
+        for name, port in ((program.name, port) for program in programs for port in program.ports):
+            try:
+                held.enter_context(port.hold())
+            except OSError as error:
+                in_use = error.errno == errno.EADDRINUSE
+                reason = "is already in use" if in_use else f"can't be used ({error.strerror})"
+                message = f"{name}: port {port.number} {reason}; choose another with {port.variable}=…"
+                raise PortError(message) from None
 
 
 def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]:
-    """All of a local run, in order of starting; `given` are the variables that the user has set."""
+    """Return all programs in the order of starting; `given` are the variables that the user has set."""
     access = _redis_access(settings)
-    # A service that has a Redis of its own must not get the password of another.
+    # A service with a Redis of its own must not get the password of another one.
     redis = {service: {} if f"{service.upper()}_REDIS_URL" in given else access for service in ("webui", "worker")}
     targets = {
         "RNG_TARGET": _target("rng", settings.rng_port, settings.rngs),
@@ -112,13 +139,13 @@ def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]
 
 
 def variables() -> set[str]:
-    """The names of all variables that the services read."""
+    """Return the names of all variables that the services read."""
     return set().union(*(settings.variables() for settings in _SETTINGS.values()))
 
 
 def page_address(settings: LocalRunSettings) -> tuple[str, int]:
-    """Where a browser on this machine finds the page."""
-    return _address_to_ask("webui"), settings.webui_port
+    """Return the host and port at which a browser on this machine finds the page."""
+    return _reachable_address("webui"), settings.webui_port
 
 
 def _redis_access(settings: LocalRunSettings) -> dict[str, str]:
@@ -141,44 +168,32 @@ def _redis(settings: LocalRunSettings) -> Program:
 
 
 def _replicas(
-    service: str,
-    count: int,
-    port: int | None,
-    metrics_port: int,
-    environment: Mapping[str, str] | None = None,
+    service: str, count: int, port: int | None, metrics_port: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[Program]:
-    """Numbered instances on consecutive ports, and with metrics on every tenth; a metrics port of 0 is any."""
+    """Yield numbered instances on consecutive ports, and with metrics on every tenth; 0 means any free port."""
     for index in range(count):
-        yield _service(
-            service,
-            f"{service}-{index + 1}",
-            environment or {},
-            None if port is None else port + index,
-            metrics_port and metrics_port + index * METRICS_STEP,
-        )
+        own_port = None if port is None else port + index
+        own_metrics_port = metrics_port and metrics_port + index * METRICS_STEP
+        yield _service(service, f"{service}-{index + 1}", environment or {}, own_port, own_metrics_port)
 
 
 def _service(
     service: str, instance: str, environment: Mapping[str, str], port: int | None, metrics_port: int
 ) -> Program:
-    variables = {f"{service.upper()}_PORT": port, f"{service.upper()}_METRICS_PORT": metrics_port}
-    address = _bind_address(service)
+    settings = _SETTINGS[service]
+    numbers = {"PORT": port, "METRICS_PORT": metrics_port}
+    own = {"INSTANCE": instance, **{name: str(number) for name, number in numbers.items() if number is not None}}
     return Program(
         name=instance,
         stage=Stage.WORKERS if service == "worker" else Stage.SERVERS,
         command=(sys.executable, "-m", f"{service}_svc"),
-        environment={
-            **environment,
-            "INSTANCE": instance,
-            "METRICS_PORT": str(metrics_port),
-            **({} if port is None else {"PORT": str(port)}),
-        },
+        environment={**environment, **own},
         ports=tuple(
-            Port(address, number, variable, _SETTINGS[service].variable("bind_address"))
-            for variable, number in variables.items()
+            Port(_bind_address(service), number, f"{service.upper()}_{name}", settings.variable("bind_address"))
+            for name, number in numbers.items()
             if number
         ),
-        settings=_SETTINGS[service],
+        settings=settings,
     )
 
 
@@ -186,13 +201,12 @@ def _bind_address(service: str) -> str:
     return os.environ.get(_SETTINGS[service].variable("bind_address"), LOOPBACK)
 
 
-def _address_to_ask(service: str) -> str:
-    """The address at which this machine reaches a service."""
+def _reachable_address(service: str) -> str:
     address = _bind_address(service)
     return LOOPBACK if address in {"0.0.0.0", "::"} else address  # noqa: S104 - compared with, not listened on
 
 
 def _target(service: str, first_port: int, count: int) -> str:
-    address = _address_to_ask(service)
+    address = _reachable_address(service)
     scheme, host = ("ipv6", f"[{address}]") if ":" in address else ("ipv4", address)
     return f"{scheme}:" + ",".join(f"{host}:{first_port + index}" for index in range(count))
