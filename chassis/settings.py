@@ -85,17 +85,6 @@ class LogFormat(Word):
     JSON = "json"
 
 
-class Sampler(Word):
-    """The values of OTEL_TRACES_SAMPLER, with the meaning that OpenTelemetry's specification gives them."""
-
-    ALWAYS_ON = "always_on"
-    ALWAYS_OFF = "always_off"
-    TRACE_ID_RATIO = "traceidratio"
-    PARENT_BASED_ALWAYS_ON = "parentbased_always_on"
-    PARENT_BASED_ALWAYS_OFF = "parentbased_always_off"
-    PARENT_BASED_TRACE_ID_RATIO = "parentbased_traceidratio"
-
-
 class ByPace(NamedTuple):
     """A default that depends on the pace."""
 
@@ -375,6 +364,10 @@ def _check_certificates(variable: str, path: Path, content: bytes) -> None:
 
 _CERTIFICATES = ("tls_cert", "tls_key", "tls_ca")
 
+_SAMPLERS = tuple(
+    parent + root for parent in ("", "parentbased_") for root in ("always_on", "always_off", "traceidratio")
+)
+
 
 class ServiceSettings(Settings):
     """The settings of every service."""
@@ -413,8 +406,8 @@ class ServiceSettings(Settings):
     )
     otel_exporter_otlp_protocol: str = _protocol("The protocol of the collector; there is no other.")
     otel_exporter_otlp_traces_protocol: str = _protocol("The same; it wins over `OTEL_EXPORTER_OTLP_PROTOCOL`.")
-    otel_traces_sampler: Sampler = one_of(
-        Sampler.PARENT_BASED_TRACE_ID_RATIO, "How traces are sampled, in the words of OpenTelemetry's specification."
+    otel_traces_sampler: str = text(
+        _SAMPLERS[-1], "|".join(_SAMPLERS), " or ".join(_SAMPLERS), "How traces are sampled, in OpenTelemetry's words."
     )
     # Three batches a second can be looked at one by one, thousands can't.
     otel_traces_sampler_arg: float = number(
