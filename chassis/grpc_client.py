@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
@@ -82,11 +82,11 @@ class InstrumentedMethod:
         self._watching: set[asyncio.Task[None]] = set()
 
     def open(
-        self, channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]
+        self, channel: grpc.aio.Channel, requests: AsyncIterator[bytes], metadata: Sequence[tuple[str, str]]
     ) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
         """Open a stream of encoded messages, once there is a server for it."""
         method = channel.stream_stream(self._path, request_serializer=self._sent, response_deserializer=self._received)
-        call = method(metadata=tuple(metadata), wait_for_ready=True)
+        call = method(requests, metadata=tuple(metadata), wait_for_ready=True)
         self._counts.started += 1
         watching = asyncio.create_task(self._watch(call))
         self._watching.add(watching)

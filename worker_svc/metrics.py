@@ -88,7 +88,7 @@ class WorkerMetrics(Collector):
             labels=("service",),
         )
         for service, pool in self._pools.items():
-            replicas = pool.listed
+            replicas = pool.picker.listed
             taking.add_metric((service,), len(pool.replicas))
             for state in EndpointState:
                 endpoints.add_metric((service, state), sum(replica.state is state for replica in replicas))

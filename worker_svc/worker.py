@@ -161,7 +161,7 @@ class Worker:
         self._changed.clear()
         self._tally.wallet_open = self._ledger.wallet_open
         batch_size = (self._tuner.best if self._tuner else self._point).batch_size
-        seen = {name: pool.snapshot() for name, pool in self._pools.items()}
+        seen = {name: pool.picker.snapshot() for name, pool in self._pools.items()}
         waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
         now, oldest = asyncio.get_running_loop().time(), self._pipeline.oldest
         report = self._tally.report(now, oldest, batch_size, seen, waits_for)

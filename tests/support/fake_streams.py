@@ -30,7 +30,6 @@ class FakeStream:
     """What a pool and its picker see of a stream."""
 
     number = 1
-    leaves_at = float("inf")
     half_closed = False
     newest = 0.0
 

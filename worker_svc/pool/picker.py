@@ -1,6 +1,6 @@
 """Which endpoint gets the next batch: the one whose replica has the fewest outstanding (least request)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chassis.latency_buckets import bucket
@@ -9,6 +9,10 @@ from worker_svc.pool.endpoint import Stream
 
 # How long a replica that serves no more is still listed.
 GONE_LISTED_S = 10.0
+
+# An ejected replica is used again when no stream to it was open for this long, as after a restart: longer than a
+# connection takes that was lost alone.
+READMISSION_DELAY_S = 0.4
 
 _ORDER = list(EndpointState)
 
@@ -20,21 +24,32 @@ class Replica:
     name: str
     address: str
     state: EndpointState = EndpointState.CONNECTING
+    # Its open streams, and those of them that take batches.
+    streams: set[Stream] = field(default_factory=set)
     accepting: list[Stream] = field(default_factory=list)
-    """Streams that take batches."""
-    draining: set[Stream] = field(default_factory=set)
+    # Whether it had a wrong digest, so that it takes none.
+    ejected: bool = False
+    # Batches, on streams that are draining too.
     outstanding: int = 0
-    """Batches, on streams that are draining too."""
+    # After how many others of all it was sent a batch last.
     turn: int = 0
-    """When it was sent a batch last: after how many others of all."""
+    # When a stream to it was open last, and when it was last anything but gone.
+    open_at: float = 0.0
     present_at: float = 0.0
-    """When it was last anything but gone."""
+    # Batches that it completed before any other did, and those that were over the hedging delay here, ever.
+    completed: int = 0
+    slow: int = 0
+    # Since the last snapshot: the same, and the latencies of those that were not hedged, by bucket.
     batches: int = 0
     latency: dict[int, int] = field(default_factory=dict)
-    completed: int = 0
-    """Batches that it completed before any other did, ever."""
-    slow: int = 0
-    """Batches that were over the hedging delay here, ever."""
+
+    def observe(self, latency: float | None) -> None:
+        """Count a batch that it completed before any other did, and how long it took if that is known."""
+        self.completed += 1
+        self.batches += 1
+        if latency is not None:
+            index = bucket(latency)
+            self.latency[index] = self.latency.get(index, 0) + 1
 
 
 class Picker:
@@ -43,50 +58,55 @@ class Picker:
     def __init__(self, window: int) -> None:
         """Share a window of this many batches."""
         self.window = window
-        self._replicas: dict[str, Replica] = {}
+        # By name. One that has an open stream is always here.
+        self.replicas: dict[str, Replica] = {}
         self._accepting = 0
         self._turns = 0
 
     @property
     def names(self) -> list[str]:
         """Replicas that take batches now, sorted."""
-        return sorted(replica.name for replica in self._replicas.values() if replica.accepting)
+        return sorted(replica.name for replica in self.replicas.values() if replica.accepting)
 
     @property
-    def replicas(self) -> list[Replica]:
-        """Those that are listed, in the order of their states and names; not all if they are very many."""
-        listed = sorted(self._replicas.values(), key=lambda each: (_ORDER.index(each.state), each.name))
+    def ejected(self) -> list[str]:
+        """Replicas whose digests were wrong, sorted."""
+        return sorted(replica.name for replica in self.replicas.values() if replica.ejected)
+
+    @property
+    def listed(self) -> list[Replica]:
+        """Replicas in the order of their states and names; not all if they are very many."""
+        listed = sorted(self.replicas.values(), key=lambda each: (_ORDER.index(each.state), each.name))
         return listed[:MAX_REPLICAS]
 
-    def find(self, name: str | None) -> Replica | None:
-        """Return the replica of this name, unless it has been gone for long."""
-        return self._replicas.get(name or "")
-
-    def add(self, stream: Stream) -> None:
-        """Let a stream take batches."""
-        name = stream.replica or ""
-        replica = self._replicas.setdefault(name, Replica(name, stream.endpoint.address))
-        replica.address = stream.endpoint.address
-        replica.accepting.append(stream)
-        self._accepting += 1
+    def add(self, stream: Stream, now: float) -> None:
+        """Let a stream take batches, unless its replica is ejected."""
+        address = stream.endpoint.address
+        replica = self.replicas.setdefault(stream.replica, Replica(stream.replica, address))
+        replica.address = address
+        _readmit(replica, now)
+        replica.streams.add(stream)
+        if not replica.ejected:
+            replica.accepting.append(stream)
+            self._accepting += 1
 
     def drain(self, stream: Stream) -> None:
         """Let a stream take no more batches, if it does."""
-        replica = self.find(stream.replica)
+        replica = self.replicas.get(stream.replica)
         if replica is not None and stream in replica.accepting:
             replica.accepting.remove(stream)
-            replica.draining.add(stream)
             self._accepting -= 1
 
-    def remove(self, stream: Stream) -> None:
-        """Forget a stream that has ended, and what is outstanding on it."""
+    def remove(self, stream: Stream, now: float) -> Replica:
+        """Forget a stream that has ended, and what is outstanding on it. Return its replica."""
         self.drain(stream)
-        replica = self.find(stream.replica)
-        if replica is not None and stream in replica.draining:
-            replica.draining.remove(stream)
-            replica.outstanding -= len(stream.outstanding)
+        replica = self.replicas[stream.replica]
+        replica.streams.remove(stream)
+        replica.open_at = now
+        replica.outstanding -= len(stream.outstanding)
+        return replica
 
-    def pick(self, last_choice: str | None) -> Stream | None:
+    def pick(self, last_choice: str) -> Stream | None:
         """Return a stream with room of the replica with the fewest outstanding batches; equals take turns.
 
         The last choice is a replica that is picked only if no other has room.
@@ -95,7 +115,7 @@ class Picker:
         limit = -(-2 * self.window // max(self._accepting, 1))
         best: tuple[bool, int, int] | None = None
         picked: Stream | None = None
-        for replica in self._replicas.values():
+        for replica in self.replicas.values():
             if not replica.accepting:
                 continue
             rank = (replica.name == last_choice, replica.outstanding, replica.turn)
@@ -107,7 +127,7 @@ class Picker:
 
     def sent(self, stream: Stream) -> None:
         """Count a batch that is sent on this stream."""
-        replica = self._replicas[stream.replica or ""]
+        replica = self.replicas[stream.replica]
         replica.outstanding += 1
         self._turns += 1
         replica.turn = self._turns
@@ -115,33 +135,13 @@ class Picker:
             replica.accepting.remove(stream)
             replica.accepting.append(stream)
 
-    def completed(self, stream: Stream) -> None:
-        """Count a response on this stream."""
-        if (replica := self.find(stream.replica)) is not None:
-            replica.outstanding -= 1
+    def eject(self, replica: Replica) -> None:
+        """Let a replica take no more batches until no stream to it has been open for READMISSION_DELAY_S."""
+        replica.ejected = True
+        for stream in replica.streams:
+            self.drain(stream)
 
-    def observe(self, stream: Stream, latency: float | None) -> None:
-        """Count a batch that this stream completed before any other, and how long it took if that is known."""
-        if (replica := self.find(stream.replica)) is not None:
-            replica.completed += 1
-            replica.batches += 1
-            if latency is not None:
-                index = bucket(latency)
-                replica.latency[index] = replica.latency.get(index, 0) + 1
-
-    def eject(self, name: str) -> set[Stream]:
-        """Take no more batches to a replica; returns its streams."""
-        replica = self._replicas[name]
-        streams = {*replica.accepting, *replica.draining}
-        self._accepting -= len(replica.accepting)
-        replica.accepting.clear()
-        replica.draining.clear()
-        replica.outstanding = 0
-        return streams
-
-    def update(
-        self, now: float, *, slow_before: float, connecting: Mapping[str, str], ejected: Collection[str] = ()
-    ) -> bool:
+    def update(self, now: float, *, slow_before: float, connecting: Mapping[str, str]) -> bool:
         """Note the states of replicas, and return whether any has changed.
 
         Slow ones have batches outstanding that were sent before then. Connecting ones are given by name, with their
@@ -149,16 +149,17 @@ class Picker:
         """
         changed = False
         for name, address in connecting.items():
-            if name not in self._replicas:
-                self._replicas[name] = Replica(name, address)
+            if name not in self.replicas:
+                self.replicas[name] = Replica(name, address)
                 changed = True
-        for name, replica in list(self._replicas.items()):
-            if name in ejected:
+        for name, replica in list(self.replicas.items()):
+            _readmit(replica, now)
+            if replica.ejected:
                 state = EndpointState.EJECTED
             elif replica.accepting:
-                is_slow = replica.outstanding > 0 and any(each.oldest < slow_before for each in replica.accepting)
+                is_slow = any(each.oldest < slow_before for each in replica.accepting)
                 state = EndpointState.SLOW if is_slow else EndpointState.SERVING
-            elif replica.draining:
+            elif replica.streams:
                 state = EndpointState.DRAINING
             else:
                 state = EndpointState.CONNECTING if name in connecting else EndpointState.GONE
@@ -168,17 +169,22 @@ class Picker:
             if state is not EndpointState.GONE:
                 replica.present_at = now
             elif never_served or now - replica.present_at > GONE_LISTED_S:
-                del self._replicas[name]
+                del self.replicas[name]
         return changed
 
     def snapshot(self) -> tuple[ReplicaStats, ...]:
         """Return what was seen of the replicas since the last snapshot."""
         stats = tuple(
-            ReplicaStats(each.name, each.address, each.state, each.batches, each.latency) for each in self.replicas
+            ReplicaStats(each.name, each.address, each.state, each.batches, each.latency) for each in self.listed
         )
-        for replica in self._replicas.values():
+        for replica in self.replicas.values():
             replica.batches, replica.latency = 0, {}
         return stats
+
+
+def _readmit(replica: Replica, now: float) -> None:
+    if not replica.streams and now - replica.open_at > READMISSION_DELAY_S:
+        replica.ejected = False
 
 
 def _outstanding(stream: Stream) -> int:

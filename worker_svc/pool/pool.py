@@ -12,19 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import grpc
-
 from chassis import log
-from chassis.grpc_client import InstrumentedMethod
-from chassis.grpc_options import CLIENT_ID, STREAM_ID
+from chassis.grpc_client import InstrumentedMethod, is_untrusted, open_channel
 from chassis.log import ThrottledLogger
-from chassis.redis.schema import ReplicaStats
 from chassis.telemetry.latency_histogram import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates
-from worker_svc.backoff import PERMANENT
+from worker_svc.backoff import LAST, PERMANENT, Backoff, sleep_unless
 from worker_svc.batch import HEDGE, Batch
-from worker_svc.pool.endpoint import Attempt, Call, Endpoint, Stream, StreamBroken
+from worker_svc.pool.endpoint import Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica
 from worker_svc.pool.resolver import ResolutionError, Resolver
 from worker_svc.stage import Stage, WrongDigest
@@ -60,14 +56,14 @@ HEDGING_BUDGET = 0.05
 # The weight of the newest latency in the usual one.
 LATENCY_WEIGHT = 1 / 32
 
-# Others wait for a replaced endpoint so long at most: it may never serve again.
-RENEWAL_LIMIT_S = 5.0
+# Between two endpoints that are replaced for their certificates, so that the first serves before the next one drains.
+RENEWAL_INTERVAL_S = 1.0
+
+# Before a lost connection is replaced.
+RECONNECTION_DELAY_S = 0.25
 
 # For the streams to end once run() is cancelled.
 CLOSE_LIMIT_S = 0.3
-
-# An ejected replica is used again when no stream to it was open for this long.
-READMISSION_DELAY_S = 0.25
 
 # All services start at the same time, or one is started again: no endpoint for so long needs no mention.
 ABSENCE_LIMIT_S = 3.0
@@ -75,7 +71,6 @@ ABSENCE_LIMIT_S = 3.0
 UNKNOWN_ABSENCE_LIMIT_S = 4.0
 # From one line about what is still so to the next.
 REPEAT_S = 5.0
-
 
 UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
 LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
@@ -124,18 +119,20 @@ class Request:
     batch: Batch
     submitted_at: float
     response: "asyncio.Future[memoryview]"
+    # The last attempt: its stream, when it was sent, and whether it was found to be over the hedging delay.
+    stream: Stream | None = None
     sent_at: float = 0.0
-    sent_to: str | None = None
-    """The replica of the last attempt."""
-    stream: int = 0
-    """The number of its stream."""
-    attempts: int = 0
-    """How many are outstanding: none while it waits, two once it is hedged."""
-    failed: str = ""
-    """Why the last attempt that ended without a response did."""
     slow: bool = False
-    """Whether the last attempt was found to be over the hedging delay."""
+    # How many attempts are outstanding: none while it waits, two once it is hedged.
+    attempts: int = 0
     hedged: bool = False
+    # Why the last attempt that ended without a response did.
+    failed: str = ""
+
+    @property
+    def replica(self) -> str:
+        """The replica of the last attempt."""
+        return "" if self.stream is None else self.stream.replica
 
 
 class Pool:
@@ -164,135 +161,158 @@ class Pool:
         self.hedges = 0
         # Seconds from response() to the response, of all batches.
         self.latency = LatencyHistogram()
-        self.stage = stage
-        self.certificates = certificates
+        self.picker = Picker(window)
+        self._stage = stage
         self._target = target
-        self._on_change = on_change
+        self._client_id = client_id
         self._max_endpoints = max_endpoints
-        self._metadata = (CLIENT_ID, client_id)
-        self._watch = InstrumentedMethod(stage.path, metrics)
-        self._streams_opened = 0
+        self._method = InstrumentedMethod(stage.path, metrics)
+        self._on_change = on_change
+        self._certificates = certificates
+        self._resolver = Resolver(target)
+        self._hedging = Hedging(window)
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()
-        self._picker = Picker(window)
-        self._hedging = Hedging(window)
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Request] = deque()
-        # When a stream to a replica with a wrong digest was open last, by name.
-        self._ejected: dict[str, float] = {}
-        self._resolver = Resolver(target)
-        self.authority = self._resolver.authority
-        self._unresolved = ""
-        # Those that DNS names, by address; and all that are open, those that drain too.
+        self._streams_opened = 0
+        # Those that DNS names, by target; and all that are open, those that drain too.
         self._endpoints: dict[str, Endpoint] = {}
         self._open: dict[Endpoint, asyncio.Task[None]] = {}
-        # The last endpoint that served and was replaced for its certificates, and until when others wait for it.
-        self._renewed: Endpoint | None = None
-        self._renewed_until = 0.0
-        self._exchange_at = 0.0
+        self._exchange_at = self._renew_at = 0.0
+        # When a stream ended last, and when a replica took batches last.
         self._lost_at = float("-inf")
         self._serving_at = self._loop.time()
+        # The replicas, and why the last look-up failed.
         self._names: list[str] = []
-        self._silent_until = dict.fromkeys(("slow", "absent"), 0.0)
+        self._unresolved = ""
         self._lines: dict[str, ThrottledLogger] = {}
+        self._silent_until = {"slow": 0.0, "absent": 0.0}
 
     def resize(self, window: int) -> None:
         """Share another number of batches from now on."""
-        self._picker.window = window
-        self._hedging.capacity = window
+        self.picker.window = self._hedging.capacity = window
 
     @property
     def replicas(self) -> list[str]:
         """The names of those that take batches now, sorted."""
-        return self._picker.names
-
-    @property
-    def listed(self) -> list[Replica]:
-        """Replicas in whatever state, those that are gone for long excepted."""
-        return self._picker.replicas
-
-    @property
-    def ejected(self) -> list[str]:
-        """The names of replicas whose digests were wrong, sorted."""
-        return sorted(self._ejected)
-
-    @property
-    def _streams(self) -> list[Stream]:
-        return [stream for endpoint in self._open for stream in endpoint.streams]
+        return self.picker.names
 
     @property
     def waiting(self) -> bool:
         """Whether batches get no response: no replica takes any, or the oldest has waited for longer than is usual."""
-        if not self.replicas:
-            return True
         oldest = min((request.submitted_at for request in self._requests.values()), default=float("inf"))
-        return self._loop.time() - oldest > self._hedging.delay
+        return not self.replicas or self._loop.time() - oldest > self._hedging.delay
 
     @property
     def sent_again(self) -> int:
         """Batches sent more than once, for whatever reason."""
         return self.retries.total() + self.hedges
 
-    def snapshot(self) -> tuple[ReplicaStats, ...]:
-        """Return what was seen of the replicas since the last snapshot."""
-        return self._picker.snapshot()
-
-    # The way of a batch: send, response; or retry, hedge, eject.
+    # The way of a batch: send, complete; or retry, hedge, eject.
 
     def response(self, batch: Batch) -> "asyncio.Future[memoryview]":
         """Return the payload of the response, however many attempts it takes; a batch waits until a stream has room."""
         now = self._loop.time()
         request = self._requests[batch.id] = Request(batch, now, self._loop.create_future())
         if batch.trace is not None:
-            batch.trace.submitted(self.stage.name, self.stage.path)
+            batch.trace.submitted(self._stage.name, self._stage.path)
         self._hedging.earn()
         self._waiting.append(request)
         self._dispatch(now)
         return request.response
 
     def _dispatch(self, now: float) -> None:
-        while self._waiting and (stream := self._picker.pick(self._waiting[0].sent_to)) is not None:
+        while self._waiting and (stream := self.picker.pick(self._waiting[0].replica)) is not None:
             request = self._waiting.popleft()
             self._send(stream, request, now, request.failed)
 
     def _send(self, stream: Stream, request: Request, now: float, reason: str) -> None:
-        self._picker.sent(stream)
+        self.picker.sent(stream)
         if request.batch.trace is not None:
-            request.batch.trace.sent(self.stage.name, stream.replica, reason)
+            request.batch.trace.sent(self._stage.name, stream.replica, reason)
+        request.stream = stream
         request.sent_at = now
-        request.sent_to = stream.replica
-        request.stream = stream.number
         request.slow = False
         request.attempts += 1
         stream.send(request.batch, now)
 
-    def completed(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:
+    def _complete(self, stream: Stream, batch: Batch, payload: memoryview) -> None:
         """Pass the batch on, unless another attempt was faster, and send one that waits."""
-        if stream.replica in self._ejected:
-            return
-        batch = attempt.batch
-        request = self._requests.get(batch.id)
-        if request is not None and (wrong := self.stage.wrong_digest(batch, payload)) is not None:
-            self._eject(stream, request, wrong)
+        replica = self.picker.replicas[stream.replica]
+        replica.outstanding -= 1
+        if replica.ejected:
             return
         now = self._loop.time()
-        self._picker.completed(stream)
+        request = self._requests.get(batch.id)
         if request is not None:
+            if (wrong := self._stage.wrong_digest(batch, payload)) is not None:
+                self._eject(replica, stream, request, wrong)
+                return
             del self._requests[batch.id]
             self.latency.observe(now - request.submitted_at)
             latency = None if request.hedged else now - request.sent_at
             if latency is not None:
                 self._hedging.observe(latency)
-            self._picker.observe(stream, latency)
+            replica.observe(latency)
             if batch.trace is not None:
-                batch.trace.completed(self.stage.name, stream.replica)
+                batch.trace.completed(self._stage.name, stream.replica)
             if not request.response.cancelled():
                 request.response.set_result(payload)
         if self._waiting:
             self._dispatch(now)
 
-    def ended(self, stream: Stream, broken: StreamBroken | None) -> None:
-        """Retry what is outstanding on this stream and on no other, before anything newer."""
+    def _retry(self, batch_ids: Iterable[int], stream: Stream, reason: str, cause: str) -> None:
+        """Send batches again, before anything newer, unless another attempt is outstanding."""
+        for request in [self._requests[batch_id] for batch_id in batch_ids if batch_id in self._requests][::-1]:
+            request.attempts -= 1
+            request.failed = reason
+            if cause and request.batch.trace is not None:
+                request.batch.trace.broken(self._stage.name, stream.replica, cause)
+            if not request.attempts:
+                request.hedged = False
+                self.retries[reason] += 1
+                self._waiting.appendleft(request)
+
+    def _eject(self, replica: Replica, stream: Stream, request: Request, wrong: WrongDigest) -> None:
+        """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
+        where = {"replica": replica.name, "stream": stream.number, "batch": request.batch.id}
+        self._note("wrong digest, replica ejected", level="error", **where, **wrong._asdict())
+        self.picker.eject(replica)
+        for each in replica.streams:
+            self._retry(each.outstanding, each, "wrong_digest", "wrong digest")
+        self._retry([request.batch.id], stream, "wrong_digest", "wrong digest")
+        self._changed()
+
+    # Streams that come and go.
+
+    async def _keep_stream(self, endpoint: Endpoint) -> None:
+        """Have one stream open, again after each break, until its endpoint leaves."""
+        backoff = Backoff()
+        while not endpoint.left.is_set():
+            self._streams_opened += 1
+            stream = Stream(endpoint, self._stage, self._method, self._client_id, self._streams_opened)
+            endpoint.streams.add(stream)
+            broken = None
+            try:
+                await stream.run(self._join, self._complete)
+            except StreamBroken as error:
+                broken = error
+                endpoint.cause = str(error)
+            finally:
+                endpoint.streams.discard(stream)
+                self._end(stream, broken)
+            if stream.worked:
+                backoff.reset()
+            is_permanent = broken is not None and broken.code in PERMANENT
+            await sleep_unless(endpoint.left, backoff.slowest() if is_permanent else backoff.pause())
+
+    def _join(self, stream: Stream) -> None:
+        self.picker.add(stream, self._loop.time())
+        self._changed()
+
+    def _end(self, stream: Stream, broken: StreamBroken | None) -> None:
+        """Retry what is outstanding on this stream and on no other."""
         if broken is not None:
             self.errors[broken.code.name] += 1
             is_permanent = broken.code in PERMANENT
@@ -300,85 +320,38 @@ class Pool:
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
             self._note(event, "error" if is_permanent else "warning", **about)
-        if stream.replica in self._ejected:
-            self._ejected[stream.replica] = self._loop.time()
-        else:
-            self._picker.remove(stream)
-            self._retry(stream.outstanding, stream, "broken", "" if broken is None else str(broken))
-        if stream.replica is not None:
+        if stream.replica:
             self._lost_at = self._loop.time()
-        self.changed()
+            if not self.picker.remove(stream, self._lost_at).ejected:
+                self._retry(stream.outstanding, stream, "broken", "" if broken is None else str(broken))
+        self._changed()
 
-    def _retry(self, batch_ids: Iterable[int], stream: Stream, reason: str, cause: str) -> None:
-        for request in [self._requests[batch_id] for batch_id in batch_ids if batch_id in self._requests][::-1]:
-            request.attempts -= 1
-            request.failed = reason
-            if cause and request.batch.trace is not None:
-                request.batch.trace.broken(self.stage.name, stream.replica, cause)
-            if not request.attempts:
-                request.hedged = False
-                self.retries[reason] += 1
-                self._waiting.appendleft(request)
-
-    def _eject(self, stream: Stream, request: Request, wrong: WrongDigest) -> None:
-        """Send no more batches to the stream's replica, and retry elsewhere all that is outstanding there."""
-        name = stream.replica or ""
-        where = {"replica": name, "stream": stream.number, "batch": request.batch.id}
-        self._note("wrong digest, replica ejected", level="error", **where, **wrong._asdict())
-        self._ejected[name] = self._loop.time()
-        for each in self._picker.eject(name):
-            self._retry(each.outstanding, each, "wrong_digest", "wrong digest")
-        self._retry([request.batch.id], stream, "wrong_digest", "wrong digest")
-        self.changed()
-
-    def _readmit(self, joining: Stream | None = None) -> None:
-        if not self._ejected:
-            return
-        now = self._loop.time()
-        open_to = {stream.replica for stream in self._streams if stream is not joining}
-        for name, open_at in list(self._ejected.items()):
-            if name in open_to:
-                self._ejected[name] = now
-            elif now - open_at > READMISSION_DELAY_S:
-                del self._ejected[name]
-
-    # Streams that come and go.
-
-    def joined(self, stream: Stream) -> None:
-        """Give a stream its share of the batches, unless its replica is ejected."""
-        self._readmit(stream)
-        if stream.replica not in self._ejected:
-            self._picker.add(stream)
-        self.changed()
-
-    def changed(self) -> None:
-        """Drain streams that are leaving, if others stay, and send what waits."""
-        now = self._loop.time()
-        others_stay = any(each.serving and each.name not in self._ejected for each in self._open)
-        for stream in self._streams:
-            is_due = now >= stream.leaves_at and not stream.half_closed
-            if is_due and (others_stay or stream.endpoint.stopping or stream.replica in self._ejected):
-                self._picker.drain(stream)
-                stream.half_close()
-                self._lost_at = now
-        self._dispatch(now)
+    def _changed(self) -> None:
+        """Replace endpoints that have left, drain them if others serve, and send what waits."""
+        for target, endpoint in list(self._endpoints.items()):
+            if endpoint.left.is_set():
+                is_refused = is_untrusted(endpoint.cause)
+                if is_refused:
+                    self._note(UNTRUSTED, level="error", target=self._target, details=endpoint.cause)
+                self._add(target, LAST if is_refused else RECONNECTION_DELAY_S)
+        ejected = self.picker.ejected
+        others_serve = any(each.serving and each.name not in ejected for each in self._open)
+        for endpoint in self._open:
+            if endpoint.may_drain and (others_serve or endpoint.stopping or endpoint.name in ejected):
+                for stream in endpoint.streams:
+                    self.picker.drain(stream)
+                    stream.half_close()
+        self._dispatch(self._loop.time())
         self._note_states()
 
     def _note_states(self) -> None:
-        names = self.replicas
-        if names != self._names:
-            self._names = names
-            self._note("endpoints", level="info", count=len(names), names=" ".join(names))
+        if self.replicas != self._names:
+            self._names = self.replicas
+            self._note("endpoints", level="info", count=len(self._names), names=" ".join(self._names))
         now = self._loop.time()
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
-        if self._picker.update(
-            now, slow_before=now - self._hedging.delay, connecting=connecting, ejected=self._ejected
-        ):
+        if self.picker.update(now, slow_before=now - self._hedging.delay, connecting=connecting):
             self._on_change()
-
-    def untrusted(self, details: str) -> None:
-        """Log that one side does not accept the other's certificate."""
-        self._note(UNTRUSTED, level="error", target=self._target, details=details)
 
     # Endpoints that come and go.
 
@@ -395,8 +368,9 @@ class Pool:
                 await self._end_streams()
 
     async def _end_streams(self) -> None:
+        self._endpoints.clear()
         for endpoint in self._open:
-            endpoint.retire()
+            endpoint.leave()
             for stream in endpoint.streams:
                 stream.half_close()
         if self._open:
@@ -419,26 +393,29 @@ class Pool:
             else:
                 self._unresolved = ""
                 failing_since = float("inf")
-                if self._resolver.truncated:
-                    details = f"too long for UDP, and TCP does not work: only {len(addresses)} addresses are known"
-                    self._note(LOOKUP_FAILED, target=self._target, details=details)
-                    kept = [address for address, endpoint in self._endpoints.items() if endpoint.serving]
-                    addresses = list(dict.fromkeys(kept + addresses))
                 self._apply(addresses)
             self._renew()
-            serving = any(endpoint.serving for endpoint in self._endpoints.values())
-            is_fast = not serving or began - self._lost_at < FAST_LOOKUP_TIME_S
+            is_fast = began - self._lost_at < FAST_LOOKUP_TIME_S or not self._serving
             interval = FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S
             interval *= random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
             await asyncio.sleep(began + interval - self._loop.time())
 
+    @property
+    def _serving(self) -> list[str]:
+        return [target for target, endpoint in self._endpoints.items() if endpoint.serving]
+
     def _apply(self, addresses: Sequence[str]) -> None:
+        """Have an endpoint at each of these addresses, if they are not too many, and at no other."""
+        if self._resolver.truncated:
+            details = f"too long for UDP, and TCP does not work: only {len(addresses)} addresses are known"
+            self._note(LOOKUP_FAILED, target=self._target, details=details)
+            addresses = list(dict.fromkeys([*self._serving, *addresses]))
         wanted = self._select(addresses)
-        for address in self._endpoints.keys() - wanted:
-            self._endpoints.pop(address).retire()
-        for address in wanted - self._endpoints.keys():
-            self._add(address)
-        self.changed()
+        for target in self._endpoints.keys() - wanted:
+            self._endpoints.pop(target).leave()
+        for target in wanted - self._endpoints.keys():
+            self._add(target)
+        self._changed()
 
     def _select(self, addresses: Sequence[str]) -> set[str]:
         """Choose all, or as many as there may be: those there are, of which one is exchanged now and then."""
@@ -452,32 +429,34 @@ class Pool:
             del kept[self._max_endpoints - 1 :]
         return {*kept[: self._max_endpoints], *random.sample(others, max(0, self._max_endpoints - len(kept)))}
 
-    def _add(self, address: str) -> Endpoint:
-        endpoint = self._endpoints[address] = Endpoint(address, self)
-        self._open[endpoint] = self._tasks.create_task(endpoint.run())
+    def _add(self, target: str, pause: float = 0.0) -> None:
+        """Open an endpoint, in place of the one before if there is one, and connect after a pause in seconds."""
+        endpoint = Endpoint(
+            target.partition(":")[2],
+            open_channel(target, self._stage.service, self._certificates, authority=self._resolver.authority),
+            None if self._certificates is None else self._certificates.latest,
+            keep_stream=self._keep_stream,
+            on_change=self._changed,
+        )
+        if (before := self._endpoints.get(target)) is not None:
+            endpoint.name, endpoint.cause = before.name, before.cause
+        self._endpoints[target] = endpoint
+        self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
-        return endpoint
-
-    def open_call(self, channel: grpc.aio.Channel) -> tuple[int, Call]:
-        """Open a stream, and return the number by which logs name it, too."""
-        self._streams_opened += 1
-        metadata = (self._metadata, (STREAM_ID, str(self._streams_opened)))
-        return self._streams_opened, self._watch.open(channel, metadata)
 
     def _renew(self) -> None:
         """Replace endpoints whose certificates were renewed on disk; those that serve one after the other."""
-        if self.certificates is None:
+        if self._certificates is None:
             return
-        self.certificates.check()
-        now = self._loop.time()
-        for address, endpoint in list(self._endpoints.items()):
-            is_next = self._renewed is None or self._renewed.serving or now > self._renewed_until
-            if endpoint.certificates is not self.certificates.latest and (is_next or not endpoint.serving):
-                was_serving = endpoint.serving
-                endpoint.retire()
-                renewed = self._add(address)
-                if was_serving:
-                    self._renewed, self._renewed_until = renewed, now + RENEWAL_LIMIT_S
+        self._certificates.check()
+        for target, endpoint in list(self._endpoints.items()):
+            is_next = not endpoint.serving or self._loop.time() >= self._renew_at
+            if endpoint.certificates is not self._certificates.latest and is_next:
+                if endpoint.serving:
+                    self._renew_at = self._loop.time() + RENEWAL_INTERVAL_S
+                endpoint.leave()
+                self._add(target)
+        self._changed()
 
     # What is slow, silent or absent.
 
@@ -492,7 +471,6 @@ class Pool:
             if now - due < CHECK_INTERVAL_S:
                 self._hedge(now)
                 self._replace_silent(now)
-            self._readmit()
             # Otherwise nothing but streams and look-ups changes a state.
             if self._requests:
                 self._note_states()
@@ -505,63 +483,64 @@ class Pool:
 
     def _hedge(self, now: float) -> None:
         """Send what is over the hedging delay to a second replica, as far as the budget goes, and log the rest."""
-        slow: list[Request] = []
-        about: dict[str, Any]
+        slow: list[tuple[Request, dict[str, Any]]] = []
         for request in self._requests.values():
-            if not request.attempts or now - request.sent_at < self._hedging.delay:
+            if request.stream is None or not request.attempts or now - request.sent_at < self._hedging.delay:
                 continue
-            replica = self._picker.find(request.sent_to)
+            replica = self.picker.replicas.get(request.replica)
             if replica is not None and not request.slow:
                 replica.slow += 1
             request.slow = True
             if request.hedged:
                 continue
-            stream = self._picker.pick(request.sent_to)
-            if stream is None or stream.replica == request.sent_to or not self._hedging.spend():
-                slow.append(request)
+            about: dict[str, Any] = {
+                "batch": request.batch.id,
+                "replica": request.replica,
+                "stream": request.stream.number,
+            }
+            stream = self.picker.pick(request.replica)
+            if stream is None or stream.replica == request.replica or not self._hedging.spend():
+                slow.append((request, about))
                 continue
-            about = {"batch": request.batch.id, "replica": request.sent_to, "stream": request.stream}
             self._note("over the hedging delay, sent to a second replica", **about, second=stream.replica)
             self.hedges += 1
             request.hedged = True
             self._send(stream, request, now, HEDGE)
         if slow and now >= self._silent_until["slow"]:
             self._silent_until["slow"] = now + REPEAT_S
-            about = {"batch": slow[0].batch.id, "replica": slow[0].sent_to, "stream": slow[0].stream}
-            about |= {"seconds": round(now - slow[0].sent_at, 1), "batches": len(slow)}
-            log.get(to=self.stage.name).warning("no response yet", **about)
+            [request, about], *_ = slow
+            seconds = round(now - request.sent_at, 1)
+            log.get(to=self._stage.name).warning("no response yet", **about, seconds=seconds, batches=len(slow))
 
     def _replace_silent(self, now: float) -> None:
         """Give up streams that stay silent although their server completes newer batches, or for very long."""
         overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.delay)
-        for endpoint in self._open:
-            for stream in endpoint.streams:
-                is_idle = stream.replica is not None and not stream.outstanding
-                if is_idle or (silent := now - stream.oldest) < overtaken_limit:
-                    continue
-                if silent > SILENCE_LIMIT_S or any(other.newest > stream.oldest for other in endpoint.streams):
+        for stream, others in [(stream, each.streams) for each in self._open for stream in each.streams]:
+            if (silent := now - stream.oldest) > overtaken_limit:
+                if silent > SILENCE_LIMIT_S or any(other.newest > stream.oldest for other in others):
                     stream.give_up(f"no response for {silent:.1f} s")
-                for other in endpoint.streams:
+                for other in others:
                     if not other.outstanding:
                         other.probe()
 
     def _log_absence(self, now: float) -> None:
-        if now - self._serving_at < ABSENCE_LIMIT_S or now < self._silent_until["absent"]:
+        """Log why there is no replica, if there has been none for long."""
+        absent = now - self._serving_at
+        if absent < ABSENCE_LIMIT_S or now < self._silent_until["absent"]:
             return
         details = self._unresolved
-        if self._ejected:
-            details = f"{' '.join(self.ejected)}: wrong digests, not used until restarted"
+        if self.picker.ejected:
+            details = f"{' '.join(self.picker.ejected)}: wrong digests, not used until restarted"
         elif self._endpoints:
             details = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
-        if details or now - self._serving_at > UNKNOWN_ABSENCE_LIMIT_S:
+        if details or absent > UNKNOWN_ABSENCE_LIMIT_S:
             self._silent_until["absent"] = now + REPEAT_S
             details = details or "still connecting, or looking up the name"
-            seconds = round(now - self._serving_at, 1)
-            line = log.get(to=self.stage.name, target=self._target)
-            line.warning("no endpoint, still trying", seconds=seconds, details=details)
+            line = log.get(to=self._stage.name, target=self._target)
+            line.warning("no endpoint, still trying", seconds=round(absent, 1), details=details)
 
     def _note(self, event: str, level: Literal["info", "warning", "error"] = "warning", **fields: object) -> None:
         if event not in self._lines:
             interval_s = LOG_INTERVALS_S.get(event, 1.0)
-            self._lines[event] = ThrottledLogger(event, interval_s, level, to=self.stage.name)
+            self._lines[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
         self._lines[event].log(**fields)

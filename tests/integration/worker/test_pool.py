@@ -58,7 +58,7 @@ async def test_a_replica_with_an_ipv4_and_an_ipv6_address_is_one() -> None:
     async with rng_server("a", port, bind_address="::"), PoolClient(target=f"localhost:{port}").running() as client:
         await until(lambda: counts(client).started == 4)
         await client.until_completed(100)
-        assert [(each.name, len(each.accepting)) for each in client.pool.listed] == [("a", 4)]
+        assert [(each.name, len(each.accepting)) for each in client.pool.picker.listed] == [("a", 4)]
 
 
 async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at_once_with_nothing_retried() -> None:

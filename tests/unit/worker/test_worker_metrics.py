@@ -18,15 +18,15 @@ async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_
     def shown_after(replica: str) -> set[str]:
         """Return the replicas that metrics name once this one has come and gone."""
         stream = stream_to(replica)
-        pool.joined(stream)
-        pool.ended(stream, None)
+        pool._join(stream)
+        pool._end(stream, None)
         samples = (sample for family in telemetry.metrics.collect() for sample in family.samples)
         return {sample.labels["replica"] for sample in samples if "replica" in sample.labels}
 
     assert max(len(shown_after(f"rng-{number}")) for number in range(129)) == 64
     await asyncio.sleep(GONE_LISTED_S + 1)
     assert shown_after("rng") == {"rng"}
-    pool.hedges, pool.listed[0].slow = 3, 2
+    pool.hedges, pool.picker.listed[0].slow = 3, 2
     value = telemetry.metrics.get_sample_value
     assert value("dockercoins_worker_hedges_total", {"service": "rng"}) == 3
     assert value("dockercoins_worker_slow_batches_total", {"service": "rng", "replica": "rng"}) == 2

@@ -1,40 +1,40 @@
-"""How many streams an endpoint has open; its channel and calls are the test's."""
+"""How many streams an address has open; its channels and calls are the test's, and time is virtual."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
 import pytest
+from support.waiting import background
 
-from worker_svc.pool import endpoint as endpoint_module
-from worker_svc.pool.endpoint import STREAMS_PER_ENDPOINT, Endpoint, Stream
+from chassis.telemetry.rpc_metrics import RpcMetrics
+from worker_svc.pool import pool as pool_module
+from worker_svc.pool.endpoint import STREAMS_PER_ENDPOINT, Endpoint
+from worker_svc.pool.pool import Pool
 from worker_svc.stage import RNG
 
 
 class FakeCall:
     """A stream whose server names itself at once, and ends it when the client has half-closed it."""
 
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
+    def __init__(self, requests: AsyncIterator[bytes]) -> None:
+        self.requests = requests
+        self.ended = False
 
     async def initial_metadata(self) -> dict[str, str]:
         return {"served-by": "rng-1"}
 
-    async def done_writing(self) -> None:
-        self.done.set()
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        await self.done.wait()
-        if not self.done.is_set():
-            yield b""
+        async for request in self.requests:
+            yield request
+        self.ended = True
 
     async def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.OK
 
     def cancel(self) -> None:
-        self.done.set()
+        pass
 
 
 class FakeChannel:
@@ -42,72 +42,53 @@ class FakeChannel:
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
-        self.state = grpc.ChannelConnectivity.READY
+        self.calls: list[FakeCall] = []
 
     def get_state(self, **_: bool) -> grpc.ChannelConnectivity:
-        return self.state
+        return grpc.ChannelConnectivity.READY
 
     async def wait_for_state_change(self, _: grpc.ChannelConnectivity) -> None:
         await self.changed.wait()
         self.changed.clear()
 
+    def stream_stream(self, *_: object, **__: object) -> Any:
+        def open_call(requests: AsyncIterator[bytes], **_: object) -> FakeCall:
+            self.calls.append(FakeCall(requests))
+            return self.calls[-1]
+
+        return open_call
+
     async def close(self) -> None:
         pass
-
-
-class FakePool:
-    """What an endpoint and its streams see of a pool, which drains all that leaves."""
-
-    stage = RNG
-    certificates = authority = None
-
-    def __init__(self) -> None:
-        self.open: set[Stream] = set()
-        self.endpoint: Endpoint | None = None
-
-    def open_call(self, _: object) -> tuple[int, Any]:
-        return 1, FakeCall()
-
-    def joined(self, stream: Stream) -> None:
-        self.open.add(stream)
-
-    def ended(self, stream: Stream, broken: Exception | None) -> None:
-        assert broken is None
-        self.open.discard(stream)
-
-    def changed(self) -> None:
-        for stream in self.open:
-            if stream.leaving:
-                stream.half_close()
 
 
 async def test_a_connection_that_is_back_before_it_was_seen_to_be_lost_has_as_many_streams_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    channel, pool = FakeChannel(), FakePool()
-    monkeypatch.setattr(endpoint_module, "open_channel", lambda *_, **__: channel)
-    endpoint = Endpoint("ipv4:10.0.0.1:50051", cast("Any", pool))
-    running = asyncio.create_task(endpoint.run())
-    await asyncio.sleep(1)
-    first = set(pool.open)
-    for _ in range(3):
-        channel.changed.set()
+    channels: list[FakeChannel] = []
+
+    def open_channel(*_: object, **__: object) -> FakeChannel:
+        channels.append(FakeChannel())
+        return channels[-1]
+
+    monkeypatch.setattr(pool_module, "open_channel", open_channel)
+    options: Any = {"metrics": RpcMetrics("client"), "on_change": lambda: None}
+    pool = Pool(RNG, "ipv4:10.0.0.1:50051", client_id="client", window=4, max_endpoints=64, **options)
+    async with background(pool.run()):
         await asyncio.sleep(1)
-    assert len(pool.open) == len(first) == STREAMS_PER_ENDPOINT
-    assert not first & pool.open
-    endpoint.retire()
-    await running
-    assert pool.open == set()
+        for bounces in range(1, 4):
+            channels[-1].changed.set()
+            await asyncio.sleep(1)
+            ended = [call.ended for channel in channels for call in channel.calls]
+            assert ended == [True] * bounces * STREAMS_PER_ENDPOINT + [False] * STREAMS_PER_ENDPOINT
+    assert all(call.ended for channel in channels for call in channel.calls)
 
 
-async def test_a_failure_of_the_pool_ends_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = SimpleNamespace(stage=RNG, certificates=None, authority=None, changed=lambda: None)
-    monkeypatch.setattr(endpoint_module, "open_channel", lambda *_, **__: FakeChannel())
-
-    def open_call(_: object) -> None:
+async def test_a_failure_of_the_pool_ends_the_endpoint() -> None:
+    async def fail(_: Endpoint) -> None:
         raise ZeroDivisionError
 
-    pool.open_call = open_call
+    channel = cast("grpc.aio.Channel", FakeChannel())
     with pytest.raises(ExceptionGroup) as raised:
-        await Endpoint("ipv4:10.0.0.1:50051", cast("Any", pool)).run()
+        await Endpoint("10.0.0.1:50051", channel, None, keep_stream=fail, on_change=lambda: None).run(0)
     assert raised.group_contains(ZeroDivisionError)

@@ -13,10 +13,10 @@ from support.fake_streams import stream_to
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
+from worker_svc.pool.picker import READMISSION_DELAY_S
 from worker_svc.pool.pool import (
     FIRST_SLOW_S,
     MIN_HEDGING_DELAY_S,
-    READMISSION_DELAY_S,
     REPEAT_S,
     Hedging,
     Pool,
@@ -72,7 +72,7 @@ class Sending:
     def join(self, *replicas: str) -> list[Stream]:
         streams = [stream_to(name) for name in replicas]
         for stream in streams:
-            self.pool.joined(stream)
+            self.pool._join(stream)
         return streams
 
     def submit(self, batches: int = 1) -> Batch:
@@ -84,7 +84,7 @@ class Sending:
 
     def respond(self, stream: Stream, data: bytes = b"") -> None:
         attempt = stream.outstanding.pop(next(iter(stream.outstanding)))
-        self.pool.completed(stream, attempt, memoryview(data))
+        self.pool._complete(stream, attempt.batch, memoryview(data))
 
     def warm_up(self, *streams: Stream) -> None:
         """Learn that a latency of nothing is usual, and save up for hedges."""
@@ -130,7 +130,7 @@ async def test_a_batch_is_retried_when_both_replicas_that_had_it_are_gone(sendin
     [spare] = [stream for stream in streams if not stream.outstanding]
     for stream in streams:
         if stream is not spare:
-            sending.pool.ended(stream, None)
+            sending.pool._end(stream, None)
     assert spare.outstanding.keys() == {sending.sent}
     assert (sending.pool.retries["broken"], sending.pool.hedges) == (1, 1)
     sending.join("d")
@@ -171,7 +171,7 @@ async def test_a_batch_that_can_not_be_hedged_is_logged_again_and_again(
 async def test_what_is_outstanding_on_a_broken_stream_is_retried_before_anything_newer(sending: Sending) -> None:
     [broken] = sending.join("a")
     sending.submit(9)  # one waits, for a stream takes twice the window at most
-    sending.pool.ended(broken, None)
+    sending.pool._end(broken, None)
     [good] = sending.join("b")
     assert list(good.outstanding) == list(range(1, 9))
 
@@ -182,7 +182,7 @@ async def test_a_retry_goes_to_another_replica_if_one_has_room(sending: Sending)
     sending.submit(2)
     _, other = sending.join("a", "b")
     sending.submit(2)
-    sending.pool.ended(broken, None)
+    sending.pool._end(broken, None)
     assert list(other.outstanding) == [3, 4, 1, 2]
 
 
@@ -191,19 +191,19 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     [lying] = sending.join("lying")
     trace = sending.submit(2).trace = Mock()
     sending.respond(lying, b"wrong")
-    assert sending.pool.ejected == ["lying"]
+    assert sending.pool.picker.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
     trace.sent.assert_called_once_with("hasher", "good", "wrong_digest")
     sending.respond(lying)
     assert not any(response.done() for response in sending.responses.values())
-    sending.pool.ended(lying, None)
+    sending.pool._end(lying, None)
     [back] = sending.join("lying")
-    assert sending.pool.ejected == ["lying"]  # its connection may have been lost alone
-    sending.pool.ended(back, None)
+    assert sending.pool.picker.ejected == ["lying"]  # its connection may have been lost alone
+    sending.pool._end(back, None)
     await asyncio.sleep(READMISSION_DELAY_S + 0.1)
     sending.join("lying")
-    assert sending.pool.ejected == []
+    assert sending.pool.picker.ejected == []
     assert sending.pool.replicas == ["good", "lying"]
 
 
@@ -248,10 +248,11 @@ async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_
 
     absent = await seconds_each(20)
     names.found = ["ipv4:10.0.0.1:50051"]
-    endpoint: Any = SimpleNamespace(serving=True)
+    endpoint: Any = SimpleNamespace(serving=True, left=asyncio.Event())
     sending.pool._endpoints = {names.found[0]: endpoint}
     served = await seconds_each(20)
-    sending.pool.ended(stream_to("a"), None)
+    [stream] = sending.join("a")
+    sending.pool._end(stream, None)
     lost = await seconds_each(10)
     assert [absent, served, lost] == pytest.approx([0.25, 1, 0.25], rel=0.1)
     following.cancel()
