@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import grpc
 
-from chassis.grpc_server.interceptors import CallLog, Context, MethodInterceptor, StreamBehavior, UnaryBehavior
+from chassis.grpc_server.interceptors import CallLog, Context, MethodInterceptor, StreamBehavior
 
 # Names by method. A method that is not here is refused to all.
 Callers = Mapping[str, frozenset[str]]
@@ -30,17 +29,8 @@ class AllowList(MethodInterceptor):
         self._callers = callers
         self._log = call_log
 
-    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
-        """Wrap the behavior of a unary method."""
-
-        async def guarded(request: object, context: Context) -> object:
-            await self._check(method, context)
-            return await behavior(request, context)
-
-        return guarded
-
-    def stream(self, method: str, behavior: StreamBehavior) -> Any:
-        """Wrap the behavior of a streaming method."""
+    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+        """End the call unless its client may make it."""
 
         async def guarded(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             await self._check(method, context)
@@ -56,6 +46,8 @@ class AllowList(MethodInterceptor):
             return
         caller = ", ".join(name[:MAX_NAME_LENGTH] for name in names[:MAX_NAMES]) or "nobody"
         callers = " or ".join(sorted(allowed)) or "nobody"
-        self._log.add("warning", "caller refused", method=method, peer=context.peer(), names=caller, allowed=callers)
+        self._log.add(
+            "warning", "caller refused", "", method=method, peer=context.peer(), names=caller, allowed=callers
+        )
         details = f"{method} is for {callers}; this certificate is of {caller}"
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, details)

@@ -4,14 +4,13 @@ Limits and the allow list are interceptors, too, each in its own module; chassis
 """
 
 import asyncio
-import inspect
 import logging
 import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -52,7 +51,10 @@ waited_s: ContextVar[float] = ContextVar("waited_s", default=0.0)
 
 
 class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
-    """Wraps the methods of one service; those of health, reflection and channelz stay as they are."""
+    """Wraps the methods of one service; those of health, reflection and channelz stay as they are.
+
+    A unary call is wrapped as a stream of one request and one response.
+    """
 
     def __init__(self, service: str) -> None:
         self._prefix = f"/{service}/"
@@ -68,16 +70,37 @@ class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
         method = path.removeprefix(self._prefix)
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self.unary(method, handler.unary_unary), *coders)
-        return grpc.stream_stream_rpc_method_handler(self.stream(method, handler.stream_stream), *coders)
+            wrapped = self.stream(method, as_stream(handler.unary_unary))
+            return grpc.unary_unary_rpc_method_handler(as_unary(wrapped), *coders)
+        wrapped = self.stream(method, handler.stream_stream)
+        return grpc.stream_stream_rpc_method_handler(wrapped, *coders)
 
     @abstractmethod
-    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
-        """Wrap the behavior of a unary method."""
+    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+        """Wrap the behavior of a method."""
 
-    @abstractmethod
-    def stream(self, method: str, behavior: StreamBehavior) -> Any:
-        """Wrap the behavior of a streaming method."""
+
+def as_stream(behavior: UnaryBehavior) -> StreamBehavior:
+    """Return a unary behavior as one that responds to each request of a stream."""
+
+    async def stream(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield await behavior(request, context)
+
+    return stream
+
+
+def as_unary(behavior: StreamBehavior) -> Any:
+    """Return a behavior that responds to each request of a stream as a unary one."""
+
+    async def unary(request: Any, context: Context) -> Any:
+        async def requests() -> AsyncIterator[Any]:
+            yield request
+
+        [response] = [response async for response in behavior(requests(), context)]
+        return response
+
+    return unary
 
 
 class CallLog:
@@ -125,97 +148,61 @@ class AccessLog(MethodInterceptor):
         super().__init__(service)
         self._log = call_log
         self._counts: dict[str, MethodCounts] = {}
+        self._streaming: set[str] = set()
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
+            if method.server_streaming:
+                self._streaming.add(method.name)
             kind: Literal["bidi_stream", "unary"] = "bidi_stream" if method.server_streaming else "unary"
             self._counts[method.name] = metrics.method(kind, f"/{service}/{method.name}")
 
-    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
-        """Wrap the behavior of a unary method."""
-
-        async def logged(request: bytes, context: Context) -> bytes:
-            with _Call(method, self._counts[method], self._log, context) as call:
-                call.received(request)
-                response: bytes = await behavior(request, context)
-                call.sent(response)
-                return response
-
-        return logged
-
-    def stream(self, method: str, behavior: StreamBehavior) -> Any:
-        """Wrap the behavior of a streaming method."""
+    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+        """Count a call from its start to its end, and log it then."""
+        counts, streaming = self._counts[method], method in self._streaming
 
         async def logged(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            with _Call(method, self._counts[method], self._log, context) as call:
+            caller = _caller(context)
+            began = time.monotonic()
+            batches = bytes_in = bytes_out = 0
+            code = grpc.StatusCode.OK
+            counts.started += 1
 
-                async def received() -> AsyncIterator[bytes]:
-                    async for request in requests:
-                        call.received(request)
-                        yield request
+            async def received() -> AsyncIterator[bytes]:
+                nonlocal bytes_in
+                async for request in requests:
+                    counts.received += 1
+                    bytes_in += len(request)
+                    yield request
 
+            try:
                 async for response in behavior(received(), context):
-                    call.sent(response)
+                    counts.sent += 1
+                    batches += 1
+                    bytes_out += len(response)
                     yield response
-                if log.get().is_enabled_for(logging.INFO) or call.seconds >= SHORT_S:
+                if streaming and (log.get().is_enabled_for(logging.INFO) or time.monotonic() - began >= SHORT_S):
                     await asyncio.sleep(CANCELLATION_LAG_S)
+            except BaseException as error:
+                code = _code(error, context) or grpc.StatusCode.UNKNOWN
+                raise
+            finally:
+                seconds = time.monotonic() - began
+                counts.ended(code.name, seconds)
+                numbers = {"batches": batches, "bytes_in": bytes_in, "bytes_out": bytes_out}
+                fields = {**caller, "code": code.name, "seconds": round(seconds, 4), **numbers}
+                if code is grpc.StatusCode.OK and batches:
+                    log.get().info(method, **fields)
+                else:
+                    self._log.add("info", method, code.name, **fields)
 
         return logged
 
 
-class _Call:
-    """Counts a call from entering to leaving it as a context, and logs it then."""
-
-    def __init__(self, method: str, counts: MethodCounts, call_log: CallLog, context: Context) -> None:
-        self._method = method
-        self._counts = counts
-        self._log = call_log
-        self._context = context
-        self._caller = _caller(context)
-        self._began = time.monotonic()
-        self._batches = 0
-        self._bytes_in = 0
-        self._bytes_out = 0
-        counts.started += 1
-
-    def received(self, message: bytes) -> None:
-        self._counts.received += 1
-        self._bytes_in += len(message)
-
-    def sent(self, message: bytes) -> None:
-        self._counts.sent += 1
-        self._batches += 1
-        self._bytes_out += len(message)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        code = self._code(error)
-        seconds = self.seconds
-        self._counts.ended(code.name, seconds)
-        fields = {
-            **self._caller,
-            "code": code.name,
-            "seconds": round(seconds, 4),
-            "batches": self._batches,
-            "bytes_in": self._bytes_in,
-            "bytes_out": self._bytes_out,
-        }
-        if code is grpc.StatusCode.OK and self._batches:
-            log.get().info(self._method, **fields)
-        else:
-            self._log.add("info", self._method, code.name, **fields)
-
-    def _code(self, error: BaseException | None) -> grpc.StatusCode:
-        if error is None:
-            return grpc.StatusCode.OK
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            return grpc.StatusCode.CANCELLED
-        code: Any = self._context.code()
-        return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+def _code(error: BaseException, context: Context) -> grpc.StatusCode | None:
+    """Return the code of a call that this error ends, if it has one."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return grpc.StatusCode.CANCELLED
+    code: Any = context.code()
+    return code if isinstance(code, grpc.StatusCode) else None
 
 
 class Decoding(grpc.aio.ServerInterceptor):
@@ -238,45 +225,14 @@ class Decoding(grpc.aio.ServerInterceptor):
             return None
         method = handler_call_details.method.rpartition("/")[2]
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler))
-        if handler.unary_stream:
-            behavior = self._unary_stream(method, handler)
-            return grpc.unary_stream_rpc_method_handler(behavior, None, handler.response_serializer)
-        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler))
+            behavior = as_unary(self._decoded(method, handler, as_stream(handler.unary_unary)))
+            return grpc.unary_unary_rpc_method_handler(behavior)
+        if handler.unary_stream:  # it writes to the context, as Watch of health does
+            watching = as_unary(self._decoded(method, handler, as_stream(handler.unary_stream)))
+            return grpc.unary_stream_rpc_method_handler(watching, None, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(self._decoded(method, handler, handler.stream_stream))
 
-    async def _refuse(self, method: str, context: Context, error: BadRequestError, **fields: int) -> None:
-        self._log.add("warning", "request refused", method=method, **_caller(context), **fields, details=str(error))
-        await abort(context, error)
-
-    def _unary(self, method: str, handler: Handler) -> Any:
-        async def decoded(raw: bytes, context: Context) -> bytes:
-            response = None
-            try:
-                response = await handler.unary_unary(_decode(handler, raw), context)
-            except BadRequestError as error:
-                await self._refuse(method, context, error)
-            # channelz sets a code and returns None for what does not exist.
-            return b"" if response is None else _encode(response)
-
-        return decoded
-
-    def _unary_stream(self, method: str, handler: Handler) -> Any:
-        async def decode(raw: bytes, context: Context) -> Any:
-            try:
-                return _decode(handler, raw)
-            except BadRequestError as error:
-                await self._refuse(method, context, error)
-
-        async def generated(raw: bytes, context: Context) -> AsyncIterator[Any]:
-            async for response in handler.unary_stream(await decode(raw, context), context):
-                yield response
-
-        async def written(raw: bytes, context: Context) -> None:
-            await handler.unary_stream(await decode(raw, context), context)
-
-        return generated if inspect.isasyncgenfunction(handler.unary_stream) else written
-
-    def _stream(self, method: str, handler: Handler) -> Any:
+    def _decoded(self, method: str, handler: Handler, behavior: StreamBehavior) -> Any:
         async def decoded(raw: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             message: Any = None
 
@@ -288,18 +244,22 @@ class Decoding(grpc.aio.ServerInterceptor):
                     yield message
 
             try:
-                async for response in handler.stream_stream(messages(), context):
+                async for response in behavior(messages(), context):
                     yield _encode(response)
             except BadRequestError as error:
                 batch_id = getattr(message, "batch_id", None)
-                await self._refuse(method, context, error, **({} if batch_id is None else {"batch": batch_id}))
+                batch = {} if batch_id is None else {"batch": batch_id}
+                fields = {"method": method, **_caller(context), **batch, "details": str(error)}
+                self._log.add("warning", "request refused", "", **fields)
+                await abort(context, error)
 
         return decoded
 
 
-def _encode(response: Message) -> bytes:
-    # Not the handler's serializer, which takes no message of chassis.large_fields.
-    return response.SerializeToString()
+def _encode(response: Message | None) -> bytes:
+    # Not by the handler's serializer, which takes no message of chassis.large_fields. channelz sets a code and returns
+    # None for what does not exist, as does a method that writes to the context.
+    return b"" if response is None else response.SerializeToString()
 
 
 def _decode(handler: Handler, raw: bytes) -> Any:
@@ -325,31 +285,8 @@ class TracingInterceptor(MethodInterceptor):
         attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
         return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
 
-    def _fail(self, span: "Span | None", error: BaseException, context: Context) -> None:
-        if span is not None:
-            self._tracing.fail(span, _reason(error, context))
-
-    def unary(self, method: str, behavior: UnaryBehavior) -> Any:
-        """Wrap the behavior of a unary method."""
-
-        async def traced(request: object, context: Context) -> object:
-            metadata = dict(context.invocation_metadata() or ())
-            if TRACEPARENT not in metadata:
-                return await behavior(request, context)
-            span = self._start(method, str(metadata[TRACEPARENT]))
-            try:
-                response = await behavior(request, context)
-            except BaseException as error:
-                self._fail(span, error, context)
-                raise
-            if span is not None:
-                span.end()
-            return response
-
-        return traced
-
-    def stream(self, method: str, behavior: StreamBehavior) -> Any:
-        """Wrap the behavior of a streaming method."""
+    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+        """Record a span of each request from its arrival to its response."""
 
         async def traced(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[object]:
             # Responses come in the order of the requests, one at a time, so there is one span at a time.
@@ -358,8 +295,8 @@ class TracingInterceptor(MethodInterceptor):
             async def started() -> AsyncIterator[object]:
                 nonlocal span
                 async for request in requests:
-                    if request.traceparent:
-                        span = self._start(method, request.traceparent)
+                    if traceparent := _traceparent(request, context):
+                        span = self._start(method, traceparent)
                     yield request
 
             try:
@@ -370,21 +307,27 @@ class TracingInterceptor(MethodInterceptor):
                         span = None
                     yield response
             except BaseException as error:
-                self._fail(span, error, context)
+                if span is not None:
+                    self._tracing.fail(span, _reason(error, context))
                 raise
 
         return traced
 
 
+def _traceparent(request: Any, context: Context) -> str:
+    try:
+        return str(request.traceparent)
+    except AttributeError:  # a request of a unary method has no such field
+        return str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, ""))
+
+
 def _reason(error: BaseException, context: Context) -> str:
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return "CANCELLED"
     if isinstance(error, BadRequestError):
         return f"INVALID_ARGUMENT: {error}"  # as Decoding ends the call
-    code: Any = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return f"{code.name}: {context.details()}"
-    return f"{type(error).__name__}: {error}"
+    code = _code(error, context)
+    if code is None:
+        return f"{type(error).__name__}: {error}"
+    return code.name if code is grpc.StatusCode.CANCELLED else f"{code.name}: {context.details()}"
 
 
 class FaultInjection(MethodInterceptor):
@@ -400,26 +343,8 @@ class FaultInjection(MethodInterceptor):
         self._hang_rate = hang_rate
         self._slow = slow
 
-    async def _inject(self, context: Context) -> None:
-        if self._slow:
-            await asyncio.sleep(self._slow)
-        chance = random.random()  # noqa: S311 - chance is no secret
-        if chance < self._error_rate:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "a fault that FAULT_ERROR_RATE asks for")
-        if chance < self._error_rate + self._hang_rate:
-            await asyncio.Event().wait()
-
-    def unary(self, method: str, behavior: UnaryBehavior) -> Any:  # noqa: ARG002 - all methods get the same faults
-        """Wrap the behavior of a unary method."""
-
-        async def faulty(request: object, context: Context) -> object:
-            await self._inject(context)
-            return await behavior(request, context)
-
-        return faulty
-
-    def stream(self, method: str, behavior: StreamBehavior) -> Any:  # noqa: ARG002 - all methods get the same faults
-        """Wrap the behavior of a streaming method."""
+    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all get the same faults
+        """Have requests fail, hang or wait before they reach the method."""
 
         async def faulty(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             async def delivered() -> AsyncIterator[object]:
@@ -431,3 +356,12 @@ class FaultInjection(MethodInterceptor):
                 yield response
 
         return faulty
+
+    async def _inject(self, context: Context) -> None:
+        if self._slow:
+            await asyncio.sleep(self._slow)
+        chance = random.random()  # noqa: S311 - chance is no secret
+        if chance < self._error_rate:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "a fault that FAULT_ERROR_RATE asks for")
+        if chance < self._error_rate + self._hang_rate:
+            await asyncio.Event().wait()

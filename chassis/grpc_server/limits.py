@@ -6,13 +6,14 @@ waiting requests is served no more often than a client with one.
 """
 
 import asyncio
+import math
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from chassis.grpc_server.interceptors import Context, MethodInterceptor, StreamBehavior, UnaryBehavior, waited_s
+from chassis.grpc_server.interceptors import Context, MethodInterceptor, StreamBehavior, waited_s
 from chassis.timing import sleep_until
 
 # How much lateness the next request makes up for: timers are up to a few milliseconds late, but a process that was
@@ -22,10 +23,10 @@ MAX_CATCH_UP_S = 0.1
 # gRPC passes the event loop one event in each of its iterations, in the order in which they happened, and each request
 # is two of them. A client with 250 busy streams had as many before any other client's: others waited 48 ms for a batch
 # of 256, and some for seconds (measured).
-MAX_CONCURRENT_STREAMS = 4
+MAX_CONCURRENT_REQUESTS = 4
 
 # A response that takes longer to write no longer counts, if others wait: its client may read slowly.
-STALLED_S = 0.05
+WRITE_LEASE_S = 0.05
 
 T = TypeVar("T")
 
@@ -35,79 +36,72 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         # Items by connection by address; the next ones are in front.
-        self._addresses: dict[str, dict[str, deque[T]]] = {}
+        self._addresses: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
         # An attribute, since it is read once or twice per request.
         self.length = 0
 
     def append(self, peer: str, item: T) -> None:
         """Add an item of this peer."""
-        self._addresses.setdefault(_address(peer), {}).setdefault(peer, deque()).append(item)
+        self._addresses.setdefault(_address(peer), OrderedDict()).setdefault(peer, deque()).append(item)
         self.length += 1
 
     def popleft(self) -> T:
         """Remove and return the next item. Raises StopIteration when there is none."""
-        connections = next(iter(self._addresses.values()))
-        peer, items = next(iter(connections.items()))
-        item = items.popleft()
-        self.length -= 1
+        peer, items = next(iter(next(iter(self._addresses.values())).items()))
+        item = items[0]
         self.rotate(peer)
-        self._drop_if_empty(peer)
+        self.remove(peer, item)
         return item
 
     def remove(self, peer: str, item: T) -> None:
         """Remove an item, if it is still there."""
-        items = self._addresses.get(_address(peer), {}).get(peer, deque())
+        address = _address(peer)
+        connections = self._addresses.get(address, OrderedDict())
+        items = connections.get(peer, deque())
         if item in items:
             items.remove(item)
             self.length -= 1
-            self._drop_if_empty(peer)
+            if not items:
+                del connections[peer]
+            if not connections:
+                del self._addresses[address]
 
     def rotate(self, peer: str) -> None:
         """Move a peer and its address behind all others."""
-        address = _address(peer)
-        if connections := self._addresses.pop(address, None):
-            self._addresses[address] = connections
-            if items := connections.pop(peer, None):
-                connections[peer] = items
-
-    def _drop_if_empty(self, peer: str) -> None:
-        address = _address(peer)
-        connections = self._addresses[address]
-        if not connections.get(peer):
-            connections.pop(peer, None)
-            if not connections:
-                del self._addresses[address]
+        if connections := self._addresses.get(_address(peer)):
+            self._addresses.move_to_end(_address(peer))
+            if peer in connections:
+                connections.move_to_end(peer)
 
 
 def _address(peer: str) -> str:
     return peer.rpartition(":")[0]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slot:
     """A request's right to be worked on. Times are the event loop's."""
 
     peer: str
-    begins_at: float
-    waited_s: float
-    # Once it is completed.
-    ended_at: float | None = None
+    arrived_at: float
+    acquired_at: float = 0.0
+    # Of a RateLimiter: when its service time is over, and whether the request was worked on until then.
+    ends_at: float = 0.0
+    completed: bool = False
 
 
-class RateLimiter:
-    """Slots, each for at least `delay` seconds, and at most `concurrency` at a time (0: unlimited).
+class ConcurrencyLimiter:
+    """Grants so many slots at a time (0: unlimited), in fair order.
 
-    The delay is the whole service time, of which the work is a part. Where requests queue, a slot begins when the one
-    before it should have ended, so that late timers do not add up: ten requests of 0.1 s take one second. A request
-    that is cancelled frees its slot at once.
+    A slot that is held for longer than its lease is taken away when others wait.
     """
 
-    def __init__(self, delay: float, concurrency: int) -> None:
-        self._delay = delay
-        self._unlimited = concurrency == 0
-        # Since when each slot that is not in use is free.
-        self._free: deque[float] = deque([0.0] * concurrency)
-        self._waiting: FairQueue[asyncio.Future[float]] = FairQueue()
+    def __init__(self, limit: int, lease_s: float = math.inf) -> None:
+        self._limit = limit or sys.maxsize
+        self._lease_s = lease_s
+        self._held: set[Slot] = set()
+        self._waiting: FairQueue[tuple[Slot, asyncio.Future[None]]] = FairQueue()
+        self._check: asyncio.Handle | None = None
 
     @property
     def waiting(self) -> int:
@@ -117,165 +111,127 @@ class RateLimiter:
     async def acquire(self, peer: str) -> Slot:
         """Wait for a slot. Release it."""
         loop = asyncio.get_running_loop()
-        arrived_at = loop.time()
-        free_since = await self._free_slot(peer)
-        now = loop.time()
-        return Slot(peer, max(arrived_at, free_since, now - MAX_CATCH_UP_S), now - arrived_at)
-
-    async def _free_slot(self, peer: str) -> float:
-        """Wait for a slot, and return since when it is free."""
-        if self._unlimited:
-            return 0.0
-        if self._free:
-            return self._free.popleft()
-        granted: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiting.append(peer, granted)
-        try:
-            return await granted
-        except asyncio.CancelledError:
-            if granted.cancelled():
-                self._waiting.remove(peer, granted)
-            else:
-                self._free_up(peer, granted.result())
-            raise
-
-    async def complete(self, slot: Slot) -> None:
-        """Wait for what the work has left of the delay."""
-        if self._delay:
-            ends_at = slot.begins_at + self._delay
-            await sleep_until(ends_at)
-            slot.ended_at = ends_at
-
-    def release(self, slot: Slot) -> None:
-        """Free the slot for the next request: from now on, unless it is completed."""
-        self._free_up(slot.peer, asyncio.get_running_loop().time() if slot.ended_at is None else slot.ended_at)
-
-    def _free_up(self, peer: str, free_since: float) -> None:
-        if self._unlimited:
-            return
-        if self._waiting.length:
-            self._waiting.rotate(peer)
-            while self._waiting.length:
-                granted = self._waiting.popleft()
-                if not granted.done():  # it is cancelled, and has not removed itself yet
-                    granted.set_result(free_since)
-                    return
-        self._free.append(free_since)
-
-
-class ConcurrencyLimiter:
-    """Lets some streams at a time use the event loop for a request, from reading it to having written its response."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._holders: set[object] = set()
-        # Those that were holders when this was last checked.
-        self._stalling: set[object] = set()
-        self._check: asyncio.Handle | None = None
-        self._waiting: FairQueue[tuple[object, asyncio.Future[None]]] = FairQueue()
-
-    @property
-    def waiting(self) -> int:
-        """How many streams wait."""
-        return self._waiting.length
-
-    async def acquire(self, stream: object, peer: str) -> None:
-        """Wait until this stream may work on a request. Release it."""
-        if not self._waiting.length and len(self._holders) < self._limit:
-            self._holders.add(stream)
-            return
-        item = stream, asyncio.get_running_loop().create_future()
-        self._waiting.append(peer, item)
+        slot = Slot(peer, loop.time())
+        if len(self._held) < self._limit:
+            self._hold(slot, slot.arrived_at)
+            return slot
+        waiting = slot, loop.create_future()
+        self._waiting.append(peer, waiting)
         self._check_soon()
         try:
-            await item[1]
+            await waiting[1]
         except asyncio.CancelledError:
-            self._waiting.remove(peer, item)
-            self.release(stream, peer)
+            self._waiting.remove(peer, waiting)
+            self._free(slot)
             raise
+        return slot
 
-    def release(self, stream: object, peer: str) -> None:
-        """Let the next stream work, if this one did."""
-        self._holders.discard(stream)
-        if self._waiting.length:
-            self._waiting.rotate(peer)
-            self._grant()
+    def release(self, slot: Slot) -> None:
+        """Grant the slot to the next request, if this one still holds it."""
+        self._free(slot)
 
-    def _grant(self) -> None:
-        while self._waiting.length and len(self._holders) < self._limit:
-            stream, granted = self._waiting.popleft()
+    def _hold(self, slot: Slot, now: float) -> None:
+        slot.acquired_at = now
+        self._held.add(slot)
+
+    def _free(self, slot: Slot) -> None:
+        if slot not in self._held:
+            return
+        self._held.remove(slot)
+        if not self._waiting.length:
+            return
+        self._waiting.rotate(slot.peer)
+        while self._waiting.length and len(self._held) < self._limit:
+            following, granted = self._waiting.popleft()
             if not granted.done():  # it is cancelled, and has not removed itself yet
                 granted.set_result(None)
-                self._holders.add(stream)
+                self._hold(following, asyncio.get_running_loop().time())
 
     def _check_soon(self) -> None:
-        if self._check is None:
-            self._check = asyncio.get_running_loop().call_later(STALLED_S, self._drop_stalled)
+        if self._check is None and self._lease_s < math.inf:
+            self._check = asyncio.get_running_loop().call_later(self._lease_s, self._check_leases)
 
-    def _drop_stalled(self) -> None:
-        self._holders -= self._stalling
-        self._grant()
-        self._stalling = set(self._holders)
+    def _check_leases(self) -> None:
         self._check = None
+        expired = asyncio.get_running_loop().time() - self._lease_s
+        for slot in [slot for slot in self._held if slot.acquired_at <= expired]:
+            self._free(slot)
         if self._waiting.length:
             self._check_soon()
 
 
+class RateLimiter(ConcurrencyLimiter):
+    """Grants slots of at least `delay` seconds each.
+
+    The delay is the whole service time, of which the work is a part. Where requests queue, a slot begins when the one
+    before it should have ended, so that late timers do not add up: ten requests of 0.1 s take one second. A request
+    that is cancelled frees its slot at once.
+    """
+
+    def __init__(self, delay: float, concurrency: int) -> None:
+        super().__init__(concurrency)
+        self._delay = delay
+        # Since when those slots are free that have been used.
+        self._free_since: deque[float] = deque()
+
+    async def acquire(self, peer: str) -> Slot:
+        """Wait for a slot. Complete it if the work succeeds, and release it."""
+        slot = await super().acquire(peer)
+        free_since = self._free_since.popleft() if self._free_since else 0.0
+        slot.ends_at = max(slot.arrived_at, free_since, slot.acquired_at - MAX_CATCH_UP_S) + self._delay
+        return slot
+
+    async def complete(self, slot: Slot) -> None:
+        """Wait for what the work has left of the delay."""
+        if self._delay:
+            await sleep_until(slot.ends_at)
+            slot.completed = True
+
+    def release(self, slot: Slot) -> None:
+        """Grant the slot to the next request, if this one still holds it."""
+        if slot in self._held:
+            self._free_since.append(slot.ends_at if slot.completed else asyncio.get_running_loop().time())
+            self._free(slot)
+
+
 class LimitInterceptor(MethodInterceptor):
-    """Limits the calls of one service, and the requests on its streams."""
+    """Limits the requests to one service: unary calls, and the messages of streams."""
 
     def __init__(self, service: str, delay: float, concurrency: int) -> None:
         super().__init__(service)
-        self._rate = RateLimiter(delay, concurrency)
-        # With a delay slots are scarce, and a stream that waits for one does not use the event loop.
-        self._concurrency = ConcurrencyLimiter(sys.maxsize if delay else MAX_CONCURRENT_STREAMS)
+        self._slots = RateLimiter(delay, concurrency)
+        # A request uses the event loop from when it is read until its response is written. With a delay it waits most
+        # of the time, and slots are scarcer.
+        self._event_loop = ConcurrencyLimiter(0 if delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
 
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return self._rate.waiting + self._concurrency.waiting
+        return self._slots.waiting + self._event_loop.waiting
 
-    def unary(self, method: str, behavior: UnaryBehavior) -> Any:  # noqa: ARG002 - all methods share the limits
-        """Return a behavior that waits for a slot."""
-
-        async def limited(request: object, context: Context) -> object:
-            slot = await self._rate.acquire(context.peer())
-            try:
-                response = await behavior(request, context)
-                await self._rate.complete(slot)
-                return response
-            finally:
-                self._rate.release(slot)
-
-        return limited
-
-    def stream(self, method: str, behavior: StreamBehavior) -> Any:  # noqa: ARG002 - all methods share the limits
-        """Return a behavior in which each request waits for a slot, which its response frees."""
-        rate, concurrency = self._rate, self._concurrency
+    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all share the limits
+        """Have each request wait for a slot, which its response frees."""
 
         async def limited(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             peer = context.peer()
-            slot: Slot | None = None
+            slot = working = Slot(peer, 0.0)
 
             async def admitted() -> AsyncIterator[object]:
-                nonlocal slot
+                nonlocal slot, working
                 async for request in requests:
-                    await concurrency.acquire(context, peer)
-                    slot = await rate.acquire(peer)
-                    waited_s.set(slot.waited_s)
+                    working = await self._event_loop.acquire(peer)
+                    slot = await self._slots.acquire(peer)
+                    waited_s.set(slot.acquired_at - slot.arrived_at)
                     yield request
 
             try:
                 async for response in behavior(admitted(), context):
-                    if slot is not None:
-                        await rate.complete(slot)
-                        rate.release(slot)
-                        slot = None
+                    await self._slots.complete(slot)
+                    self._slots.release(slot)
                     yield response
-                    concurrency.release(context, peer)
+                    self._event_loop.release(working)
             finally:
-                if slot is not None:
-                    rate.release(slot)
-                concurrency.release(context, peer)
+                self._slots.release(slot)
+                self._event_loop.release(working)
 
         return limited

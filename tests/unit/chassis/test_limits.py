@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 from support.virtual_time import freeze, now
 
-from chassis.grpc_server.limits import MAX_CATCH_UP_S, STALLED_S, ConcurrencyLimiter, RateLimiter
+from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, RateLimiter
 from chassis.timing import TIMER_SLACK_S
 
 DELAY = 0.1
@@ -59,7 +59,7 @@ async def test_a_request_knows_how_long_it_waited() -> None:
     holder = asyncio.create_task(request(limiter))
     await asyncio.sleep(DELAY / 4)
     slot = await limiter.acquire(PEER)
-    assert slot.waited_s == near(DELAY * 3 / 4)
+    assert slot.acquired_at - slot.arrived_at == near(DELAY * 3 / 4)
     await holder
 
 
@@ -88,11 +88,10 @@ async def test_the_event_loop_begins_four_batches_at_a_time_and_clients_take_tur
     limiter, begun = ConcurrencyLimiter(4), list[str]()
 
     async def one(peer: str) -> None:
-        stream = object()
-        await limiter.acquire(stream, peer)
+        slot = await limiter.acquire(peer)
         begun.append(peer)
         await asyncio.sleep(0.01)
-        limiter.release(stream, peer)
+        limiter.release(slot)
 
     batches = [asyncio.create_task(one(peer)) for peer in (*["ipv4:10.0.0.1:1"] * 20, PEER, PEER)]
     await asyncio.sleep(0)
@@ -103,13 +102,13 @@ async def test_the_event_loop_begins_four_batches_at_a_time_and_clients_take_tur
 
 
 async def test_a_stream_whose_client_reads_slowly_holds_up_nobody_else() -> None:
-    limiter = ConcurrencyLimiter(4)
-    waiting = [asyncio.create_task(limiter.acquire(object(), PEER)) for _ in range(9)]
+    limiter = ConcurrencyLimiter(4, WRITE_LEASE_S)
+    waiting = [asyncio.create_task(limiter.acquire(PEER)) for _ in range(9)]
     await asyncio.sleep(0)
     waiting.pop().cancel()
     await asyncio.sleep(0)
     assert limiter.waiting == 4
-    await asyncio.sleep(3 * STALLED_S)  # none is released
+    await asyncio.sleep(3 * WRITE_LEASE_S)  # none is released
     assert all(each.done() for each in waiting)
 
 
