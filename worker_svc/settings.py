@@ -1,11 +1,10 @@
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.redis.schema import MAX_REPORT_INTERVAL_S
 from chassis.redis.settings import RedisSettings
 from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, SettingsError, number, text, whole
-from worker_svc.compass_search import Point
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
 _IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
@@ -47,6 +46,13 @@ def _target(service: str, port: int) -> Any:
         "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052",
         f"Where {service} is found; `make run` sets its own.",
     )
+
+
+class Sizes(NamedTuple):
+    """Messages per batch, and batches in flight."""
+
+    batch_size: int
+    window: int
 
 
 class WorkerSettings(RedisSettings):
@@ -103,21 +109,21 @@ class WorkerSettings(RedisSettings):
                 )
 
     @property
-    def start(self) -> Point:
-        """The batch size and window to begin with, as far as the bytes allow."""
+    def initial_sizes(self) -> Sizes:
+        """The sizes to begin with, as far as the bytes allow."""
         fitting = MAX_IN_FLIGHT_BYTES // ((self.window_size or FIRST_WINDOW) * self.message_size)
         found = max(1, min(FIRST_BATCH_SIZE, MAX_BATCH_BYTES // self.message_size, fitting))
         batch_size = self.batch_size or found
-        return Point(batch_size, min(self.window_size or FIRST_WINDOW, self._most_batches(batch_size)))
+        return Sizes(batch_size, min(self.window_size or FIRST_WINDOW, self._most_batches(batch_size)))
 
     @property
-    def tuned(self) -> bool:
-        """Whether better ones are to be looked for."""
+    def autotunes(self) -> bool:
+        """Whether better sizes are searched for."""
         return self.batch_size is None
 
-    def allows(self, point: Point) -> bool:
-        """Whether a batch size and window are within the bounds, and as they were set where they were."""
-        batch_size, window = point
+    def allows(self, sizes: Sizes) -> bool:
+        """Whether sizes are within the bounds, and as they were set where they were."""
+        batch_size, window = sizes
         return (
             self.batch_size in {None, batch_size}
             and 1 <= batch_size <= MAX_BATCH_MESSAGES

@@ -11,18 +11,17 @@ from chassis.process import ServiceFailed
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates, handshake_log
+from worker_svc.autotune import Autotuner
 from worker_svc.backoff import sleep_unless
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
-from worker_svc.compass_search import Point, compass_search
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
 from worker_svc.pool.pool import Pool
-from worker_svc.settings import WorkerSettings
+from worker_svc.settings import Sizes, WorkerSettings
 from worker_svc.stage import HasherStage, RngStage
 from worker_svc.tally import Tally
-from worker_svc.tuner import Tuner
 
 CHANGE_PAUSE = 0.25
 """Seconds from one report about a change of replicas to the next: some come and go all the time."""
@@ -42,7 +41,7 @@ class Worker:
         self._health = telemetry.health
         self._id = f"{settings.instance}-{secrets.token_hex(4)}"
         self._log = log.get()
-        self._point = settings.start
+        self._sizes = settings.initial_sizes
         self._tally = Tally(CoinFinder(settings.difficulty_bits))
         self._ledger = Ledger(settings, self._id, telemetry.tracing)
         streams = RpcMetrics("client")
@@ -52,7 +51,7 @@ class Worker:
                 stage,
                 target,
                 client_id=self._id,
-                window=self._point.window,
+                window=self._sizes.window,
                 max_endpoints=settings.max_endpoints,
                 metrics=streams,
                 on_change=self._look_at_replicas,
@@ -66,19 +65,16 @@ class Worker:
         self._pipeline = Pipeline(
             self._pools[RngStage.name],
             self._pools[HasherStage.name],
-            batch_size=self._point.batch_size,
+            batch_size=self._sizes.batch_size,
             message_size=settings.message_size,
-            window=self._point.window,
+            window=self._sizes.window,
             delay=settings.delay,
             on_counted=self._counted,
             tracing=telemetry.tracing,
         )
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self._ledger)):
             telemetry.metrics.register(metrics)
-        self._tuner: Tuner | None = None
-        if settings.tuned:
-            search = compass_search(self._point, settings.allows, settings.target_latency)
-            self._tuner = Tuner(search, self._resize)
+        self._autotuner = Autotuner(settings, self._resize) if settings.autotunes else None
         self._connected = asyncio.Event()
         self._changed = asyncio.Event()
         """There is something about the replicas that no report says."""
@@ -87,13 +83,13 @@ class Worker:
 
     def _counted(self, batch: Batch, now: float) -> None:
         self._tally.count(batch, now)
-        if self._tuner is not None:
-            self._tuner.count(batch, now)
+        if self._autotuner is not None:
+            self._autotuner.count(batch, now)
 
-    def _resize(self, point: Point) -> None:
+    def _resize(self, sizes: Sizes) -> None:
         for pool in self._pools.values():
-            pool.resize(point.window)
-        self._pipeline.resize(*point)
+            pool.resize(sizes.window)
+        self._pipeline.resize(*sizes)
 
     def _look_at_replicas(self) -> None:
         for name, pool in self._pools.items():
@@ -114,8 +110,8 @@ class Worker:
             tasks.create_task(self._pipeline.run())
             tasks.create_task(self._mine())
             tasks.create_task(self._report_changes())
-            if self._tuner is not None:
-                tasks.create_task(self._tuner.run())
+            if self._autotuner is not None:
+                tasks.create_task(self._autotuner.run())
 
     async def send_reports(self) -> None:
         """Send reports until cancelled."""
@@ -160,7 +156,7 @@ class Worker:
     def _report(self) -> None:
         self._changed.clear()
         self._tally.wallet_open = self._ledger.wallet_open
-        batch_size = (self._tuner.best if self._tuner else self._point).batch_size
+        batch_size = (self._autotuner.best if self._autotuner else self._sizes).batch_size
         seen = {name: pool.picker.snapshot() for name, pool in self._pools.items()}
         waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
         now, oldest = asyncio.get_running_loop().time(), self._pipeline.oldest

@@ -47,7 +47,7 @@ def test_the_pace_decides_defaults() -> None:
     assert (worker.delay, worker.batch_size, worker.window_size, worker.message_size) == (0.1, 1, 1, 32)
     rng, hasher, worker = RngSettings(pace="full"), HasherSettings(pace="full"), WorkerSettings(pace="full")
     assert (rng.delay, rng.concurrency, hasher.delay, hasher.concurrency) == (0, cpus.usable(), 0, cpus.usable())
-    assert (worker.delay, worker.tuned, worker.allows(worker.start)) == (0, True, True)
+    assert (worker.delay, worker.autotunes, worker.allows(worker.initial_sizes)) == (0, True, True)
 
 
 @pytest.mark.parametrize("pace", list(Pace))
@@ -247,19 +247,19 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
 
 def test_the_first_batch_and_window_fit_whatever_is_set() -> None:
     worker = WorkerSettings(batch_size=65_536, message_size=32, window_size=4_096)
-    assert worker.start.window * worker.start.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
+    assert worker.initial_sizes.window * worker.initial_sizes.batch_size * worker.message_size == MAX_IN_FLIGHT_BYTES
     for message_size in (1, 32, 33, 513, 2 * 1024 * 1024):
-        assert (worker := WorkerSettings(pace=Pace.FULL, message_size=message_size)).allows(worker.start)
+        assert (worker := WorkerSettings(pace=Pace.FULL, message_size=message_size)).allows(worker.initial_sizes)
     for window in (1, 512, 513, 4_096):
-        assert (worker := WorkerSettings(pace=Pace.FULL, window_size=window)).allows(worker.start)
+        assert (worker := WorkerSettings(pace=Pace.FULL, window_size=window)).allows(worker.initial_sizes)
 
 
 def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set() -> None:
     worker = WorkerSettings(pace="full", batch_size="auto", window_size=5)
-    assert (worker.tuned, worker.start.window) == (True, 5)
+    assert (worker.autotunes, worker.initial_sizes.window) == (True, 5)
     worker = WorkerSettings(pace="full", batch_size=100, window_size="auto")
-    assert (worker.tuned, worker.start) == (False, (100, 8))
-    assert WorkerSettings(pace="classic", batch_size="auto").tuned
+    assert (worker.autotunes, worker.initial_sizes) == (False, (100, 8))
+    assert WorkerSettings(pace="classic", batch_size="auto").autotunes
 
 
 @pytest.mark.parametrize(
