@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from chassis import log
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID, TRACEPARENT
 from chassis.grpc_server.bad_request import BadRequestError, abort
+from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.log import ThrottledLogger
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
 
@@ -336,12 +337,13 @@ class FaultInjection(MethodInterceptor):
     It stands behind Decoding and TracingInterceptor: a request with a fault is decoded and traced like any other.
     """
 
-    def __init__(self, service: str, *, error_rate: float, hang_rate: float, slow: float) -> None:
-        """Take the parts of all requests, 0 to 1, that fail and hang, and the seconds that each waits."""
+    def __init__(self, service: str, settings: GrpcServerSettings) -> None:
         super().__init__(service)
-        self._error_rate = error_rate
-        self._hang_rate = hang_rate
-        self._slow = slow
+        self._error_rate = settings.fault_error_rate
+        self._hang_rate = settings.fault_hang_rate
+        self._slow = settings.fault_slow
+        faults = {"error_rate": self._error_rate, "hang_rate": self._hang_rate, "slow": self._slow}
+        log.get().warning("faults on purpose", **faults)
 
     def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all get the same faults
         """Have requests fail, hang or wait before they reach the method."""

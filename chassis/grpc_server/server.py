@@ -60,16 +60,17 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
     keep_freed_memory()
     call_log = CallLog()
     metrics = RpcMetrics("server")
+    telemetry.metrics.register(metrics)
     limits = LimitInterceptor(service, settings.delay, settings.concurrency)
+    interceptors: list[grpc.aio.ServerInterceptor] = [AccessLog(service, metrics, call_log), Decoding(call_log)]
+    if certificates is not None:
+        interceptors.insert(0, AllowList(service, callers, call_log))
+    if telemetry.tracing is not None:
+        interceptors.append(TracingInterceptor(service, telemetry.tracing))
+    if settings.faulty:
+        interceptors.append(FaultInjection(service, settings))
     server = grpc.aio.server(
-        interceptors=[
-            *([] if certificates is None else [AllowList(service, callers, call_log)]),
-            AccessLog(service, metrics, call_log),
-            Decoding(call_log),
-            *_tracing(telemetry, service),
-            *_faults(settings, service),
-            limits,
-        ],
+        interceptors=[*interceptors, limits],
         options=(*grpc_options.SERVER, ("grpc.max_receive_message_length", settings.largest_request)),
         maximum_concurrent_rpcs=MAX_CALLS,
     )
@@ -78,7 +79,6 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     server.add_generic_rpc_handlers((Introspection(service, grpc_health.SERVICE_NAME),))
-    telemetry.metrics.register(metrics)
     waiting = Gauge(
         f"dockercoins_{settings.service}_waiting_requests",
         "Requests that wait for a slot (CONCURRENCY)",
@@ -109,22 +109,6 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
             await asyncio.sleep(LEAVING_TIME_S)
             await server.stop(DRAIN_LIMIT_S - LEAVING_TIME_S)
             call_log.close()
-
-
-def _tracing(telemetry: Telemetry, service: str) -> list[TracingInterceptor]:
-    return [] if telemetry.tracing is None else [TracingInterceptor(service, telemetry.tracing)]
-
-
-def _faults(settings: GrpcServerSettings, service: str) -> list[FaultInjection]:
-    if not settings.faulty:
-        return []
-    faults = {
-        "error_rate": settings.fault_error_rate,
-        "hang_rate": settings.fault_hang_rate,
-        "slow": settings.fault_slow,
-    }
-    log.get().warning("faults on purpose", **faults)
-    return [FaultInjection(service, **faults)]
 
 
 async def _start(
