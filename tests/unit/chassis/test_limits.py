@@ -35,7 +35,7 @@ async def test_as_many_as_the_concurrency_are_served_at_once_and_the_others_one_
 
 
 @pytest.mark.parametrize(("connections", "ours"), [(1, PEER), (20, PEER), (1, "ipv4:10.0.0.1:4711")])
-async def test_who_has_many_requests_waiting_holds_up_nobody_else_for_more_than_one(
+async def test_a_client_with_many_waiting_requests_delays_others_by_one_at_most(
     connections: int, ours: str
 ) -> None:
     """Neither another address nor another connection of the same one."""
@@ -45,13 +45,13 @@ async def test_who_has_many_requests_waiting_holds_up_nobody_else_for_more_than_
         await request(limiter, peer=peer)
         served.append(peer == ours)
 
-    greedy = [asyncio.create_task(one(f"ipv4:10.0.0.1:{number % connections}")) for number in range(20)]
+    others = [asyncio.create_task(one(f"ipv4:10.0.0.1:{number % connections}")) for number in range(20)]
     await asyncio.sleep(0)
     for _ in range(3):
         await one(ours)
-    # The greedy one's turn that was on, and then ours, each time.
+    # The slot that the other one held, and then ours, each time.
     assert served == [False, True] * 3
-    await asyncio.gather(*greedy)
+    await asyncio.gather(*others)
 
 
 async def test_a_request_knows_how_long_it_waited() -> None:
@@ -101,7 +101,7 @@ async def test_the_event_loop_begins_four_batches_at_a_time_and_clients_take_tur
     assert begun[4:6] == [PEER, PEER]
 
 
-async def test_a_stream_whose_client_reads_slowly_holds_up_nobody_else() -> None:
+async def test_a_stream_whose_client_reads_slowly_does_not_hold_up_others() -> None:
     limiter = ConcurrencyLimiter(4, WRITE_LEASE_S)
     waiting = [asyncio.create_task(limiter.acquire(PEER)) for _ in range(9)]
     await asyncio.sleep(0)
@@ -124,7 +124,7 @@ async def test_a_waiter_cancelled_as_its_slot_comes_passes_it_on() -> None:
 
 
 async def test_requests_that_gave_up_leave_no_debt() -> None:
-    """Ten people try a slow server and press Ctrl-C, one after another; whoever is next waits for nobody."""
+    """Ten people try a slow server and press Ctrl-C, one after another; the next one does not wait for them."""
     limiter = RateLimiter(DELAY, 1)
     holder = asyncio.create_task(request(limiter))
     for _ in range(10):
@@ -138,9 +138,9 @@ async def test_requests_that_gave_up_leave_no_debt() -> None:
 async def test_a_backlog_is_not_answered_at_once_after_a_freeze() -> None:
     delay = 0.2
     limiter = RateLimiter(delay, 1)
-    turns = [asyncio.create_task(request(limiter)) for _ in range(5)]
+    requests = [asyncio.create_task(request(limiter)) for _ in range(5)]
     await asyncio.sleep(delay / 2)
-    freeze(6 * delay)  # every one of the turns should have ended by now
+    freeze(6 * delay)  # every request should have ended by now
     thawed = now()
-    ends = [end - thawed for end in await asyncio.gather(*turns)]
+    ends = [end - thawed for end in await asyncio.gather(*requests)]
     assert ends == near([0, *(number * delay - MAX_CATCH_UP_S for number in range(1, 5))])
