@@ -35,9 +35,7 @@ async def test_as_many_as_the_concurrency_are_served_at_once_and_the_others_one_
 
 
 @pytest.mark.parametrize(("connections", "ours"), [(1, PEER), (20, PEER), (1, "ipv4:10.0.0.1:4711")])
-async def test_a_client_with_many_waiting_requests_delays_others_by_one_at_most(
-    connections: int, ours: str
-) -> None:
+async def test_a_client_with_many_waiting_requests_delays_others_by_one_at_most(connections: int, ours: str) -> None:
     """Neither another address nor another connection of the same one."""
     limiter, served = RateLimiter(0.01, 1), list[bool]()
 
