@@ -8,7 +8,6 @@ ends its connection.
 import asyncio
 import contextlib
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http import HTTPStatus
@@ -44,10 +43,6 @@ _REQUEST_LINE = re.compile(rb"(%s) (\S+) HTTP/1\.([01])" % _TOKEN)
 _HEADER = re.compile(rb"(%s):[ \t]*(.*?)[ \t]*" % _TOKEN, re.DOTALL)
 
 
-class _BadRequestError(Exception):
-    """The client sent no HTTP/1 request, or too large a one."""
-
-
 class _Request(NamedTuple):
     method: str
     path: str
@@ -57,25 +52,21 @@ class _Request(NamedTuple):
 
     @classmethod
     def parse(cls, head: bytes) -> "_Request":
-        """Read a head with its empty line. Raises _BadRequestError."""
+        """Read a head with its empty line. Raises ValueError for one that is not HTTP/1, or has too many headers."""
         first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
-        found = _REQUEST_LINE.fullmatch(first)
+        request = _REQUEST_LINE.fullmatch(first)
         fields = [_HEADER.fullmatch(line) for line in lines]
-        if found is None or len(lines) > MAX_HEADERS:
-            raise _BadRequestError
-        headers: dict[bytes, bytes] = {}
-        for field in fields:
-            if field is None:
-                raise _BadRequestError
-            headers[field[1].lower()] = field[2]
-        method, target, minor = found.groups()
+        if request is None or None in fields or len(fields) > MAX_HEADERS:
+            raise ValueError
+        method, target, minor = request.groups()
+        headers = {field[1].lower(): field[2] for field in fields if field}
         has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         last = has_body or minor == b"0" or b"close" in headers.get(b"connection", b"").lower()
         path = target.partition(b"?")[0].decode("latin-1")
         return cls(method.decode(), path, headers.get(b"accept", b"").decode("latin-1"), last)
 
 
-class AdminEndpoint(Collector):
+class _AdminEndpoint(Collector):
     """Serves connections, and makes room for each new one by closing the oldest."""
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -85,21 +76,6 @@ class AdminEndpoint(Collector):
         self._closed = 0
         self._encoding = asyncio.Lock()
 
-    @contextlib.asynccontextmanager
-    async def serve(self, listening: socket.socket) -> AsyncIterator[None]:
-        """Serve connections to a socket for as long as the context lasts."""
-        server = await asyncio.start_server(self._connected, sock=listening, limit=MAX_HEAD_BYTES)
-        try:
-            yield
-        finally:
-            # Not the server's own context, which from Python 3.12 on waits until all clients are gone.
-            server.close()
-            tasks = list(self._open.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # abort() closes the socket in the next turn of the event loop
-
     def collect(self) -> Iterator[Metric]:
         """Yield the endpoint's metrics."""
         yield CounterMetricFamily(
@@ -108,7 +84,8 @@ class AdminEndpoint(Collector):
             self._closed,
         )
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a new connection."""
         if len(self._open) >= MAX_CONNECTIONS:
             oldest, task = next(iter(self._open.items()))
             self._closed += 1
@@ -117,6 +94,14 @@ class AdminEndpoint(Collector):
             oldest.transport.abort()
             task.cancel()
         self._open[writer] = asyncio.create_task(self._serve(reader, writer))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        tasks = list(self._open.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # abort() closes the socket in the next turn of the event loop
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -140,7 +125,7 @@ class AdminEndpoint(Collector):
         """Serve the next request; return whether it was the last of the connection."""
         try:
             request = _Request.parse(await reader.readuntil(b"\r\n\r\n"))
-        except (_BadRequestError, asyncio.LimitOverrunError):
+        except (ValueError, asyncio.LimitOverrunError):
             writer.write(_response(HTTPStatus.BAD_REQUEST, _TEXT, b"bad request\n", last=True))
             last = True
         else:
@@ -188,12 +173,20 @@ def _response(status: HTTPStatus, content_type: str, body: bytes, *, last: bool)
 
 
 @contextlib.asynccontextmanager
-async def serve(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[None]:
-    """Serve for as long as the context lasts. Raises ListenError or SettingsError where it can't listen."""
-    endpoint = AdminEndpoint(telemetry)
+async def serve(settings: ServiceSettings, telemetry: Telemetry) -> AsyncIterator[int]:
+    """Serve on the port that is yielded, for as long as the context lasts.
+
+    Raises ListenError or SettingsError where it can't listen.
+    """
+    endpoint = _AdminEndpoint(telemetry)
     telemetry.metrics.register(endpoint)
     with listener.listen(
         "METRICS_PORT", settings.bind_address, settings.metrics_port, settings.variable("bind_address")
     ) as listening:
-        async with endpoint.serve(listening):
-            yield
+        server = await asyncio.start_server(endpoint.connect, sock=listening, limit=MAX_HEAD_BYTES)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            # Not the server's own context, which from Python 3.12 on waits until all clients are gone.
+            server.close()
+            await endpoint.close()

@@ -30,7 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chassis.redis import errors
 from chassis.redis.sentinel import ANSWER_LIMIT_S, MasterFinder, cluster_query, sentinel_query
-from chassis.redis.settings import Deployment, Kind, Node, RedisAccess
+from chassis.redis.settings import Deployment, Node, RedisAccess
 from chassis.settings import CertificateFiles, SettingsError
 
 # Errors of a server that is not the master, or not for long, or not of all our keys.
@@ -64,11 +64,13 @@ def _master_client(access: RedisAccess, deployment: Deployment, options: dict[st
         arguments |= {"socket_timeout": None, "socket_connect_timeout": None}  # the finder has a limit
         return client(EncryptedConnection if encrypted else Connection, arguments)
 
-    by_sentinel = deployment.kind is Kind.SENTINEL
-    query = sentinel_query(deployment.name, open_node) if by_sentinel else cluster_query(access.keys.reports, open_node)
+    if deployment.is_cluster:
+        query = cluster_query(access.keys.reports, open_node)
+    else:
+        query = sentinel_query(deployment.name, open_node)
     finder = MasterFinder(deployment.nodes, query)
     kind = EncryptedMasterConnection if encrypted else MasterConnection
-    return client(kind, {**encrypted, **login, **options, "finder": finder, "checked": by_sentinel})
+    return client(kind, {**encrypted, **login, **options, "finder": finder, "checked": not deployment.is_cluster})
 
 
 def client(kind: type[Any], arguments: dict[str, Any]) -> Redis:

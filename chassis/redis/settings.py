@@ -10,7 +10,6 @@ With `rediss-` everything is encrypted. One host that answers is enough.
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -47,21 +46,10 @@ _URLS = (
 _PARTS = re.compile(r"redis(?P<s>s?)-(?P<kind>sentinel|cluster)://(?:(?P<login>.*)@)?(?P<hosts>[^/]+)/?(?P<name>.*)")
 
 
-class Kind(StrEnum):
-    """What names the master of a deployment."""
-
-    SENTINEL = "sentinel"
-    CLUSTER = "cluster"
-
-
-_PORTS = {Kind.SENTINEL: 26_379, Kind.CLUSTER: 6_379}
-
-
 @dataclass(frozen=True)
 class Deployment:
     """Servers that take over from one another, and the nodes that are queried for the master."""
 
-    kind: Kind
     encrypted: bool
     nodes: tuple[Node, ...]
     # The master's name among Sentinels; empty with a cluster.
@@ -75,16 +63,20 @@ class Deployment:
         parts = _PARTS.fullmatch(url)
         if parts is None:
             return None
-        kind = Kind(parts["kind"])
+        default_port = 26_379 if parts["kind"] == "sentinel" else 6_379
         username, _, password = (parts["login"] or "").partition(":")
         return cls(
-            kind,
             encrypted=bool(parts["s"]),
-            nodes=tuple(_node(each, _PORTS[kind]) for each in parts["hosts"].split(",")),
+            nodes=tuple(_node(each, default_port) for each in parts["hosts"].split(",")),
             name=parts["name"],
             username=unquote(username) or None,
             password=unquote(password) or None,
         )
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the nodes are those of a cluster, and not Sentinels."""
+        return not self.name
 
 
 def _node(text: str, default_port: int) -> Node:
@@ -176,7 +168,7 @@ class RedisSettings(ServiceSettings):
     @property
     def _clustered(self) -> bool:
         deployment = Deployment.parse(self.redis_url)
-        return deployment is not None and deployment.kind is Kind.CLUSTER
+        return deployment is not None and deployment.is_cluster
 
     @property
     def redis(self) -> RedisAccess:

@@ -1,5 +1,4 @@
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -7,8 +6,9 @@ import structlog
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, AdminEndpoint
+from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, serve
 from chassis.health import Health
+from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry
 
 READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -24,11 +24,8 @@ def telemetry() -> Telemetry:
 @pytest.fixture
 async def port(telemetry: Telemetry) -> AsyncIterator[int]:
     telemetry.health.started()
-    endpoint = AdminEndpoint(telemetry)
-    telemetry.metrics.register(endpoint)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with endpoint.serve(listening):
-            yield listening.getsockname()[1]
+    async with serve(ServiceSettings(metrics_port=0), telemetry) as port:
+        yield port
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from chassis.redis.schema import Keys
-from chassis.redis.settings import Deployment, Kind
+from chassis.redis.settings import Deployment
 from chassis.settings import SettingsError
 from webui_svc.settings import WebuiSettings
 from worker_svc.settings import WorkerSettings
@@ -14,9 +14,9 @@ def test_a_url_names_the_servers_and_who_we_are_to_them() -> None:
     sentinels, cluster = Deployment.parse(SENTINELS), Deployment.parse(CLUSTER)
     assert sentinels
     assert cluster
-    assert (sentinels.kind, sentinels.name) == (Kind.SENTINEL, "coins")
+    assert (sentinels.is_cluster, sentinels.name) == (False, "coins")
     assert sentinels.nodes == (("one", 26_379), ("two", 26_379))
-    assert (cluster.kind, cluster.nodes) == (Kind.CLUSTER, (("one", 7_000), ("::1", 7_001), ("three", 6_379)))
+    assert (cluster.is_cluster, cluster.nodes) == (True, (("one", 7_000), ("::1", 7_001), ("three", 6_379)))
     assert Deployment.parse("redis://one:6379/0") is Deployment.parse("unix:///tmp/redis.sock") is None
     assert (cluster.username, cluster.password, cluster.encrypted) == ("worker", "p@ss:w,rd", True)
     assert (sentinels.username, sentinels.password, sentinels.encrypted) == (None, None, False)
