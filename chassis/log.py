@@ -1,72 +1,163 @@
 """Structured log lines: one event each, for people or for machines, on standard output."""
 
+import asyncio
 import atexit
+import errno
 import logging
 import os
+import queue
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import structlog
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from chassis.log_output import LogOutput
 from chassis.settings import LogFormat, LogLevel
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+STANDARD_OUTPUT = 1
+
+MAX_WAITING_BYTES = 1024 * 1024
 
 # How long the end of a process waits for a slow reader to take the last lines.
 CLOSE_LIMIT_S = 0.2
 
+# How long a descriptor that does not block, and has no room, is left alone.
+FULL_PAUSE_S = 0.05
 
-def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None, **fields: str) -> LogOutput:
-    """Send every later event to standard output, or another stream, with these fields in each JSON line.
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+_TROUBLES_OF_CLIENTS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.ExecuteBatchError")
+
+
+def configure(level: LogLevel, log_format: LogFormat, descriptor: int = STANDARD_OUTPUT, **fields: str) -> "LogOutput":
+    """Send every later event to standard output, or another descriptor, with these fields in each JSON line.
 
     Lines for people leave the fields out: a terminal, compose and `make run` already say whose line it is. Colours are
     used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
     """
-    output = LogOutput(sys.stdout if stream is None else stream)
+    output = LogOutput(descriptor)
     atexit.register(output.close, CLOSE_LIMIT_S)
     output.on_recovery = lambda lines, cause: get().error("log lines were lost", lines=lines, cause=cause)
-    stream = cast("TextIO", output)
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    processors, renderer = _processors(log_format, fields), _renderer(log_format, descriptor)
     structlog.configure(
-        processors=[*_common(log_format, fields), _renderer(log_format, stream)],
+        processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_: _Lines(output),
+        logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
-    # Libraries speak through the standard module; only their troubles are of interest.
-    foreign = logging.StreamHandler(stream)
-    foreign.setFormatter(
+    # Libraries use the standard module; only their warnings and errors are of interest.
+    libraries = logging.StreamHandler(cast("TextIO", output))
+    libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_common(log_format, fields)],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format, stream)],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *processors],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    foreign.addFilter(_is_our_trouble)
-    logging.basicConfig(handlers=[foreign], level=max(threshold, logging.WARNING), force=True)
+    libraries.addFilter(_is_our_trouble)
+    logging.basicConfig(handlers=[libraries], level=max(threshold, logging.WARNING), force=True)
     return output
 
 
 def get(**fields: str) -> "FilteringBoundLogger":
-    """A logger whose events carry these fields."""
+    """Return a logger whose events carry these fields."""
     logger: FilteringBoundLogger = structlog.get_logger().bind(**fields)
     return logger
 
 
-class _Lines:
-    """structlog's last link, without the lock of its own: a line may be about the one before, or of a finalizer."""
+def install_hooks() -> None:
+    """Log Python's warnings, and the exceptions that nothing handles."""
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_exception
+    sys.unraisablehook = _log_unraisable
+    threading.excepthook = _log_exception_of_thread
 
-    def __init__(self, output: LogOutput) -> None:
-        self._output = output
 
-    def msg(self, message: str) -> None:
-        self._output.write(message + "\n")
+class LogOutput(Collector):
+    """Writes lines to a descriptor in a thread, so that no reader can stop a service, nor raise an error in it.
+
+    The descriptor may be closed, full, broken or unread. Lines wait in memory up to a limit; those beyond it, and those
+    that can't be written, are lost and counted.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        # Called after a line was written, with the number of lines that were lost until then, and the cause.
+        self.on_recovery: Callable[[int, str], None] = lambda _, __: None
+        # Both are reentrant: garbage collection inside may log a failure of __del__.
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lock = threading.RLock()
+        self._accepted_bytes = 0
+        self._done_bytes = 0
+        self._lost = 0
+        self._announced = 0
+        self._cause = ""
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def write(self, text: str) -> None:
+        """Have a line written, or lose it."""
+        line = text.encode(errors="backslashreplace")
+        with self._lock:
+            if self._accepted_bytes - self._done_bytes + len(line) > MAX_WAITING_BYTES:
+                self._lose("nothing reads them")
+            else:
+                self._accepted_bytes += len(line)
+                self._lines.put(line)
+
+    def msg(self, event: str) -> None:
+        """Write an event of structlog."""
+        self.write(event + "\n")
 
     debug = info = warning = error = critical = msg
+
+    def close(self, limit_s: float) -> None:
+        """Wait until all lines are written, for some seconds at most."""
+        end = time.monotonic() + limit_s
+        while self._done_bytes < self._accepted_bytes and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the number of lost lines."""
+        yield CounterMetricFamily("dockercoins_log_lost_lines", "Log lines that could not be written", self._lost)
+
+    def _run(self) -> None:
+        torn = b""
+        while True:
+            line = self._lines.get()
+            rest = torn + line
+            try:
+                while rest:
+                    rest = rest[self._write_some(rest) :]
+                torn = b""
+            except OSError as error:
+                self._lose(str(error.strerror))
+                # A line of which only a part was written must not run into the next one.
+                torn = b"" if len(rest) == len(line) else b"\n"
+            else:
+                if self._lost > self._announced and self._lines.empty():
+                    self._announced = self._lost
+                    self.on_recovery(self._lost, self._cause)
+            self._done_bytes += len(line)
+
+    def _write_some(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            time.sleep(FULL_PAUSE_S)
+            return 0
+
+    def _lose(self, cause: str) -> None:
+        with self._lock:
+            self._lost += 1
+            self._cause = cause
 
 
 class ThrottledLogger:
@@ -128,7 +219,32 @@ class ThrottledLogger:
         getattr(get(**self._fields), self._level)(self._event, **fields, times=times, **when)
 
 
-_TROUBLES_OF_CLIENTS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.ExecuteBatchError")
+def handle_loop_exception(
+    out_of_files: ThrottledLogger, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """Log what an event loop reports; asyncio itself logs hundreds of failed accept() calls a second."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
+        out_of_files.log(cause=error.strerror)
+    elif not (isinstance(error, ValueError) and "_start_serving" in context["message"]):
+        # Out of descriptors, asyncio accepts again a second later, be the listener closed by then (CPython 3.11).
+        loop.default_exception_handler(context)
+
+
+def _log_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    get().error("unhandled exception", exc_info=(kind, error, traceback))
+
+
+def _log_exception_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        thread = args.thread.name if args.thread else ""
+        info = (args.exc_type, args.exc_value, args.exc_traceback)
+        get().error("unhandled exception in a thread", thread=thread, exc_info=info)
+
+
+def _log_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    info = (args.exc_type, args.exc_value, args.exc_traceback)
+    get().error(args.err_msg or "exception ignored", object=repr(args.object), exc_info=info)
 
 
 def _is_our_trouble(record: logging.LogRecord) -> bool:
@@ -142,44 +258,25 @@ def _is_our_trouble(record: logging.LogRecord) -> bool:
     return error is None or not f"{error.__module__}.{error.__name__}".startswith(_TROUBLES_OF_CLIENTS)
 
 
-def _common(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":
-    def add_fields(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return {**event, **fields}
+def _processors(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":
+    json = log_format is LogFormat.JSON
+    zone, pattern = (UTC, "%Y-%m-%dT%H:%M:%S.%fZ") if json else (None, "%H:%M:%S")
 
-    if log_format is LogFormat.CONSOLE:
-        return [
-            structlog.stdlib.add_log_level,
-            _add_local_time,
-            _in_one_line,
-        ]
-    return [
-        structlog.stdlib.add_log_level,
-        _add_utc_time,
-        add_fields,
-        structlog.processors.format_exc_info,
-    ]
+    def complete(_: object, __: str, event: "EventDict") -> "EventDict":
+        at = datetime.fromtimestamp(event.get("timestamp", time.time()), zone)
+        event["timestamp"] = at.strftime(pattern)
+        if json:
+            return {**event, **fields}
+        event["event"] = " ".join(str(event["event"]).splitlines())
+        return event
+
+    return [structlog.stdlib.add_log_level, complete, *([structlog.processors.format_exc_info] if json else [])]
 
 
-def _add_local_time(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event["timestamp"] = f"{datetime.fromtimestamp(event.get('timestamp', time.time())):%H:%M:%S}"  # noqa: DTZ006
-    return event
-
-
-def _add_utc_time(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    at = datetime.fromtimestamp(event.get("timestamp", time.time()), UTC)
-    event["timestamp"] = at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-    return event
-
-
-def _in_one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What asyncio says of a failure has several; JSON has them in one as it is."""
-    return {**event, "event": " ".join(str(event["event"]).splitlines())}
-
-
-def _renderer(log_format: LogFormat, stream: TextIO) -> "Processor":
+def _renderer(log_format: LogFormat, descriptor: int) -> "Processor":
     if log_format is LogFormat.JSON:
         return structlog.processors.JSONRenderer(default=str)
-    colours = (stream.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
+    colours = (os.isatty(descriptor) or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
     return structlog.dev.ConsoleRenderer(
         colors=colours,
         sort_keys=False,

@@ -13,20 +13,20 @@ not end even when it is cancelled, such as a DNS query without a response, ends 
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from chassis import admin_endpoint, foreign_log, log
-from chassis.foreign_log import ForeignLog
+from chassis import admin_endpoint, grpc_log, log
 from chassis.health import Health
 from chassis.listener import ListenError
-from chassis.log_output import LogOutput
+from chassis.log import LogOutput, ThrottledLogger
 from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError, misspelled
 from chassis.telemetry import Telemetry, process_metrics
 from chassis.telemetry.event_loop_lag import EventLoopLag
@@ -58,7 +58,7 @@ class ServiceFailed(Exception):  # noqa: N818 - the end of a service, not an err
 
 class _Logs(NamedTuple):
     output: LogOutput
-    foreign: ForeignLog
+    out_of_files: ThrottledLogger
 
 
 def run(name: str, settings_class: type[Settings], service: Service[Settings], *conditions: str) -> int:
@@ -73,9 +73,10 @@ def run(name: str, settings_class: type[Settings], service: Service[Settings], *
     except SettingsError as error:
         return refuse(name, error)
     output = log.configure(settings.log_level, settings.log_format, service=name, instance=settings.instance)
-    with foreign_log.capture(settings.log_format) as foreign:
-        foreign.install_hooks()
-        code = _run(name, settings, service, Health(*conditions), _Logs(output, foreign))
+    log.install_hooks()
+    faulthandler.enable(os.dup(grpc_log.STANDARD_ERROR))
+    with grpc_log.capture(settings.log_format, ends_process=True) as out_of_files:
+        code = _run(name, settings, service, Health(*conditions), _Logs(output, out_of_files))
     if code == 0:
         log.get().info("stopped")
     return code
@@ -89,9 +90,9 @@ def refuse(name: str, error: object) -> int:
         log.configure(LogLevel.ERROR, LogFormat.JSON, service=name, instance=instance)
         log.get().error("can't start", cause=str(error))
     else:
-        output = LogOutput(sys.stderr)
+        output = LogOutput(grpc_log.STANDARD_ERROR)
         output.write(f"{name}: {error}\n")
-        output.close(log.CLOSE_LIMIT_S)  # a thread writes to terminals
+        output.close(log.CLOSE_LIMIT_S)
     return EXIT_SETTINGS
 
 
@@ -124,7 +125,7 @@ def _run(name: str, settings: Settings, service: Service[Settings], health: Heal
 
 
 async def _live(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> None:
-    asyncio.get_running_loop().set_exception_handler(logs.foreign.handle_loop_exception)
+    asyncio.get_running_loop().set_exception_handler(partial(log.handle_loop_exception, logs.out_of_files))
     stop_requested = _watch_signals()
     try:
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as tracing:

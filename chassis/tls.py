@@ -14,7 +14,7 @@ from typing import Literal
 import grpc
 
 from chassis import log
-from chassis.foreign_log import GRPC_CORE
+from chassis.grpc_log import GRPC_CORE
 from chassis.log import ThrottledLogger
 from chassis.settings import CertificateFiles, Certificates, SettingsError
 
@@ -117,7 +117,7 @@ class _HandshakeLog(logging.Handler):
 
     gRPC for Python has neither a hook for failed handshakes nor certificate verifiers of one's own (1.85); its core
     only writes a line to the process's standard error, with the reason and without the peer's address.
-    chassis.foreign_log passes these lines on.
+    chassis.grpc_log passes these lines on.
     """
 
     def __init__(self, level: Literal["warning", "error"]) -> None:

@@ -1,6 +1,5 @@
 """The reference of all metrics, generated from what the services register."""
 
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +10,7 @@ from prometheus_client import Metric
 
 from chassis import process
 from chassis.health import Health
-from chassis.log_output import LogOutput
+from chassis.log import STANDARD_OUTPUT, LogOutput
 from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry
 from docs import with_generated
@@ -55,7 +54,7 @@ async def _registered(service: str) -> AsyncIterator[Metric]:
     ports = {"port": 0} if "port" in settings_class.fields else {}
     settings = settings_class(instance=service, metrics_port=0, **_nowhere(settings_class), **ports)
     telemetry = Telemetry(Health())
-    async with process.observed(settings, telemetry, LogOutput(sys.stderr)), run(settings, telemetry):
+    async with process.observed(settings, telemetry, LogOutput(STANDARD_OUTPUT)), run(settings, telemetry):
         for metric in telemetry.metrics.collect():
             if metric.name.startswith(("dockercoins_", "grpc_")):
                 yield metric

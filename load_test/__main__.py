@@ -1,13 +1,15 @@
 """`python -m load_test`: measures, reports, and ends with the exit code that the help describes."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from datetime import UTC, datetime
 
 from rich.console import Console
 
-from chassis import foreign_log, log
+from chassis import grpc_log, log
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from load_test import UsageError, output
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         output.check_writable("--output", options.output)
         output.check_writable("--html", options.html)
         earlier = None if options.compare is None else load(options.compare, plan.points)
-        with foreign_log.capture(options.settings.log_format, python_too=False):
+        # Only what gRPC writes to standard error is captured. The descriptor stays open for the last lines of the log.
+        stderr = open(os.dup(grpc_log.STANDARD_ERROR), "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        with redirect_stderr(stderr), grpc_log.capture(options.settings.log_format):
             return _run(options, plan, earlier)
     except (SettingsError, UsageError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: Options, plan: Plan, earlier: Report | None) -> int:
-    log.configure(options.log_level, options.settings.log_format, stream=sys.stderr)
+    log.configure(options.log_level, options.settings.log_format, descriptor=sys.stderr.fileno())
     console = Console(stderr=True)
     for note in plan.notes:
         console.print(note, soft_wrap=True, highlight=False)

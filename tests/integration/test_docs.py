@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis import admin_endpoint, grpc_options, log_output
+from chassis import admin_endpoint, grpc_options, log
 from chassis.grpc_server import server
 from chassis.redis.client import MASTER_CHECK_INTERVAL_S
 from chassis.redis.sentinel import ANSWER_LIMIT_S
@@ -29,7 +29,7 @@ NUMBERS = {
         f"| calls | {server.MAX_CALLS:,} |",
         f"| connections to `METRICS_PORT` | {admin_endpoint.MAX_CONNECTIONS} |",
         f"a head of {admin_endpoint.MAX_HEAD_BYTES // 1_024} KiB with {admin_endpoint.MAX_HEADERS} headers",
-        f"up to {log_output.MAX_WAITING_BYTES >> 20} MiB of lines waits",
+        f"up to {log.MAX_WAITING_BYTES >> 20} MiB of lines waits",
         f"up to {ledger.MAX_UNACKNOWLEDGED} reports wait",
     ],
     "security": [

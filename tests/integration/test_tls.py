@@ -19,7 +19,7 @@ from support.certificates import Authority
 from support.served import HASHER, RNG, health, served
 from support.waiting import until
 
-from chassis import foreign_log, tls
+from chassis import grpc_log, tls
 from chassis.settings import LogFormat
 
 SERVICES = {"rng": RNG, "hasher": HASHER}
@@ -133,7 +133,7 @@ async def test_a_bad_handshake_is_refused_with_the_reason_in_the_log(authority: 
         "PEER_DID_NOT_RETURN_A_CERTIFICATE": trusting,
         "WRONG_VERSION_NUMBER|HTTP_REQUEST": None,
     }
-    with capture_logs() as lines, foreign_log.capture(LogFormat.CONSOLE):
+    with capture_logs() as lines, grpc_log.capture(LogFormat.CONSOLE):
         async with encrypting("rng", **authority.issue("rng")) as port:
             for files in bad.values():
                 async with channel(port, "rng", files) as client:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.certificates import Authority
 
-from chassis import foreign_log
+from chassis import grpc_log
 from chassis.settings import LogFormat, ServiceSettings, SettingsError
 from chassis.tls import MAX_LENGTH, MAX_REASONS, RenewedCertificates, handshake_log
 from worker_svc.settings import WorkerSettings
@@ -126,7 +126,7 @@ NONE = (
     "PEER_DID_NOT_RETURN_A_CERTIFICATE: Invalid certificate verification context"
 )
 OTHER_NAME = PLACE + "No match found for server name: rng.test"
-CORE = logging.getLogger(foreign_log.GRPC_CORE)
+CORE = logging.getLogger(grpc_log.GRPC_CORE)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ async def test_a_line_about_a_handshake_is_understood(line: str, expected: dict[
 
 async def test_failures_on_standard_error_are_said(capfd: pytest.CaptureFixture[str]) -> None:
     said = ""
-    with foreign_log.capture(LogFormat.CONSOLE):
+    with grpc_log.capture(LogFormat.CONSOLE):
         async with handshake_log("error"):
             os.write(2, f"{OTHER_NAME}\n{EXPIRED}\n".encode())
             while said.count("\n") < 2:

@@ -1,0 +1,119 @@
+"""What gRPC's core writes to standard error, as lines of the log.
+
+The core has no hook for its lines (1.85), and the reasons of failed TLS handshakes are nowhere else. So the descriptor
+becomes a pipe, and a thread sorts its lines. Each of the core goes to the handlers of the logger GRPC_CORE. Its errors
+are logged, throttled; the rest is not for users, unless GRPC_VERBOSITY or GRPC_TRACE is set, which passes on all of it.
+Lines that are not the core's are always passed on: to the original standard error or, where each line must be JSON, to
+the log.
+
+The pipe never blocks: gRPC writes to it while Python's interpreter lock is held, which the thread needs.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import select
+import threading
+from collections.abc import Iterator
+
+from chassis import log
+from chassis.log import ThrottledLogger
+from chassis.settings import LogFormat
+
+GRPC_CORE = "grpc.core"
+STANDARD_ERROR = 2
+
+READ_BYTES = 64 * 1024
+FLUSH_INTERVAL_S = 5.0
+
+_CORE_LINE = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ (?P<source>\S+?:\d+)\] (?P<message>.*)")
+# What may follow such a line: where in gRPC's source an error came by.
+_CORE_TRACE = re.compile(r"=== Source Location Trace: ===\s*|(?:src|external|third_party|include)/\S+:\d+|")
+_LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+_OUT_OF_FILES = re.compile("(?i)descriptor limit reached|too many open files")
+
+
+@contextlib.contextmanager
+def capture(log_format: LogFormat, *, ends_process: bool = False) -> Iterator[ThrottledLogger]:
+    """Sort what is written to standard error, and yield what logs a lack of file descriptors, wherever it shows.
+
+    Standard error is then what it was before or, if the process ends, nothing: the core writes on in the meantime.
+    """
+    original = os.dup(STANDARD_ERROR)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    os.dup2(writing, STANDARD_ERROR)
+    os.close(writing)
+    sorter = _Sorter(log_format, original)
+    thread = threading.Thread(target=sorter.run, args=(reading,), daemon=True)
+    thread.start()
+    try:
+        yield sorter.out_of_files
+    finally:
+        # This closes the last descriptor of the pipe's writing end, so the thread ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY) if ends_process else original, STANDARD_ERROR)
+        thread.join(log.CLOSE_LIMIT_S)
+        for throttled in sorter.throttled.values():
+            throttled.close()
+
+
+class _Sorter:
+    def __init__(self, log_format: LogFormat, original: int) -> None:
+        self._json = log_format is LogFormat.JSON
+        self._original = original
+        self._verbose = any(os.environ.get(name) for name in ("GRPC_VERBOSITY", "GRPC_TRACE"))
+        self._core = logging.getLogger(GRPC_CORE)
+        self._core.setLevel(logging.DEBUG)
+        self._core.propagate = False
+        self._core.addHandler(logging.NullHandler())
+        self.out_of_files = ThrottledLogger("out of file descriptors", level="error")
+        # By the place in gRPC's source.
+        self.throttled = {"": self.out_of_files}
+        self._in_core_line = False
+
+    def run(self, reading: int) -> None:
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        with open(reading, "rb", buffering=0) as pipe:
+            rest = b""
+            while True:
+                for throttled in self.throttled.values():
+                    throttled.flush()
+                if not poll.poll(FLUSH_INTERVAL_S * 1_000):
+                    continue
+                if not (chunk := pipe.read(READ_BYTES)):
+                    break
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._sort(line.decode(errors="replace"))
+            if rest:
+                self._sort(rest.decode(errors="replace"))
+
+    def _sort(self, line: str) -> None:
+        core_line = _CORE_LINE.fullmatch(line)
+        if core_line is None:
+            if self._in_core_line and not self._verbose and _CORE_TRACE.fullmatch(line):
+                return
+            self._in_core_line = False
+            self._pass_on(line, logging.WARNING, line, logger="stderr")
+            return
+        self._in_core_line = True
+        level, source, message = _LEVELS[core_line["level"]], core_line["source"], core_line["message"]
+        self._core.log(level, "%s", line)
+        if self._verbose or level == logging.CRITICAL:
+            self._pass_on(line, level, message, logger=GRPC_CORE, source=source)
+        elif level == logging.ERROR and _OUT_OF_FILES.search(message):
+            self.out_of_files.log(cause=os.strerror(errno.EMFILE))
+        elif level == logging.ERROR:
+            if source not in self.throttled:
+                self.throttled[source] = ThrottledLogger("error in gRPC", level="error", source=source)
+            self.throttled[source].log(message=message)
+
+    def _pass_on(self, line: str, level: int, event: str, **fields: str) -> None:
+        if self._json:
+            log.get().log(level, event, **fields)
+        else:
+            with contextlib.suppress(OSError):
+                os.write(self._original, f"{line}\n".encode())
