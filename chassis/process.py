@@ -28,8 +28,8 @@ from chassis.health import Health
 from chassis.listener import ListenError
 from chassis.log import LogOutput, ThrottledLogger
 from chassis.settings import LogFormat, LogLevel, ServiceSettings, SettingsError, misspelled
-from chassis.telemetry import Telemetry, process_metrics
-from chassis.telemetry.event_loop_lag import EventLoopLag
+from chassis.telemetry import Telemetry
+from chassis.telemetry.metrics import EventLoopLag, register_process_metrics
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Tracing
@@ -180,7 +180,7 @@ async def _tracing(name: str, settings: ServiceSettings, limit: asyncio.Timeout)
 @contextlib.asynccontextmanager
 async def observed(settings: ServiceSettings, telemetry: Telemetry, output: LogOutput) -> AsyncIterator[None]:
     """Serve health and metrics, among them those that every process has."""
-    process_metrics.register(telemetry)
+    register_process_metrics(telemetry.metrics, telemetry.health)
     lag = EventLoopLag()
     telemetry.metrics.register(lag)
     telemetry.metrics.register(output)

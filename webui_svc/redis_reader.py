@@ -24,7 +24,7 @@ from chassis.redis import errors, schema
 from chassis.redis.client import open_client
 from chassis.redis.schema import BUCKET_S, MAX_LOAD_TESTS, REPORTS_S, Keys, MalformedError, Report
 from chassis.redis.settings import RedisAccess
-from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.metrics import LatencyHistogram
 from chassis.timing import deadline
 from webui_svc.speed import MAX_HOURS
 from webui_svc.sse import Browsers

@@ -12,8 +12,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from chassis.latency_buckets import quantile
 from chassis.redis.schema import SERVICES, EndpointState, ReplicaSnapshot, ReplicaStats
+from chassis.telemetry.metrics import quantile
 from webui_svc.speed import GONE_LISTED_S, Speed
 
 # Rates and latencies are taken from the reports of these seconds, and each report counts until the next one has come.

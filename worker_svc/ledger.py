@@ -14,7 +14,7 @@ from chassis import log
 from chassis.log import ThrottledLogger
 from chassis.redis import errors, schema
 from chassis.redis.client import open_client
-from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.metrics import LatencyHistogram
 from chassis.timing import deadline, steady_s
 from worker_svc.backoff import Backoff, sleep_unless
 from worker_svc.report import Report

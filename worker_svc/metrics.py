@@ -4,7 +4,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from chassis.redis.schema import EndpointState
-from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.metrics import LatencyHistogram
 from worker_svc.ledger import Ledger
 from worker_svc.pipeline import Pipeline
 from worker_svc.pool.pool import Pool

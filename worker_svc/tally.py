@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
 from chassis.redis.schema import ReplicaStats
-from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.metrics import LatencyHistogram
 from worker_svc.batch import Batch
 from worker_svc.coins import CoinFinder
 from worker_svc.latest_coins import LatestCoins

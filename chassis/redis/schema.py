@@ -14,8 +14,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from chassis.latency_buckets import LAST
 from chassis.settings import Pace
+from chassis.telemetry.metrics import LAST_BUCKET
 
 # One script writes all keys of a report, so a cluster must keep them in one slot, which the part in braces decides
 # (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). It is the default prefix with a cluster.
@@ -54,7 +54,7 @@ _BUCKET = re.compile(rb"[0-9]{1,12}")
 Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
 Name = Annotated[str, Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-LatencyBucket = Annotated[int, Meta(ge=0, le=LAST)]
+LatencyBucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
 # Those whose replicas a worker sees, by which ReplicaSnapshot names them.
 SERVICES = ("rng", "hasher")
 
@@ -160,7 +160,7 @@ class ReplicaStats(Struct, frozen=True):
     state: EndpointState
     # Batches that it completed before any other replica did.
     batches: Count
-    # How many of them took how long, by bucket (chassis/latency_buckets.py); without those that were hedged.
+    # How many of them took how long, by bucket (chassis/telemetry/metrics.py); without those that were hedged.
     latency: dict[LatencyBucket, Count]
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.metrics import LatencyHistogram
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chassis.latency_buckets import bucket
 from chassis.redis.schema import MAX_REPLICAS, EndpointState, ReplicaStats
+from chassis.telemetry.metrics import bucket
 from worker_svc.pool.endpoint import Stream
 
 # How long a replica that serves no more is still listed.

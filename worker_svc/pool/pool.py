@@ -15,7 +15,7 @@ from typing import Any, Literal
 from chassis import log
 from chassis.grpc_client import InstrumentedMethod, is_untrusted, open_channel
 from chassis.log import ThrottledLogger
-from chassis.telemetry.latency_histogram import LatencyHistogram
+from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates
 from worker_svc.backoff import LAST, PERMANENT, Backoff, sleep_unless

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 from support.fake_streams import stream_to
 
-from chassis.latency_buckets import bucket
 from chassis.redis.schema import MAX_REPLICAS, EndpointState
+from chassis.telemetry.metrics import bucket
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
 from worker_svc.pool.picker import GONE_LISTED_S, Picker
