@@ -473,14 +473,11 @@ def misspelled(names: Iterable[str], known: Iterable[str]) -> Mapping[str, str]:
 
 
 def _is_near(name: str, meant: str) -> bool:
-    different = [at for at, (a, b) in enumerate(zip(name, meant, strict=False)) if a != b]
-    if len(name) == len(meant):
-        match different:
-            case [_]:
-                return len(meant) > _SHORT_NAME
-            case [at, after]:
-                return after == at + 1 and name[at] + name[after] == meant[after] + meant[at]
+    if abs(len(name) - len(meant)) > 1:
         return False
-    shorter, longer = sorted((name, meant), key=len)
-    at = different[0] if different else len(shorter)
-    return longer[:at] + longer[at + 1 :] == shorter and (longer == meant or len(meant) > _SHORT_NAME)
+    start = next((at for at, (a, b) in enumerate(zip(name, meant, strict=False)) if a != b), min(len(name), len(meant)))
+    name_end, meant_end = name[start:], meant[start:]
+    one_too_few = name_end == meant_end[1:]
+    swapped = name_end[:2] == meant_end[1::-1] and name_end[2:] == meant_end[2:]
+    one_too_many_or_another = name_end[1:] in {meant_end, meant_end[1:]}
+    return one_too_few or swapped or (len(meant) > _SHORT_NAME and one_too_many_or_another)
