@@ -12,7 +12,7 @@ async def name_itself(node: Node) -> tuple[Node, tuple[Node, ...]]:
     return node, ()
 
 
-async def test_who_names_a_replica_is_believed_no_more(redis: RedisServer, own_redis: RedisServer) -> None:
+async def test_a_sentinel_that_names_a_replica_is_marked_stale(redis: RedisServer, own_redis: RedisServer) -> None:
     """A replica refuses writes, but a client that only reads would stay there."""
     own_redis.client().replicaof("127.0.0.1", redis.port)
     finder = MasterFinder((("127.0.0.1", own_redis.port), ("127.0.0.1", redis.port)), name_itself)

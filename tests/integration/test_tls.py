@@ -45,7 +45,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def encrypting(name: str, **files: str) -> AbstractAsyncContextManager[int]:
-    """The port of rng or hasher with these files."""
+    """Serve rng or hasher with these files, and yield the port."""
     return served(name, None, **{variable.lower(): path for variable, path in files.items()})
 
 
@@ -55,7 +55,7 @@ def credentials(files: Files) -> grpc.ChannelCredentials:
 
 
 def channel(port: int, name: str, files: Files | None) -> grpc.aio.Channel:
-    """A channel that shows this certificate, if any, and expects the server to have that name; or a plain one."""
+    """Return a channel with this certificate, if any, to a server of that name; without files a plain one."""
     target, options = f"127.0.0.1:{port}", (("grpc.default_authority", name),)
     if files is None:
         return grpc.aio.insecure_channel(target, options)
@@ -68,7 +68,7 @@ async def code_of_call(channel: Any, path: str, request: bytes) -> grpc.StatusCo
 
 
 async def code_of_stream(channel: Any, path: str, request: bytes) -> grpc.StatusCode:
-    """How a stream with this request ends.
+    """Return the code with which a stream with this request ends.
 
     gRPC's client takes a request that it can no longer send for an error of its own, INTERNAL, if the server's status
     has not come yet (`_write` in grpc/aio/_call.py); such a stream is opened again.
@@ -85,7 +85,7 @@ async def code_of_stream(channel: Any, path: str, request: bytes) -> grpc.Status
 
 @pytest.mark.parametrize("name", SERVICES)
 @pytest.mark.parametrize("names", ["worker", "someone worker", "operator", "worker.test", "worker@x.org", "127.0.0.1"])
-async def test_only_the_worker_may_call_and_all_with_a_certificate_may_ask_for_health(
+async def test_only_the_worker_may_call_and_any_certificate_may_check_health(
     authority: Authority, name: str, names: str
 ) -> None:
     files = authority.issue("client", *names.split())
@@ -97,7 +97,7 @@ async def test_only_the_worker_may_call_and_all_with_a_certificate_may_ask_for_h
         assert checked.status == HealthCheckResponse.SERVING
 
 
-async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: Authority) -> None:
+async def test_a_refusal_names_the_caller_and_the_allowed_callers_in_one_short_line(authority: Authority) -> None:
     files = authority.issue("client", "webui", *(f"{'x' * 60}.{number:03}.test" for number in range(100)))
     with capture_logs() as lines:
         async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
@@ -114,7 +114,9 @@ async def test_a_refusal_says_who_calls_and_who_may_and_stays_short(authority: A
     assert line["peer"].startswith("ipv4:127.0.0.1:")
 
 
-async def test_a_method_that_is_on_no_list_is_for_nobody(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_method_without_an_allow_list_is_refused_for_all(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rng_svc.__main__.CALLERS", {"StreamRandomBytes": {"worker"}})
     files = authority.issue("worker")
     async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
@@ -153,7 +155,7 @@ async def test_tls_is_1_2_or_1_3(authority: Authority) -> None:
 
 
 def speak(port: int, files: Files, version: ssl.TLSVersion) -> str | None:
-    """The version of a connection of a client that knows only this one; None if it is refused."""
+    """Return the version of the connection of a client that knows only this one; None if it is refused."""
     context = ssl.create_default_context(cafile=files["TLS_CA"])
     context.load_cert_chain(files["TLS_CERT"], files["TLS_KEY"])
     context.set_ciphers("ALL:@SECLEVEL=0")  # else OpenSSL itself refuses what is old

@@ -21,7 +21,7 @@ def mine(mine: Mine) -> Mine:
 
 
 def test_under_load_every_probe_is_answered_and_ready(mine: Mine) -> None:
-    """`make perf` holds them to 0.1 s."""
+    """`make perf` checks that they take at most 0.1 s."""
     mine.mines_on()
     for _ in range(40):
         for name in SERVICES:
@@ -29,7 +29,7 @@ def test_under_load_every_probe_is_answered_and_ready(mine: Mine) -> None:
     mine.mines_on()
 
 
-def test_a_worker_that_redis_is_away_from_is_ready(mine: Mine) -> None:
+def test_a_worker_without_redis_is_ready(mine: Mine) -> None:
     mine.redis.stop()
     mine.running["worker"].wait_for("redis is away")
     mine.mines_on()
@@ -38,7 +38,7 @@ def test_a_worker_that_redis_is_away_from_is_ready(mine: Mine) -> None:
 
 
 def test_a_worker_whose_replicas_are_only_slow_is_ready(mine: Mine) -> None:
-    """As where many share one: what is slow for all of them makes none leave."""
+    """Workers that share a slow replica must not all become unready."""
     mine.running["hasher"].kill()
     mine.until("worker", not_ready("hasher"))
     mine.start("hasher", PACE="full", FAULT_HANG_RATE=1)

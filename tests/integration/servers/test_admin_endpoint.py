@@ -92,7 +92,7 @@ NO_REQUESTS = (
 @pytest.mark.parametrize(
     ("expected", "sent"), [(200, each) for each in LAST_REQUESTS] + [(400, each) for each in NO_REQUESTS]
 )
-async def test_a_connection_is_closed_after_its_last_request_and_after_what_is_none(
+async def test_a_connection_is_closed_after_its_last_request_and_after_a_bad_one(
     connection: Streams, expected: int, sent: bytes
 ) -> None:
     reader, writer = connection
@@ -106,7 +106,7 @@ async def test_a_connection_is_closed_after_its_last_request_and_after_what_is_n
     ("method", "path", "status"),
     [("HEAD", "/healthz", 200), ("POST", "/readyz", 405), ("X", "/metrics", 405), ("GET", "/", 404), ("GET", "*", 404)],
 )
-async def test_nothing_but_reading_and_nothing_else_to_read(
+async def test_other_methods_and_other_paths_are_refused(
     connection: Streams, method: str, path: str, status: int
 ) -> None:
     reader, writer = connection
@@ -132,7 +132,7 @@ class _Broken(Collector):
         raise ValueError("no metrics today")
 
 
-async def test_metrics_that_fail_are_said_and_the_probe_is_still_answered(
+async def test_failing_metrics_are_logged_and_probes_are_still_answered(
     telemetry: Telemetry, connection: Streams
 ) -> None:
     telemetry.metrics.register(_Broken())

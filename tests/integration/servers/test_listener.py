@@ -17,7 +17,7 @@ def test_a_port_in_use_is_one_line_that_names_the_variable_and_the_address(addre
     assert str(error.value) == f"METRICS_PORT={port}: port {port} of {address} is already in use"
 
 
-def test_a_port_that_was_given_up_can_be_taken_again() -> None:
+def test_a_closed_port_can_be_opened_again_at_once() -> None:
     with listen("PORT", "127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port), 1):
@@ -26,7 +26,7 @@ def test_a_port_that_was_given_up_can_be_taken_again() -> None:
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", pytest.param("2001:db8::1", marks=with_ipv6)])
-def test_an_address_that_is_none_of_this_machine_s_is_a_bad_setting(address: str) -> None:
+def test_an_address_of_another_machine_is_a_bad_setting(address: str) -> None:
     with pytest.raises(SettingsError) as error:
         listen("PORT", address, 0, "RNG_BIND_ADDRESS")
     expected = f"RNG_BIND_ADDRESS={address!r} is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
@@ -35,7 +35,7 @@ def test_an_address_that_is_none_of_this_machine_s_is_a_bad_setting(address: str
 
 @with_ipv6
 @pytest.mark.parametrize("address", ["::", "0::0"])
-def test_all_addresses_of_ipv6_are_those_of_ipv4_too(address: str) -> None:
+def test_the_unspecified_ipv6_address_accepts_ipv4_too(address: str) -> None:
     with listen("PORT", address, 0) as listener:
         for client in ("127.0.0.1", "::1"):
             socket.create_connection((client, listener.getsockname()[1]), 1).close()

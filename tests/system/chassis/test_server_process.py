@@ -14,12 +14,12 @@ from support.service_process import ServiceProcesses
 
 
 def refused_start(name: str, **env: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a service that does not start."""
+    """Return the exit code, standard output and standard error of a service that does not start."""
     ended = run(sys.executable, "-m", f"{name}_svc", env=environment(**{"METRICS_PORT": 0, "PORT": 0, **env}))
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_a_wrong_setting_is_exit_code_2_and_one_line_and_that_is_json_where_each_line_is() -> None:
+def test_a_bad_setting_is_exit_code_2_and_one_line_in_the_format_of_the_log() -> None:
     cause = "BIND_ADDRESS='192.0.2.1' is not allowed: it must be an address of this machine, 0.0.0.0 or ::"
     assert refused_start("rng", BIND_ADDRESS="192.0.2.1") == (2, "", f"rng: {cause}\n")
     code, out, err = refused_start("rng", BIND_ADDRESS="192.0.2.1", LOG_FORMAT="JSON", INSTANCE="rng-1")
@@ -29,7 +29,7 @@ def test_a_wrong_setting_is_exit_code_2_and_one_line_and_that_is_json_where_each
     assert line["cause"] == cause
 
 
-def test_a_wrong_setting_is_reported_on_a_terminal_before_the_process_ends() -> None:
+def test_a_bad_setting_is_reported_on_a_terminal_before_the_process_ends() -> None:
     leader, follower = pty.openpty()
     with os.fdopen(leader, "rb", 0) as terminal, os.fdopen(follower, "wb", 0) as stream:
         variables = environment(PACE="fast", LOG_FORMAT="console")
@@ -39,7 +39,7 @@ def test_a_wrong_setting_is_reported_on_a_terminal_before_the_process_ends() -> 
 
 
 def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: ServiceProcesses) -> None:
-    """With a line for each variable that was meant to be another. A second server leaves the first one's port alone."""
+    """A misspelled variable has a line. A second server fails because the port of the first one is in use."""
     process = processes.start("rng", LOG_FORMAT="json", INSTANCE="rng-9", PCAE="full", RNG_CONCURENCY="s3cret")
     process.wait_for('"started"')
     code, out, err = refused_start("rng", PORT=process.port)
@@ -67,7 +67,7 @@ UNUSED = {"aiohttp", "grpc_channelz", "grpc_reflection.v1alpha", "opentelemetry"
     ("service", "used"), [("rng", set()), ("hasher", set()), ("worker", {"redis"}), ("webui", {"aiohttp", "redis"})]
 )
 def test_a_service_imports_only_what_it_uses(processes: ServiceProcesses, service: str, used: set[str]) -> None:
-    """Whatever variables say of traces, as long as they name no collector."""
+    """Variables about traces change nothing unless they name a collector."""
     others = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_SAMPLER": "jaeger_remote"}
     redis_url = f"redis://127.0.0.1:{free_port()}"
     process = processes.start(service, PYTHONPROFILEIMPORTTIME=1, REDIS_URL=redis_url, **others)
@@ -76,7 +76,7 @@ def test_a_service_imports_only_what_it_uses(processes: ServiceProcesses, servic
     assert UNUSED & set(re.findall(r"^import time: .* (\S+)$", process.text, re.MULTILINE)) == used
 
 
-def test_what_a_start_leaves_out_can_be_imported_later() -> None:
+def test_modules_left_out_at_the_start_can_be_imported_later() -> None:
     code = "import gc, worker_svc.__main__, rich.console, opentelemetry.sdk.trace; print(gc.isenabled())"
     assert run(sys.executable, "-c", code).stdout == "True\n"
 
@@ -95,8 +95,8 @@ sys.exit(process.run("stuck", ServiceSettings, stuck))
 """
 
 
-def test_a_look_up_that_is_never_answered_holds_no_process_beyond_the_bound() -> None:
-    """As of a name server that went away with the network."""
+def test_a_dns_query_without_a_response_does_not_delay_the_end_of_a_process() -> None:
+    """The name server went away with the network."""
     process = subprocess.Popen([sys.executable, "-uc", STUCK], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process:

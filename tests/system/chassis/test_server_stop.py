@@ -27,7 +27,7 @@ def channel_to(process: ServiceProcess) -> grpc.aio.Channel:
 
 
 async def ended(process: ServiceProcess) -> tuple[int, float]:
-    """The exit code, and the seconds until it was there."""
+    """Return the exit code, and the seconds that the process took to end."""
     begin = time.monotonic()
     code = await asyncio.to_thread(process.popen.wait, 20)
     return code, time.monotonic() - begin
@@ -35,7 +35,7 @@ async def ended(process: ServiceProcess) -> tuple[int, float]:
 
 @pytest.mark.parametrize(("name", "number"), [("rng", TERM), ("hasher", INT)])
 async def test_an_idle_server_ends_at_once(processes: ServiceProcesses, name: str, number: signal.Signals) -> None:
-    """A client as ours, whose channel watches the server's health for as long as it is open, keeps it idle."""
+    """A client like ours watches the server's health for as long as its channel is open."""
     process = processes.start(name)
     process.wait_until_started()
     options = grpc_options.client(RNG if name == "rng" else HASHER)
@@ -64,7 +64,7 @@ async def test_a_stream_that_never_ends_holds_up_a_stop_for_the_time_of_a_drain(
     assert "batches=1" in line
 
 
-async def test_a_second_signal_ends_it_at_once(processes: ServiceProcesses) -> None:
+async def test_a_second_signal_ends_the_process_at_once(processes: ServiceProcesses) -> None:
     process = processes.start("rng")
     async with channel_to(process) as channel:
         stream = RngServiceStub(channel).StreamRandomBytes()
@@ -78,10 +78,10 @@ async def test_a_second_signal_ends_it_at_once(processes: ServiceProcesses) -> N
     assert seconds < AT_ONCE_S
 
 
-async def test_a_server_that_stops_says_so_and_takes_no_new_call_but_streams_get_all_they_are_owed(
+async def test_a_stopping_server_reports_it_refuses_new_calls_and_completes_its_streams(
     processes: ServiceProcesses,
 ) -> None:
-    """It says so by the watch of a client as ours, and over HTTP with the reason, while a stream is still open."""
+    """It reports so to a client that watches its health, and over HTTP with the reason, while a stream is open."""
     process = processes.start("rng")
     async with channel_to(process) as channel, asyncio.timeout(30):
         watch = aiter(health(channel).Watch(HealthCheckRequest(service=RNG)))

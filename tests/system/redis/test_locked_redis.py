@@ -46,7 +46,7 @@ PASSWORDS = {"worker": "worker-password", "webui": "webui-password"}
 
 
 class LockedRedis(RedisServer):
-    """One on loopback, locked as compose.tls.yaml locks it, and its clients' files."""
+    """A Redis server on loopback, locked as compose.tls.yaml locks it, and the files of its clients."""
 
     def __init__(self, program: str, folder: Path) -> None:
         super().__init__(folder)
@@ -64,14 +64,14 @@ class LockedRedis(RedisServer):
         self._command = (program, *text.split("\n"), "--bind", "127.0.0.1", "--dir", f"{folder}")
 
     def settings(self, client: str = "worker", **changes: Any) -> dict[str, Any]:
-        """A worker's, by field, as this client has them."""
+        """Return a worker's settings, by field, with the files of this client."""
         files = {"tls_cert": f"{client}.pem", "tls_key": f"{client}-key.pem", "tls_ca": "ca.pem"}
         files["redis_password_file"] = f"{client}-password"
         url = f"rediss://{client}@{TLS_HOST}:{self.port}"
         return {"redis_url": url, **{name: self.folder / file for name, file in files.items()}, **changes}
 
     def open_client(self, client: str, login: str | None = None, **options: Any) -> Any:
-        """As its user, with its password, or as another with its certificate."""
+        """Open a client as its user, with its password, or as another one with its certificate."""
         other = {"redis_url": f"rediss://{login}{TLS_HOST}:{self.port}", "redis_password_file": None}
         settings = WorkerSettings(**self.settings(client, **({} if login is None else other)))
         return open_client(settings.redis, **options)
@@ -86,7 +86,7 @@ def locked(redis_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("user", REFUSED)
-async def test_a_user_can_do_nothing_else(locked: LockedRedis, user: str) -> None:
+async def test_a_user_has_no_other_permission(locked: LockedRedis, user: str) -> None:
     opened = locked.open_client("worker", "health:any@") if user == "health" else locked.open_client(user)
     async with opened as client:
         assert await client.ping()
@@ -102,8 +102,8 @@ async def test_the_default_user_can_not_log_in(locked: LockedRedis) -> None:
                 await client.ping()
 
 
-async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) -> None:
-    """Redis loads scripts' writes as its default user, who must be allowed to do them."""
+async def test_counts_survive_a_restart(locked: LockedRedis) -> None:
+    """Redis loads scripts' writes as its default user, who needs the permission."""
     settings = locked.settings()
     await send(settings.pop("redis_url"), report(1, hashes=5), **settings)
     locked.stop(SIGKILL)
@@ -112,10 +112,10 @@ async def test_what_was_counted_is_there_after_a_restart(locked: LockedRedis) ->
         assert await client.mget("hashes") == [b"5"]
 
 
-async def test_a_certificate_of_another_authority_or_host_is_refused_by_either_side(
+async def test_either_side_refuses_a_certificate_of_another_authority_or_host(
     locked: LockedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the system trusts the server's authority: TLS_CA, and nothing else, says whom we trust."""
+    """Only TLS_CA is trusted, even where the system trusts the server's authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(locked.folder / "ca.pem"))
     other = Authority(tmp_path)
     for not_after in (None, datetime.now(UTC) - timedelta(days=1)):
@@ -136,10 +136,8 @@ async def test_a_certificate_of_another_authority_or_host_is_refused_by_either_s
         ("worker-password", "REDIS_URL must name a user, and it or REDIS_PASSWORD_FILE have the password"),
     ],
 )
-async def test_a_file_that_is_mended_is_used_at_the_next_connection(
-    locked: LockedRedis, spoilt: str, message: str
-) -> None:
-    """Until then the log names what is wrong, once in a while and without the secret."""
+async def test_a_corrected_file_is_used_at_the_next_connection(locked: LockedRedis, spoilt: str, message: str) -> None:
+    """Until then the log names the cause now and then, without the secret."""
     file = locked.folder / spoilt
     right = file.read_text()
     with capture_logs() as lines:

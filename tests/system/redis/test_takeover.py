@@ -1,4 +1,4 @@
-"""Each report is counted once, whoever takes over from whom: with Sentinels and in a cluster, plain and encrypted."""
+"""Each report is counted once over a failover: with Sentinels and in a cluster, plain and encrypted."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ NOTICED_WITHIN_S = MASTER_CHECK_INTERVAL_S + 1
 
 @pytest.fixture(params=[*KINDS, *(f"encrypted {name}" for name in KINDS)])
 def deployment(request: Any, tmp_path: Path) -> Iterator[Deployment]:
-    """Servers with a worker's user, who has no right too many."""
+    """Start servers with a worker's user, which has only the permissions that it needs."""
     certificate, program = None, None
     if request.param not in KINDS:
         certificate = Authority(tmp_path / "certificates").issue("redis", TLS_HOST)
@@ -52,7 +52,7 @@ def deployment(request: Any, tmp_path: Path) -> Iterator[Deployment]:
 
 
 class Reporting:
-    """Makes reports, and checks what became of them."""
+    """Makes reports, and checks that each is counted."""
 
     def __init__(self, ledger: Ledger, deployment: Deployment) -> None:
         self._ledger = ledger
@@ -85,7 +85,7 @@ class Reporting:
         assert self.sequences() == list(range(1, self._made + 1))
 
     def sequences(self) -> list[int]:
-        """Of the reports that the master holds, in the order in which it took them."""
+        """Return the sequence numbers of the reports that the master holds, in its order."""
         entries = self._deployment.master.client().xrange(self._deployment.keys.reports)
         return [int(fields["sequence"]) for _, fields in entries]
 
@@ -98,10 +98,8 @@ async def reporting(deployment: Deployment) -> AsyncIterator[Reporting]:
 
 
 @pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "at work"])
-async def test_a_master_that_another_was_put_in_place_of_is_left(
-    deployment: Deployment, reporting: Reporting, *, frozen: bool
-) -> None:
-    """With Sentinels it is the last to learn of it, and takes reports for some seconds that go with it."""
+async def test_a_client_leaves_a_replaced_master(deployment: Deployment, reporting: Reporting, *, frozen: bool) -> None:
+    """With Sentinels the old master learns of it last, and acknowledges reports for some seconds that are lost."""
     async with reporting.all_the_time():
         old = deployment.master
         old.freeze() if frozen else deployment.hand_over()
@@ -111,10 +109,8 @@ async def test_a_master_that_another_was_put_in_place_of_is_left(
     await reporting.settle()
 
 
-async def test_what_no_replica_had_when_it_took_over_is_reported_again(
-    deployment: Deployment, reporting: Reporting
-) -> None:
-    """A master acknowledges before its replicas have it."""
+async def test_reports_that_a_failover_lost_are_sent_again(deployment: Deployment, reporting: Reporting) -> None:
+    """A master acknowledges a report before its replicas have it."""
     reporting.add(5)
     await reporting.settle()
     old = deployment.master

@@ -40,7 +40,9 @@ VERSION_1 = "5:memory:/docker/0123\n4:cpu,cpuacct:/docker/0123\n0::/"
         (VERSION_1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, MANY),
     ],
 )
-def test_the_least_quota_counts_rounded_up(tmp_path: Path, cgroup: str, files: dict[str, str], expected: int) -> None:
+def test_the_smallest_quota_counts_rounded_up(
+    tmp_path: Path, cgroup: str, files: dict[str, str], expected: int
+) -> None:
     for name, content in {"proc/self/cgroup": cgroup, **{f"{CGROUPS}/{k}": v for k, v in files.items()}}.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

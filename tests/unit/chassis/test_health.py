@@ -14,7 +14,7 @@ def test_a_process_is_ready_once_it_has_started_and_while_every_condition_holds(
     assert (health.ready, health.unmet) == (False, ["rng"])
 
 
-def test_draining_is_for_good_whatever_else_happens() -> None:
+def test_a_draining_process_never_becomes_ready_again() -> None:
     health = Health("rng")
     health.started()
     health.drain()

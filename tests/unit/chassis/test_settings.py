@@ -113,7 +113,7 @@ REFUSED: dict[tuple[type[Settings], str], Sequence[str]] = {
 
 
 @pytest.mark.parametrize(("settings", "name"), REFUSED)
-def test_what_is_not_allowed_is_refused_with_what_is(settings: type[Settings], name: str) -> None:
+def test_a_refused_value_is_shown_with_what_is_allowed(settings: type[Settings], name: str) -> None:
     allowed = settings.fields[name.lower()].allowed
     for value in REFUSED[settings, name]:
         assert refusal(settings, **{name: value}) == f"{name}={value!r} is not allowed: it must be {allowed}"
@@ -192,7 +192,7 @@ def test_an_error_names_the_variables_that_were_set(
     assert "s3cret" not in message
 
 
-def test_all_that_is_wrong_is_said_in_one_line() -> None:
+def test_one_line_names_all_bad_variables() -> None:
     message = refusal(RngSettings, PACE="none", DELAY="x", PORT="-1")
     assert [part.partition("=")[0] for part in message.split("; ")] == ["PACE", "PORT", "DELAY"]
 
@@ -254,7 +254,7 @@ def test_the_first_batch_and_window_fit_whatever_is_set() -> None:
         assert (worker := WorkerSettings(pace=Pace.FULL, window_size=window)).allows(worker.initial_sizes)
 
 
-def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set() -> None:
+def test_batch_size_and_window_are_autotuned_unless_they_are_set() -> None:
     worker = WorkerSettings(pace="full", batch_size="auto", window_size=5)
     assert (worker.autotunes, worker.initial_sizes.window) == (True, 5)
     worker = WorkerSettings(pace="full", batch_size=100, window_size="auto")
@@ -279,7 +279,7 @@ def test_the_best_batch_size_and_window_are_looked_for_unless_they_are_set() -> 
         (COLLECTOR | {"OTEL_TRACES_EXPORTER": ""}, SPANS_URL),
     ],
 )
-def test_spans_go_where_the_variables_say_if_anywhere(variables: dict[str, str], url: str) -> None:
+def test_spans_are_sent_where_the_variables_say(variables: dict[str, str], url: str) -> None:
     assert ServiceSettings(**{name.lower(): value for name, value in variables.items()}).collector_url == url
 
 
@@ -317,20 +317,20 @@ OF_OTHERS = """
      ("WORKERSS", "WORKERS"), ("DELAX", "DELAY"), ("LOGLEVEL", "LOG_LEVEL"), ("XBATCH_SIZE", "BATCH_SIZE"),
      ("RGN_DELAY", "RNG_DELAY"), ("HASHER_FAULTS_SLOW", "HASHER_FAULT_SLOW")],
 )  # fmt: skip
-def test_a_name_that_is_one_edit_away_from_a_known_one_is_found(name: str, meant: str) -> None:
+def test_a_name_one_edit_away_from_a_known_one_is_misspelled(name: str, meant: str) -> None:
     assert misspelled(["PATH", name, "HOME"], KNOWN) == {name: meant}
 
 
 @pytest.mark.parametrize("name", ["PCEA", "WORK", "WORKERZZ", "DELYA_", "EDLYA", "WOKRESR", ""])
-def test_a_name_that_is_two_edits_away_is_not(name: str) -> None:
+def test_a_name_two_edits_away_is_not_misspelled(name: str) -> None:
     assert misspelled([name], KNOWN) == {}
 
 
-def test_names_of_other_programs_are_not() -> None:
+def test_names_of_other_programs_are_not_misspelled() -> None:
     others = set(OF_OTHERS.split())
     assert misspelled(others, KNOWN - others) == {}
 
 
-def test_what_is_known_is_no_misspelling_of_anything_else() -> None:
+def test_no_known_name_is_a_misspelling_of_another() -> None:
     """So a setting of one service is not reported by another one that has it in its environment, too."""
     assert [name for name in KNOWN if misspelled([name], KNOWN - {name})] == []

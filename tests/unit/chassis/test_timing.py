@@ -5,13 +5,13 @@ import pytest
 from chassis.timing import deadline
 
 
-async def test_it_says_what_took_how_long() -> None:
+async def test_the_error_of_a_deadline_says_what_was_late() -> None:
     with pytest.raises(TimeoutError, match=r"^no answer within 0\.01 s$"):
         async with deadline(0.01, "answer"):
             await asyncio.sleep(60)
 
 
-async def test_another_timeout_inside_keeps_its_words() -> None:
+async def test_a_timeout_error_of_the_block_passes_as_it_is() -> None:
     with pytest.raises(TimeoutError, match="theirs"):
         async with deadline(60, "answer"):
             raise TimeoutError("theirs")

@@ -29,7 +29,7 @@ def refusal(kind: type[ServiceSettings], **settings: object) -> str:
     return str(error.value)
 
 
-def test_nothing_is_encrypted_without_files_and_three_that_fit_are_taken(authority: Authority) -> None:
+def test_three_files_that_belong_together_turn_tls_on(authority: Authority) -> None:
     assert load(ServiceSettings).tls is None
     assert load(ServiceSettings, TLS_CERT="", TLS_KEY="", TLS_CA="").tls is None
     files = load(ServiceSettings, **authority.issue("worker")).tls
@@ -51,7 +51,7 @@ IN_PEM = "a file of certificates in PEM"
         ("TLS_CA", NO_CERTIFICATE, IN_PEM),
     ],
 )
-def test_a_file_that_is_not_there_or_holds_no_certificate_is_named(
+def test_an_error_names_a_file_that_is_missing_or_holds_no_certificate(
     variable: str, content: bytes | None, allowed: str, authority: Authority
 ) -> None:
     path = authority.folder / "bad.pem"
@@ -97,7 +97,7 @@ def test_a_worker_needs_names_to_check_certificates_for(authority: Authority, va
     assert load(WorkerSettings, **authority.issue("worker"), **{variable: "dns:///rng:50051"}).tls is not None
 
 
-def test_files_that_can_t_be_used_are_said_once_and_change_nothing(
+def test_unusable_renewed_files_are_logged_once_and_change_nothing(
     authority: Authority, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = load(ServiceSettings, **authority.issue("worker")).tls
@@ -142,7 +142,7 @@ CORE = logging.getLogger(grpc_log.GRPC_CORE)
         ("Handshake failed with error SSL_ERROR_SSL", {}),
     ],
 )
-async def test_a_line_about_a_handshake_is_understood(line: str, expected: dict[str, str]) -> None:
+async def test_a_line_of_the_core_about_a_handshake_is_parsed(line: str, expected: dict[str, str]) -> None:
     with capture_logs() as lines:
         async with handshake_log("error"):
             CORE.error(line)
@@ -151,7 +151,7 @@ async def test_a_line_about_a_handshake_is_understood(line: str, expected: dict[
     ]
 
 
-async def test_failures_on_standard_error_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_handshakes_that_fail_are_logged_from_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     said = ""
     with grpc_log.capture(LogFormat.CONSOLE):
         async with handshake_log("error"):
@@ -164,7 +164,7 @@ async def test_failures_on_standard_error_are_said(capfd: pytest.CaptureFixture[
     assert "asked for by a name that is not in the certificate name=rng.test" in said
 
 
-async def test_each_reason_is_one_line_in_some_seconds_that_says_how_often(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_reason_has_one_line_with_a_count_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.monotonic", asyncio.get_running_loop().time)
     with capture_logs() as lines:
         async with handshake_log("warning"):
@@ -177,7 +177,7 @@ async def test_each_reason_is_one_line_in_some_seconds_that_says_how_often(monke
     assert [(line["reason"][-7:], line["times"]) for line in lines[3:]] == [("expired", 20), ("expired", 1)]
 
 
-async def test_whoever_thinks_up_reasons_gets_no_more_lines() -> None:
+async def test_many_different_reasons_share_a_bounded_number_of_lines() -> None:
     with capture_logs() as lines:
         async with handshake_log("warning"):
             for number in range(1_000):

@@ -27,14 +27,14 @@ from chassis.redis import errors
         (ResponseError("ACL failure in script: User w"), "the user in REDIS_URL must have the right to it"),
     ],
 )
-def test_what_waiting_does_not_mend_says_what_does(error: Exception, remedy: str) -> None:
+def test_a_permanent_error_is_described_with_a_remedy(error: Exception, remedy: str) -> None:
     said = errors.describe(error)
     assert said.startswith(f"{error}; ")
     assert remedy in said
     assert errors.is_permanent(error)
 
 
-def test_what_waiting_mends_is_one_bounded_line_and_says_no_more() -> None:
+def test_a_transient_error_is_one_bounded_line_without_a_remedy() -> None:
     error = RedisConnectionError("Error 111 connecting\nto redis:6379.")
     assert errors.describe(error) == "Error 111 connecting to redis:6379."
     assert not errors.is_permanent(error)

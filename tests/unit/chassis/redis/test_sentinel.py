@@ -34,7 +34,7 @@ class Nodes:
         return answer, ()
 
 
-async def test_one_that_answered_is_asked_first_the_next_time() -> None:
+async def test_the_node_that_answered_is_queried_first_the_next_time() -> None:
     nodes = Nodes(a=RedisError("no"), b=NEW, c=RedisError("no"))
     assert await nodes.finder.find() == NEW
     nodes.order.clear()
@@ -42,7 +42,7 @@ async def test_one_that_answered_is_asked_first_the_next_time() -> None:
     assert nodes.order == ["b"]
 
 
-async def test_one_that_does_not_answer_is_passed_over_and_asked_last_the_next_time() -> None:
+async def test_a_silent_node_is_skipped_and_queried_last_the_next_time() -> None:
     nodes = Nodes(a=None, b=NEW, c=NEW)
     while "a" not in nodes.order:
         assert await nodes.finder.find() == NEW
@@ -54,8 +54,8 @@ async def test_one_that_does_not_answer_is_passed_over_and_asked_last_the_next_t
     assert nodes.order[-1] == "a"
 
 
-async def test_one_that_names_a_server_which_is_no_master_is_asked_after_the_others() -> None:
-    """A Sentinel or a node that is cut off from the others goes on naming the one that it knew."""
+async def test_a_node_that_names_a_stale_master_is_queried_after_the_others() -> None:
+    """A Sentinel or a node that is cut off from the others goes on naming the master that it knew."""
     nodes = Nodes(a=OLD, b=NEW, c=NEW)
     for _ in range(3):
         if await nodes.finder.find() == NEW:
@@ -65,13 +65,13 @@ async def test_one_that_names_a_server_which_is_no_master_is_asked_after_the_oth
 
 
 @pytest.mark.parametrize(("answer", "cause"), [(None, r"a:1: no answer within 0\.5 s"), (OSError("no"), "a:1: no")])
-async def test_the_error_says_why_a_node_did_not_say(answer: Exception | None, cause: str) -> None:
+async def test_the_error_has_the_cause_of_each_node(answer: Exception | None, cause: str) -> None:
     nodes = Nodes(a=answer, b=answer, c=answer)
     with pytest.raises(RedisConnectionError, match=f"no node names the Redis master .*{cause}"):
         await nodes.finder.find()
 
 
-async def test_a_sentinel_that_wants_to_know_who_asks_is_told_it() -> None:
+async def test_the_client_logs_in_to_a_sentinel_that_requires_it() -> None:
     @asynccontextmanager
     async def open_node(_: Node, needs_login: bool) -> AsyncIterator[Any]:  # noqa: FBT001 - as a Callable has it
         refusal = None if needs_login else AuthenticationError("NOAUTH")
@@ -81,7 +81,7 @@ async def test_a_sentinel_that_wants_to_know_who_asks_is_told_it() -> None:
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")])
-async def test_what_is_to_be_mended_is_not_hidden_by_who_is_away(error: Exception) -> None:
+async def test_a_permanent_error_of_one_node_wins_over_nodes_that_are_away(error: Exception) -> None:
     nodes = Nodes(a=RedisConnectionError("away"), b=error, c=RedisConnectionError("away"))
     with pytest.raises(type(error), match=str(error)):
         await nodes.finder.find()

@@ -10,7 +10,7 @@ SENTINELS = "redis-sentinel://one:26379,two/coins"
 CLUSTER = "rediss-cluster://worker:p%40ss%3Aw,rd@one:7000,[::1]:7001,three"
 
 
-def test_a_url_names_the_servers_and_who_we_are_to_them() -> None:
+def test_a_url_has_the_nodes_and_the_login() -> None:
     sentinels, cluster = Deployment.parse(SENTINELS), Deployment.parse(CLUSTER)
     assert sentinels
     assert cluster
@@ -22,13 +22,13 @@ def test_a_url_names_the_servers_and_who_we_are_to_them() -> None:
     assert (sentinels.username, sentinels.password, sentinels.encrypted) == (None, None, False)
 
 
-def test_in_a_cluster_all_names_have_one_slot() -> None:
+def test_all_keys_have_one_slot_in_a_cluster() -> None:
     assert WorkerSettings(redis_url=CLUSTER).redis.prefix == "{dockercoins}:"
     assert WorkerSettings(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.totals_of("w") == "a:{b}totals:w"
 
 
 @pytest.mark.parametrize("prefix", ["", "coins:", "{}", "}{", "{coins"])
-def test_a_prefix_that_keeps_no_slot_is_refused_with_a_cluster(prefix: str) -> None:
+def test_a_prefix_without_a_hash_tag_is_refused_with_a_cluster(prefix: str) -> None:
     assert not Keys(prefix).have_one_slot
     with pytest.raises(SettingsError, match=r"REDIS_PREFIX=.* is not allowed with a cluster"):
         WebuiSettings(redis_url=CLUSTER, redis_prefix=prefix)
@@ -37,5 +37,5 @@ def test_a_prefix_that_keeps_no_slot_is_refused_with_a_cluster(prefix: str) -> N
 @pytest.mark.parametrize(
     ("url", "name"), [("redis://one:6379", "one"), ("unix:///x", "redis"), (SENTINELS, "coins"), (CLUSTER, "one")]
 )
-def test_people_are_told_which_redis_it_is(url: str, name: str) -> None:
+def test_a_server_or_deployment_has_a_name_for_people(url: str, name: str) -> None:
     assert WorkerSettings(redis_url=url).redis.name == name
