@@ -1,1 +1,1 @@
-"""The miner: asks rng for random bytes, hasher for their digests, counts, and reports to Redis."""
+"""The miner: gets random bytes from rng and their digests from hasher, counts them, and reports to Redis."""

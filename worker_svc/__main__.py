@@ -9,7 +9,7 @@ with quick_start.imports():
 
 
 def main() -> int:
-    """Mine until told to stop; the exit code."""
+    """Mine until stopped, and return the exit code."""
     return process.run("worker", WorkerSettings, worker, "rng", "hasher", "redis")
 
 

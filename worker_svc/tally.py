@@ -1,35 +1,95 @@
-"""Counting finished batches, and the interval that each count took.
+"""Counts batches and their coins, and makes reports of them.
 
-An interval runs from the last batch counted in the report before to the last one counted in this report, so that hashes
-over time is the true speed, whatever the moment at which a report is made.
+A report's interval runs from the last batch counted in the report before to the last one counted in this report, so
+that hashes over time is the true speed, whatever the moment at which the report is made.
 """
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
-from chassis.redis.schema import ReplicaStats
+from chassis.redis.schema import MAX_NEW_COINS, Coin, NewCoins, ReplicaSnapshot, ReplicaStats, Report
 from chassis.telemetry.metrics import LatencyHistogram
 from worker_svc.batch import Batch
-from worker_svc.coins import CoinFinder
-from worker_svc.latest_coins import LatestCoins
-from worker_svc.report import Report
+from worker_svc.settings import WorkerSettings
 
+# The wall clock was set when it moved by more than this against the monotonic one; by less, it was only corrected.
 CLOCK_STEP_S = 0.5
-"""The wall clock was set when it moved by more than this against the monotonic one; by less, it was only corrected."""
 
+# What a report carries to the wallet: at full pace hundreds of thousands of coins per second are found, and messages
+# can be long. The longest one fits.
 MAX_WALLET_COINS = 1_000
-"""Coins a report carries to the wallet; at full pace hundreds of thousands a second are found."""
-
 MAX_WALLET_BYTES = MAX_BATCH_BYTES
-"""Hashed bytes a report carries to the wallet, for messages can be long: the longest one fits."""
+
+_MARK = b"\x01"
 
 
 def wall_offset() -> float:
     """Return the seconds that the wall clock is ahead of the monotonic one."""
     return time.time() - time.monotonic()
+
+
+class CoinFinder:
+    """Finds the coins among packed digests: those that begin with `bits` zero bits, 1 to 256."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        below = 1 << (8 - min(bits, 8))
+        self._marks = bytes(byte < below for byte in range(256))
+
+    def count(self, digests: bytes | memoryview) -> int:
+        """Return how many of the digests are coins."""
+        if self._bits <= 8:
+            return self._candidates(digests).count(_MARK)
+        return sum(1 for _ in self.positions(digests))
+
+    def positions(self, digests: bytes | memoryview) -> Iterator[int]:
+        """Return the positions of all coins, in order."""
+        candidates = self._candidates(digests)
+        position = candidates.find(_MARK)
+        while position >= 0:
+            if self._is_coin(digests, position):
+                yield position
+            position = candidates.find(_MARK, position + 1)
+
+    def last_positions(self, digests: bytes | memoryview, limit: int) -> list[int]:
+        """Return the positions of the last `limit` coins, in order."""
+        candidates = self._candidates(digests)
+        last: list[int] = []
+        position = len(candidates)
+        while len(last) < limit and (position := candidates.rfind(_MARK, 0, position)) >= 0:
+            if self._is_coin(digests, position):
+                last.append(position)
+        return last[::-1]
+
+    def _candidates(self, digests: bytes | memoryview) -> bytes:
+        # No digest is looked at in Python: the first byte decides up to 8 bits, and beyond that leaves one in 256.
+        return bytes(digests[::DIGEST_SIZE]).translate(self._marks)
+
+    def _is_coin(self, digests: bytes | memoryview, position: int) -> bool:
+        if self._bits <= 8:
+            return True
+        return int.from_bytes(_digest(digests, position)) >> (8 * DIGEST_SIZE - self._bits) == 0
+
+
+def _digest(digests: bytes | memoryview, position: int) -> bytes | memoryview:
+    return digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
+
+
+class Entry(NamedTuple):
+    """A report, and what else the ledger sends with it."""
+
+    # Its sent_us is that of each attempt to send it.
+    report: Report
+    replicas: ReplicaSnapshot
+    coins: NewCoins
+    # Some of the coins: hex digest and the bytes hashed.
+    wallet: Sequence[tuple[str, bytes]]
+    # The end of the interval on the event loop's clock.
+    end: float
 
 
 class Totals(NamedTuple):
@@ -41,11 +101,18 @@ class Totals(NamedTuple):
 
 
 class Tally:
-    """Counts batches between two reports. Times are of the event loop's clock, in seconds."""
+    """Counts batches between two reports. Times are seconds of the event loop's clock."""
 
-    def __init__(self, finder: CoinFinder, clock_offset: Callable[[], float] = wall_offset) -> None:
-        self._finder = finder
-        self._latest = LatestCoins(finder)
+    def __init__(
+        self, settings: WorkerSettings, worker_id: str, clock_offset: Callable[[], float] = wall_offset
+    ) -> None:
+        # From a batch's beginning to its being counted.
+        self.latency = LatencyHistogram()
+        # Whether coins are still collected for the wallet; they are counted either way.
+        self.wallet_open = True
+        self._settings = settings
+        self._worker_id = worker_id
+        self._finder = CoinFinder(settings.difficulty_bits)
         self._read_clock_offset = clock_offset
         self._clock_offset = clock_offset()
         self._previous_end: float | None = None
@@ -56,12 +123,11 @@ class Tally:
         self._hashes = 0
         self._coins = 0
         self._reported = Totals(0, 0, 0)
-        self.latency = LatencyHistogram()
-        """Of all batches: seconds from a batch's beginning to its being counted."""
         self._wallet: list[tuple[str, bytes]] = []
         self._wallet_bytes = 0
-        self.wallet_open = True
-        """Whether coins are still collected for the wallet; they are counted either way."""
+        # The digests among which are the latest coins, how many of them, and when they were counted.
+        self._latest: deque[tuple[bytes | memoryview, int, float]] = deque()
+        self._latest_coins = 0
 
     @property
     def totals(self) -> Totals:
@@ -69,11 +135,10 @@ class Tally:
         batches, hashes, coins = self._reported
         return Totals(batches + self._batches, hashes + self._hashes, coins + self._coins)
 
-    def _begin(self, begun: float) -> float:
-        """Return the beginning of this interval; that of the first one is when work began."""
-        if self._previous_end is None:
-            self._previous_end = self._previous_report = begun
-        return self._previous_end
+    @property
+    def stalled(self) -> bool:
+        """Whether no batch was counted since the last report."""
+        return not self._batches
 
     def count(self, batch: Batch, now: float) -> None:
         """Count a batch with its digests."""
@@ -84,30 +149,44 @@ class Tally:
         self._hashes += batch.count
         if coins := self._finder.count(batch.digests):
             self._coins += coins
-            self._latest.found(batch.digests, coins, now)
-        self._collect(batch)
+            self._keep_latest(batch.digests, coins, now)
+        # Fewer coins than were verified, if another batch was counted in between.
+        for position in batch.verified_coins[: self._wallet_room(batch)]:
+            message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
+            self._wallet.append((_digest(batch.digests, position).hex(), bytes(message)))
+            self._wallet_bytes += len(message)
+
+    def _begin(self, begun: float) -> float:
+        """Return the beginning of this interval; that of the first one is when work began."""
+        if self._previous_end is None:
+            self._previous_end = self._previous_report = begun
+        return self._previous_end
 
     def coins_for_wallet(self, batch: Batch, digests: bytes | memoryview) -> Iterator[int]:
-        """Which of a batch's digests go to the wallet if it is counted next; count() takes those that were verified."""
-        if self.wallet_open and (room := self._room(batch)):
+        """Return the positions of the coins that go to the wallet if they are verified and the batch is counted."""
+        if self.wallet_open and (room := self._wallet_room(batch)):
             yield from itertools.islice(self._finder.positions(digests), room)
 
-    def _room(self, batch: Batch) -> int:
+    def _wallet_room(self, batch: Batch) -> int:
         room = min(MAX_WALLET_COINS - len(self._wallet), (MAX_WALLET_BYTES - self._wallet_bytes) // batch.message_size)
         return max(room, 0)
 
-    def _collect(self, batch: Batch) -> None:
-        # Less than was verified if another batch was counted in between.
-        for position in batch.verified_coins[: self._room(batch)]:
-            digest = batch.digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
-            message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
-            self._wallet.append((digest.hex(), bytes(message)))
-            self._wallet_bytes += len(message)
+    def _keep_latest(self, digests: bytes | memoryview, coins: int, now: float) -> None:
+        self._latest.append((digests, coins, now))
+        self._latest_coins += coins
+        while (fewer := self._latest_coins - self._latest[0][1]) >= MAX_NEW_COINS:
+            self._latest_coins = fewer
+            self._latest.popleft()
 
-    @property
-    def stalled(self) -> bool:
-        """Whether no batch was counted since the last report."""
-        return not self._batches
+    def _take_latest(self) -> list[Coin]:
+        latest = [
+            Coin(_digest(digests, position).hex(), round(now + self._clock_offset, 6))
+            for digests, _, now in self._latest
+            for position in self._finder.last_positions(digests, MAX_NEW_COINS)
+        ]
+        self._latest.clear()
+        self._latest_coins = 0
+        return latest[-MAX_NEW_COINS:]
 
     def report(
         self,
@@ -116,10 +195,11 @@ class Tally:
         batch_size: int,
         replicas: Mapping[str, Sequence[ReplicaStats]],
         waits_for: str = "",
-    ) -> Report:
+    ) -> Entry:
         """Return everything since the last report, with the batch size, the replicas and the service waited for.
 
-        `oldest` is when the oldest unanswered batch began: time after that may yet turn out to be worked in.
+        `oldest` is when the oldest batch in flight began. A report without a batch ends its interval there, since time
+        after that may yet turn out to be worked in.
         """
         offset = self._read_clock_offset()
         if abs(offset - self._clock_offset) > CLOCK_STEP_S:
@@ -130,26 +210,34 @@ class Tally:
         end = max(begin, now if oldest is None else oldest) if self.stalled else self._end
         self._sequence += 1
         report = Report(
+            worker=self._worker_id,
+            instance=self._settings.instance,
             sequence=self._sequence,
-            batch_size=batch_size,
             hashes=self._hashes,
             coins=self._coins,
-            wallet=tuple(self._wallet),
             begin_us=self._wall_us(begin),
             end_us=self._wall_us(end),
-            end=end,
+            batch_size=batch_size,
+            pace=self._settings.pace,
+            report_interval_us=round(self._settings.report_interval * 1e6),
+            sent_us=0,
             stalled_since_us=self._wall_us(self._end) if self.stalled else 0,
             waits_for=waits_for if self.stalled else "",
-            seconds=now - self._previous_report,
-            replicas=replicas,
-            latest=tuple((digest, found + self._clock_offset) for digest, found in self._latest.take()),
+        )
+        seconds = round(now - self._previous_report, 6)
+        entry = Entry(
+            report,
+            ReplicaSnapshot(seconds, **replicas),
+            NewCoins(self._settings.difficulty_bits, self._take_latest()),
+            self._wallet,
+            end,
         )
         self._previous_report = now
         self._previous_end = end
         self._reported = self.totals
         self._batches = self._hashes = self._coins = self._wallet_bytes = 0
         self._wallet = []
-        return report
+        return entry
 
     def _wall_us(self, moment: float) -> int:
         return round((moment + self._clock_offset) * 1e6)

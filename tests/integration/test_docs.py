@@ -40,7 +40,7 @@ NUMBERS = {
         f"nothing of what is sent for {sse.WRITE_LIMIT_S:.0f} s",
     ],
     "redis": [
-        f"at most {ledger.KEPT_SECONDS:.0f} s of reports",
+        f"at most {ledger.KEPT_S:.0f} s of reports",
         f"a client queries the Sentinels again every {MASTER_CHECK_INTERVAL_S:.0f} s",
         f"does not respond within {ANSWER_LIMIT_S:g} s is skipped",
     ],

@@ -52,7 +52,7 @@ SERVERS: Mapping[str, Any] = {"rng": (served.rng, RngSettings), "hasher": (serve
 @pytest.fixture
 def short_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker waits less than usual for what is never answered."""
-    monkeypatch.setattr(worker_service, "DRAIN_LIMIT", 0.2)
+    monkeypatch.setattr(worker_service, "DRAIN_LIMIT_S", 0.2)
 
 
 @pytest.fixture

@@ -1,26 +1,41 @@
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from structlog.testing import capture_logs
 
+from chassis.redis.schema import Coin, NewCoins, ReplicaSnapshot, ReplicaStats
+from support.reports import make_report
 from support.waiting import background, until
 from worker_svc.ledger import Ledger
-from worker_svc.report import Report
 from worker_svc.settings import WorkerSettings
+from worker_svc.tally import Entry
 
 SECOND_US = 1_000_000
 BEGIN_US = 1_700_000_005 * SECOND_US
 
 
-def report(sequence: int, hashes: int = 10, coins: int = 0, begin_us: int = BEGIN_US, **changes: Any) -> Report:
+def report(
+    sequence: int,
+    hashes: int = 10,
+    coins: int = 0,
+    begin_us: int = BEGIN_US,
+    end_us: int | None = None,
+    *,
+    worker: str = "w-1",
+    wallet: Sequence[tuple[str, bytes]] = (),
+    seconds: float = 1.0,
+    rng: Sequence[ReplicaStats] = (),
+    latest: Sequence[Coin] = (),
+) -> Entry:
     """Make a report about one second."""
-    end_us = changes.pop("end_us", begin_us + SECOND_US)
-    values: dict[str, Any] = {"batch_size": 1, "wallet": (), "stalled_since_us": 0, "waits_for": "", "seconds": 1.0}
-    values |= {"replicas": {"rng": (), "hasher": ()}, "latest": ()}
-    values |= {"end": end_us / 1e6 - time.time() + time.monotonic(), **changes}
-    return Report(sequence=sequence, hashes=hashes, coins=coins, begin_us=begin_us, end_us=end_us, **values)
+    end_us = begin_us + SECOND_US if end_us is None else end_us
+    made = make_report(
+        begin_us / 1e6, end_us / 1e6, hashes, worker, instance="w", sequence=sequence, coins=coins, redis_us=0
+    )
+    end = end_us / 1e6 - time.time() + time.monotonic()
+    return Entry(made, ReplicaSnapshot(seconds, rng, ()), NewCoins(4, latest), wallet, end)
 
 
 @asynccontextmanager
@@ -34,17 +49,17 @@ async def ledger(redis_url: str, worker_id: str = "w-1", **settings: Any) -> Asy
         await made.close()
 
 
-async def send(redis_url: str, *reports: Report, worker_id: str = "w-1", **settings: Any) -> None:
+async def send(redis_url: str, *reports: Entry, worker_id: str = "w-1", **settings: Any) -> None:
     """Send these reports with a ledger of their own. Raises AssertionError when Redis does not take them."""
     async with ledger(redis_url, worker_id, **settings) as made:
         await taken(made, *reports)
 
 
-async def taken(made: Ledger, *reports: Report) -> None:
+async def taken(made: Ledger, *reports: Entry) -> None:
     """Send these reports, too, and wait until all are taken."""
     for each in reports:
         made.add(each)
-    assert await made.settle(20)
+    assert await made.flush(20)
 
 
 def causes(lines: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -58,5 +73,5 @@ async def first_cause(redis_url: str, **settings: Any) -> str:
         async with ledger(redis_url, **settings) as made:
             made.add(report(1))
             await until(lambda: causes(lines))
-            assert not made.taking
+            assert not made.accepting
     return causes(lines)[0]

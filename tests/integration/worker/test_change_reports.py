@@ -10,7 +10,7 @@ from support.waiting import until
 from chassis.health import Health
 from chassis.telemetry import Telemetry
 from worker_svc.settings import WorkerSettings
-from worker_svc.worker import CHANGE_PAUSE, Worker
+from worker_svc.worker import CHANGE_PAUSE_S, Worker
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["with Redis", "without Redis"])
@@ -23,20 +23,20 @@ async def test_changes_make_four_reports_a_second_and_only_one_while_redis_is_aw
     settings = WorkerSettings(redis_url=own_redis.url, instance="w", report_interval=60, **nowhere)
     worker = Worker(settings, Telemetry(Health()))
     worker._connected.set()
-    tasks = [asyncio.create_task(work) for work in (worker.run(), worker.send_reports())]
+    tasks = [asyncio.create_task(work) for work in (worker.run(), worker.ledger.run())]
     try:
-        await until(lambda: worker._ledger.taking)
+        await until(lambda: worker.ledger.accepting)
         if away:
             own_redis.stop()
         with capture_logs() as lines:
             began = loop.time()
             while loop.time() < began + 1.2:
-                worker._look_at_replicas()
+                worker._update_replicas()
                 await asyncio.sleep(0.01)
             made = sum(line["event"] == "0 units of work done" and not line["coins"] for line in lines)
-            assert 1 <= made <= (1 if away else (loop.time() - began) / CHANGE_PAUSE + 2)
+            assert 1 <= made <= (1 if away else (loop.time() - began) / CHANGE_PAUSE_S + 2)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await worker.close()
+        await worker.ledger.close()

@@ -8,7 +8,7 @@ from support.ledgers import BEGIN_US, SECOND_US, causes, ledger, report, send, t
 from support.redis_server import RedisServer
 from support.waiting import until
 
-from chassis.redis.schema import EndpointState, ReplicaStats
+from chassis.redis.schema import Coin, EndpointState, ReplicaStats
 from worker_svc.ledger import MAX_UNACKNOWLEDGED
 
 KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1", "workers", "pending_report"]
@@ -22,11 +22,11 @@ def sequences(redis: RedisServer) -> list[int]:
 
 
 async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
-    seen = {"rng": (ReplicaStats("rng-1", "10.0.0.3:50051", EndpointState.SLOW, 12, {40: 11, 47: 1}),), "hasher": ()}
-    latest = (("00ab", 1_700_000_000.125),)
+    rng = ReplicaStats("rng-1", "10.0.0.3:50051", EndpointState.SLOW, 12, {40: 11, 47: 1})
+    latest = Coin("00ab", 1_700_000_000.125)
     wallet = (("ab", b"\x00x"), ("cd", b"y"))
-    made = report(1, hashes=5, coins=2, wallet=wallet, seconds=1.003, replicas=seen, latest=latest)
-    await send(redis.url, made, difficulty_bits=8)
+    made = report(1, hashes=5, coins=2, wallet=wallet, seconds=1.003, rng=[rng], latest=[latest])
+    await send(redis.url, made)
     client = redis.client()
     assert (client.get("hashes"), client.get("coins"), client.hget("wallet", "cd")) == ("5", "2", "y")
     [(_, entry)] = client.xrange("reports")
@@ -42,7 +42,7 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     at = {"address": "10.0.0.3:50051"}
     replica = {"name": "rng-1", **at, "state": "slow", "batches": 12, "latency": {"40": 11, "47": 1}}
     assert json.loads(key["replicas"]) == {"seconds": 1.003, "rng": [replica], "hasher": []}
-    assert json.loads(key["coins"]) == {"bits": 8, "latest": [["00ab", 1_700_000_000.125]]}
+    assert json.loads(key["coins"]) == {"bits": 4, "latest": [["00ab", 1_700_000_000.125]]}
     assert not client.exists("pending_report")
     assert [name for name in client.scan_iter() if client.ttl(name) >= 0] == ["totals:w-1"]  # what Redis may evict
 
@@ -53,7 +53,7 @@ async def test_a_report_is_counted_once_though_it_is_sent_again(
     """Redis freezes after it has received the report, and takes it when it goes on."""
     async with ledger(own_redis.url) as made:
         await taken(made, report(1))
-        monkeypatch.setattr("worker_svc.ledger.ANSWER_LIMIT", 0.2)
+        monkeypatch.setattr("worker_svc.ledger.RESPONSE_LIMIT_S", 0.2)
         own_redis.freeze()
         with capture_logs() as lines:
             made.add(report(2))
@@ -63,7 +63,7 @@ async def test_a_report_is_counted_once_though_it_is_sent_again(
         await taken(made, report(3))
     assert own_redis.client().get("hashes") == "30"
     assert sequences(own_redis) == [1, 2, 3]
-    assert "no answer to report 2 within 0.2 s" in causes(lines)
+    assert "no response to report 2 within 0.2 s" in causes(lines)
 
 
 async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
@@ -75,15 +75,15 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
         assert (made.sent, made.resent) == (1, 0)
         own_redis.client().flushall()
         own_redis.stop()
-        monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", 0.0)
+        monkeypatch.setattr("worker_svc.ledger.KEPT_S", 0.0)
         for sequence in range(2, MAX_UNACKNOWLEDGED + 2):
             assert not made.full
             made.add(report(sequence))
-        assert (made.taking, made.full, made.unreported_hashes) == (False, True, 10 * MAX_UNACKNOWLEDGED)
+        assert (made.accepting, made.full, made.unreported_hashes) == (False, True, 10 * MAX_UNACKNOWLEDGED)
         await until(lambda: made.resent)
         own_redis.start()
-        assert await made.settle(20)
-        assert (made.taking, made.unreported_hashes, made.sent) == (True, 0, MAX_UNACKNOWLEDGED + 1)
+        assert await made.flush(20)
+        assert (made.accepting, made.unreported_hashes, made.sent) == (True, 0, MAX_UNACKNOWLEDGED + 1)
         own_redis.stop(signal.SIGKILL)  # what was acknowledged is on disk
         own_redis.start()
     assert own_redis.client().get("hashes") == str(10 * (MAX_UNACKNOWLEDGED + 1))
@@ -106,7 +106,7 @@ async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redi
 
 async def test_what_is_no_longer_kept_is_not_waited_for(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ledger(redis.url) as made:
-        monkeypatch.setattr("worker_svc.ledger.KEPT_SECONDS", -1.0)
+        monkeypatch.setattr("worker_svc.ledger.KEPT_S", -1.0)
         await taken(made, report(1))
         monkeypatch.undo()
         await taken(made, report(2))
@@ -119,7 +119,7 @@ async def test_the_wallet_is_held_to_its_limit_over_all_workers(redis: RedisServ
     async with ledger(redis.url, "w-1", wallet_limit=3) as one, ledger(redis.url, "w-2", wallet_limit=3) as two:
         await taken(one, report(1, coins=2, wallet=(("a1", b"1"), ("a2", b"2"))))
         assert one.wallet_open
-        await taken(two, report(1, coins=2, wallet=(("b1", b"1"), ("b2", b"2"))))
+        await taken(two, report(1, coins=2, worker="w-2", wallet=(("b1", b"1"), ("b2", b"2"))))
         assert not two.wallet_open
     assert set(redis.client().hkeys("wallet")) == {"a1", "a2", "b1"}
     assert redis.client().mget("hashes", "coins") == ["20", "4"]
@@ -127,10 +127,10 @@ async def test_the_wallet_is_held_to_its_limit_over_all_workers(redis: RedisServ
 
 async def test_totals_share_out_each_worker_s_hashes_over_ten_seconds_each(redis: RedisServer) -> None:
     now_us = int(time.time()) // 10 * 10 * SECOND_US
-    interval = {"begin_us": now_us - 25 * SECOND_US, "end_us": now_us}
-    moment = {"begin_us": now_us + SECOND_US, "end_us": now_us + SECOND_US}
-    await send(redis.url, report(1, hashes=100, **interval), report(2, hashes=7, **moment))
-    await send(redis.url, report(1, hashes=50, **interval), worker_id="w-2")
+    interval = (now_us - 25 * SECOND_US, now_us)
+    moment = (now_us + SECOND_US, now_us + SECOND_US)
+    await send(redis.url, report(1, 100, 0, *interval), report(2, 7, 0, *moment))
+    await send(redis.url, report(1, 50, 0, *interval, worker="w-2"), worker_id="w-2")
 
     def totals(key: str) -> dict[int, float]:
         buckets = redis.client().hgetall(key).items()
@@ -186,8 +186,8 @@ async def test_buckets_move_with_a_clock_that_is_set_back_so_that_none_counts_tw
     client.zadd("workers", dict.fromkeys(("", "w-1"), now + 3_600))
     for key in ("totals", "totals:w-1"):
         client.hset(key, mapping={str(now + 3_600 - 10 * age): 100 for age in range(300)})
-    moment = {"begin_us": now * SECOND_US, "end_us": now * SECOND_US + 1}
-    await send(redis.url, report(1, hashes=7, **moment), report(2, hashes=7, **moment))
+    moment = (now * SECOND_US, now * SECOND_US + 1)
+    await send(redis.url, report(1, 7, 0, *moment), report(2, 7, 0, *moment))
     for key in ("totals", "totals:w-1"):
         buckets = {int(bucket) - now: float(hashes) for bucket, hashes in client.hgetall(key).items()}
         assert sum(buckets.values()) == pytest.approx(30_014)
@@ -211,7 +211,7 @@ FULL = [("SET", "coins", 2**63 - 1), ("XADD", "reports", f"{2**64 - 1}-{2**64 - 
 async def test_a_key_that_can_not_take_the_report_counts_nothing_until_it_is_mended(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, command: str, key: str, words: list[object]
 ) -> None:
-    """Redis does not undo what a script wrote before it failed. Who wants it settled waits for no long pause to end."""
+    """Redis does not undo what a script wrote before it failed. A flush waits for no long pause to end."""
     client = redis.client()
     client.execute_command(command, key, *words)
     with capture_logs() as lines:
@@ -222,7 +222,7 @@ async def test_a_key_that_can_not_take_the_report_counts_nothing_until_it_is_men
             await until(lambda: causes(lines))
             assert key == "hashes" or not client.exists("hashes")
             client.delete(key)
-            assert await made.settle(20)
+            assert await made.flush(20)
     assert (client.get("hashes"), client.get("coins"), client.xlen("reports")) == ("10", "2", 1)
 
 
@@ -235,17 +235,17 @@ async def test_a_redis_that_may_evict_any_key_takes_nothing_and_the_log_says_wha
         async with ledger(own_redis.url) as made:
             made.add(report(1))
             await until(lambda: causes(lines))
-            assert not made.taking
+            assert not made.accepting
             assert not client.keys()
             client.config_set("maxmemory-policy", "noeviction")
-            assert await made.settle(20)
+            assert await made.flush(20)
             client.config_set("maxmemory-policy", "allkeys-lru")
             for sequence in range(2, 13):
                 made.add(report(sequence))
-            await until(lambda: not made.taking)  # within ten reports
+            await until(lambda: not made.accepting)  # within ten reports
             assert int(client.get("hashes")) <= 100
             client.config_set("maxmemory-policy", "volatile-lfu")
-            assert await made.settle(20)
+            assert await made.flush(20)
     assert client.get("hashes") == "120"
     assert causes(lines)[0] == (
         "EVICTION maxmemory-policy is allkeys-random, which may evict what was counted; "
@@ -262,10 +262,10 @@ async def test_what_was_counted_before_its_sequence_number_was_evicted_is_not_co
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.delete("worker:w-1")
         made.add(report(2))
-        await until(lambda: not made.taking)
+        await until(lambda: not made.accepting)
         assert client.get("hashes") == "10"
         client.config_set("maxmemory-policy", "noeviction")
-        assert await made.settle(20)
+        assert await made.flush(20)
     assert client.get("hashes") == "20"
 
 
@@ -277,9 +277,9 @@ async def test_a_redis_that_has_no_room_takes_all_of_a_report_or_nothing(own_red
             before = own_redis.content()
             client.config_set("maxmemory", 1)
             made.add(report(2, coins=1, wallet=(("ab", b"x"),)))
-            await until(lambda: not made.taking)
+            await until(lambda: not made.accepting)
             assert own_redis.content() == before
             client.config_set("maxmemory", 0)
-            assert await made.settle(20)
+            assert await made.flush(20)
     assert (client.get("hashes"), client.hlen("wallet"), client.xlen("reports")) == ("20", 1, 2)
     assert "maxmemory must leave room for what is counted" in causes(lines)[0]

@@ -57,9 +57,9 @@ async def test_a_report_counts_nothing_until_no_right_is_missing(users: RedisSer
         async with ledger(url(users, WORKER)) as made:
             made.add(report(1, wallet=(("ab", b"x"),)))
             await until(lambda: causes(lines))
-            assert (made.taking, admin.get("hashes")) == (False, None)
+            assert (made.accepting, admin.get("hashes")) == (False, None)
             users.set_users({WORKER: USERS[WORKER]})
-            assert await made.settle(20)
+            assert await made.flush(20)
     assert (admin.get("hashes"), admin.xlen("reports"), admin.hlen("wallet")) == ("10", 1, 1)
     [cause] = causes(lines)
     assert "the user in REDIS_URL must have the right to it" in cause

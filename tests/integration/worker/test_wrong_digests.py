@@ -117,7 +117,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
     # What stops does not wait for what is left without a response.
     monkeypatch.setattr(server, "DRAIN_LIMIT_S", 0.2)
-    monkeypatch.setattr(worker_service, "DRAIN_LIMIT", 0.2)
+    monkeypatch.setattr(worker_service, "DRAIN_LIMIT_S", 0.2)
     ports = [free_port(), free_port()]
     async with AsyncExitStack() as later, mining(redis, ports) as telemetry:
         async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying:

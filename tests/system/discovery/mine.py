@@ -24,7 +24,7 @@ WINDOW_SIZE = 24
 SHARE_WINDOW_S = 0.5
 
 # What a worker logs that was stopped while it got no responses.
-GIVEN_UP = "batches unanswered, not counted"
+GIVEN_UP = "batches without a response are not counted"
 
 
 class Mine:

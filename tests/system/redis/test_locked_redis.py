@@ -145,9 +145,9 @@ async def test_a_corrected_file_is_used_at_the_next_connection(locked: LockedRed
             file.write_text("wrong")
             made.add(report(1))
             await until(lambda: lines)
-            assert not made.taking
+            assert not made.accepting
             file.write_text(right)
-            assert await made.settle(20)
+            assert await made.flush(20)
     (cause,) = set(causes(lines))
     assert re.search(message, cause)
     assert "wrong" not in cause

@@ -77,9 +77,9 @@ class Reporting:
             await asyncio.sleep(0.5)
             yield
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Raise AssertionError unless everything is taken in time, and counted once."""
-        assert await self._ledger.settle(SETTLED_WITHIN_S)
+        assert await self._ledger.flush(SETTLED_WITHIN_S)
         keys = self._deployment.keys
         assert self._deployment.ask("MGET", keys.hashes, keys.coins) == [str(HASHES * self._made), str(self._made)]
         assert self.sequences() == list(range(1, self._made + 1))
@@ -106,17 +106,17 @@ async def test_a_client_leaves_a_replaced_master(deployment: Deployment, reporti
         await asyncio.to_thread(deployment.wait_for_takeover, old)
         old.send(SIGCONT)  # it takes itself for the master still, for a moment
         await asyncio.sleep(NOTICED_WITHIN_S)
-    await reporting.settle()
+    await reporting.flush()
 
 
 async def test_reports_that_a_failover_lost_are_sent_again(deployment: Deployment, reporting: Reporting) -> None:
     """A master acknowledges a report before its replicas have it."""
     reporting.add(5)
-    await reporting.settle()
+    await reporting.flush()
     old = deployment.master
     cut_off = deployment.cut_off_replicas()
     reporting.add(5)
-    await reporting.settle()
+    await reporting.flush()
     old.stop(SIGKILL)
     for replica in cut_off:
         replica.send(SIGCONT)
@@ -124,7 +124,7 @@ async def test_reports_that_a_failover_lost_are_sent_again(deployment: Deploymen
     assert reporting.sequences() == [1, 2, 3, 4, 5]  # the rest is lost
     with capture_logs() as lines:
         reporting.add()
-        await reporting.settle()
+        await reporting.flush()
     [behind] = [line for line in lines if line["event"] == "redis is behind, reporting again"]
     assert (behind["held"], behind["acknowledged"]) == (5, 10)
 
@@ -166,4 +166,4 @@ async def test_reports_wait_while_their_slot_moves_to_another_node(deployment: C
     async with reporting.all_the_time():
         await asyncio.to_thread(deployment.move_slot)
         await asyncio.sleep(0.5)
-    await reporting.settle()
+    await reporting.flush()

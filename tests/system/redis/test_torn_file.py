@@ -14,10 +14,10 @@ from support.ledgers import report, send
 from support.redis_server import RedisServer, redis_server
 
 FIRST = report(1, coins=1, wallet=(("aa", b"x"),))
-SECOND = report(2, hashes=20, coins=2, begin_us=FIRST.end_us, wallet=(("bb", b"y"), ("cc", b"z")))
+SECOND = report(2, hashes=20, coins=2, begin_us=FIRST.report.end_us, wallet=(("bb", b"y"), ("cc", b"z")))
 REPORTS = {
     "w-1": (FIRST, SECOND),
-    "w-2": (report(1, hashes=7, coins=1, begin_us=FIRST.end_us, wallet=(("dd", b"v"),)),),
+    "w-2": (report(1, hashes=7, coins=1, begin_us=FIRST.report.end_us, worker="w-2", wallet=(("dd", b"v"),)),),
 }
 WALLET_LIMIT = 3
 CUT_BYTES = 3
@@ -59,7 +59,7 @@ async def check_counts(torn: RedisServer, worker_id: str) -> None:
     await send(torn.url, *REPORTS["w-1"], wallet_limit=WALLET_LIMIT)
     content = torn.content()
     made = {name: REPORTS[name] for name in ("w-1", worker_id)}
-    assert int(content["hashes"]) == sum(each.hashes for reports in made.values() for each in reports)
-    assert int(content["coins"]) == sum(each.coins for reports in made.values() for each in reports)
+    assert int(content["hashes"]) == sum(each.report.hashes for reports in made.values() for each in reports)
+    assert int(content["coins"]) == sum(each.report.coins for reports in made.values() for each in reports)
     taken = [(entry["worker"], entry["sequence"]) for _, entry in content["reports"]]
-    assert sorted(taken) == [(name, str(each.sequence)) for name, reports in made.items() for each in reports]
+    assert sorted(taken) == [(name, str(each.report.sequence)) for name, reports in made.items() for each in reports]

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support.reports import make_report
 
 from chassis.redis.schema import Report
@@ -12,7 +13,7 @@ from webui_svc import timeline
 from webui_svc.speed import Speed
 from webui_svc.timeline import Timeline
 from worker_svc.batch import Batch
-from worker_svc.coins import CoinFinder
+from worker_svc.settings import WorkerSettings
 from worker_svc.tally import Tally
 
 BASE = 1_700_000_000.0
@@ -46,7 +47,7 @@ class Mine:
         self.speed = Speed()
         self.hashes = 0
         self.delays: dict[str, float] = {}
-        self._tallies = {name: Tally(CoinFinder(4), partial(clock.offset, name)) for name in WORKERS}
+        self._tallies = {name: Tally(WorkerSettings(), name, partial(clock.offset, name)) for name in WORKERS}
         self._entries: list[Report] = []
         self.shown: dict[int, float] = {}
         self._ticks = 0
@@ -65,20 +66,11 @@ class Mine:
                 self.read()
 
     def _report(self, name: str, tally: Tally) -> None:
-        made = tally.report(self.clock.now, self.clock.now - 0.1, 1, {})
-        self.hashes += made.hashes
-        self._entries.append(
-            make_report(
-                made.begin_us / 1e6,
-                made.end_us / 1e6,
-                made.hashes,
-                name,
-                sequence=made.sequence,
-                sent_us=made.end_us + round((self.clock.now - made.end) * 1e6),
-                redis_us=self.clock.redis_us + round(self.delays.pop(name, 0.0) * 1e6),
-                stalled_since_us=made.stalled_since_us,
-            )
-        )
+        made = tally.report(self.clock.now, self.clock.now - 0.1, 1, {"rng": (), "hasher": ()})
+        self.hashes += made.report.hashes
+        sent_us = made.report.end_us + round((self.clock.now - made.end) * 1e6)
+        redis_us = self.clock.redis_us + round(self.delays.pop(name, 0.0) * 1e6)
+        self._entries.append(replace(made.report, sent_us=sent_us, redis_us=redis_us))
 
     def read(self) -> None:
         entries, self._entries = self._entries, []

@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 
 from worker_svc.batch import Batch
-from worker_svc.coins import CoinFinder
+from worker_svc.settings import WorkerSettings
 from worker_svc.stage import HasherStage, WrongDigest
 from worker_svc.tally import MAX_WALLET_COINS, Tally
 
@@ -23,7 +23,7 @@ def wrong_digest(tally: Tally, position: int, digest: bytes) -> WrongDigest | No
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(CoinFinder(4), clock_offset=lambda: 0.0)
+    return Tally(WorkerSettings(), "w-1", clock_offset=lambda: 0.0)
 
 
 @pytest.mark.parametrize("sampled", [0, 7, 199])

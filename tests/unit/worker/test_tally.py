@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.redis.schema import Coin, Report
 from worker_svc.batch import Batch
-from worker_svc.coins import CoinFinder
-from worker_svc.report import Report
-from worker_svc.tally import MAX_WALLET_BYTES, MAX_WALLET_COINS, Tally
+from worker_svc.settings import WorkerSettings
+from worker_svc.tally import MAX_WALLET_BYTES, MAX_WALLET_COINS, CoinFinder, Entry, Tally
 
 
 def leading_zero_bits(digest: bytes) -> int:
@@ -42,7 +42,7 @@ def batch(count: int = 1, begun: float = 0.0, size: int = 32) -> Batch:
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(CoinFinder(4), clock_offset=lambda: 0.0)
+    return Tally(WorkerSettings(), "w-1", clock_offset=lambda: 0.0)
 
 
 def count(tally: Tally, mined: Batch, now: float) -> None:
@@ -51,8 +51,12 @@ def count(tally: Tally, mined: Batch, now: float) -> None:
     tally.count(mined, now)
 
 
+def entry_at(tally: Tally, now: float, oldest: float | None = None, waits_for: str = "") -> Entry:
+    return tally.report(now, oldest, 64, {"rng": (), "hasher": ()}, waits_for)
+
+
 def report_at(tally: Tally, now: float, oldest: float | None = None, waits_for: str = "") -> Report:
-    return tally.report(now, oldest, 64, {}, waits_for)
+    return entry_at(tally, now, oldest, waits_for).report
 
 
 def seconds(report: Report) -> tuple[float, float]:
@@ -60,7 +64,7 @@ def seconds(report: Report) -> tuple[float, float]:
 
 
 def test_before_work_has_begun_reports_say_that_nothing_was_counted() -> None:
-    tally = Tally(CoinFinder(4), clock_offset=lambda: 0.0)
+    tally = Tally(WorkerSettings(), "w-1", clock_offset=lambda: 0.0)
     reports = [report_at(tally, 5.0), report_at(tally, 6.0, waits_for="hasher")]
     assert [seconds(report) for report in reports] == [(5.0, 5.0), (5.0, 6.0)]
     assert [(report.stalled_since_us, report.waits_for) for report in reports] == [(5e6, ""), (5e6, "hasher")]
@@ -97,11 +101,11 @@ def test_a_report_without_a_batch_says_since_when_and_leaves_its_interval_open(t
 
 def test_every_coin_is_counted_but_a_report_carries_only_so_many_and_so_many_bytes(tally: Tally) -> None:
     count(tally, batch(MAX_WALLET_COINS + 500), 1.0)
-    report = report_at(tally, 1.0)
-    assert (report.coins, len(report.wallet)) == (MAX_WALLET_COINS + 500, MAX_WALLET_COINS)
+    entry = entry_at(tally, 1.0)
+    assert (entry.report.coins, len(entry.wallet)) == (MAX_WALLET_COINS + 500, MAX_WALLET_COINS)
     count(tally, batch(20, size=100_000), 2.0)
-    report = report_at(tally, 2.0)
-    assert (report.coins, len(report.wallet)) == (20, MAX_WALLET_BYTES // 100_000)
+    entry = entry_at(tally, 2.0)
+    assert (entry.report.coins, len(entry.wallet)) == (20, MAX_WALLET_BYTES // 100_000)
 
 
 def test_batches_verified_at_once_leave_no_more_in_the_wallet_than_a_report_carries(tally: Tally) -> None:
@@ -110,42 +114,42 @@ def test_batches_verified_at_once_leave_no_more_in_the_wallet_than_a_report_carr
         each.verified_coins = tuple(tally.coins_for_wallet(each, each.digests))
     for each in mined:
         tally.count(each, 1.0)
-    assert len(report_at(tally, 1.0).wallet) == MAX_WALLET_COINS
+    assert len(entry_at(tally, 1.0).wallet) == MAX_WALLET_COINS
 
 
 def test_a_full_wallet_gets_no_coins_but_they_count_and_the_latest_are_reported() -> None:
-    tally = Tally(CoinFinder(4), clock_offset=lambda: 1_000_000.0)
+    tally = Tally(WorkerSettings(), "w-1", clock_offset=lambda: 1_000_000.0)
     tally.wallet_open = False
     count(tally, batch(3), 1.0)
     count(tally, batch(6), 1.5)
-    report = report_at(tally, 2.0)
-    assert (report.coins, report.wallet) == (9, ())
-    assert report.latest == (("00" * 32, 1_000_001.0),) * 2 + (("00" * 32, 1_000_001.5),) * 6
-    assert report_at(tally, 3.0).latest == ()
+    entry = entry_at(tally, 2.0)
+    assert (entry.report.coins, entry.wallet) == (9, [])
+    assert entry.coins.latest == [Coin("00" * 32, 1_000_001.0)] * 2 + [Coin("00" * 32, 1_000_001.5)] * 6
+    assert entry_at(tally, 3.0).coins.latest == []
 
 
 def test_the_wallet_holds_each_verified_digest_with_the_bytes_that_were_hashed(tally: Tally) -> None:
     messages = [i.to_bytes(4) for i in range(200)]
     packed = b"".join(sha256(message).digest() for message in messages)
     count(tally, Batch(1, 200, 4, 0.0, b"".join(messages), packed), 1.0)
-    report = report_at(tally, 1.0)
-    assert report.coins == len(report.wallet) > 0
-    for digest, message in report.wallet:
+    entry = entry_at(tally, 1.0)
+    assert entry.report.coins == len(entry.wallet) > 0
+    for digest, message in entry.wallet:
         assert sha256(message).hexdigest() == digest
         assert digest.startswith("0")
     tally.count(batch(5), 2.0)  # not verified
-    report = report_at(tally, 2.0)
-    assert (report.coins, report.wallet) == (5, ())
+    entry = entry_at(tally, 2.0)
+    assert (entry.report.coins, entry.wallet) == (5, [])
 
 
 @pytest.mark.parametrize(("moved", "shown"), [(0.4, 0.0), (-0.4, 0.0), (7_200.0, 7_200.0), (-90.0, -90.0)])
 def test_times_are_wall_clock_with_an_offset_that_follows_steps_of_the_clock(moved: float, shown: float) -> None:
     offset = 1_000_000.0
-    tally = Tally(CoinFinder(4), clock_offset=lambda: offset)
+    tally = Tally(WorkerSettings(), "w-1", clock_offset=lambda: offset)
     tally.count(batch(begun=1.0), 2.5)
     assert seconds(report_at(tally, 3.0)) == (1_000_001.0, 1_000_002.5)
     offset += moved
     tally.count(batch(), 3.5)
-    report = report_at(tally, 4.0)
-    assert seconds(report) == (1_000_002.5 + shown, 1_000_003.5 + shown)
-    assert report.end == 3.5
+    entry = entry_at(tally, 4.0)
+    assert seconds(entry.report) == (1_000_002.5 + shown, 1_000_003.5 + shown)
+    assert entry.end == 3.5
