@@ -16,7 +16,7 @@ from load_test import UsageError, output
 from load_test.comparison import compare, differences, too_slow
 from load_test.machine import machine, versions
 from load_test.options import PROGRAM, Options, parse
-from load_test.plan import Plan, make_plan
+from load_test.plan import Point, plan
 from load_test.progress import Progress
 from load_test.report import Report, load, results
 from load_test.sweep import INTERRUPTED, Sweep
@@ -29,28 +29,28 @@ def main(arguments: Sequence[str]) -> int:
     """Run a load test and return the exit code."""
     try:
         options = parse(arguments)
-        plan = make_plan(options)
+        points, notes = plan(options)
         output.check_writable("--output", options.output)
         output.check_writable("--html", options.html)
-        earlier = None if options.compare is None else load(options.compare, plan.points)
+        earlier = None if options.compare is None else load(options.compare, points)
         # Only what gRPC writes to standard error is captured. The descriptor stays open for the last lines of the log.
         stderr = open(os.dup(grpc_log.STANDARD_ERROR), "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         with redirect_stderr(stderr), grpc_log.capture(options.settings.log_format):
-            return _run(options, plan, earlier)
+            return _run(options, points, notes, earlier)
     except (SettingsError, UsageError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return EXIT_SETTINGS
 
 
-def _run(options: Options, plan: Plan, earlier: Report | None) -> int:
+def _run(options: Options, points: Sequence[Point], notes: Sequence[str], earlier: Report | None) -> int:
     log.configure(options.log_level, options.settings.log_format, descriptor=sys.stderr.fileno())
     console = Console(stderr=True)
-    for note in plan.notes:
+    for note in notes:
         console.print(note, soft_wrap=True, highlight=False)
-    sweep = Sweep(options, plan.points)
+    sweep = Sweep(options, points)
     began = datetime.now(UTC).isoformat(timespec="seconds")
     machine_before = machine()
-    with Progress(console, len(plan.points) * options.repeat, sweep.expected_seconds) as progress:
+    with Progress(console, len(points) * options.repeat, sweep.expected_seconds) as progress:
         asyncio.run(sweep.run(progress))
     report = Report(
         began=began,
@@ -64,7 +64,7 @@ def _run(options: Options, plan: Plan, earlier: Report | None) -> int:
             "rate": options.rate.text if options.rate else "",
             "targets": dict(options.targets),
             "started": sweep.started,
-            "notes": list(plan.notes),
+            "notes": notes,
         },
         points=results(sweep.runs),
     )

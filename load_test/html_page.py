@@ -1,15 +1,15 @@
 """A report as one HTML page without scripts, fonts or other files; page.html is its template."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jinja2
 
 from load_test.measurement import TOTAL
-from load_test.report import Report, Result
-from load_test.tables import Grid, grids, varied
+from load_test.report import Report, Result, Spread, Summary
+from load_test.tables import Column, Grid, grids, varied
 
 WIDTH, HEIGHT = 720, 420
 
@@ -54,42 +54,41 @@ class LogAxis:
         return [value for value in values if self._low <= value <= self._high]
 
 
-@dataclass(frozen=True)
-class Dot:
-    """A value at a batch size, with its tooltip, and the extent of several runs, 0 for none."""
-
-    batch: int
-    value: float
-    tip: str
-    low: float = 0.0
-    high: float = 0.0
-
-
 class Line:
-    """The values that a chart shows in one colour, at their batch sizes; those that are not positive are left out."""
+    """Figures at batch sizes that a chart shows in one colour; those that are not positive are left out."""
 
-    def __init__(self, name: str, number: int | None, dots: Iterable[Dot], *, dashed: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        number: int | None,
+        results: Sequence[Result],
+        figure: Callable[[Summary], Spread],
+        *,
+        dashed: bool = False,
+    ) -> None:
         """Use the number's colour and shape; without a number, those of the baseline."""
         self.name = name
         self.style = ("baseline" if number is None else f"c{number % COLOURS}") + (" dashed" if dashed else "")
         self.shape = SHAPES[-1 if number is None else number % len(SHAPES)]
-        self.dots = sorted((dot for dot in dots if dot.value > 0), key=lambda dot: dot.batch)
+        figures = {result.point.batch_size: figure(result.summary) for result in results}
+        self.dots = [(batch, figures[batch]) for batch in sorted(figures) if figures[batch].median > 0]
 
 
 class Chart:
     """Lines over batch sizes on logarithmic axes."""
 
-    def __init__(self, name: str, title: str, lines: Sequence[Line], *, unit: str) -> None:
-        """Label the vertical axis in this unit with a prefix."""
+    def __init__(self, name: str, title: str, lines: Sequence[Line], unit: str, tip: Callable[[Spread], str]) -> None:
+        """Label the vertical axis in this unit with a prefix, and each figure with its tip."""
         self.name = name
         self.title = title
         self.lines = lines
-        self.unit = unit
+        self.tip = tip
+        self._unit = unit
         dots = [dot for line in lines for dot in line.dots]
-        self.batches = sorted({dot.batch for dot in dots})
+        self.batches = sorted({batch for batch, _ in dots})
         self.x = LogAxis(self.batches, LEFT, RIGHT, 1.4)
         self.y = LogAxis(
-            [each for dot in dots for each in (dot.value, dot.low, dot.high) if each > 0], BOTTOM, TOP, 1.5
+            [each for _, spread in dots for each in (spread.min, spread.max) if each > 0], BOTTOM, TOP, 1.5
         )
 
     def labelled_batches(self) -> list[int]:
@@ -104,12 +103,14 @@ class Chart:
         """Return the label of a value of the vertical axis, as `20 k` or `5 ms`."""
         for factor, prefix in ((1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m")):
             if value >= factor:
-                return f"{value / factor:g} {prefix}{self.unit}".rstrip()
-        return f"{1e6 * value:g} µ{self.unit}".rstrip()
+                return f"{value / factor:g} {prefix}{self._unit}".rstrip()
+        return f"{1e6 * value:g} µ{self._unit}".rstrip()
 
     def path(self, line: Line) -> str:
         """Return the SVG path of a line."""
-        return "M" + "L".join(f"{self.x.position(dot.batch)} {self.y.position(dot.value)}" for dot in line.dots)
+        return "M" + "L".join(
+            f"{self.x.position(batch)} {self.y.position(spread.median)}" for batch, spread in line.dots
+        )
 
 
 def page(report: Report, changes: Grid | None, differences: Sequence[str]) -> str:
@@ -131,54 +132,39 @@ def page(report: Report, changes: Grid | None, differences: Sequence[str]) -> st
 
 
 def _charts(results: Sequence[Result]) -> list[Chart]:
-    series = list(enumerate(_series(results).items()))
-    speed = [Line(name, number, map(_speed, members)) for number, (name, members) in series]
-    latency = [
-        Line(f"{name}, {quantile}", number, [_latency(each, quantile) for each in members], dashed=quantile == "p99")
-        for number, (name, members) in series
-        for quantile in ("p50", "p99")
-    ]
+    speed = []
+    latency = []
+    for number, (name, members) in enumerate(_groups(results, varied(results) or [("", lambda _: "pipeline")])):
+        speed.append(Line(name, number, members, lambda summary: summary.hashes_per_second))
+        for quantile in ("p50", "p99"):
+            figure = partial(_latency, quantile=quantile)
+            latency.append(Line(f"{name}, {quantile}", number, members, figure, dashed=quantile == "p99"))
+    for name, members in _groups(results, [("message", lambda result: f"{result.point.message_size:,}")]):
+        speed.append(Line(f"baseline (one process, no network), {name}", None, members, _baseline, dashed=True))
     return [
-        Chart("speed", "Speed over batch size, hashes/s", [*speed, *_baselines(results)], unit=""),
-        Chart("latency", "Latency of a batch over its size, p50 and p99", latency, unit="s"),
+        Chart("speed", "Speed over batch size, hashes/s", speed, "", _speed_tip),
+        Chart(
+            "latency", "Latency of a batch over its size", latency, "s", lambda spread: f"{1e3 * spread.max:,.3g} ms"
+        ),
     ]
 
 
-def _series(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Group the points that differ only in the batch size, by a name."""
-    columns = varied(results)
-    series: dict[str, list[Result]] = {}
+def _groups(results: Sequence[Result], columns: Sequence[Column]) -> Iterable[tuple[str, list[Result]]]:
+    """Group the points that are equal in these columns, by a name."""
+    groups: dict[str, list[Result]] = {}
     for result in results:
-        name = ", ".join(show(result) if header == "mode" else f"{header} {show(result)}" for header, show in columns)
-        series.setdefault(name or "pipeline", []).append(result)
-    return series
+        name = ", ".join(f"{header} {show(result)}".removeprefix("mode ").strip() for header, show in columns)
+        groups.setdefault(name, []).append(result)
+    return groups.items()
 
 
-def _speed(result: Result) -> Dot:
-    speed = result.summary.hashes_per_second
-    tip = f"batch {result.point.batch_size:,}: {speed.median:,.0f} hashes/s, {speed.min:,.0f} to {speed.max:,.0f}"
-    extent = (speed.min, speed.max) if result.summary.runs > 1 else ()
-    return Dot(result.point.batch_size, speed.median, tip, *extent)
+def _baseline(summary: Summary) -> Spread:
+    return Spread(*3 * (summary.baseline_hashes_per_second,))
 
 
-def _baselines(results: Sequence[Result]) -> list[Line]:
-    """Return the baseline of each message size."""
-    sizes = sorted({each.point.message_size for each in results})
-    lines = []
-    for size in sizes:
-        name = "baseline: one process, no network" + (f", message {size:,}" if len(sizes) > 1 else "")
-        speeds = {
-            each.point.batch_size: each.summary.baseline_hashes_per_second
-            for each in results
-            if each.point.message_size == size
-        }
-        dots = [
-            Dot(batch, speed, f"baseline, batch {batch:,}: {speed:,.0f} hashes/s") for batch, speed in speeds.items()
-        ]
-        lines.append(Line(name, None, dots, dashed=True))
-    return lines
+def _latency(summary: Summary, quantile: str) -> Spread:
+    return Spread(*3 * (getattr(summary.latency_seconds[TOTAL], quantile),))
 
 
-def _latency(result: Result, quantile: str) -> Dot:
-    value: float = getattr(result.summary.latency_seconds[TOTAL], quantile)
-    return Dot(result.point.batch_size, value, f"batch {result.point.batch_size:,}: {quantile} {1e3 * value:,.3g} ms")
+def _speed_tip(spread: Spread) -> str:
+    return f"{spread.median:,.0f} hashes/s, {spread.min:,.0f} to {spread.max:,.0f}"

@@ -51,6 +51,8 @@ exit codes: 0 measured; 1 a service failed, a report can't be written or publish
 argument or setting is not allowed; 130 interrupted.
 """
 
+VARIED = "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
+
 
 class Mode(StrEnum):
     """How batches are sent: on a pool's streams, as the worker does, or in a unary call for each step."""
@@ -155,62 +157,33 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument_group(
-        "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
-    ).add_argument
-    add(
-        "--batch-sizes",
-        metavar="LIST",
-        type=listed(whole(1, MAX_BATCH_MESSAGES, "messages per batch")),
-        default=BATCH_SIZES,
-        help="messages per batch; the powers of 4 from 1 to 65536",
-    )
-    add("--windows", metavar="LIST", type=setting("window_size", "batches in flight"), help="batches in flight; 8")
-    add(
-        "--message-sizes", metavar="LIST", type=setting("message_size", "bytes a message"), help="bytes per message; 32"
-    )
-    add(
-        "--modes",
-        metavar="LIST",
-        type=listed(word(Mode)),
-        default=(Mode.STREAM,),
-        help="stream, or unary: a call for each step of a batch; stream",
-    )
+    batch_sizes = listed(whole(1, MAX_BATCH_MESSAGES, "messages per batch"))
+    windows = setting("window_size", "batches in flight")
+    message_sizes = setting("message_size", "bytes per message")
+    modes = listed(word(Mode))
+    part = number(float, 0, 1_000, "a ratio", "0.9 is nine tenths")
+
+    add = parser.add_argument_group(VARIED).add_argument
+    add("--batch-sizes", metavar="LIST", type=batch_sizes, default=BATCH_SIZES, help="messages per batch; powers of 4")
+    add("--windows", metavar="LIST", type=windows, help="batches in flight; 8")
+    add("--message-sizes", metavar="LIST", type=message_sizes, help="bytes per message; 32")
+    add("--modes", metavar="LIST", type=modes, default=[Mode.STREAM], help="stream, or unary calls; stream")
+
     add = parser.add_argument_group("how it is measured (and the default)").add_argument
     add("--duration", metavar="SECONDS", type=seconds(0.1, 3_600), default=3.0, help="of each run; 3")
     add("--warm-up", metavar="SECONDS", type=seconds(0, 600), default=1.0, help="before each run; 1")
     add("--repeat", metavar="RUNS", type=whole(1, 1_000), default=3, help="runs of each point, in alternation; 3")
-    add(
-        "--rate",
-        metavar="RATE",
-        type=checked(Rate.parse),
-        help="hashes/s to send, see below; as fast as possible without it",
-    )
-    add(
-        "--rng-target", metavar="TARGET", help="a running rng, as gRPC names it: dns:///rng:50051, ipv4:127.0.0.1:50051"
-    )
+    add("--rate", metavar="RATE", type=checked(Rate.parse), help="hashes/s to send, see below; as fast as possible")
+    add("--rng-target", metavar="TARGET", help="a running rng, such as dns:///rng:50051 or ipv4:127.0.0.1:50051")
     add("--hasher-target", metavar="TARGET", help="a running hasher")
+
     add = parser.add_argument_group("what is reported").add_argument
-    add(
-        "--format",
-        metavar="FORMAT",
-        type=word(Format),
-        help="table, json, csv or markdown: of standard output, or of --output, whose ending decides otherwise",
-    )
+    add("--format", metavar="FORMAT", type=word(Format), help="table, json, csv or markdown; or by FILE's ending")
     add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
     add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")
-    add(
-        "--publish",
-        metavar="REDIS_URL",
-        nargs="?",
-        const="",
-        help="keep the report in Redis, for the page; in that of the variable REDIS_URL if no other is named",
-    )
+    add("--publish", metavar="REDIS_URL", nargs="?", const="", help="keep the report in Redis, for the page")
     add("--compare", metavar="FILE", type=Path, help="an earlier report in JSON to compare with")
     add(
-        "--fail-below",
-        metavar="RATIO",
-        type=number(float, 0, 1_000, "a ratio", "0.9 is nine tenths"),
-        help="with --compare: exit code 1 where the speed is below this part of the earlier",
+        "--fail-below", metavar="RATIO", type=part, help="with --compare: fail where the speed is below this part of it"
     )
     return parser

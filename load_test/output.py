@@ -45,32 +45,33 @@ def check_writable(option: str, path: Path | None) -> None:
 def write(report: Report, changes: Sequence[Change], differences: Sequence[str], options: Options) -> list[str]:
     """Print, write and publish a report as the options say, and return a line for each of these that failed."""
     changed = tables.changes_grid(changes) if changes else None
-    steps: list[Callable[[], None]] = []
+    steps: list[tuple[object, Callable[[], None]]] = []
     if options.output is not None or (options.format is not Format.TABLE and not options.prints_table):
-        steps.append(lambda: _write_text(options.output, _TEXTS[options.format](report)))
+        text = _TEXTS[options.format](report)
+        steps.append((options.output or "standard output", lambda: _write_text(options.output, text)))
     if options.html is not None:
-        steps.append(lambda: _write_text(options.html, html_page.page(report, changed, differences)))
+        page = html_page.page(report, changed, differences)
+        steps.append((options.html, lambda: _write_text(options.html, page)))
     if (redis := options.publish) is not None:
-        steps.append(lambda: publish(report, redis))
-    steps.append(lambda: _print(report, changed, differences, to_output=options.prints_table))
+        steps.append(("the report in Redis", lambda: publish(report, redis)))
+    steps.append(("the table", lambda: _print(report, changed, differences, to_output=options.prints_table)))
     problems = []
-    for step in steps:
+    for name, step in steps:
         try:
             step()
+        except OSError as error:
+            problems.append(f"{name} can't be written ({error.strerror})")
         except LoadTestError as error:
             problems.append(str(error))
     return problems
 
 
 def _write_text(path: Path | None, text: str) -> None:
-    try:
-        if path is None or path == STANDARD_OUTPUT:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        else:
-            path.write_text(text)
-    except OSError as error:
-        raise LoadTestError(f"{path or 'standard output'} can't be written ({error.strerror})") from None
+    if path is None or path == STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        path.write_text(text)
 
 
 def _print(report: Report, changes: tables.Grid | None, differences: Sequence[str], *, to_output: bool) -> None:
@@ -78,19 +79,16 @@ def _print(report: Report, changes: tables.Grid | None, differences: Sequence[st
     console = Console(stderr=not to_output)
     if not console.is_terminal:
         console.width = tables.WIDTH
-    try:
-        if to_output:
-            for grid in tables.grids(report.points):
-                tables.print_grid(grid, console)
-            machine = [f"{report.machine['cores']} cores", report.machine["processor"], report.machine["system"]]
-            machine += [f"{name} {version}" for name, version in report.versions.items()]
-            console.print(report.headline, f"On {', '.join(machine)}.", sep="\n", highlight=False)
-        if changes:
-            tables.print_grid(changes, console)
-            for line in differences:
-                console.print(line, soft_wrap=True, highlight=False)
-    except OSError as error:
-        raise LoadTestError(f"the table can't be printed ({error.strerror})") from None
+    if to_output:
+        for grid in tables.grids(report.points):
+            tables.print_grid(grid, console)
+        machine = [f"{report.machine['cores']} cores", report.machine["processor"], report.machine["system"]]
+        machine += [f"{name} {version}" for name, version in report.versions.items()]
+        console.print(report.headline, f"On {', '.join(machine)}.", sep="\n", highlight=False)
+    if changes:
+        tables.print_grid(changes, console)
+        for line in differences:
+            console.print(line, soft_wrap=True, highlight=False)
 
 
 def publish(report: Report, redis: RedisAccess) -> None:

@@ -25,16 +25,11 @@ class Point:
         return f"{self.mode}, batch {self.batch_size}, window {self.window}, message {self.message_size}"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All points, and notes on those that were left out or changed."""
+def plan(options: Options) -> tuple[list[Point], list[str]]:
+    """Return every combination that is within bounds, and notes on those that were left out or changed.
 
-    points: Sequence[Point]
-    notes: Sequence[str]
-
-
-def make_plan(options: Options) -> Plan:
-    """Return every combination that is within bounds. Raises UsageError when there is none."""
+    Raises UsageError when there is none.
+    """
     points: dict[Point, None] = {}
     notes: dict[str, None] = {}
     for mode, message_size, window, batch_size in itertools.product(
@@ -56,7 +51,7 @@ def make_plan(options: Options) -> Plan:
                 notes[f"TLS_CERT is not used with the {name} that is started here"] = None
     if not points:
         raise UsageError(f"no point is left to measure; {'; '.join(notes)}")
-    return Plan(tuple(points), tuple(notes))
+    return list(points), list(notes)
 
 
 def rounds(points: Sequence[Point], repeat: int) -> Iterator[Point]:

@@ -13,7 +13,7 @@ from load_test.measurement import Measurement
 from load_test.options import SERVICES, Options
 from load_test.plan import Point, rounds
 from load_test.progress import Progress
-from load_test.trial import BASELINE_PART, Conditions, Trial
+from load_test.trial import BASELINE_PART, Trial
 
 # The time of a run beside warm-up, measuring and baseline: it connects, drains and closes.
 EXPECTED_OVERHEAD_S = 0.6
@@ -63,21 +63,12 @@ class Sweep:
         measuring.cancel()
 
     async def _run(self, progress: Progress) -> None:
-        settings = self._options.settings
-        failed_handshakes = contextlib.nullcontext() if settings.tls is None else handshake_log("error")
+        tls = self._options.settings.tls
+        failed_handshakes = contextlib.nullcontext() if tls is None else handshake_log("error")
         async with local_services(self._services, self.started), failed_handshakes:
-            conditions = Conditions(
-                targets={**{name: each.target for name, each in self._services.items()}, **self._options.targets},
-                services=self._services,
-                client_id=f"{settings.instance}-load-test",
-                max_endpoints=settings.max_endpoints,
-                warm_up=self._options.warm_up,
-                duration=self._options.duration,
-                rate=self._options.rate,
-                certificates=None if settings.tls is None else RenewedCertificates(settings.tls),
-            )
+            certificates = None if tls is None else RenewedCertificates(tls)
             for point in rounds(self._points, self._options.repeat):
                 progress.begin(point)
-                measurement = await Trial(point, conditions).run()
+                measurement = await Trial(point, self._options, self._services, certificates).run()
                 self.runs[point].append(measurement)
                 progress.end(point, measurement)

@@ -52,7 +52,7 @@ class Grid:
 def grids(results: Sequence[Result]) -> list[Grid]:
     """Return the tables of speed, latency and cost."""
     return [
-        _grid("Speed", _speed(), results, _SPEED),
+        _grid("Speed", _SPEED_COLUMNS, results, _SPEED),
         _grid("Latency of a batch, ms", _latency(), results, _LATENCY),
         _grid("Cost", _cost(results), results, _COST),
     ]
@@ -95,21 +95,21 @@ def _lead(results: Sequence[Result]) -> list[Column]:
     return [*varied(results), ("batch", lambda result: f"{result.point.batch_size:,}")]
 
 
-def _speed() -> list[Column]:
-    def extent(result: Result) -> str:
-        speed = result.summary.hashes_per_second
-        if result.summary.runs == 1 or not speed.median:
-            return NOTHING
-        return " to ".join(f"{100 * (end / speed.median - 1):+.1f}" for end in (speed.min, speed.max))
+def _min_to_max(result: Result) -> str:
+    speed = result.summary.hashes_per_second
+    if result.summary.runs == 1 or not speed.median:
+        return NOTHING
+    return " to ".join(f"{100 * (end / speed.median - 1):+.1f}" for end in (speed.min, speed.max))
 
-    return [
-        ("hashes/s", lambda result: f"{result.summary.hashes_per_second.median:,.0f}"),
-        ("min to\nmax, %", extent),
-        ("batches/s", lambda result: f"{result.summary.batches_per_second:,.1f}"),
-        ("MB/s", lambda result: f"{result.summary.bytes_per_second / 1e6:,.2f}"),
-        ("vs.\nbaseline", lambda result: f"{result.summary.vs_baseline.median:.3f}"),
-        ("vs.\nbest", lambda result: f"{result.summary.vs_best:.3f}"),
-    ]
+
+_SPEED_COLUMNS: list[Column] = [
+    ("hashes/s", lambda result: f"{result.summary.hashes_per_second.median:,.0f}"),
+    ("min to\nmax, %", _min_to_max),
+    ("batches/s", lambda result: f"{result.summary.batches_per_second:,.1f}"),
+    ("MB/s", lambda result: f"{result.summary.bytes_per_second / 1e6:,.2f}"),
+    ("vs.\nbaseline", lambda result: f"{result.summary.vs_baseline.median:.3f}"),
+    ("vs.\nbest", lambda result: f"{result.summary.vs_best:.3f}"),
+]
 
 
 def _latency() -> list[Column]:
@@ -148,9 +148,7 @@ def _cost(results: Sequence[Result]) -> list[Column]:
         columns.append(("resent", lambda result: f"{result.summary.resent:,}"))
     if any(each.unanswered for each in summaries):
         columns.append(("un-\nanswered", lambda result: f"{result.summary.unanswered:,}"))
-    if any(each.errors for each in summaries):
-        columns.append(("errors", errors))
-    return columns
+    return [*columns, ("errors", errors)] if any(each.errors for each in summaries) else columns
 
 
 def plain(report: Report) -> str:

@@ -5,7 +5,6 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
@@ -14,8 +13,8 @@ from load_test import LoadTestError
 from load_test.local_services import LocalService
 from load_test.machine import baseline_hashes_per_second, cpu_seconds
 from load_test.measurement import TOTAL, Measurement, Recorder
-from load_test.open_loop import OpenLoop, Rate
-from load_test.options import Mode
+from load_test.open_loop import OpenLoop
+from load_test.options import Mode, Options
 from load_test.plan import Point
 from load_test.unary_calls import UnaryCalls
 from worker_svc.batch import Batch
@@ -61,30 +60,22 @@ class TimedClient:
         return payload
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What all points of a sweep have in common."""
-
-    # Targets by service; the services started here, by name.
-    targets: Mapping[str, str]
-    services: Mapping[str, LocalService]
-    client_id: str
-    max_endpoints: int
-    # Seconds before and of the measurement.
-    warm_up: float
-    duration: float
-    # None sends as fast as possible.
-    rate: Rate | None = None
-    # For the services that were not started here.
-    certificates: RenewedCertificates | None = None
-
-
 class Trial:
     """Measures a point once."""
 
-    def __init__(self, point: Point, conditions: Conditions) -> None:
+    def __init__(
+        self,
+        point: Point,
+        options: Options,
+        services: Mapping[str, LocalService],
+        certificates: RenewedCertificates | None,
+    ) -> None:
+        """Measure the services started here, which use no TLS, and those that the options name."""
         self._point = point
-        self._conditions = conditions
+        self._options = options
+        self._services = services
+        self._targets = {**{name: service.target for name, service in services.items()}, **options.targets}
+        self._certificates = certificates
         self._loop = asyncio.get_running_loop()
         self._recorder = Recorder()
         self._clients = {stage.name: self._client(stage) for stage in (RNG, HASHER)}
@@ -101,13 +92,13 @@ class Trial:
             on_counted=self._counted,
         )
         self._open_loop: OpenLoop | None = None
-        if conditions.rate is not None:
-            schedule = conditions.rate.schedule(conditions.warm_up, conditions.duration)
+        if options.rate is not None:
+            schedule = options.rate.schedule(options.warm_up, options.duration)
             self._open_loop = OpenLoop(self._pipeline, point.batch_size, schedule)
 
     def _client(self, stage: Stage) -> Client:
-        target, client_id = self._conditions.targets[stage.name], self._conditions.client_id
-        certificates = None if stage.name in self._conditions.services else self._conditions.certificates
+        target, client_id = self._targets[stage.name], f"{self._options.settings.instance}-load-test"
+        certificates = None if stage.name in self._services else self._certificates
         if self._point.mode is Mode.UNARY:
             return UnaryCalls(stage, target, client_id=client_id, certificates=certificates)
         return Pool(
@@ -115,7 +106,7 @@ class Trial:
             target,
             client_id=client_id,
             window=self._point.window,
-            max_endpoints=self._conditions.max_endpoints,
+            max_endpoints=self._options.settings.max_endpoints,
             metrics=RpcMetrics("client"),
             on_change=lambda: None,
             certificates=certificates,
@@ -131,7 +122,7 @@ class Trial:
 
         Raises LoadTestError when a service can't be reached, or is lost.
         """
-        seconds = min(BASELINE_PART * self._conditions.duration, BASELINE_LIMIT_S)
+        seconds = min(BASELINE_PART * self._options.duration, BASELINE_LIMIT_S)
         baseline = baseline_hashes_per_second(self._point.batch_size, self._point.message_size, seconds)
         measuring = asyncio.create_task(self._measure(baseline))
         others = [asyncio.create_task(client.run()) for client in self._clients.values()]
@@ -152,12 +143,12 @@ class Trial:
             self._pipeline.resume()
         else:
             self._open_loop.start()
-        await asyncio.sleep(self._conditions.warm_up)
+        await asyncio.sleep(self._options.warm_up)
         now = self._loop.time()
         self._recorder.begin(now, due_since=-math.inf if self._open_loop is None else now)
         cpu, errors, resent = self._cpu_seconds(), self._errors(), self._resent()
-        await asyncio.sleep(self._conditions.duration)
-        waits = self._open_loop.stop(self._conditions.warm_up) if self._open_loop else []
+        await asyncio.sleep(self._options.duration)
+        waits = self._open_loop.stop(self._options.warm_up) if self._open_loop else []
         now = self._loop.time()
         self._recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
         used = self._cpu_seconds()
@@ -187,29 +178,28 @@ class Trial:
                 if self._loop.time() > deadline:
                     codes = "".join(f", {code}" for code in client.errors)
                     raise LoadTestError(
-                        f"{name} at {self._conditions.targets[name]} can't be reached: "
+                        f"{name} at {self._targets[name]} can't be reached: "
                         f"no response within {CONNECT_LIMIT_S:.0f} s{codes}"
                     )
                 await asyncio.sleep(0.01)
 
     async def _check(self) -> None:
         """Raise LoadTestError when a service is lost."""
-        targets = self._conditions.targets
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
-            for service in self._conditions.services.values():
+            for service in self._services.values():
                 service.check()
             if (oldest := self._pipeline.oldest) is None:
                 continue
             silent = self._loop.time() - max(oldest, self._recorder.last_done)
             for name, client in self._clients.items():
                 if silent > ABSENCE_LIMIT_S and not client.replicas:
-                    raise LoadTestError(f"{name} at {targets[name]} is lost: no server for {silent:.0f} s")
+                    raise LoadTestError(f"{name} at {self._targets[name]} is lost: no server for {silent:.0f} s")
             if silent > SILENCE_LIMIT_S:
-                raise LoadTestError(f"no response for {silent:.0f} s from {' or '.join(targets.values())}")
+                raise LoadTestError(f"no response for {silent:.0f} s from {' or '.join(self._targets.values())}")
 
     def _cpu_seconds(self) -> dict[str, float]:
-        return cpu_seconds({name: service.pid for name, service in self._conditions.services.items()})
+        return cpu_seconds({name: service.pid for name, service in self._services.items()})
 
     def _errors(self) -> dict[str, Counter[str]]:
         return {name: Counter(client.errors) for name, client in self._clients.items()}

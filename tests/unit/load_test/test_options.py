@@ -7,7 +7,7 @@ import pytest
 from chassis.settings import LogLevel
 from load_test import UsageError
 from load_test.options import Mode, parse
-from load_test.plan import make_plan, rounds
+from load_test.plan import plan, rounds
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,22 +64,21 @@ def test_a_word_that_is_not_allowed_is_one_line(line: str, message: str, capsys:
 
 def test_every_combination_is_a_point_once_and_every_other_round_goes_backwards() -> None:
     line = "--batch-sizes 16,1,16 --modes unary,stream,unary --windows 1,8 --message-sizes 32,64 --rate 10..20"
-    planned = make_plan(parse(line.split()))
-    assert len(planned.points) == len(set(planned.points)) == 16
-    assert {(point.mode, point.batch_size) for point in planned.points} == set(product(Mode, (16, 1)))
-    assert {point.rate for point in planned.points} == {"10..20"}
-    assert not planned.notes
-    assert list(rounds(planned.points, 3)) == [*planned.points, *planned.points[::-1], *planned.points]
+    points, notes = plan(parse(line.split()))
+    assert len(points) == len(set(points)) == 16
+    assert {(point.mode, point.batch_size) for point in points} == set(product(Mode, (16, 1)))
+    assert {point.rate for point in points} == {"10..20"}
+    assert not notes
+    assert list(rounds(points, 3)) == [*points, *points[::-1], *points]
 
 
 def test_a_point_that_is_too_large_is_left_out_with_a_note() -> None:
     """A batch is bounded in bytes, and so is a window, as the worker's are."""
-    planned = make_plan(parse(["--batch-sizes", "1,65536", "--message-sizes", "64"]))
-    assert [point.batch_size for point in planned.points] == [1]
-    (note,) = planned.notes
+    points, (note,) = plan(parse(["--batch-sizes", "1,65536", "--message-sizes", "64"]))
+    assert [point.batch_size for point in points] == [1]
     assert re.search("65536.*2097152", note)
-    planned = make_plan(parse(["--batch-sizes", "65536", "--windows", "32,64,128"]))
-    assert [point.window for point in planned.points] == [32]
-    assert len(planned.notes) == 2
+    points, notes = plan(parse(["--batch-sizes", "65536", "--windows", "32,64,128"]))
+    assert [point.window for point in points] == [32]
+    assert len(notes) == 2
     with pytest.raises(UsageError, match="no point is left"):
-        make_plan(parse(["--batch-sizes", "65536", "--message-sizes", "64"]))
+        plan(parse(["--batch-sizes", "65536", "--message-sizes", "64"]))

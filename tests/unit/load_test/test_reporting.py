@@ -85,8 +85,8 @@ def test_the_page_needs_no_other_file_and_shows_text_changes_and_a_mark_for_each
     speed, latency = re.findall(r'<svg viewBox="0 0 720.*?</svg>', page, re.DOTALL)
     assert speed.count('class="mark"') == 6 + 3
     assert latency.count('class="mark"') == 12
-    assert "batch 65,536: 7,208,960 hashes/s" in speed
-    assert "p99 9 ms" in latency
+    assert "unary, batch 65,536: 7,208,960 hashes/s" in speed
+    assert "p99, batch 256: 9 ms" in latency
     stood_still = report({point(): [measurement(0)]})
     assert "<svg" in html_page.page(stood_still, None, [])
 
