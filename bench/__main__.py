@@ -19,7 +19,7 @@ from bench.sweep import sweep
 from chassis import log
 from chassis.limits import MAX_BATCH_MESSAGES
 from chassis.settings import LogFormat, LogLevel
-from load_test.argument_types import seconds, setting, whole
+from load_test.argument_types import number, setting, whole
 from webui_svc.settings import MAX_STREAMS
 
 BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_MESSAGES)
@@ -45,18 +45,25 @@ def _arguments() -> argparse.Namespace:
     option("--parts", nargs="+", metavar="PART", help=f"what to measure: {names}")
     sizes = setting("batch_size", "messages per batch")
     option("--batch-sizes", type=sizes, default=BATCH_SIZES, help="sweep, hash: 1,16,256 …")
-    option("--repeats", type=whole(1, 1_000), default=3, help="sweep, echo: runs")
-    option("--seconds", type=seconds(1, 3_600), default=1.5, help="sweep, echo, hash: the length of a run")
-    option("--pairs", type=whole(1, 1_000), default=6, help="traces, tls, --against: six or more for a verdict")
-    option("--pair-seconds", type=seconds(1, 3_600), default=10.0, help="traces, tls: the length of a run")
-    option("--classic-seconds", type=seconds(1, 3_600), default=60.0, help="classic: all pairs together")
-    option("--memory-seconds", type=seconds(1, 3_600), default=6.0, help="memory: the length of its run")
-    option("--browsers", type=whole(NOT_READING + 1, MAX_STREAMS), default=1_000, help="page: how many there are")
-    option("--workers", type=whole(1, 1_000), default=200, help="page: how many have worked for an hour")
-    option("--page-seconds", type=seconds(5, 3_600), default=40.0, help="page: the length of each measurement")
-    option("--autotune-seconds", type=seconds(15, 3_600), default=40.0, help="autotune: the length of its run")
+    option("--repeats", type=whole(1, 1_000, "runs"), default=3, help="sweep, echo: runs")
+    option("--seconds", type=number(1, 3_600), default=1.5, help="sweep, echo, hash: the length of a run")
+    option(
+        "--pairs", type=whole(1, 1_000, "pairs"), default=6, help="traces, tls, --against: six or more for a verdict"
+    )
+    option("--pair-seconds", type=number(1, 3_600), default=10.0, help="traces, tls: the length of a run")
+    option("--classic-seconds", type=number(1, 3_600), default=60.0, help="classic: all pairs together")
+    option("--memory-seconds", type=number(1, 3_600), default=6.0, help="memory: the length of its run")
+    option(
+        "--browsers",
+        type=whole(NOT_READING + 1, MAX_STREAMS, "browsers"),
+        default=1_000,
+        help="page: how many there are",
+    )
+    option("--workers", type=whole(1, 1_000, "workers"), default=200, help="page: how many have worked for an hour")
+    option("--page-seconds", type=number(5, 3_600), default=40.0, help="page: the length of each measurement")
+    option("--autotune-seconds", type=number(15, 3_600), default=40.0, help="autotune: the length of its run")
     replicas = "--against: the number of rngs and of hashers; not on macOS"
-    option("--replicas", type=whole(1, 64), default=1, help=replicas)
+    option("--replicas", type=whole(1, 64, "replicas"), default=1, help=replicas)
     arguments = parser.parse_args()
     known = against.PARTS if arguments.against else PARTS
     for part in arguments.parts or ():

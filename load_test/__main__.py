@@ -30,8 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parse(arguments)
         points, notes = plan(options)
-        output.check_writable("--output", options.output)
-        output.check_writable("--html", options.html)
+        output.check_writable(options)
         earlier = None if options.compare is None else load(options.compare, points)
         # Only what gRPC writes to standard error is captured. The descriptor stays open for the last lines of the log.
         stderr = open(os.dup(grpc_log.STANDARD_ERROR), "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
@@ -72,7 +71,9 @@ def _run(options: Options, points: Sequence[Point], notes: Sequence[str], earlie
     different = list(differences(earlier, report)) if earlier else []
     problems = output.write(report, changes, different, options) if report.points else []
     if sweep.problem:
-        problems.append(f"{sweep.problem}; {_finished(report)}")
+        runs = sum(len(result.runs) for result in report.points)
+        finished = f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported"
+        problems.append(f"{sweep.problem}; {finished if runs else 'nothing was measured'}")
     if options.fail_below is not None:
         problems += too_slow(changes, options.fail_below)
     for problem in problems:
@@ -80,11 +81,6 @@ def _run(options: Options, points: Sequence[Point], notes: Sequence[str], earlie
     if sweep.problem == INTERRUPTED:
         return EXIT_INTERRUPTED
     return EXIT_FAILURE if problems else 0
-
-
-def _finished(report: Report) -> str:
-    runs = sum(len(result.runs) for result in report.points)
-    return f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported" if runs else "nothing was measured"
 
 
 if __name__ == "__main__":

@@ -20,9 +20,6 @@ T_975 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
 )
 
-# Entries of a report that may differ between comparable reports.
-_IRRELEVANT = {"load_before", "notes"}
-
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
@@ -92,15 +89,10 @@ def compare(earlier: Report, now: Report) -> list[Change]:
 
 def _change(earlier: Result, now: Result) -> Change:
     def ratio(figure: Callable[[Measurement], float]) -> Ratio | None:
-        return welch(*([figure(run) for run in result.runs] for result in (earlier, now)))
+        return welch([figure(run) for run in earlier.runs], [figure(run) for run in now.runs])
 
-    return Change(
-        earlier,
-        now,
-        speed=ratio(lambda run: run.hashes_per_second),
-        vs_baseline=ratio(lambda run: run.vs_baseline),
-        p99=ratio(lambda run: run.latency[TOTAL].p99),
-    )
+    speed, vs_baseline = ratio(lambda run: run.hashes_per_second), ratio(lambda run: run.vs_baseline)
+    return Change(earlier, now, speed, vs_baseline, p99=ratio(lambda run: run.latency[TOTAL].p99))
 
 
 def too_slow(changes: Sequence[Change], minimum: float) -> list[str]:
@@ -116,7 +108,7 @@ def differences(earlier: Report, now: Report) -> Iterator[str]:
     """Yield a line for each difference of machine, versions, conditions and points: these limit a comparison."""
     for name in ("machine", "versions", "conditions"):
         then, today = getattr(earlier, name), getattr(now, name)
-        for key in sorted((then.keys() | today.keys()) - _IRRELEVANT):
+        for key in sorted((then.keys() | today.keys()) - {"load_before", "notes"}):
             if then.get(key) != today.get(key):
                 yield f"not as it was: {name} {key}: {then.get(key)}, now {today.get(key)}"
     if earlier.problem:

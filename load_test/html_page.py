@@ -1,7 +1,7 @@
 """A report as one HTML page without scripts, fonts or other files; page.html is its template."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +10,6 @@ import jinja2
 from load_test.measurement import TOTAL
 from load_test.report import Report, Result, Spread, Summary
 from load_test.tables import Column, Grid, grids, varied
-
-WIDTH, HEIGHT = 720, 420
-
-# The edges of the area with the curves, in pixels.
-LEFT, RIGHT, TOP, BOTTOM = 70, 704, 16, 368
-
-# The space between two labels of the horizontal axis, in pixels.
-LABEL_SPACE = 44
 
 # The number of colours in page.html.
 COLOURS = 8
@@ -55,27 +47,24 @@ class LogAxis:
 
 
 class Line:
-    """Figures at batch sizes that a chart shows in one colour; those that are not positive are left out."""
+    """Figures by batch size that a chart shows in one colour; those that are not positive are left out."""
 
-    def __init__(
-        self,
-        name: str,
-        number: int | None,
-        results: Sequence[Result],
-        figure: Callable[[Summary], Spread],
-        *,
-        dashed: bool = False,
-    ) -> None:
+    def __init__(self, name: str, number: int | None, figures: Mapping[int, Spread], *, dashed: bool = False) -> None:
         """Use the number's colour and shape; without a number, those of the baseline."""
         self.name = name
         self.style = ("baseline" if number is None else f"c{number % COLOURS}") + (" dashed" if dashed else "")
         self.shape = SHAPES[-1 if number is None else number % len(SHAPES)]
-        figures = {result.point.batch_size: figure(result.summary) for result in results}
         self.dots = [(batch, figures[batch]) for batch in sorted(figures) if figures[batch].median > 0]
 
 
 class Chart:
-    """Lines over batch sizes on logarithmic axes."""
+    """Lines over batch sizes on logarithmic axes; all sizes are in pixels."""
+
+    width, height = 720, 420
+    # The edges of the area with the lines.
+    left, right, top, bottom = 70, 704, 16, 368
+    # Between two labels of the horizontal axis.
+    label_space = 44
 
     def __init__(self, name: str, title: str, lines: Sequence[Line], unit: str, tip: Callable[[Spread], str]) -> None:
         """Label the vertical axis in this unit with a prefix, and each figure with its tip."""
@@ -85,17 +74,16 @@ class Chart:
         self.tip = tip
         self._unit = unit
         dots = [dot for line in lines for dot in line.dots]
+        heights = [height for _, spread in dots for height in (spread.min, spread.max) if height > 0]
         self.batches = sorted({batch for batch, _ in dots})
-        self.x = LogAxis(self.batches, LEFT, RIGHT, 1.4)
-        self.y = LogAxis(
-            [each for _, spread in dots for each in (spread.min, spread.max) if each > 0], BOTTOM, TOP, 1.5
-        )
+        self.x = LogAxis(self.batches, self.left, self.right, 1.4)
+        self.y = LogAxis(heights, self.bottom, self.top, 1.5)
 
     def labelled_batches(self) -> list[int]:
         """Return the batch sizes whose labels have space."""
         labelled: list[int] = []
         for batch in self.batches:
-            if not labelled or self.x.position(batch) - self.x.position(labelled[-1]) >= LABEL_SPACE:
+            if not labelled or self.x.position(batch) - self.x.position(labelled[-1]) >= self.label_space:
                 labelled.append(batch)
         return labelled
 
@@ -108,26 +96,16 @@ class Chart:
 
     def path(self, line: Line) -> str:
         """Return the SVG path of a line."""
-        return "M" + "L".join(
-            f"{self.x.position(batch)} {self.y.position(spread.median)}" for batch, spread in line.dots
-        )
+        positions = (f"{self.x.position(batch)} {self.y.position(spread.median)}" for batch, spread in line.dots)
+        return f"M{'L'.join(positions)}"
 
 
 def page(report: Report, changes: Grid | None, differences: Sequence[str]) -> str:
     """Return the page, with the changes if the report was compared."""
     source = Path(__file__).with_name("page.html").read_text()
     template = jinja2.Template(source, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    html: str = template.render(
-        report=report,
-        charts=_charts(report.points),
-        grids=[*([changes] if changes else []), *grids(report.points)],
-        differences=differences,
-        width=WIDTH,
-        height=HEIGHT,
-        left=LEFT,
-        right=RIGHT,
-        bottom=BOTTOM,
-    )
+    tables = [*([changes] if changes else []), *grids(report.points)]
+    html: str = template.render(report=report, charts=_charts(report.points), grids=tables, differences=differences)
     return html
 
 
@@ -135,17 +113,16 @@ def _charts(results: Sequence[Result]) -> list[Chart]:
     speed = []
     latency = []
     for number, (name, members) in enumerate(_groups(results, varied(results) or [("", lambda _: "pipeline")])):
-        speed.append(Line(name, number, members, lambda summary: summary.hashes_per_second))
+        speed.append(Line(name, number, {each.point.batch_size: each.summary.hashes_per_second for each in members}))
         for quantile in ("p50", "p99"):
-            figure = partial(_latency, quantile=quantile)
-            latency.append(Line(f"{name}, {quantile}", number, members, figure, dashed=quantile == "p99"))
+            figures = _single(members, partial(_latency, quantile))
+            latency.append(Line(f"{name}, {quantile}", number, figures, dashed=quantile == "p99"))
     for name, members in _groups(results, [("message", lambda result: f"{result.point.message_size:,}")]):
-        speed.append(Line(f"baseline (one process, no network), {name}", None, members, _baseline, dashed=True))
+        figures = _single(members, lambda summary: summary.baseline_hashes_per_second)
+        speed.append(Line(f"baseline (one process, no network), {name}", None, figures, dashed=True))
     return [
         Chart("speed", "Speed over batch size, hashes/s", speed, "", _speed_tip),
-        Chart(
-            "latency", "Latency of a batch over its size", latency, "s", lambda spread: f"{1e3 * spread.max:,.3g} ms"
-        ),
+        Chart("latency", "Latency of a batch over its size", latency, "s", lambda each: f"{1e3 * each.max:,.3g} ms"),
     ]
 
 
@@ -158,12 +135,12 @@ def _groups(results: Sequence[Result], columns: Sequence[Column]) -> Iterable[tu
     return groups.items()
 
 
-def _baseline(summary: Summary) -> Spread:
-    return Spread(*3 * (summary.baseline_hashes_per_second,))
+def _single(results: Sequence[Result], figure: Callable[[Summary], float]) -> dict[int, Spread]:
+    return {each.point.batch_size: Spread(*3 * (figure(each.summary),)) for each in results}
 
 
-def _latency(summary: Summary, quantile: str) -> Spread:
-    return Spread(*3 * (getattr(summary.latency_seconds[TOTAL], quantile),))
+def _latency(quantile: str, summary: Summary) -> float:
+    return float(getattr(summary.latency_seconds[TOTAL], quantile))
 
 
 def _speed_tip(spread: Spread) -> str:

@@ -18,10 +18,8 @@ from load_test import LoadTestError, UsageError
 
 HOST = "127.0.0.1"
 
-# The time until a service listens, usually 1 s.
+# A service usually listens after 1 s, and promises to drain in 3.5 s.
 START_LIMIT_S = 20.0
-
-# The time until a service has drained; it promises 3.5 s.
 STOP_LIMIT_S = 5.0
 
 
@@ -32,9 +30,7 @@ class LocalService:
         """Start the process. Raises UsageError where the service is not installed, as in the load test's image."""
         self.name = name
         if importlib.util.find_spec(f"{name}_svc") is None:
-            raise UsageError(
-                f"no {name} can be started here: name a running one with --{name}-target or {name.upper()}_TARGET"
-            )
+            raise UsageError(f"no {name} can be started here: name one with --{name}-target or {name.upper()}_TARGET")
         with socket.create_server((HOST, 0)) as listener:
             self._port: int = listener.getsockname()[1]
         # TLS_CERT and the others are a worker's, and this traffic stays on loopback.
@@ -88,11 +84,11 @@ class LocalService:
     async def stop(self) -> None:
         """Terminate the process, and kill it if it has not drained in time."""
         self._process.terminate()
-        deadline = time.monotonic() + STOP_LIMIT_S
-        while self._process.poll() is None:
-            if time.monotonic() > deadline:
-                self._process.kill()
-            await asyncio.sleep(0.02)
+        try:
+            await asyncio.to_thread(self._process.wait, STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._output.close()
 
 

@@ -35,16 +35,13 @@ class Latencies:
     def __init__(self) -> None:
         self._counts: Counter[float] = Counter()
         self._max = 0.0
+        self.count = 0
 
     def record(self, seconds: float, times: int = 1) -> None:
         """Count a latency, or several equal ones."""
         self._counts[float(f"{seconds:.4g}")] += times
+        self.count += times
         self._max = max(self._max, seconds)
-
-    @property
-    def count(self) -> int:
-        """The number of latencies."""
-        return self._counts.total()
 
     def quantile(self, part: float) -> float:
         """Return the latency, in seconds, that this part (0 to 1) of all does not exceed: the nearest rank."""

@@ -17,6 +17,8 @@ from worker_svc.pipeline import Pipeline
 # Hashes/s, far more than any pipeline reaches.
 MAX_RATE = 1e9
 
+RATE = "hashes/s: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line, and not always 0"
+
 # The number of waits that are returned one by one when the time is up; of more, each stands for several.
 MAX_WAITS = 10_000
 
@@ -55,14 +57,15 @@ class Rate:
     def parse(cls, text: str) -> "Rate":
         """Read `10000` (constant), `1000,5000,20000` (steps) or `1000..50000` (a line), or a mixture.
 
-        Raises ValueError with what is allowed.
+        Raises ValueError for anything else.
         """
         parts = []
         for part in text.split(","):
             first, dots, last = part.partition("..")
-            parts.append((_hashes(first), _hashes(last if dots else first)))
-        if not any(rate for part in parts for rate in part):
-            raise ValueError("it must be more than 0 hashes/s")
+            parts.append((float(first), float(last if dots else first)))
+        rates = [rate for part in parts for rate in part]
+        if not any(rates) or not all(0 <= rate <= MAX_RATE for rate in rates):
+            raise ValueError
         return cls(text.replace(" ", ""), tuple(parts))
 
     def schedule(self, warm_up: float, duration: float) -> Schedule:
@@ -71,22 +74,11 @@ class Rate:
         return Schedule([(warm_up, first, first), *((duration / len(self.parts), *part) for part in self.parts)])
 
 
-def _hashes(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = -1
-    if not 0 <= rate <= MAX_RATE:
-        raise ValueError("it must be hashes/s: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line")
-    return rate
-
-
 class OpenLoop:
     """Begins a pipeline's batches on schedule; those that find the window full begin as soon as it has room."""
 
-    def __init__(self, pipeline: Pipeline, batch_size: int, schedule: Schedule) -> None:
+    def __init__(self, pipeline: Pipeline, schedule: Schedule) -> None:
         self._pipeline = pipeline
-        self._batch_size = batch_size
         self._schedule = schedule
         self._loop = asyncio.get_running_loop()
         self._started = 0.0
@@ -116,7 +108,7 @@ class OpenLoop:
             self._pipeline.begin(min(due, now))
 
     def _due(self, batch: int) -> float:
-        return self._schedule.due(batch * self._batch_size)
+        return self._schedule.due(batch * self._pipeline.batch_size)
 
     def stop(self, since: float) -> list[tuple[float, int]]:
         """Begin no more, and return the waits of the batches that are due and not begun, with their numbers.
@@ -128,7 +120,7 @@ class OpenLoop:
         if self._timer is not None:
             self._timer.cancel()
         elapsed = self._loop.time() - self._started
-        batches = range(math.ceil(self._schedule.hashes / self._batch_size))
+        batches = range(math.ceil(self._schedule.hashes / self._pipeline.batch_size))
         first, last = (bisect_left(batches, end, key=self._due) for end in (since, elapsed))
         waiting = range(max(self._begun, first), last)
         step = max(len(waiting) // MAX_WAITS, 1)

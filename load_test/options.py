@@ -3,15 +3,14 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
 from chassis.limits import MAX_BATCH_MESSAGES
 from chassis.redis.settings import RedisAccess
-from chassis.settings import LogLevel, Pace
-from load_test.argument_types import checked, listed, number, seconds, setting, whole, word
-from load_test.open_loop import Rate
+from chassis.settings import LogLevel, Pace, Word, field
+from load_test.argument_types import argument, listed, number, setting, whole, word
+from load_test.open_loop import RATE, Rate
 from worker_svc.settings import WorkerSettings
 
 PROGRAM = "load-test"
@@ -41,8 +40,6 @@ LOG_LEVEL=warning, the level of those that the load test starts.
 interval of the ratio excludes 1, and --fail-below fails when the whole interval is below it. With a single run on
 either side there is no interval, and the ratio itself decides. More runs (--repeat) make the interval narrower.
 
---publish keeps the report in Redis, and webui's page shows the last five; without a URL, it uses REDIS_URL.
-
 The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINTS, INSTANCE and LOG_LEVEL apply as they
 do to a worker, as do TLS_CERT, TLS_KEY and TLS_CA for named targets, and REDIS_PASSWORD_FILE for --publish. FILE may be
 - for standard output. Ctrl-C ends the measuring and reports the finished runs.
@@ -54,14 +51,14 @@ argument or setting is not allowed; 130 interrupted.
 VARIED = "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
 
 
-class Mode(StrEnum):
+class Mode(Word):
     """How batches are sent: on a pool's streams, as the worker does, or in a unary call for each step."""
 
     STREAM = "stream"
     UNARY = "unary"
 
 
-class Format(StrEnum):
+class Format(Word):
     """The format of a report."""
 
     TABLE = "table"
@@ -160,8 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     batch_sizes = listed(whole(1, MAX_BATCH_MESSAGES, "messages per batch"))
     windows = setting("window_size", "batches in flight")
     message_sizes = setting("message_size", "bytes per message")
-    modes = listed(word(Mode))
-    part = number(float, 0, 1_000, "a ratio", "0.9 is nine tenths")
+    modes = listed(word(Mode.STREAM))
+    part = number(0, 1_000, "0.9 is nine tenths")
+    rate = argument(field(None, Rate.parse, RATE, ""))
 
     add = parser.add_argument_group(VARIED).add_argument
     add("--batch-sizes", metavar="LIST", type=batch_sizes, default=BATCH_SIZES, help="messages per batch; powers of 4")
@@ -170,20 +168,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--modes", metavar="LIST", type=modes, default=[Mode.STREAM], help="stream, or unary calls; stream")
 
     add = parser.add_argument_group("how it is measured (and the default)").add_argument
-    add("--duration", metavar="SECONDS", type=seconds(0.1, 3_600), default=3.0, help="of each run; 3")
-    add("--warm-up", metavar="SECONDS", type=seconds(0, 600), default=1.0, help="before each run; 1")
-    add("--repeat", metavar="RUNS", type=whole(1, 1_000), default=3, help="runs of each point, in alternation; 3")
-    add("--rate", metavar="RATE", type=checked(Rate.parse), help="hashes/s to send, see below; as fast as possible")
+    add("--duration", metavar="SECONDS", type=number(0.1, 3_600), default=3.0, help="of each run; 3")
+    add("--warm-up", metavar="SECONDS", type=number(0, 600), default=1.0, help="before each run; 1")
+    add("--repeat", metavar="RUNS", type=whole(1, 1_000, "runs"), default=3, help="of each point, in alternation; 3")
+    add("--rate", metavar="RATE", type=rate, help="hashes/s to send, see below; as fast as possible")
     add("--rng-target", metavar="TARGET", help="a running rng, such as dns:///rng:50051 or ipv4:127.0.0.1:50051")
     add("--hasher-target", metavar="TARGET", help="a running hasher")
 
     add = parser.add_argument_group("what is reported").add_argument
-    add("--format", metavar="FORMAT", type=word(Format), help="table, json, csv or markdown; or by FILE's ending")
+    add("--format", metavar="FORMAT", type=word(Format.TABLE), help="table, json, csv or markdown; or by FILE's ending")
     add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
     add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")
-    add("--publish", metavar="REDIS_URL", nargs="?", const="", help="keep the report in Redis, for the page")
+    add("--publish", metavar="REDIS_URL", nargs="?", const="", help="keep the report in Redis, for webui's page")
     add("--compare", metavar="FILE", type=Path, help="an earlier report in JSON to compare with")
-    add(
-        "--fail-below", metavar="RATIO", type=part, help="with --compare: fail where the speed is below this part of it"
-    )
+    add("--fail-below", metavar="RATIO", type=part, help="with --compare: fail where the speed is below this part")
     return parser

@@ -29,17 +29,18 @@ _TEXTS: dict[Format, Callable[[Report], str]] = {
 }
 
 
-def check_writable(option: str, path: Path | None) -> None:
+def check_writable(options: Options) -> None:
     """Raise UsageError if a file can't be written, before anything is measured."""
-    if path is None or path == STANDARD_OUTPUT:
-        return
-    existed = path.exists()
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise UsageError(f"{option} {path}: it can't be written ({error.strerror})") from None
-    if not existed:
-        path.unlink()
+    for option, path in (("--output", options.output), ("--html", options.html)):
+        if path is None or path == STANDARD_OUTPUT:
+            continue
+        existed = path.exists()
+        try:
+            path.open("ab").close()
+        except OSError as error:
+            raise UsageError(f"{option} {path}: it can't be written ({error.strerror})") from None
+        if not existed:
+            path.unlink()
 
 
 def write(report: Report, changes: Sequence[Change], differences: Sequence[str], options: Options) -> list[str]:

@@ -1,7 +1,6 @@
 """The progress of a sweep, on standard error."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -33,7 +32,7 @@ class Progress:
             self._console.print(f"{self._runs} run{'s' if self._runs > 1 else ''}, about {self._left()}")
         return self
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def begin(self, point: Point) -> None:

@@ -89,11 +89,9 @@ class Report:
     @property
     def headline(self) -> str:
         """The fastest point, in a sentence."""
-        result = max(self.points, key=lambda result: result.summary.hashes_per_second.median)
-        return (
-            f"Fastest: {result.summary.hashes_per_second.median:,.0f} hashes/s ({result.point}), "
-            f"{result.summary.vs_baseline.median:.2f} times the baseline (one process, no network)."
-        )
+        best = max(self.points, key=lambda result: result.summary.hashes_per_second.median)
+        speed, vs_baseline = best.summary.hashes_per_second.median, best.summary.vs_baseline.median
+        return f"Fastest: {speed:,.0f} hashes/s ({best.point}), {vs_baseline:.2f} x one process without a network."
 
     def to_json(self) -> str:
         """Return the report in the form above."""
@@ -103,11 +101,10 @@ class Report:
         """Return the report in the form above, with or without the runs of its points."""
         document = {"format": FORMAT, "version": VERSION, "complete": not self.problem, **asdict(self)}
         for result, each in zip(self.points, document["points"], strict=True):
+            for run, its_fields in zip(result.runs, each["runs"], strict=True):
+                its_fields.update(hashes_per_second=run.hashes_per_second, vs_baseline=run.vs_baseline)
             if not runs:
                 del each["runs"]
-                continue
-            for run, fields_of_run in zip(result.runs, each["runs"], strict=True):
-                fields_of_run.update(hashes_per_second=run.hashes_per_second, vs_baseline=run.vs_baseline)
         return document
 
 

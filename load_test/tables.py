@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -59,10 +60,8 @@ def grids(results: Sequence[Result]) -> list[Grid]:
 
 
 def _grid(title: str, columns: Sequence[Column], results: Sequence[Result], caption: str) -> Grid:
-    columns = [*_lead(results), *columns]
-    return Grid(
-        title, [header for header, _ in columns], [[show(each) for _, show in columns] for each in results], caption
-    )
+    headers, shows = zip(*_lead(results), *columns, strict=True)
+    return Grid(title, headers, [[show(each) for show in shows] for each in results], caption)
 
 
 def changes_grid(changes: Sequence[Change]) -> Grid:
@@ -113,42 +112,38 @@ _SPEED_COLUMNS: list[Column] = [
 
 
 def _latency() -> list[Column]:
-    def column(name: str, title: str, quantile: str) -> Column:
-        def show(result: Result) -> str:
-            milliseconds = 1e3 * getattr(result.summary.latency_seconds[name], quantile)
-            return f"{milliseconds:,.2f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+    quantiles = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max"}
+    shown = [(TOTAL, *each) for each in quantiles.items()]
+    shown += [(name, quantile, quantile) for name in SERVICES for quantile in ("p50", "p99")]
+    return [(f"{name}\n{title}", partial(_milliseconds, name, quantile)) for name, title, quantile in shown]
 
-        return f"{name}\n{title}", show
 
-    total = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max"}
-    return [column(TOTAL, *each) for each in total.items()] + [
-        column(name, quantile, quantile) for name in SERVICES for quantile in ("p50", "p99")
-    ]
+def _milliseconds(name: str, quantile: str, result: Result) -> str:
+    milliseconds = 1e3 * getattr(result.summary.latency_seconds[name], quantile)
+    return f"{milliseconds:,.2f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
 
 
 def _cost(results: Sequence[Result]) -> list[Column]:
-    def cpu(name: str) -> Column:
-        def show(result: Result) -> str:
-            seconds = result.summary.cpu_seconds_per_million_hashes.get(name)
-            return NOTHING if seconds is None else f"{seconds:,.2f}"
-
-        return f"CPU\n{name}", show
-
-    def errors(result: Result) -> str:
-        parts = [f"{name} {code} {n}" for name, codes in result.summary.errors.items() for code, n in codes.items()]
-        return ", ".join(parts) or "none"
-
     summaries = [each.summary for each in results]
-    columns = [
-        cpu(name) for name in dict.fromkeys(name for each in summaries for name in each.cpu_seconds_per_million_hashes)
-    ]
+    processes = dict.fromkeys(name for each in summaries for name in each.cpu_seconds_per_million_hashes)
+    columns: list[Column] = [(f"CPU\n{name}", partial(_cpu_seconds, name)) for name in processes]
     if any(result.point.rate for result in results):
         columns.append(("not\nbegun", lambda result: f"{result.summary.not_begun:,}"))
     if any(each.resent for each in summaries):
         columns.append(("resent", lambda result: f"{result.summary.resent:,}"))
     if any(each.unanswered for each in summaries):
         columns.append(("un-\nanswered", lambda result: f"{result.summary.unanswered:,}"))
-    return [*columns, ("errors", errors)] if any(each.errors for each in summaries) else columns
+    return [*columns, ("errors", _errors)] if any(each.errors for each in summaries) else columns
+
+
+def _cpu_seconds(name: str, result: Result) -> str:
+    seconds = result.summary.cpu_seconds_per_million_hashes.get(name)
+    return NOTHING if seconds is None else f"{seconds:,.2f}"
+
+
+def _errors(result: Result) -> str:
+    parts = [f"{name} {code} {n}" for name, codes in result.summary.errors.items() for code, n in codes.items()]
+    return ", ".join(parts) or "none"
 
 
 def plain(report: Report) -> str:

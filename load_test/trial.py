@@ -22,26 +22,20 @@ from worker_svc.pipeline import Pipeline, StageClient
 from worker_svc.pool.pool import Pool
 from worker_svc.stage import HASHER, RNG, Stage
 
-# The time in which a service must be connected; a pool usually needs 0.3 s.
+# A pool usually connects in 0.3 s.
 CONNECT_LIMIT_S = 5.0
 
-# The time for what is in flight at the end: with a rate schedule, its latency counts.
+# With a rate schedule, the latency of what is in flight at the end counts.
 DRAIN_LIMIT_S = 5.0
 
 # The time for the baseline, as a part of the measured time, and at most: signals wait meanwhile.
 BASELINE_PART = 0.2
 BASELINE_LIMIT_S = 1.0
 
-CHECK_INTERVAL_S = 0.1
-
-# A service is lost after this time without a batch done, if no server is connected: a restart takes less.
+# A service is lost after this time without a batch done: without a server, as a restart takes less, and with servers.
 ABSENCE_LIMIT_S = 3.0
-
-# The same where servers are connected.
 SILENCE_LIMIT_S = 10.0
-
-
-Client = Pool | UnaryCalls
+CHECK_INTERVAL_S = 0.1
 
 
 class TimedClient:
@@ -93,10 +87,9 @@ class Trial:
         )
         self._open_loop: OpenLoop | None = None
         if options.rate is not None:
-            schedule = options.rate.schedule(options.warm_up, options.duration)
-            self._open_loop = OpenLoop(self._pipeline, point.batch_size, schedule)
+            self._open_loop = OpenLoop(self._pipeline, options.rate.schedule(options.warm_up, options.duration))
 
-    def _client(self, stage: Stage) -> Client:
+    def _client(self, stage: Stage) -> Pool | UnaryCalls:
         target, client_id = self._targets[stage.name], f"{self._options.settings.instance}-load-test"
         certificates = None if stage.name in self._services else self._certificates
         if self._point.mode is Mode.UNARY:

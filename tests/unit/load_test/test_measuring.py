@@ -37,7 +37,7 @@ def test_a_schedule_says_when_each_hash_is_due(
 
 @pytest.mark.parametrize("text", ["", "fast", "-1", "1..", "1,,2", "0..0", "nan", "1e12", "1..2..3"])
 def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="it must be"):
+    with pytest.raises(ValueError):  # noqa: PT011 - the type of the argument adds what is allowed
         Rate.parse(text)
 
 
@@ -55,7 +55,7 @@ class Run:
             delay=0,
             on_counted=lambda *_: self.loop.proceed(),
         )
-        self.loop = OpenLoop(self.pipeline, 10, Rate.parse(rate).schedule(0, duration))
+        self.loop = OpenLoop(self.pipeline, Rate.parse(rate).schedule(0, duration))
 
     @property
     def begun(self) -> list[float]:
