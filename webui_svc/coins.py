@@ -20,7 +20,6 @@ class CoinStatistics:
         self._latest: dict[str, dict[str, Any]] = {}  # by digest, newest first
         self._bits: dict[str, int] = {}
         self._newest_bits: int | None = None
-        self._minute: tuple[int, dict[str, Any]] | None = None
 
     def ingest(self, worker: str, coins: NewCoins, place: Callable[[float], float]) -> None:
         """Take over a worker's latest coins; `place` puts a moment of its clock on the time axis."""
@@ -41,11 +40,8 @@ class CoinStatistics:
 
         The minute is the last 60 seconds known, fewer when work began later.
         """
-        until = speed.until or 0
-        if self._minute is None or self._minute[0] != until:
-            self._minute = (until, self._count(speed, until))
         latest = [{**coin, "at": round(coin["at"] + shift_s, 6)} for coin in self._latest.values()]
-        return {"latest": latest, **self._minute[1]}
+        return {"latest": latest, **self._count(speed, speed.until or 0)}
 
     def _count(self, speed: Speed, until: int) -> dict[str, Any]:
         """Count coins, and expect one of each hash with the chance of so many zero bits: variances add up.

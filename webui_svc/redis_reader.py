@@ -93,7 +93,7 @@ class RedisSnapshot:
         self._sequences: dict[str, bytes] = {}
         self._changed: set[str] = set()  # workers whose buckets changed
         self._rest_due = 0.0
-        self._load_tests: tuple[int, bytes | None] = (0, None)
+        self._load_tests: list[bytes] = []
         # Whether the hour of every worker is to be read: at first, and when Redis's state or clock is another one.
         self.hour_is_stale = True
 
@@ -115,12 +115,31 @@ class RedisSnapshot:
 
     async def read_rest(self) -> None:
         """Read what changes rarely, if it is time to, and all of the hour if it is stale."""
-        if not self.hour_is_stale and time.monotonic() < self._rest_due:
-            return
         if self.hour_is_stale:
             await self._read_hour()
-        await self._read_buckets()
-        await self._read_load_tests()
+        elif time.monotonic() < self._rest_due:
+            return
+        now = int(self._state.now()) // BUCKET_S * BUCKET_S
+        recent = [str(second) for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
+        changed, self._changed = sorted(self._changed), set()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.lrange(self._keys.load_tests, 0, MAX_LOAD_TESTS - 1)
+        pipeline.hgetall(self._keys.totals)
+        for worker in changed:
+            pipeline.hmget(self._keys.totals_of(worker), recent)
+        load_tests, totals, *answers = await _answer(pipeline.execute(raise_on_error=False))
+        for worker, values in zip(changed, answers, strict=True):
+            if self._is_fine(self._keys.totals_of(worker), values):
+                held = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
+                self._state.hour.update_worker(worker, schema.decode_buckets(held))
+        if self._is_fine(self._keys.totals, totals):
+            self._state.set_totals(schema.decode_buckets(totals))
+        if self._is_fine(self._keys.load_tests, load_tests) and load_tests != self._load_tests:
+            self._load_tests = load_tests
+            reports = [self._decoded("load test", schema.decode_load_test, raw) for raw in load_tests]
+            self._state.set_load_tests([report for report in reports if report is not None])
+        known = self._state.speed.workers.known
+        self._sequences = {worker: last for worker, last in self._sequences.items() if worker in known}
         self._rest_due = time.monotonic() + REST_EVERY_S
 
     def _ingest(self, worker: str, sequence: bytes | None, replicas: bytes | None, coins: bytes | None) -> None:
@@ -160,37 +179,6 @@ class RedisSnapshot:
             if not cursor or len(workers) >= MAX_HOURS:
                 break
         return sorted(workers)[:MAX_HOURS]
-
-    async def _read_buckets(self) -> None:
-        now = int(self._state.now()) // BUCKET_S * BUCKET_S
-        recent = [str(second) for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
-        changed, self._changed = sorted(self._changed), set()
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hgetall(self._keys.totals)
-        for worker in changed:
-            pipeline.hmget(self._keys.totals_of(worker), recent)
-        totals, *answers = await _answer(pipeline.execute(raise_on_error=False))
-        for worker, values in zip(changed, answers, strict=True):
-            if self._is_fine(self._keys.totals_of(worker), values):
-                held = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
-                self._state.hour.update_worker(worker, schema.decode_buckets(held))
-        if self._is_fine(self._keys.totals, totals):
-            self._state.set_totals(schema.decode_buckets(totals))
-        known = self._state.speed.workers.known
-        self._sequences = {worker: last for worker, last in self._sequences.items() if worker in known}
-
-    async def _read_load_tests(self) -> None:
-        key = self._keys.load_tests
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.llen(key)
-        pipeline.lindex(key, 0)
-        count, newest = await _answer(pipeline.execute(raise_on_error=False))
-        if not self._is_fine(key, count) or not self._is_fine(key, newest) or (count, newest) == self._load_tests:
-            return
-        stored = await _answer(self._redis.lrange(key, 0, MAX_LOAD_TESTS - 1))
-        decoded = [self._decoded("load test", schema.decode_load_test, raw) for raw in stored]
-        self._state.set_load_tests([report for report in decoded if report is not None])
-        self._load_tests = count, newest
 
     def _is_fine(self, key: str, answer: object) -> bool:
         """Return whether this is an answer and no error, as for a key of another type."""

@@ -3,13 +3,12 @@
 All times are of a monotonic clock.
 """
 
-import heapq
 import itertools
 import re
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from chassis.redis.schema import SERVICES, EndpointState, ReplicaSnapshot, ReplicaStats
@@ -39,22 +38,6 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(slots=True)
-class _Traffic:
-    """A replica's batches in the window, of all workers."""
-
-    reports: int = 0
-    latency: Counter[int] = field(default_factory=Counter)
-    by_worker: Counter[str] = field(default_factory=Counter)
-
-    def add(self, worker: str, replica: ReplicaStats, sign: int) -> None:
-        """Count what a worker saw of it, or take that back."""
-        self.reports += sign
-        self.by_worker[worker] += sign * replica.batches
-        for bucket, count in replica.latency.items():
-            self.latency[bucket] += sign * count
-
-
-@dataclass(slots=True)
 class _Known:
     """How a replica does, and when a worker saw it last."""
 
@@ -64,13 +47,11 @@ class _Known:
     gone_since: float | None = None
 
 
-@dataclass(slots=True, order=True)
-class _Counted:
-    """What a worker saw, for as long as it counts; the number makes each differ, for the order."""
+@dataclass(slots=True)
+class _Seen:
+    """What a worker saw in so many seconds, and how long it counts."""
 
     until: float
-    number: int
-    worker: str
     seconds: float
     replicas: Sequence[ReplicaStats]
 
@@ -79,12 +60,9 @@ class ReplicaStatistics:
     """One service's replicas, as its live workers see them together."""
 
     def __init__(self) -> None:
-        self._counted: list[_Counted] = []  # a heap
-        self._numbers = itertools.count()
-        self._seconds: dict[str, float] = {}  # of each worker's reports in the window
-        self._traffic: dict[str, _Traffic] = {}
-        self._latest: dict[str, Sequence[ReplicaStats]] = {}
+        self._seen: dict[str, list[_Seen]] = {}  # by worker; the last one is kept even if it does not count
         self._known: dict[str, _Known] = {}
+        self._clock = 0.0  # of the last call of finalize
 
     def ingest(
         self,
@@ -94,25 +72,18 @@ class ReplicaStatistics:
         replicas: Sequence[ReplicaStats],
         report_interval_s: float = 1.0,
     ) -> None:
-        """Count what a worker has seen in so many seconds; it reports again after its report interval."""
+        """Take over what a worker has seen in so many seconds; it reports again after its report interval."""
         until = clock + max(WINDOW_S, LASTING_INTERVALS * report_interval_s)
-        counted = _Counted(until, next(self._numbers), worker, seconds, replicas)
-        heapq.heappush(self._counted, counted)
-        self._latest[worker] = replicas
-        self._count(counted, 1)
+        self._seen.setdefault(worker, []).append(_Seen(until, seconds, replicas))
 
     def finalize(self, live: AbstractSet[str], clock: float) -> None:
         """Leave out what is too old, and workers that are gone."""
-        while self._counted and clock > self._counted[0].until:
-            self._count(heapq.heappop(self._counted), -1)
-        if gone := self._latest.keys() - live:
-            for each in self._counted:
-                if each.worker in gone:
-                    self._count(each, -1)
-            self._counted = [each for each in self._counted if each.worker not in gone]
-            heapq.heapify(self._counted)
-            for worker in gone:
-                del self._latest[worker]
+        self._clock = clock
+        self._seen = {
+            worker: [each for each in seen if each.until >= clock or each is seen[-1]]
+            for worker, seen in self._seen.items()
+            if worker in live
+        }
         self._update_states(clock)
 
     def ignore_gap(self, seconds: float) -> None:
@@ -124,7 +95,7 @@ class ReplicaStatistics:
     @property
     def present(self) -> set[str] | None:
         """The replicas that take batches; None without a worker that sees any."""
-        if not self._latest:
+        if not self._seen:
             return None
         return {name for name, known in self._known.items() if known.gone_since is None}
 
@@ -135,41 +106,37 @@ class ReplicaStatistics:
 
     def figures(self) -> dict[str, Any]:
         """Return the replicas that are there or just left, with share of requests, batches per second and latencies."""
-        total = sum(traffic.by_worker.total() for traffic in self._traffic.values())
-        listed = [self._figures_of(name, total) for name, _ in self.states]
+        batches: Counter[str] = Counter()
+        rates: defaultdict[str, float] = defaultdict(float)
+        latencies: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        for seen in self._seen.values():
+            counted = [each for each in seen if each.until >= self._clock]
+            seconds = max(1e-3, sum(each.seconds for each in counted))
+            for replica in itertools.chain.from_iterable(each.replicas for each in counted):
+                batches[replica.name] += replica.batches
+                rates[replica.name] += replica.batches / seconds
+                latencies[replica.name].update(replica.latency)
+        total = batches.total()
+        listed = [
+            {
+                "name": name,
+                "address": self._known[name].address,
+                "state": state,
+                "share": round(batches[name] / total, 4) if total else 0.0,
+                "rate": round(rates[name], 3),
+                "p50": quantile(latencies[name], 0.5),
+                "p99": quantile(latencies[name], 0.99),
+            }
+            for name, state in self.states
+        ]
         return {"replicas": listed, "more": len(self._known) - len(listed)}
 
-    def _figures_of(self, name: str, total: int) -> dict[str, Any]:
-        traffic = self._traffic.get(name, _Traffic())
-        rates = (batches / self._seconds[worker] for worker, batches in traffic.by_worker.items() if batches)
-        return {
-            "name": name,
-            "address": self._known[name].address,
-            "state": self._known[name].state,
-            "share": round(traffic.by_worker.total() / total, 4) if total else 0.0,
-            "rate": round(sum(rates), 3),
-            "p50": quantile(traffic.latency, 0.5),
-            "p99": quantile(traffic.latency, 0.99),
-        }
-
-    def _count(self, counted: _Counted, sign: int) -> None:
-        left = self._seconds.get(counted.worker, 0.0) + sign * max(counted.seconds, 1e-3)
-        if left > 1e-6:
-            self._seconds[counted.worker] = left
-        else:  # its last report left the window
-            self._seconds.pop(counted.worker, None)
-        for replica in counted.replicas:
-            traffic = self._traffic.setdefault(replica.name, _Traffic())
-            traffic.add(counted.worker, replica, sign)
-            if not traffic.reports:
-                del self._traffic[replica.name]
-
     def _update_states(self, clock: float) -> None:
-        if not self._latest:
+        if not self._seen:
             self._known.clear()
             return
         together: dict[str, ReplicaStats] = {}
-        for replica in itertools.chain.from_iterable(self._latest.values()):
+        for replica in itertools.chain.from_iterable(seen[-1].replicas for seen in self._seen.values()):
             other = together.get(replica.name)
             if other is None or _PRECEDENCE.index(replica.state) <= _PRECEDENCE.index(other.state):
                 together[replica.name] = replica

@@ -146,10 +146,6 @@ class Workers:
         earlier = self.live(clock - GONE_LISTED_S)
         return {name: worker for name, worker in earlier.items() if not worker.is_live(clock)}
 
-    def is_live(self, worker: str, clock: float) -> bool:
-        """Return whether that one reports."""
-        return worker in self.known and self.known[worker].is_live(clock)
-
     def reported_until(self, clock: float) -> int | None:
         """Return the moment up to which all live workers have reported, in microseconds; None without one."""
         ends = [worker.known_us for worker in self.known.values() if worker.is_live(clock)]

@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 
 from aiohttp import web
 
@@ -99,44 +99,6 @@ class ReplayBuffer:
         return int(match[2]) if match and match[1] == self._process else None
 
 
-class Browser:
-    """One open page, and the number of the update that it has."""
-
-    def __init__(self, buffer: ReplayBuffer, snapshot: Callable[[], bytes], known: int | None) -> None:
-        self._buffer = buffer
-        self._snapshot = snapshot
-        self._known = known
-        self._allowed = buffer.last if known is None else buffer.last - known + MAX_BEHIND
-        self._ended = False
-        self._woken = asyncio.Event()
-
-    async def next(self) -> bytes | None:
-        """Return what is new for it, a snapshot if no updates lead there; None when there will be no more."""
-        while not self._ended:
-            if self._known != self._buffer.last:
-                return self._news()
-            self._woken.clear()
-            try:
-                async with asyncio.timeout(HEARTBEAT_EVERY_S):
-                    await self._woken.wait()
-            except TimeoutError:
-                return HEARTBEAT
-        return None
-
-    def wake(self, *, end: bool = False) -> None:
-        """Send what is new, or nothing more."""
-        self._ended |= end
-        self._woken.set()
-
-    def _news(self) -> bytes:
-        known, self._known = self._known, self._buffer.last
-        allowed, self._allowed = self._allowed, MAX_BEHIND
-        updates = None
-        if known is not None and self._buffer.last - known <= allowed:
-            updates = self._buffer.since(known)
-        return self._snapshot() if updates is None else updates
-
-
 class Browsers:
     """All open pages. An update contains what changed since the one before, if anything did."""
 
@@ -147,34 +109,35 @@ class Browsers:
         self._update = update
         self._streams_per_client = streams_per_client
         self._buffer = ReplayBuffer()
-        self._joined: set[Browser] = set()
         self._of_client: Counter[str] = Counter()
         # Streams that were cut because the browser took nothing any more, and that were refused because of too many.
         self.dropped = 0
         self.refused = 0
+        self._news = asyncio.Event()  # set, and replaced by a new one, with each update
         self._ended = False
         self._snapshot = b""
         self._snapshot_of = -1
         self._snapshot_until = 0.0
 
     def __len__(self) -> int:
-        return len(self._joined)
+        return self._of_client.total()
 
-    @contextlib.contextmanager
-    def join(self, last_event_id: str | None = None, client: str = "") -> Iterator[Browser]:
-        """Add a browser of this address while the context lasts; it gets what came after this event, if it is kept."""
-        browser = Browser(self._buffer, self._current_snapshot, self._buffer.number(last_event_id))
-        if self._ended:
-            browser.wake(end=True)
-        self._joined.add(browser)
-        self._of_client[client] += 1
-        try:
-            yield browser
-        finally:
-            self._joined.discard(browser)
-            self._of_client[client] -= 1
-            if not self._of_client[client]:
-                del self._of_client[client]
+    async def events(self, last_event_id: str | None = None) -> AsyncGenerator[bytes]:
+        """Yield what is new for one browser: what came after this event if it is kept, otherwise first a snapshot."""
+        known = self._buffer.number(last_event_id)
+        allowed = MAX_REPLAYED  # one that comes back may have missed more
+        while not self._ended:
+            if known == self._buffer.last:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_EVERY_S):
+                        await self._news.wait()
+                except TimeoutError:
+                    yield HEARTBEAT
+                continue
+            is_near = known is not None and self._buffer.last - known <= allowed
+            updates = self._buffer.since(known) if known is not None and is_near else None
+            known, allowed = self._buffer.last, MAX_BEHIND
+            yield self._current_snapshot() if updates is None else updates
 
     def publish(self) -> None:
         """Send what changed since the last time to all."""
@@ -202,21 +165,28 @@ class Browsers:
         if self._of_client[client] >= (most := self._streams_per_client):
             return self._refuse(429, f"{most} pages are open at your address already (STREAMS_PER_CLIENT)")
         response = web.StreamResponse(headers=_HEADERS)
-        with self.join(request.headers.get("Last-Event-ID"), client) as browser:
-            try:
-                _limit_buffers(request.transport)
-                writer = await response.prepare(request)
-                event: bytes | None = RETRY
-                while event is not None and writer is not None:
-                    async with asyncio.timeout(WRITE_LIMIT_S):
-                        await writer.write(event)
-                        await writer.drain()
-                    event = await browser.next()
-            except (ConnectionError, TimeoutError) as error:
-                self.dropped += isinstance(error, TimeoutError)
-                if request.transport:
-                    request.transport.abort()  # it takes nothing any more, not even the end
+        self._of_client[client] += 1
+        try:
+            _limit_buffers(request.transport)
+            await self._send(response, request)
+        except (ConnectionError, TimeoutError) as error:
+            self.dropped += isinstance(error, TimeoutError)
+            if request.transport:
+                request.transport.abort()  # it takes nothing any more, not even the end
+        finally:
+            self._of_client -= Counter((client,))
         return response
+
+    async def _send(self, response: web.StreamResponse, request: web.Request) -> None:
+        writer = await response.prepare(request)
+        if writer is None:
+            return
+        async with contextlib.aclosing(self.events(request.headers.get("Last-Event-ID"))) as events:
+            await writer.write(RETRY)
+            async for event in events:
+                async with asyncio.timeout(WRITE_LIMIT_S):
+                    await writer.write(event)
+                    await writer.drain()
 
     def _refuse(self, status: int, reason: str) -> web.Response:
         self.refused += 1
@@ -224,8 +194,8 @@ class Browsers:
         return web.Response(status=status, headers=headers, text=f"{reason}; try again later.\n")
 
     def _wake(self) -> None:
-        for browser in self._joined:
-            browser.wake(end=self._ended)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def _current_snapshot(self) -> bytes:
         clock = time.monotonic()

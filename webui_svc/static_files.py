@@ -6,6 +6,7 @@ gzip, also for clients that refuse it (`gzip;q=0`).
 
 import gzip
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from aiohttp import web
 # Less than this fits into one packet anyway.
 MIN_COMPRESSED_BYTES = 1_024
 LEVEL = 6
+
+_REFUSED = re.compile(r";\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
 
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -72,11 +75,5 @@ def accepts_gzip(request: web.Request) -> bool:
     """Return whether the request accepts an answer in gzip."""
     accepted: dict[str, bool] = {}
     for part in ",".join(request.headers.getall("Accept-Encoding", [])).lower().split(","):
-        coding, *parameters = part.replace(" ", "").split(";")
-        refused = any(name == "q" and not value.strip("0.") for name, _, value in map(_pair, parameters))
-        accepted[coding] = not refused
+        accepted[part.partition(";")[0].strip()] = not _REFUSED.search(part)
     return accepted.get("gzip", accepted.get("*", False))
-
-
-def _pair(parameter: str) -> tuple[str, str, str]:
-    return parameter.partition("=")

@@ -150,4 +150,6 @@ def test_whatever_was_heard_leaves_nothing_behind(views: list[tuple[str, float, 
         statistics.finalize({"a", "b"}, clock)
         assert sum(each["share"] for each in listed(statistics).values()) <= 1.001
     statistics.finalize({"a", "b"}, clock + 100)
-    assert (statistics._traffic, statistics._counted, statistics._seconds) == ({}, [], {})
+    assert all(len(seen) == 1 for seen in statistics._seen.values())
+    statistics.finalize(set(), clock + 100)
+    assert statistics._seen == {}
