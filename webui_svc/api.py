@@ -13,10 +13,6 @@ from webui_svc.static_files import MIN_COMPRESSED_BYTES, accepts_gzip, compress
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
-class QueryError(Exception):
-    """A parameter of the URL holds what is not allowed. The message is one sentence."""
-
-
 class Api:
     """Answers from the dashboard's state."""
 
@@ -32,13 +28,9 @@ class Api:
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the speed over the last seconds known; 400 and a sentence for a query that is not allowed."""
-        try:
-            seconds = parse_seconds(request.query.getall("seconds", []))
-            by_worker = parse_by(request.query.getall("by", []))
-        except QueryError as error:
-            return web.Response(status=400, text=f"{error}\n")
+        seconds = seconds_of(request)
         answer: dict[str, Any] = {"now": self._state.now()}
-        if by_worker:
+        if is_by_worker(request):
             answer["resolution"], answer["workers"], answer["points"] = self._state.history_by_worker(seconds)
         else:
             answer["resolution"], answer["points"] = self._state.history(seconds)
@@ -49,29 +41,30 @@ class Api:
         return _json_response(request, self._state.load_tests)
 
 
-def parse_seconds(values: list[str]) -> int:
-    """Return the seconds in a query's values of `seconds`.
-
-    Raises QueryError when they are no single whole number within bounds.
-    """
+def seconds_of(request: web.Request) -> int:
+    """Return the seconds in a query. Raises HTTPBadRequest when they are no single whole number within bounds."""
     allowed = f"a whole number from 1 to {BUCKETS_S}"
-    if not values:
-        return SHOWN_S
-    if len(values) > 1:
-        raise QueryError(f"seconds was given {len(values)} times; it must be given once, as {allowed}.")
-    seconds = int(values[0]) if _WHOLE.fullmatch(values[0]) else 0
+    value = _only_value(request, "seconds", allowed)
+    seconds = SHOWN_S if value is None else int(value) if _WHOLE.fullmatch(value) else 0
     if not 1 <= seconds <= BUCKETS_S:
-        raise QueryError(f"seconds={values[0][:40]!a} is not allowed; it must be {allowed}.")
+        raise web.HTTPBadRequest(text=f"seconds={(value or '')[:40]!a} is not allowed; it must be {allowed}.\n")
     return seconds
 
 
-def parse_by(values: list[str]) -> bool:
-    """Return whether a query's values of `by` say worker. Raises QueryError for other values."""
+def is_by_worker(request: web.Request) -> bool:
+    """Return whether `by` is worker in a query. Raises HTTPBadRequest for other values."""
+    value = _only_value(request, "by", "worker")
+    if value is not None and value != "worker":
+        raise web.HTTPBadRequest(text=f"by={value[:40]!a} is not allowed; it must be worker.\n")
+    return value is not None
+
+
+def _only_value(request: web.Request, name: str, allowed: str) -> str | None:
+    values = request.query.getall(name, [])
     if len(values) > 1:
-        raise QueryError(f"by was given {len(values)} times; it must be given once, as worker.")
-    if values and values[0] != "worker":
-        raise QueryError(f"by={values[0][:40]!a} is not allowed; it must be worker.")
-    return bool(values)
+        text = f"{name} was given {len(values)} times; it must be given once, as {allowed}.\n"
+        raise web.HTTPBadRequest(text=text)
+    return values[0] if values else None
 
 
 def _json_response(request: web.Request, body: bytes) -> web.Response:

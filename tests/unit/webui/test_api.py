@@ -1,27 +1,38 @@
+import re
+from urllib.parse import urlencode
+
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from webui_svc.api import QueryError, parse_by, parse_seconds
+from webui_svc.api import is_by_worker, seconds_of
 from webui_svc.static_files import accepts_gzip
 
 
-def test_the_history_is_asked_for_by_a_whole_number_of_seconds_and_by_worker() -> None:
-    asked = [parse_seconds(values) for values in ([], ["1"], ["3600"], ["0042"])]
-    assert asked == [300, 1, 3_600, 42]
-    assert [parse_by(values) for values in ([], ["worker"])] == [False, True]
+def query(**values: str | list[str]) -> web.Request:
+    return make_mocked_request("GET", f"/api/history?{urlencode(values, doseq=True)}")
+
+
+def test_the_history_is_requested_for_a_whole_number_of_seconds_and_by_worker() -> None:
+    seconds = [seconds_of(query(**values)) for values in ({}, *({"seconds": each} for each in ("1", "3600", "0042")))]
+    assert seconds == [300, 1, 3_600, 42]
+    assert [is_by_worker(query(**values)) for values in ({}, {"by": "worker"})] == [False, True]
 
 
 @pytest.mark.parametrize(
     "value", ["", "x", "0", "-1", "3601", "1.5", "1e3", "nan", " 5", "+5", "1_0", "٣", "9" * 5_000, "5\n", "\x00"]
 )
 def test_anything_else_is_refused_with_what_is_allowed(value: str) -> None:
-    with pytest.raises(QueryError, match=r"^seconds='.*' is not allowed; it must be a whole number from 1 to 3600\.$"):
-        parse_seconds([value])
-    with pytest.raises(QueryError, match=r"^by='.*' is not allowed; it must be worker\.$"):
-        parse_by([value])
-    for parse in (parse_seconds, parse_by):
-        with pytest.raises(QueryError, match="given 2 times"):
-            parse([value, value])
+    for name, read, allowed in (
+        ("seconds", seconds_of, "a whole number from 1 to 3600"),
+        ("by", is_by_worker, "worker"),
+    ):
+        with pytest.raises(web.HTTPBadRequest) as refused:
+            read(query(**{name: value}))
+        assert re.fullmatch(rf"{name}='.*' is not allowed; it must be {allowed}\.\n", refused.value.text or "")
+        with pytest.raises(web.HTTPBadRequest) as refused:
+            read(query(**{name: [value, value]}))
+        assert "given 2 times" in (refused.value.text or "")
 
 
 ACCEPTED = ["gzip", "GZIP", "deflate, gzip;q=0.5, br", "*", "gzip;q=1.0"]
