@@ -322,7 +322,7 @@ class RedisReader:
         clock = time.monotonic()
 
         def seen(redis_us: int) -> float:
-            """A report was seen when it was written, and long ago if that was before the clock was set back."""
+            """Return when a report was seen: when it was written, or long ago if the clock was set back since."""
             age_us = now_us - redis_us
             reading_us = (time.monotonic() - clock) * 1e6
             return clock - (age_us / 1e6 if age_us >= -reading_us - STEP_US else REPORTS_S)

@@ -20,7 +20,7 @@ from webui_svc.settings import MAX_STREAMS
 # The time after which a client that was refused may try again.
 RETRY_AFTER_S = 5
 
-# What a browser is told first: the milliseconds after which it comes again when its connection is lost.
+# The first line of a stream: the milliseconds after which it comes again when its connection is lost.
 RETRY = b"retry: 1000\n\n"
 
 # A browser that takes no byte for this time loses its connection.

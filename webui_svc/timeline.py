@@ -53,7 +53,7 @@ class Timeline:
     """Places reports on an axis of microseconds that begins as Redis's Unix time and never steps."""
 
     def __init__(self) -> None:
-        self._workers: dict[str, _WorkerClock] = {}  # the one heard longest ago comes first
+        self._workers: dict[str, _WorkerClock] = {}  # the one that reported longest ago comes first
         # The axis less this machine's steady clock; until Redis is observed, the axis is this machine's Unix time.
         self._origin = round(time.time() * 1e6) - steady_us()
         # The axis less Redis's clock, which only a step changes, now and before the last look.
