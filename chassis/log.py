@@ -93,7 +93,7 @@ class LogOutput(Collector):
         # Called after a line was written, with the number of lines that were lost until then, and the cause.
         self.on_recovery: Callable[[int, str], None] = lambda _, __: None
         # Both are reentrant: garbage collection inside may log a failure of __del__.
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._lock = threading.RLock()
         self._accepted_bytes = 0
         self._done_bytes = 0
@@ -107,10 +107,10 @@ class LogOutput(Collector):
         line = text.encode(errors="backslashreplace")
         with self._lock:
             if self._accepted_bytes - self._done_bytes + len(line) > MAX_WAITING_BYTES:
-                self._lose("nothing reads them")
+                self._lose(line.count(b"\n"), "nothing reads them")
             else:
                 self._accepted_bytes += len(line)
-                self._lines.put(line)
+                self._queue.put(line)
 
     def msg(self, event: str) -> None:
         """Write an event of structlog."""
@@ -131,21 +131,26 @@ class LogOutput(Collector):
     def _run(self) -> None:
         torn = b""
         while True:
-            line = self._lines.get()
-            rest = torn + line
+            waiting = [self._queue.get()]
+            # Together, as each write waits for the interpreter's lock afterwards.
+            while not self._queue.empty():
+                waiting.append(self._queue.get())
+            lines = b"".join(waiting)
+            rest = data = torn + lines
             try:
                 while rest:
                     rest = rest[self._write_some(rest) :]
                 torn = b""
             except OSError as error:
-                self._lose(str(error.strerror))
-                # A line of which only a part was written must not run into the next one.
-                torn = b"" if len(rest) == len(line) else b"\n"
+                self._lose(min(rest.count(b"\n"), lines.count(b"\n")), str(error.strerror))
+                if written := data[: len(data) - len(rest)]:
+                    # A line of which only a part was written must not run into the next one.
+                    torn = b"" if written.endswith(b"\n") else b"\n"
             else:
-                if self._lost > self._announced and self._lines.empty():
+                if self._lost > self._announced and self._queue.empty():
                     self._announced = self._lost
                     self.on_recovery(self._lost, self._cause)
-            self._done_bytes += len(line)
+            self._done_bytes += len(lines)
 
     def _write_some(self, data: bytes) -> int:
         try:
@@ -154,9 +159,9 @@ class LogOutput(Collector):
             time.sleep(FULL_PAUSE_S)
             return 0
 
-    def _lose(self, cause: str) -> None:
+    def _lose(self, lines: int, cause: str) -> None:
         with self._lock:
-            self._lost += 1
+            self._lost += lines
             self._cause = cause
 
 
