@@ -1,24 +1,24 @@
--- Takes each report once. Answers with the sequence number that Redis holds for this worker, and with the number of coins
--- in the wallet. A report takes two calls, each of them atomic:
+-- Applies each report once. Returns the sequence number that Redis holds for this worker, and the number of coins in the
+-- wallet. A report takes two calls, each of them atomic:
 --
---   with the report      writes it down whole, in pending_report, with one command
---   without arguments    applies what is written down, and removes it
+--   with the report      writes the whole report to pending_report, with one command
+--   without arguments    applies the report in pending_report, and removes it
 --
--- A call with a report first applies what it finds in pending_report, whichever worker's it is. The reason is the
--- append-only file, which has a script's writes as MULTI, the commands, EXEC. When the file ends within one of the commands,
--- Redis 7 and 8 forget those before it, but leave them in the file, and execute them at the next restart, together with
--- those of the next EXEC. These then are the same ones: the report was still in pending_report. So each command must be
--- one that may be repeated: a count is SET to its value, and a stream refuses an entry whose id it has.
+-- A call with a report first applies what it finds in pending_report, of whatever worker. The reason is the append-only
+-- file, which holds a script's writes as MULTI, the commands, EXEC. When the file ends within one of the commands, Redis 7
+-- and 8 forget those before it, but leave them in the file, and execute them at the next restart, together with those of
+-- the next EXEC. These then are the same ones, since the report was still in pending_report. So each command must be one
+-- that may be repeated: a count is SET to its value, and a stream refuses an entry whose id it has.
 --
--- KEYS, ARGV and what the keys hold are described in chassis/redis/schema.py: Keys.of_report, report_arguments.
+-- chassis/redis/schema.py describes KEYS (Keys.of_report), ARGV (report_arguments), and what the keys hold.
 --
--- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time of Redis's
--- clock at which it was written down; the ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead.
+-- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time on Redis's clock
+-- at which it was written. The ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead.
 --
--- worker:<id> outlives the worker by a day. It has no time to live: Redis may evict keys that have one, and without the sequence number it would count reports again.
--- workers has the Unix second of each worker's last report, which tells whose key is to be removed; under the empty name it
--- has the last report's of all.
--- totals:<id> has the worker's part of totals, and an hour after its last batch it is gone.
+-- worker:<id> outlives the worker by a day. It has no time to live: Redis may evict keys that have one, and without the
+-- sequence number it would count reports again. workers has the Unix second of each worker's last report, which tells
+-- whose key is to be removed; under the empty name it has that of the last report of all. totals:<id> has the worker's
+-- part of totals, and is removed an hour after its last batch.
 
 local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
@@ -26,14 +26,14 @@ local REPORTS_SECONDS = 900
 local WORKER_SECONDS = 86400
 -- A longer gap between two reports does not age the workers: no worker ran, or the clock was set.
 local PAUSE_SECONDS = 3600
--- Workers whose keys one report removes.
+-- The most workers whose keys one report removes.
 local MAX_REMOVED = 10
--- Reports of a worker for each look at what Redis may evict.
+-- Reports of a worker from one check of the eviction policy to the next.
 local POLICY_REPORTS = 10
 
--- What fails comes before the first write: Redis does not undo a script's writes. First what this user has no right to,
--- which Redis 6 can't tell beforehand; then what fails on a key of another type, and a count with no room for the report.
--- Each function returns the error, if there is one.
+-- Whatever can fail is checked before the first write: Redis does not undo a script's writes. These are missing rights,
+-- which Redis 6 can't check, then keys of another type, and counts with no room for the report. Each function returns the
+-- error, if there is one.
 local function forbidden(KEYS)
   for _, command in ipairs(redis.acl_check_cmd and {
     {'TIME'}, {'INFO', 'memory'},
@@ -71,7 +71,7 @@ local function unfit(KEYS, ARGV)
   end
 end
 
--- Where any key may be evicted, the sequence numbers may be, whose loss would have reports counted again.
+-- If any key may be evicted, so may the sequence numbers, and reports would be counted again.
 local function evicting()
   local memory = redis.pcall('INFO', 'memory')
   local policy = type(memory) == 'string' and memory:match('maxmemory_policy:(%S+)') or ''
@@ -80,8 +80,8 @@ local function evicting()
   end
 end
 
--- Adds an entry to the stream, under the same id whenever it is done: the report's time or, where that is not after the
--- last entry's, the one after that. Then ids say nothing of the time, and the stream is held to a length.
+-- Adds an entry to the stream, under the same id if it is repeated: the report's time or, if that is not after the last
+-- entry's, the id after that one. Ids then do not show the time, and the stream is held to a length.
 local function add_entry(reports, workers, now_us, ...)
   local oldest_ms = math.max(0, math.floor(now_us / 1000000) - REPORTS_SECONDS) * 1000
   local id = string.format('%d-%d', math.floor(now_us / 1000), now_us % 1000)
@@ -115,7 +115,7 @@ local function move_back(totals, seconds)
   end
 end
 
--- Notes that a worker has reported now, in Unix seconds, and makes up for steps of the clock since the last reports.
+-- Stores the Unix second of a worker's report, and compensates for steps of the clock since the last reports.
 local function follow_clock(KEYS, worker, now)
   local function last_report(name)
     local second = tonumber(redis.call('ZSCORE', KEYS[8], name) or now)
@@ -135,7 +135,7 @@ local function follow_clock(KEYS, worker, now)
   redis.call('ZADD', KEYS[8], now, worker, now, '')
 end
 
--- Counts a report that was written down at that time, in microseconds. Returns the error, if there is one.
+-- Counts a report that was written at that time, in microseconds. Returns the error, if there is one.
 local function apply(KEYS, ARGV, now_us)
   local failed = forbidden(KEYS) or unfit(KEYS, ARGV) or add_entry(KEYS[4], KEYS[8], now_us,
     'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
@@ -222,14 +222,14 @@ end
 local held, coins_kept = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0), redis.call('HLEN', KEYS[3])
 local sequence, oldest = tonumber(ARGV[3] or 0), tonumber(ARGV[4])
 if sequence > held then
-  -- A sequence number that was evicted is one that this report does not follow.
+  -- If the sequence number was evicted, this report does not follow it.
   local suspicious = sequence ~= held + 1 or sequence % POLICY_REPORTS == 1
   failed = unfit(KEYS, ARGV) or suspicious and evicting()
   if failed then
     return failed
   end
-  -- Redis is behind when it holds less than the worker was told: it was restored from an older state. The worker sends
-  -- what is missing, as far as it still has it.
+  -- Redis is behind if it holds less than it acknowledged: it was restored from an older state. The worker sends what is
+  -- missing, as far as it still has it.
   local behind = sequence > math.max(held + 1, oldest)
   if not behind then
     local now = redis.call('TIME')

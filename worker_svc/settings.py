@@ -8,26 +8,24 @@ from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, Settings
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
 _IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
+# Targets as gRPC names them (https://github.com/grpc/grpc/blob/master/doc/naming.md).
 _TARGET = (
     rf"(?:dns:)?{HOST_PATTERN}:{PORT_PATTERN}|dns:(?://(?:{HOST_PATTERN}(?::{PORT_PATTERN})?)?/)?{HOST_PATTERN}:{PORT_PATTERN}"
     rf"|ipv4:{_IPV4}(?:,{_IPV4})*"
     rf"|ipv6:{_IPV6}(?:,{_IPV6})*"
     r"|unix:[^,\s]+"
 )
-"""Targets as gRPC names them (https://github.com/grpc/grpc/blob/master/doc/naming.md)."""
 
 AUTO = "auto"
 
+# While no better sizes are known. The window is also that of a batch size that is set.
 FIRST_BATCH_SIZE = 4_096
-"""Messages a batch while no better size is known."""
-
 FIRST_WINDOW = 8
-"""Batches in flight, likewise; and where the batch size is set and the window is not."""
 
 MAX_WINDOW = 4_096
 
+# Random bytes that all batches in flight may hold together.
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
-"""Random bytes that all batches in flight may hold together."""
 
 
 def _whole_or_auto(maximum: int, unit: str, meaning: str) -> Any:
@@ -59,7 +57,6 @@ class WorkerSettings(RedisSettings):
     """The settings of worker. At the classic pace it has one batch of one hash in flight and waits 0.1 s each time."""
 
     service: ClassVar[str] = "worker"
-
     defaults: ClassVar[Mapping[str, Any]] = {"metrics_port": 9_103}
 
     rng_target: str = _target("rng", 50_051)
@@ -114,7 +111,7 @@ class WorkerSettings(RedisSettings):
         fitting = MAX_IN_FLIGHT_BYTES // ((self.window_size or FIRST_WINDOW) * self.message_size)
         found = max(1, min(FIRST_BATCH_SIZE, MAX_BATCH_BYTES // self.message_size, fitting))
         batch_size = self.batch_size or found
-        return Sizes(batch_size, min(self.window_size or FIRST_WINDOW, self._most_batches(batch_size)))
+        return Sizes(batch_size, min(self.window_size or FIRST_WINDOW, self._max_window(batch_size)))
 
     @property
     def autotunes(self) -> bool:
@@ -129,8 +126,8 @@ class WorkerSettings(RedisSettings):
             and 1 <= batch_size <= MAX_BATCH_MESSAGES
             and batch_size * self.message_size <= MAX_BATCH_BYTES
             and self.window_size in {None, window}
-            and 1 <= window <= min(MAX_WINDOW, self._most_batches(batch_size))
+            and 1 <= window <= min(MAX_WINDOW, self._max_window(batch_size))
         )
 
-    def _most_batches(self, batch_size: int) -> int:
+    def _max_window(self, batch_size: int) -> int:
         return MAX_IN_FLIGHT_BYTES // (batch_size * self.message_size)
