@@ -54,10 +54,6 @@ REST_EVERY_S = 5.0
 # How much of a worker's buckets is read again: reports wait for up to 60 s while Redis is away.
 RECENT_S = 130
 
-# Keys that Redis looks at per step, and steps: a Redis that is used for other things as well may hold millions.
-SCAN_COUNT = 1_000
-MAX_SCANS = 100
-
 # An entry of the stream: its id, and its fields unless it was deleted.
 Entry = tuple[bytes, Mapping[bytes, bytes] | None]
 
@@ -156,7 +152,7 @@ class RedisSnapshot:
 
     async def _read_hour(self) -> None:
         self._state.hour.forget_workers()
-        workers = await self._workers_with_buckets()
+        workers = await self._workers_of_today()
         for first in range(0, len(workers), WORKERS_PER_READ):
             chunk = workers[first : first + WORKERS_PER_READ]
             pipeline = self._redis.pipeline(transaction=False)
@@ -168,17 +164,12 @@ class RedisSnapshot:
                     self._state.hour.update_worker(worker, schema.decode_buckets(buckets))
         self.hour_is_stale = False
 
-    async def _workers_with_buckets(self) -> list[str]:
-        workers: set[str] = set()
-        cursor = 0
-        prefix = self._keys.totals_of_workers
-        for _ in range(MAX_SCANS):
-            cursor, names = await _answer(self._redis.scan(cursor, match=f"{prefix}*", count=SCAN_COUNT))
-            ids = (schema.decode_worker_id(name[len(prefix) :]) for name in names)
-            workers.update(each for each in ids if each)
-            if not cursor or len(workers) >= MAX_HOURS:
-                break
-        return sorted(workers)[:MAX_HOURS]
+    async def _workers_of_today(self) -> list[str]:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zrevrange(self._keys.workers, 0, MAX_HOURS)
+        (newest,) = await _answer(pipeline.execute(raise_on_error=False))
+        ids = map(schema.decode_worker_id, newest if self._is_fine(self._keys.workers, newest) else ())
+        return [worker for worker in ids if worker]
 
     def _is_fine(self, key: str, answer: object) -> bool:
         """Return whether this is an answer and no error, as for a key of another type."""

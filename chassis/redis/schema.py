@@ -21,7 +21,6 @@ from chassis.telemetry.metrics import LAST_BUCKET
 # (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). It is the default prefix with a cluster.
 CLUSTER_PREFIX = "{dockercoins}:"
 
-# No character that SCAN takes for a pattern.
 PREFIX_PATTERN = r"[A-Za-z0-9_.:{}/-]{0,64}"
 
 # How far back the stream of reports and the buckets reach, and the length of a bucket. ledger.lua has them, too.
@@ -93,9 +92,7 @@ class Keys:
         self.reports = f"{prefix}reports"
         # A hash: the first Unix second of a ten-second bucket, on Redis's clock, to hashes.
         self.totals = f"{prefix}totals"
-        # The names of hashes with each worker's part of the totals begin with this.
-        self.totals_of_workers = f"{self.totals}:"
-        # A sorted set: a worker's id by the Unix second of its last report.
+        # A sorted set: the ids of a day's workers by the Unix second of the last report, and "" by that of all.
         self.workers = f"{prefix}workers"
         # The report that is being applied, if one is.
         self.pending_report = f"{prefix}pending_report"
@@ -108,7 +105,7 @@ class Keys:
 
     def totals_of(self, worker_id: str) -> str:
         """Return the name of the hash with one worker's part of the totals."""
-        return f"{self.totals_of_workers}{worker_id}"
+        return f"{self.totals}:{worker_id}"
 
     def of_report(self, worker_id: str) -> list[str]:
         """Return the KEYS of ledger.lua."""

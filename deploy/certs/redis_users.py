@@ -36,11 +36,12 @@ _WORKER = (
 )
 
 _WEBUI = (
-    "+ping +time +scan",
+    "+ping +time",
     "(%R~hashes %R~coins +mget)",
     "(%R~reports +xread +xrange +xrevrange)",
     "(%R~totals %R~totals:* %R~worker:* +hgetall +hmget)",
-    "(%R~load_tests +llen +lindex +lrange)",
+    "(%R~workers +zrevrange)",
+    "(%R~load_tests +lrange)",
 )
 
 USERS = {WORKER: " ".join(_WORKER), WEBUI: " ".join(_WEBUI)}

@@ -56,6 +56,7 @@ class Mining:
         self._sequence += 1
         Reports(pipeline).add(first / self.rate, last / self.rate, hashes, worker, sequence=self._sequence, coins=coins)
         pipeline.incrby("coins", coins)
+        pipeline.zadd("workers", {worker: end, "": end})
         for key in ("totals", f"totals:{worker}"):
             pipeline.hincrby(key, str(int(begin // 10 * 10)), hashes)
         found = [["0" + secrets.token_hex(32)[1:], end - 0.5] for _ in range(min(coins, 8))]

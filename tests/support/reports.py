@@ -76,6 +76,7 @@ class Reports:
 
     def add_totals(self, first: int, count: int, hashes: float, worker: str = WORKER) -> None:
         """Add to ten-second buckets of one worker and of all workers."""
+        self.client.zadd("workers", {worker: time.time(), "": time.time()})
         for second in range(first, first + 10 * count, 10):
             for key in ("totals", f"totals:{worker}"):
                 self.client.hincrbyfloat(key, str(second), hashes)

@@ -58,7 +58,7 @@ async def test_an_hour_is_returned_in_ten_second_buckets(redis: RedisServer, now
         Reports(pipeline).add_totals(first + 1_000, 100, 100, "worker-2-00000002")
         pipeline.execute()
     redis.client().set("totals:worker-3-00000003", "no hash")
-    redis.client().hset("totals:\xff worker", "10", "1")
+    redis.client().zadd("workers", {"worker-3-00000003": now, "\xff worker": now, "worker-4-00000004": now})
     redis.client().hset("totals", mapping={str(first): 50, "x": "1", "15": "2"})  # 16.7 are of no known worker
     async with webui_page(redis.url) as page:
 

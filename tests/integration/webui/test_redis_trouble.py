@@ -13,7 +13,7 @@ from chassis.telemetry import Telemetry
 from webui_svc import state
 from webui_svc.redis_reader import RedisReader, RedisSnapshot
 
-KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "load_tests")
+KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "workers", "load_tests")
 ODD = b"\xff\x00["
 
 
@@ -106,7 +106,7 @@ async def test_an_hour_is_read_again_when_reading_it_was_cut_off(
     redis: RedisServer, reports: Reports, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports.add_totals(now // 10 * 10 - 1_800, 10, 100)
-    workers = RedisSnapshot._workers_with_buckets
+    workers = RedisSnapshot._workers_of_today
     failures = [RedisError("cut off")]
 
     async def cut_off_once(snapshot: RedisSnapshot) -> list[str]:
@@ -114,7 +114,7 @@ async def test_an_hour_is_read_again_when_reading_it_was_cut_off(
             raise failures.pop()
         return await workers(snapshot)
 
-    monkeypatch.setattr(RedisSnapshot, "_workers_with_buckets", cut_off_once)
+    monkeypatch.setattr(RedisSnapshot, "_workers_of_today", cut_off_once)
     async with webui_page(redis.url) as page:
         await until(lambda: is_ready(page))
         async with page.get("/api/history?seconds=3600&by=worker") as response:

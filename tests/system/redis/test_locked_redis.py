@@ -36,7 +36,7 @@ EXPIRE worker:x 1
 """,
     "webui": """
 SET hashes 1|INCRBY hashes 1|HSET wallet f v|XADD reports * f v|LPUSH load_tests x|HGETALL wallet|GET hashes|MGET other
-HGETALL other|XRANGE other - +|SCRIPT LOAD x|EVALSHA 0 0
+HGETALL other|XRANGE other - +|ZADD workers 1 x|SCAN 0|SCRIPT LOAD x|EVALSHA 0 0
 """,
     "health": "MGET hashes|XADD reports * f v|TIME|SCRIPT LOAD x|EVALSHA 0 0|SCAN 0",
 }
