@@ -78,6 +78,15 @@ async def _answer(command: Any) -> Any:
         return await command
 
 
+async def _query(redis: Redis, *commands: tuple[Any, ...]) -> list[Any]:
+    """Return the answers to commands that are sent together; some may be errors."""
+    pipeline = redis.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    answers: list[Any] = await _answer(pipeline.execute(raise_on_error=False))
+    return answers
+
+
 class RedisSnapshot:
     """What Redis holds beside the stream: counts, the workers' own keys, buckets of an hour, and load tests."""
 
@@ -93,14 +102,14 @@ class RedisSnapshot:
         # Whether the hour of every worker is to be read: at first, and when Redis's state or clock is another one.
         self.hour_is_stale = True
 
-    def request(self, pipeline: Any, workers: Sequence[str]) -> None:
-        """Request the counts and the keys of these workers."""
-        pipeline.mget(self._keys.hashes, self._keys.coins)
-        for worker in workers:
-            pipeline.hmget(self._keys.worker(worker), "sequence", "replicas", "coins")
+    def commands(self, workers: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return the commands that read the counts and the keys of these workers."""
+        fields = "sequence", "replicas", "coins"
+        counts = "MGET", self._keys.hashes, self._keys.coins
+        return [counts, *(("HMGET", self._keys.worker(worker), *fields) for worker in workers)]
 
     def ingest(self, workers: Sequence[str], answers: Sequence[Any]) -> None:
-        """Ingest the answers to the request for these workers."""
+        """Ingest the answers to the commands for these workers."""
         self._changed.update(workers)
         hashes, coins = answers[0] if self._is_fine("hashes, coins", answers[0]) else (None, None)
         self._state.hashes = self._decoded("hashes", schema.decode_count, hashes) or 0
@@ -118,12 +127,12 @@ class RedisSnapshot:
         now = int(self._state.now()) // BUCKET_S * BUCKET_S
         recent = [str(second) for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
         changed, self._changed = sorted(self._changed), set()
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.lrange(self._keys.load_tests, 0, MAX_LOAD_TESTS - 1)
-        pipeline.hgetall(self._keys.totals)
-        for worker in changed:
-            pipeline.hmget(self._keys.totals_of(worker), recent)
-        load_tests, totals, *answers = await _answer(pipeline.execute(raise_on_error=False))
+        load_tests, totals, *answers = await _query(
+            self._redis,
+            ("LRANGE", self._keys.load_tests, 0, MAX_LOAD_TESTS - 1),
+            ("HGETALL", self._keys.totals),
+            *(("HMGET", self._keys.totals_of(worker), *recent) for worker in changed),
+        )
         for worker, values in zip(changed, answers, strict=True):
             if self._is_fine(self._keys.totals_of(worker), values):
                 held = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
@@ -152,24 +161,16 @@ class RedisSnapshot:
 
     async def _read_hour(self) -> None:
         self._state.hour.forget_workers()
-        workers = await self._workers_of_today()
+        (newest,) = await _query(self._redis, ("ZREVRANGE", self._keys.workers, 0, MAX_HOURS))
+        ids = newest if self._is_fine(self._keys.workers, newest) else ()
+        workers = [worker for each in ids if (worker := schema.decode_worker_id(each))]
         for first in range(0, len(workers), WORKERS_PER_READ):
             chunk = workers[first : first + WORKERS_PER_READ]
-            pipeline = self._redis.pipeline(transaction=False)
-            for worker in chunk:
-                pipeline.hgetall(self._keys.totals_of(worker))
-            answers = await _answer(pipeline.execute(raise_on_error=False))
+            answers = await _query(self._redis, *(("HGETALL", self._keys.totals_of(worker)) for worker in chunk))
             for worker, buckets in zip(chunk, answers, strict=True):
                 if self._is_fine(self._keys.totals_of(worker), buckets):
                     self._state.hour.update_worker(worker, schema.decode_buckets(buckets))
         self.hour_is_stale = False
-
-    async def _workers_of_today(self) -> list[str]:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zrevrange(self._keys.workers, 0, MAX_HOURS)
-        (newest,) = await _answer(pipeline.execute(raise_on_error=False))
-        ids = map(schema.decode_worker_id, newest if self._is_fine(self._keys.workers, newest) else ())
-        return [worker for worker in ids if worker]
 
     def _is_fine(self, key: str, answer: object) -> bool:
         """Return whether this is an answer and no error, as for a key of another type."""
@@ -289,12 +290,11 @@ class RedisReader:
         """
         if self._position is None:
             return None
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.xrange(self._stream, self._position, self._position)
-        self._snapshot.request(pipeline, workers)
         sent_us = steady_us()
-        time_of_redis, found, *answers = await _answer(pipeline.execute(raise_on_error=False))
+        in_place = "XRANGE", self._stream, self._position, self._position
+        time_of_redis, found, *answers = await _query(
+            self._redis, ("TIME",), in_place, *self._snapshot.commands(workers)
+        )
         for each in (time_of_redis, found):
             if isinstance(each, Exception):
                 raise each

@@ -1,4 +1,5 @@
 import signal
+from typing import Any
 
 import pytest
 from integration.webui.conftest import Metric
@@ -10,8 +11,8 @@ from support.waiting import until
 from support.webui_page import Events, Page, is_ready, points, until_shown, webui_page
 
 from chassis.telemetry import Telemetry
-from webui_svc import state
-from webui_svc.redis_reader import RedisReader, RedisSnapshot
+from webui_svc import redis_reader, state
+from webui_svc.redis_reader import RedisReader
 
 KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "workers", "load_tests")
 ODD = b"\xff\x00["
@@ -106,15 +107,15 @@ async def test_an_hour_is_read_again_when_reading_it_was_cut_off(
     redis: RedisServer, reports: Reports, now: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports.add_totals(now // 10 * 10 - 1_800, 10, 100)
-    workers = RedisSnapshot._workers_of_today
+    query = redis_reader._query
     failures = [RedisError("cut off")]
 
-    async def cut_off_once(snapshot: RedisSnapshot) -> list[str]:
-        if failures:
+    async def cut_off_once(client: Any, *commands: tuple[Any, ...]) -> list[Any]:
+        if commands[0][0] == "HGETALL" and failures:
             raise failures.pop()
-        return await workers(snapshot)
+        return await query(client, *commands)
 
-    monkeypatch.setattr(RedisSnapshot, "_workers_of_today", cut_off_once)
+    monkeypatch.setattr(redis_reader, "_query", cut_off_once)
     async with webui_page(redis.url) as page:
         await until(lambda: is_ready(page))
         async with page.get("/api/history?seconds=3600&by=worker") as response:
