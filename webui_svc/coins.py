@@ -50,7 +50,7 @@ class CoinStatistics:
         """
         found = round(sum(speed.coins.between(until - MINUTE_S, until)))
         hashes = speed.hashes_by_worker(until - MINUTE_S, until)
-        known = speed.workers.known.keys() | hashes.keys()
+        known = speed.workers.keys() | hashes.keys()
         self._bits = {worker: bits for worker, bits in self._bits.items() if worker in known}
         if self._newest_bits is None:
             return {"minute": found, "expected": None, "deviation": None}

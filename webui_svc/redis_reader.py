@@ -143,7 +143,7 @@ class RedisSnapshot:
             self._load_tests = load_tests
             reports = [self._decoded("load test", schema.decode_load_test, raw) for raw in load_tests]
             self._state.set_load_tests([report for report in reports if report is not None])
-        known = self._state.speed.workers.known
+        known = self._state.speed.workers
         self._sequences = {worker: last for worker, last in self._sequences.items() if worker in known}
         self._rest_due = time.monotonic() + REST_EVERY_S
 
@@ -254,7 +254,7 @@ class RedisReader:
         placed: list[Report] = []
         if answers is None:
             await self._load()
-            workers = list(self._state.speed.workers.live(time.monotonic()))
+            workers = list(self._state.speed.live(time.monotonic()))
             answers = await self._read(workers)
         elif entries:
             self._position = entries[-1][0]

@@ -190,10 +190,10 @@ class Topology:
         """
         while self._reports and clock - self._reports[0] > WINDOW_S:
             self._reports.popleft()
-        live, gone = speed.workers.live(clock), speed.workers.gone(clock)
+        live = speed.live(clock)
         for statistics in self.statistics.values():
             statistics.finalize(live.keys(), clock)
-        workers = {**live, **gone}
+        workers = speed.live(clock - GONE_LISTED_S) | live
         listed = sorted(workers, key=lambda name: (natural(workers[name].report.instance), name))
         waits = [(name, name in live, workers[name].report.waits_for) for name in listed[:MAX_LISTED]]
         states = [*(statistics.states for statistics in self.statistics.values()), waits]

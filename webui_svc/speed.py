@@ -103,69 +103,21 @@ class Worker:
         return hashes * 1e6 / (end_us - begin_us)
 
 
-class Workers:
-    """The workers that report, and how far each has come."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, Worker] = {}  # the one seen longest ago comes first
-
-    def ingest(self, report: Report, seen: float) -> bool:
-        """Note a report; return False if it was noted before.
-
-        A report comes again when Redis was restored from an older state: the worker repeats itself, and so does the
-        stream. Then neither its number nor its time is new.
-        """
-        known = self.known.pop(report.worker, None)
-        if known and report.sequence <= known.report.sequence and report.end_us <= known.report.end_us:
-            known.seen = max(known.seen, seen)
-            self.known[report.worker] = known
-            return False
-        worker = Worker(report, seen, since_us=report.begin_us, known_us=report.end_us)
-        if report.stalled_since_us:
-            # A batch may be in flight that is counted in a moment, so the last interval stays open.
-            worker.known_us = max(report.end_us, report.redis_us - report.report_interval_us)
-        begin_us = report.begin_us
-        if known:
-            worker.seen = max(known.seen, seen)
-            worker.since_us, worker.counted = known.since_us, known.counted
-            worker.known_us = max(worker.known_us, known.known_us)
-            if known.report.stalled_since_us:  # what is counted now was not counted before that report
-                begin_us = max(begin_us, known.report.redis_us)
-        worker.count(report.hashes, begin_us, report.end_us)
-        self.known[report.worker] = worker
-        if len(self.known) > MAX_KNOWN:
-            del self.known[next(iter(self.known))]
-        return True
-
-    def live(self, clock: float) -> dict[str, Worker]:
-        """Return those that report, by id."""
-        return {name: worker for name, worker in self.known.items() if worker.is_live(clock)}
-
-    def gone(self, clock: float) -> dict[str, Worker]:
-        """Return those that left a few seconds ago, by id."""
-        earlier = self.live(clock - GONE_LISTED_S)
-        return {name: worker for name, worker in earlier.items() if not worker.is_live(clock)}
-
-    def reported_until(self, clock: float) -> int | None:
-        """Return the moment up to which all live workers have reported, in microseconds; None without one."""
-        ends = [worker.known_us for worker in self.known.values() if worker.is_live(clock)]
-        newest = max(ends, default=0)
-        return min((end for end in ends if newest - end <= MAX_LAG_US), default=None)
-
-    def speed(self, clock: float, now_us: int) -> float | None:
-        """Return the current speed of all; 0 without a worker, None while it is known of none."""
-        speeds = [worker.speed(now_us) for worker in self.live(clock).values()]
-        known = [speed for speed in speeds if speed is not None]
-        return sum(known) if known or not speeds else None
-
-    def ignore_gap(self, seconds: float) -> None:
-        """Take no silence of so many seconds for a worker's, for it was Redis that was away."""
-        for worker in self.known.values():
-            worker.seen += seconds
-
-    def forget_gone(self, clock: float) -> None:
-        """Forget those whose reports have left the stream: none of them can come again."""
-        self.known = {name: worker for name, worker in self.known.items() if clock - worker.seen <= REPORTS_S}
+def _followed(known: Worker | None, report: Report, seen: float) -> Worker:
+    """Return a worker after another report."""
+    worker = Worker(report, seen, since_us=report.begin_us, known_us=report.end_us)
+    if report.stalled_since_us:
+        # A batch may be in flight that is counted in a moment, so the last interval stays open.
+        worker.known_us = max(report.end_us, report.redis_us - report.report_interval_us)
+    begin_us = report.begin_us
+    if known:
+        worker.seen = max(known.seen, seen)
+        worker.since_us, worker.counted = known.since_us, known.counted
+        worker.known_us = max(worker.known_us, known.known_us)
+        if known.report.stalled_since_us:  # what is counted now was not counted before that report
+            begin_us = max(begin_us, known.report.redis_us)
+    worker.count(report.hashes, begin_us, report.end_us)
+    return worker
 
 
 class Buckets:
@@ -228,7 +180,7 @@ class Speed:
     """Hashes in each of the last 15 minutes' seconds, and the current speed of the workers."""
 
     def __init__(self) -> None:
-        self.workers = Workers()
+        self.workers: dict[str, Worker] = {}  # the one seen longest ago comes first
         self.coins = Buckets()
         # The moment up to which the speed is known: a second that is not yet complete.
         self.until: int | None = None
@@ -239,9 +191,19 @@ class Speed:
         self._late: set[int] = set()
 
     def ingest(self, report: Report, now: float, seen: float) -> bool:
-        """Count a report; return False if it was counted before."""
-        if not self.workers.ingest(report, seen):
+        """Count a report; return False if it was counted before.
+
+        A report comes again when Redis was restored from an older state: the worker repeats itself, and so does the
+        stream. Then neither its number nor its time is new.
+        """
+        known = self.workers.pop(report.worker, None)
+        if known and report.sequence <= known.report.sequence and report.end_us <= known.report.end_us:
+            known.seen = max(known.seen, seen)
+            self.workers[report.worker] = known
             return False
+        self.workers[report.worker] = _followed(known, report, seen)
+        if len(self.workers) > MAX_KNOWN:
+            del self.workers[next(iter(self.workers))]
         floor = int(now) - REPORTS_S
         if self.until is not None:
             floor = max(floor, self.until - REPORTS_S)
@@ -258,13 +220,30 @@ class Speed:
 
     def finalize(self, now: float, clock: float) -> None:
         """Decide how far the speed is known by now, and forget what is too old to show."""
-        reported_us = self.workers.reported_until(clock)
+        ends = [worker.known_us for worker in self.live(clock).values()]
+        newest = max(ends, default=0)
+        reported_us = min((end for end in ends if newest - end <= MAX_LAG_US), default=None)
         until = int(now - MIN_SILENCE_S) if reported_us is None else reported_us // 1_000_000
         self.until = until if self.until is None else max(self.until, until)
         for buckets in (self._hashes, self.coins, *self._by_worker.values()):
             buckets.forget_before(self.until - REPORTS_S)
         self._by_worker = {worker: buckets for worker, buckets in self._by_worker.items() if len(buckets)}
-        self.workers.forget_gone(clock)
+        self.workers = {name: worker for name, worker in self.workers.items() if clock - worker.seen <= REPORTS_S}
+
+    def ignore_gap(self, seconds: float) -> None:
+        """Take no silence of so many seconds for a worker's, for it was Redis that was away."""
+        for worker in self.workers.values():
+            worker.seen += seconds
+
+    def live(self, clock: float) -> dict[str, Worker]:
+        """Return the workers that report, by id."""
+        return {name: worker for name, worker in self.workers.items() if worker.is_live(clock)}
+
+    def current(self, clock: float, now_us: int) -> float | None:
+        """Return the current speed of all workers; 0 without one, None while it is known of none."""
+        speeds = [worker.speed(now_us) for worker in self.live(clock).values()]
+        known = [speed for speed in speeds if speed is not None]
+        return sum(known) if known or not speeds else None
 
     def points(self, seconds: int) -> list[Point]:
         """Return the last so many seconds known, oldest first; fewer when work began later."""

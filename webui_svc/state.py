@@ -60,7 +60,7 @@ class DashboardState:
 
     def ingest_replicas(self, worker: str, seen: ReplicaSnapshot) -> None:
         """Take over what a worker sees of its replicas."""
-        known = self.speed.workers.known.get(worker)
+        known = self.speed.workers.get(worker)
         interval_s = known.report_interval_s if known else 0.0
         self.topology.ingest_replicas(worker, time.monotonic(), seen, interval_s)
 
@@ -70,7 +70,7 @@ class DashboardState:
 
     def ignore_gap(self, seconds: float) -> None:
         """Take no silence of so many seconds up to now for a worker's or a replica's, for Redis was away."""
-        self.speed.workers.ignore_gap(seconds)
+        self.speed.ignore_gap(seconds)
         for statistics in self.topology.statistics.values():
             statistics.ignore_gap(seconds)
         if seconds >= MIN_GAP_S:
@@ -93,7 +93,7 @@ class DashboardState:
         self.speed.finalize(now, clock)
         if self.topology.finalize(self.speed, self.timeline.now_us, clock):
             self._coin_figures = self._coins.figures(self.speed, self.timeline.shift_s)
-        known = self.speed.workers.known
+        known = self.speed.workers
         live = {worker: each.report.instance for worker, each in known.items() if each.is_live(clock)}
         ends = {worker: each.report.end_us / 1e6 for worker, each in known.items()}
         self._annotations.compare_replicas("worker", live, ends, now)
@@ -156,8 +156,8 @@ class DashboardState:
         if not self.redis:  # then it is not known which workers are there
             return {**figures, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_sizes": []}
         clock = time.monotonic()
-        speed = self.speed.workers.speed(clock, self.timeline.now_us)
-        reports = [worker.report for worker in self.speed.workers.live(clock).values()]
+        speed = self.speed.current(clock, self.timeline.now_us)
+        reports = [worker.report for worker in self.speed.live(clock).values()]
         return {
             **figures,
             "speed": None if speed is None else round(speed, 4),
@@ -170,7 +170,7 @@ class DashboardState:
     def _waits_for(self, clock: float) -> dict[str, float]:
         """Return the services that workers wait for, and since when, in seconds of the time axis."""
         since: dict[str, float] = {}
-        for worker in self.speed.workers.live(clock).values():
+        for worker in self.speed.live(clock).values():
             if service := worker.report.waits_for:
                 since[service] = min(worker.report.end_us / 1e6, since.get(service, float("inf")))
         return since

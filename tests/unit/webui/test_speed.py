@@ -46,7 +46,7 @@ class Clocked:
         self.speed.ingest(report, BASE + heard, heard)
 
     def current(self, now: float) -> float | None:
-        return self.speed.workers.speed(now, int((BASE + now) * 1_000_000))
+        return self.speed.current(now, int((BASE + now) * 1_000_000))
 
     def finalize(self, now: float) -> None:
         self.speed.finalize(BASE + now, now)
@@ -140,7 +140,7 @@ def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_coun
             clocked.report("b", 0, 2, 2, heard=second)
         clocked.finalize(second)
     assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 299), 10)
-    assert [len(worker.counted) for worker in clocked.speed.workers.live(300).values()] == [6, 1]  # no memory grows
+    assert [len(worker.counted) for worker in clocked.speed.live(300).values()] == [6, 1]  # no memory grows
     clocked.changed()
     clocked.report("b", 299, 2, 301)
     clocked.report("a", 10, 300, 301)
@@ -153,13 +153,12 @@ def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_coun
 def test_a_worker_is_waited_for_as_long_as_it_means_to_be_silent_or_redis_was_away(
     clocked: Clocked, every: float, gone: float
 ) -> None:
-    workers = clocked.speed.workers
+    speed = clocked.speed
     clocked.report("a", 20, 0, 2, every=every)
     for now, there in [(1.9 + gone, 1), (2 + gone, 0)]:
-        assert (len(workers.live(now)), "a" in workers.live(now)) == (there, bool(there))
-    assert (list(workers.gone(2 + gone)), list(workers.gone(12 + gone))) == (["a"], [])
-    workers.ignore_gap(60)
-    assert (len(workers.live(61.9 + gone)), len(workers.live(62 + gone))) == (1, 0)
+        assert (len(speed.live(now)), "a" in speed.live(now)) == (there, bool(there))
+    speed.ignore_gap(60)
+    assert (len(speed.live(61.9 + gone)), len(speed.live(62 + gone))) == (1, 0)
 
 
 def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> None:
@@ -169,7 +168,7 @@ def test_what_is_older_than_fifteen_minutes_is_forgotten(clocked: Clocked) -> No
     points = clocked.points(3_600)
     assert (len(points), max(points) - min(points)) == (REPORTS_S, REPORTS_S - 1)
     assert len(clocked.speed._hashes) <= REPORTS_S + 2 * CHUNK_S
-    assert len(clocked.speed.workers.known) <= REPORTS_S + 1
+    assert len(clocked.speed.workers) <= REPORTS_S + 1
     assert len(clocked.speed._by_worker) <= REPORTS_S + CHUNK_S
     clocked.finalize(3_000)
     assert len(clocked.speed._by_worker) == 0

@@ -82,7 +82,7 @@ class Mine:
 
     @property
     def current(self) -> float:
-        return self.speed.workers.speed(self.clock.now, self.timeline.now_us) or 0.0
+        return self.speed.current(self.clock.now, self.timeline.now_us) or 0.0
 
     def shown_until(self, end: int) -> list[float]:
         """What browsers were told of the seconds from the first whole one on, as they had really passed."""
