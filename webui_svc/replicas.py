@@ -170,6 +170,7 @@ class Topology:
         self._redis_name = redis_name
         self._webui_name = webui_name
         self._reports: deque[float] = deque()
+        self._report_rate = 0.0
         self._replicas: dict[str, Any] = {service: {"replicas": [], "more": 0} for service in (*SERVICES, "worker")}
         self._states: list[Any] = []
         self._due = 0.0
@@ -215,15 +216,17 @@ class Topology:
             ],
             "more": len(listed) - len(waits),
         }
-        self._replicas["redis"] = {"reports": round(len(self._reports) / WINDOW_S, 1)}
-        self._replicas["webui"] = {"name": self._webui_name, "browsers": self.browsers}
+        self._report_rate = round(len(self._reports) / WINDOW_S, 1)
         return True
 
     def figures(self, *, redis: bool) -> dict[str, Any]:
         """Return the figures; while Redis is away, those of before."""
-        reports = self._replicas["redis"]["reports"] if redis else 0.0
-        state = "serving" if redis else "gone"
-        return {**self._replicas, "redis": {"name": self._redis_name, "state": state, "reports": reports}}
+        state, reports = ("serving", self._report_rate) if redis else ("gone", 0.0)
+        return {
+            **self._replicas,
+            "redis": {"name": self._redis_name, "state": state, "reports": reports},
+            "webui": {"name": self._webui_name, "browsers": self.browsers},
+        }
 
 
 def natural(name: str) -> str:

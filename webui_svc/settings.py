@@ -25,8 +25,8 @@ class WebuiSettings(RedisSettings):
     allowed_hosts: str = text(
         "",
         rf"|{_HOST}(?:,{_HOST})*",
-        "names or addresses that the page is asked for under, with commas, or nothing",
-        "The names that the page may be asked for under; with none, any.",
+        "host names or addresses, separated by commas, or nothing",
+        "The host names under which the page may be requested; without one, all.",
     )
     # A third of all: two pages each of a large class behind one address.
     streams_per_client: int = whole(

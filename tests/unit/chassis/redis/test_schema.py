@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,13 @@ def test_whatever_redis_holds_is_taken_or_malformed(fields: dict[bytes, bytes], 
 )
 def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) -> None:
     assert schema.decode_buckets({field: value, b"20": b"1.5"}) == {20: 1.5}
+
+
+def test_the_script_keeps_reports_and_buckets_as_long_as_they_are_read() -> None:
+    script = (Path(__file__).parents[4] / "worker_svc" / "ledger.lua").read_text()
+    numbers = dict(re.findall(r"^local (\w+_SECONDS) = (\d+)$", script, re.MULTILINE))
+    kept = {"BUCKET": schema.BUCKET_S, "TOTALS": schema.BUCKETS_S, "REPORTS": schema.REPORTS_S}
+    assert {name: int(numbers[f"{name}_SECONDS"]) for name in kept} == kept
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (schema.MAX_LOAD_TEST_BYTES + 1)])
