@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+from support.free_port import free_port
 
 from bench.figures import Part, Report
 from bench.pairs import Figure, Kind, Pair, Sample, at_once, cpu_and_speed, lines, order
-from bench.processes import BenchError, free_port, log_tails, show, wait_until_listening, wait_until_ready
+from bench.processes import BenchError, log_tails, show, wait_until_listening, wait_until_ready
 from bench.system import HOST, Servers, servers
 from bench.tree import Tree
 

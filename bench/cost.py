@@ -1,14 +1,12 @@
 """What tracing and TLS cost at full pace: pairs of systems that differ in nothing else."""
 
 import argparse
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import trustme
+from support.otlp_receiver import otlp_receiver
 
 from bench.figures import Bound, Report, Spread
 from bench.pairs import Pair, Sample, at_once, cpu_and_speed, lines, order, ratio
@@ -32,10 +30,10 @@ def traces(arguments: argparse.Namespace, folder: Path) -> Report:
     are wrong by 3 % in turns, and by 1 % side by side. Each pair has new processes, since two of one program differ.
     """
     pairs: list[Pair] = []
-    with _collector() as endpoint:
+    with otlp_receiver() as collector:
         for number in range(arguments.pairs):
             show(f"CPU per hash with and without traces: pair {number + 1} of {arguments.pairs}")
-            traced = servers(folder, {**TRACED, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+            traced = servers(folder, {**TRACED, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
             with traced as this, servers(folder, TRACED) as that:
                 pairs.append(at_once(partial(_sample, seconds=arguments.pair_seconds), (this, that), number))
     show("")
@@ -66,29 +64,6 @@ def tls(arguments: argparse.Namespace, folder: Path) -> Report:
 
 def _sample(running: Servers, seconds: float) -> Sample:
     return cpu_and_speed(running.mine({}, seconds))
-
-
-class _Discard(BaseHTTPRequestHandler):
-    """A collector that accepts every trace and keeps none."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def _collector() -> Iterator[str]:
-    """Run a collector in this process; the URL of it."""
-    with ThreadingHTTPServer((HOST, 0), _Discard) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{HOST}:{server.server_port}"
-        server.shutdown()
 
 
 def _certificates(folder: Path) -> Mapping[str, str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from support.free_port import free_port
 
 from bench.figures import Bound, Report, Spread, table
-from bench.processes import free_port, process, show, wait_until_listening
+from bench.processes import process, show, wait_until_listening
 from bench.system import HOST, servers
 from chassis import grpc_options
 

@@ -8,31 +8,33 @@ import asyncio
 import bisect
 import contextlib
 import itertools
+import random
 import re
 import socket
-import statistics
+import sys
 import threading
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
+from support.free_port import free_port
 from support.mining import Mining
+from support.redis_server import RedisServer, redis_server
 from support.reports import Reports
 
-from bench.figures import Bound, Report, Spread, table
-from bench.processes import START_LIMIT_S, BenchError, cpu_seconds, free_port, process, show, wait_until_ready
-from bench.system import HOST, redis_server
-from bench.tree import Tree
+from bench.figures import Bound, Report, Spread
+from bench.processes import BenchError, cpu_seconds, process, show, wait_until_ready
+from bench.system import HOST
 from webui_svc.connections import allow_open_files
 from webui_svc.settings import MAX_STREAMS
 
 # Browsers that connect at once; a listener's backlog is 128.
 CONNECTING = 100
-OPEN_LIMIT_S = 60.0
+TIMEOUT = aiohttp.ClientTimeout(sock_connect=60)
 SETTLING_S = 2.0
 SAMPLE_INTERVAL_S = 0.2
 
@@ -59,10 +61,7 @@ MAX_REDIS_MEGABYTES = 60
 MAX_ANSWER_S = 1.0
 QUERIES = ("/api/history?seconds=3600", "/api/history?seconds=3600&by=worker", "/api/history?seconds=900&by=worker")
 
-_REQUEST = b"GET /events HTTP/1.1\r\nHost: webui\r\n\r\n"
 _HASHES = re.compile(rb'"hashes":([0-9]+)')
-# urlopen() would use a proxy that the environment names.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def page(arguments: argparse.Namespace, folder: Path) -> Report:
@@ -77,16 +76,8 @@ def page(arguments: argparse.Namespace, folder: Path) -> Report:
 class Webui:
     """The process that serves the page."""
 
-    port: int
+    url: str
     process: psutil.Process
-
-    def get(self, path: str) -> tuple[float, int]:
-        """Return the seconds until the response was there, and its bytes as sent."""
-        request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", headers={"Accept-Encoding": "gzip"})
-        began = time.monotonic()
-        with _DIRECT.open(request, timeout=START_LIMIT_S) as response:
-            size = len(response.read())
-        return time.monotonic() - began, size
 
     async def watch(self, seconds: float) -> tuple[float, float]:
         """Return the cores that it uses for some seconds, and the most megabytes that are resident."""
@@ -98,74 +89,69 @@ class Webui:
 
 
 @contextlib.contextmanager
-def _webui(redis_url: str, folder: Path) -> Iterator[Webui]:
+def _webui(redis: RedisServer) -> Iterator[Webui]:
     port, probed = free_port(), free_port()
-    settings = {"REDIS_URL": redis_url, "PORT": f"{port}", "METRICS_PORT": f"{probed}", "LOG_LEVEL": "warning"}
+    settings = {"REDIS_URL": redis.url, "PORT": f"{port}", "METRICS_PORT": f"{probed}", "LOG_LEVEL": "warning"}
     # All browsers are at this machine's address.
     environment = {**settings, "STREAMS_PER_CLIENT": f"{MAX_STREAMS}"}
-    with process([Tree.this().python, "-m", "webui_svc"], environment, folder / "webui.log") as started:
-        wait_until_ready(started, probed, folder)
-        yield Webui(port, psutil.Process(started.pid))
+    with process([sys.executable, "-m", "webui_svc"], environment, redis.folder / "webui.log") as started:
+        wait_until_ready(started, probed, redis.folder)
+        yield Webui(f"http://{HOST}:{port}", psutil.Process(started.pid))
 
 
-class Browser(asyncio.Protocol):
-    """A stream of events: when which number of hashes arrived, in Unix seconds."""
+@dataclass
+class Browser:
+    """A stream of events: when which number of hashes arrived, in Unix seconds, and the task that reads it."""
 
-    def __init__(self, *, reading: bool) -> None:
-        self.received: list[tuple[float, int]] = []
-        self.opened: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.lost = False
-        self._reading = reading
-        self.transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Request the events."""
-        self.transport = transport
-        self.transport.write(_REQUEST)
-
-    def data_received(self, data: bytes) -> None:
-        """Record the newest number of hashes, or stop reading."""
-        if not self.opened.done():
-            self.opened.set_result(data.startswith(b"HTTP/1.1 200"))
-        if not self._reading:
-            self.transport.pause_reading()
-        elif found := _HASHES.findall(data):
-            self.received.append((time.time(), int(found[-1])))
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Record that the stream has ended."""
-        self.lost = True
-        if not self.opened.done():
-            self.opened.set_result(False)
+    received: list[tuple[float, int]]
+    reading: asyncio.Task[None]
 
 
 @contextlib.asynccontextmanager
-async def _opened(port: int, count: int, *, reading: bool = True) -> AsyncIterator[list[Browser]]:
-    browsers: list[Browser] = []
-    try:
-        async with asyncio.timeout(OPEN_LIMIT_S):
-            for first in range(0, count, CONNECTING):
-                connecting = (_connect(port, reading=reading) for _ in range(min(CONNECTING, count - first)))
-                browsers += await asyncio.gather(*connecting)
-                if not all(await asyncio.gather(*(browser.opened for browser in browsers[first:]))):
-                    raise BenchError(f"one of {count} streams was not opened")
+async def _opened(webui: Webui, count: int) -> AsyncIterator[list[Browser]]:
+    """Open streams that are read. Raises BenchError if one is refused."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=TIMEOUT) as session:
+        browsers = []
+        for response in await _open(session, webui, count):
+            received: list[tuple[float, int]] = []
+            browsers.append(Browser(received, asyncio.create_task(_read(response, received))))
         yield browsers
-    except TimeoutError:
-        raise BenchError(f"{count} streams were not opened within {OPEN_LIMIT_S:.0f} s") from None
-    finally:
         for browser in browsers:
-            browser.transport.abort()
+            browser.reading.cancel()
 
 
-async def _connect(port: int, *, reading: bool) -> Browser:
-    connection = socket.socket()
-    connection.setblocking(False)  # noqa: FBT003 - its only parameter
-    if not reading:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NOT_READING_BUFFER_BYTES)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(connection, (HOST, port))
-    _, browser = await loop.create_connection(lambda: Browser(reading=reading), sock=connection)
-    return browser
+@contextlib.asynccontextmanager
+async def _stuck(webui: Webui, count: int) -> AsyncIterator[None]:
+    """Open streams that are not read. Raises BenchError if one is refused."""
+    connector = aiohttp.TCPConnector(limit=0, socket_factory=_small_socket)
+    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, read_bufsize=1) as session:
+        await _open(session, webui, count)
+        yield
+
+
+async def _open(session: aiohttp.ClientSession, webui: Webui, count: int) -> list[aiohttp.ClientResponse]:
+    responses: list[aiohttp.ClientResponse] = []
+    try:
+        for first in range(0, count, CONNECTING):
+            connecting = range(first, min(first + CONNECTING, count))
+            opening = (session.get(f"{webui.url}/events", raise_for_status=True) for _ in connecting)
+            responses += await asyncio.gather(*opening)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise BenchError(f"one of {count} streams was not opened: {error}") from None
+    return responses
+
+
+async def _read(response: aiohttp.ClientResponse, received: list[tuple[float, int]]) -> None:
+    async for data in response.content.iter_any():
+        received += [(time.time(), int(hashes)) for hashes in _HASHES.findall(data)[-1:]]
+
+
+def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket with little memory in the kernel, for a browser that does not read."""
+    family, kind, protocol, *_ = address
+    connection = socket.socket(family, kind, protocol)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NOT_READING_BUFFER_BYTES)
+    return connection
 
 
 class Workers:
@@ -184,14 +170,16 @@ class Workers:
 
     def write_hour(self) -> None:
         """Write the totals of an hour, and the reports of its last quarter."""
-        first = (int(time.time()) - HOUR_S) // 10 * 10
+        last = int(time.time())
+        first = (last - HOUR_S) // 10 * 10
         with self._redis.pipeline(transaction=False) as pipeline:
             for group in self._groups:
-                for worker in group.workers:
-                    buckets = (HOUR_S - STREAMED_S) // 10
-                    Reports(pipeline).add_totals(first, buckets, 10 * HASHES_PER_SECOND, worker)
+                for worker, second in itertools.product(group.workers, range(first, last - STREAMED_S, 10)):
+                    Reports(pipeline).add_totals(second, 1, round(10 * _uneven()), worker)
                 pipeline.execute()
-                group.write_past(STREAMED_S)
+                for second in range(last - STREAMED_S, last):
+                    group.rate = _uneven()
+                    group.write(second, second + 1)
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
@@ -214,46 +202,42 @@ class Workers:
                 self.written.append((time.time(), int(self._redis.get("hashes"))))
 
 
+def _uneven() -> float:
+    return random.uniform(0.8, 1.2) * HASHES_PER_SECOND  # noqa: S311 - no secret
+
+
 def _browsers(arguments: argparse.Namespace, folder: Path) -> Report:
-    rows: list[list[str]] = []
     bounds: list[Bound] = []
-    with redis_server(_made(folder / "browsers")) as (url, client, _), _webui(url, folder / "browsers") as webui:
-        workers = Workers(client, REPORTING_WORKERS)
+    with redis_server(folder / "browsers") as redis, _webui(redis) as webui:
+        workers = Workers(redis.client(), REPORTING_WORKERS)
         with workers.reporting():
             for not_reading in (0, NOT_READING):
                 show(f"page: {arguments.browsers} browsers, {not_reading} of them not reading")
-                measuring = _load(webui, workers, arguments.browsers - not_reading, not_reading, arguments.page_seconds)
-                row, measured = asyncio.run(measuring)
-                rows.append(row)
-                bounds += measured
+                reading = arguments.browsers - not_reading
+                bounds += asyncio.run(_load(webui, workers, reading, not_reading, arguments.page_seconds))
     show("")
-    title = f"{arguments.browsers} browsers, {REPORTING_WORKERS} workers; the time is from Redis to a browser"
-    return table(title, ["not reading", "CPU", "MB", "p50 s", "p99 s", "max s", "lost"], rows), bounds
+    return [f"{arguments.browsers} browsers, {REPORTING_WORKERS} workers"], bounds
 
 
-async def _load(
-    webui: Webui, workers: Workers, reading: int, not_reading: int, seconds: float
-) -> tuple[list[str], list[Bound]]:
-    async with _opened(webui.port, reading) as browsers, _opened(webui.port, not_reading, reading=False):
+async def _load(webui: Webui, workers: Workers, reading: int, not_reading: int, seconds: float) -> list[Bound]:
+    async with _opened(webui, reading) as browsers, _stuck(webui, not_reading):
         await asyncio.sleep(SETTLING_S)  # until all have their snapshots
         began = time.time()
         cpu, megabytes = await webui.watch(seconds)
         until = time.time() - MAX_DELAY_S
         written = [(at, hashes) for at, hashes in workers.written if began <= at <= until]
-        delays = [delay for browser in browsers for delay in _delays(browser, written)]
-        lost = sum(browser.lost for browser in browsers)
+        delays = sorted(delay for browser in browsers for delay in _delays(browser, written))
+        lost = sum(browser.reading.done() for browser in browsers)
     if not delays:
         raise BenchError("no browser received anything")
-    cuts = statistics.quantiles(delays, n=100, method="inclusive")
-    p50, p99, largest = cuts[49], cuts[98], max(delays)
-    times = (f"{delay:.3f}" for delay in (p50, p99, largest))
-    return [f"{not_reading}", f"{cpu:.2f}", f"{megabytes:.0f}", *times, f"{lost}"], [
+    p99 = delays[int(0.99 * len(delays))]
+    return [
         Bound(f"{not_reading} not reading: {name}", Spread([value]), "<=", limit)
         for name, value, limit in (
             ("CPU, cores", cpu, MAX_BROWSERS_CPU),
             ("memory, MB", megabytes, MAX_MEGABYTES),
             ("p99 from Redis to a browser, s", p99, MAX_DELAY_P99_S),
-            ("max from Redis to a browser, s", largest, MAX_DELAY_S),
+            ("max from Redis to a browser, s", delays[-1], MAX_DELAY_S),
             ("lost streams of reading browsers", lost, 0),
         )
     ]
@@ -268,48 +252,36 @@ def _delays(browser: Browser, written: list[tuple[float, int]]) -> Iterator[floa
 
 
 def _hour(arguments: argparse.Namespace, folder: Path) -> Report:
-    with redis_server(_made(folder / "hour")) as (url, client, _):
+    with redis_server(folder / "hour") as redis:
         show(f"page: writing an hour of {arguments.workers} workers")
-        workers = Workers(client, arguments.workers)
+        workers = Workers(redis.client(), arguments.workers)
         workers.write_hour()
         with workers.reporting():
             show(f"page: {arguments.workers} workers")
-            held = _megabytes(client)
+            held = redis.client().info("memory")["used_memory"] / 1e6
             began = time.monotonic()
-            with _webui(url, folder / "hour") as webui:
+            with _webui(redis) as webui:
                 ready = time.monotonic() - began
-                answers = {query: webui.get(query) for query in QUERIES}
-                cpu, megabytes = asyncio.run(_watch(webui, arguments.page_seconds))
+                answers, cpu, megabytes = asyncio.run(_watch(webui, arguments.page_seconds))
     show("")
-    redis = ", ".join(f"{kind} {size:.1f}" for kind, size in sorted(held.items()))
-    rows = [[query, f"{seconds * 1e3:.0f} ms", f"{size / 1e3:.1f} kB"] for query, (seconds, size) in answers.items()]
     title = (
-        f"An hour of {arguments.workers} workers, {HOUR_BROWSERS} browsers; Redis, MB: {redis}; "
-        f"webui is ready after {ready:.1f} s, CPU {cpu:.2f}, {megabytes:.0f} MB"
+        f"An hour of {arguments.workers} workers, {HOUR_BROWSERS} browsers; "
+        f"webui is ready after {ready:.1f} s and holds {megabytes:.0f} MB"
     )
-    return table(title, ["query", "time", "size"], rows), [
+    return [title], [
         Bound("CPU, cores", Spread([cpu]), "<=", MAX_HOUR_CPU),
-        Bound("Redis, MB", Spread([sum(held.values())]), "<=", MAX_REDIS_MEGABYTES),
-        *(Bound(f"{query}, s", Spread([seconds]), "<=", MAX_ANSWER_S) for query, (seconds, _) in answers.items()),
+        Bound("Redis, MB", Spread([held]), "<=", MAX_REDIS_MEGABYTES),
+        *(Bound(f"{query}, s", Spread([seconds]), "<=", MAX_ANSWER_S) for query, seconds in answers.items()),
     ]
 
 
-async def _watch(webui: Webui, seconds: float) -> tuple[float, float]:
-    async with _opened(webui.port, HOUR_BROWSERS):
-        await asyncio.sleep(SETTLING_S)
-        return await webui.watch(seconds)
-
-
-def _megabytes(client: Any) -> dict[str, float]:
-    """Return the memory of all keys, by kind."""
-    held: dict[str, float] = {}
-    for key in client.scan_iter(count=1_000):
-        kind, colon, _ = key.partition(":")
-        kind = f"{kind}:<id>" if colon else kind
-        held[kind] = held.get(kind, 0.0) + client.memory_usage(key, samples=0) / 1e6
-    return held
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+async def _watch(webui: Webui, seconds: float) -> tuple[dict[str, float], float, float]:
+    """Return the seconds of each query, the cores, and the megabytes."""
+    answers = {}
+    async with aiohttp.ClientSession() as session, _opened(webui, HOUR_BROWSERS):
+        for query in QUERIES:
+            began = time.monotonic()
+            async with session.get(webui.url + query, raise_for_status=True) as response:
+                await response.read()
+            answers[query] = time.monotonic() - began
+        return answers, *await webui.watch(seconds)

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import errno
 import http.client
 import os
 import socket
@@ -67,28 +66,6 @@ def cpu_seconds(pid: int) -> float:
     if error := ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
         raise BenchError(f"the CPU time of process {pid} is not known: {os.strerror(error)}")
     return time.clock_gettime(clock.value)
-
-
-def free_port(*hosts: str) -> int:
-    """Return a TCP port that is free on all of these addresses, by default on 127.0.0.1.
-
-    Raises BenchError for an address that this machine does not have.
-    """
-    first, *others = hosts or ("127.0.0.1",)
-    while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                port: int = stack.enter_context(socket.create_server((first, 0))).getsockname()[1]
-                for host in others:
-                    stack.enter_context(socket.create_server((host, port)))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    continue
-                commands = "; ".join(f"sudo ifconfig lo0 alias {host}" for host in hosts)
-                raise BenchError(
-                    f"can't listen on {', '.join(hosts)}: {os.strerror(error.errno or 0)}; on macOS: {commands}"
-                ) from None
-            return port
 
 
 def wait_until_listening(server: "subprocess.Popen[bytes]", host: str, port: int, folder: Path) -> None:

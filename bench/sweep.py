@@ -12,7 +12,6 @@ from bench.figures import Bound, Report, Spread, digits, table
 from bench.processes import BenchError, log_tails, process, show
 from hasher_svc.hashing import KernelError, kernel_hashing
 from load_test import report
-from load_test.options import Mode
 from load_test.report import Result
 
 MESSAGE_SIZE = 32
@@ -25,10 +24,6 @@ WARM_UP_S = 0.5
 MIN_SPEED = 2.2
 # CPU per hash of all processes at the best batch size, beyond the work itself.
 MAX_BEYOND_NS = 150
-
-MODES_BATCH_SIZE = 256
-# The speed of streams, times that of unary calls.
-MIN_STREAM_SPEED = 1.2
 
 
 def load_test(folder: Path, options: Mapping[str, str], environment: Mapping[str, str] | None = None) -> list[Result]:
@@ -43,12 +38,10 @@ def load_test(folder: Path, options: Mapping[str, str], environment: Mapping[str
 
 
 def sweep(arguments: argparse.Namespace, folder: Path) -> Report:
-    """Compare all batch sizes with the baselines, and streams with unary calls at one of them."""
+    """Compare all batch sizes with the baselines."""
     show(f"the load test of {len(arguments.batch_sizes)} batch sizes")
-    common = {"--duration": f"{arguments.seconds:g}", "--repeat": f"{arguments.repeats}", "--warm-up": f"{WARM_UP_S}"}
-    results = load_test(folder, {**common, "--batch-sizes": ",".join(map(str, arguments.batch_sizes))})
-    show("the load test of streams and unary calls")
-    modes = load_test(folder, {**common, "--batch-sizes": f"{MODES_BATCH_SIZE}", "--modes": ",".join(Mode)})
+    options = {"--duration": f"{arguments.seconds:g}", "--repeat": f"{arguments.repeats}", "--warm-up": f"{WARM_UP_S}"}
+    results = load_test(folder, {**options, "--batch-sizes": ",".join(map(str, arguments.batch_sizes))})
     show("")
     rows = []
     for result in results:
@@ -63,7 +56,7 @@ def sweep(arguments: argparse.Namespace, folder: Path) -> Report:
         f"the work alone; median (least-most) of {arguments.repeats} runs; baseline: a loop over hashlib in one process"
     )
     header = ["batch", "baseline", "pipeline", "vs. baseline", "CPU", "urandom", "SHA-256"]
-    return table(title, header, rows), [*_best(results), _stream_speed(modes)]
+    return table(title, header, rows), _best(results)
 
 
 def _best(results: list[Result]) -> list[Bound]:
@@ -74,12 +67,6 @@ def _best(results: list[Result]) -> list[Bound]:
         Bound("best batch size, vs. baseline", Spread([run.vs_baseline for run in best.runs]), ">=", MIN_SPEED),
         Bound("CPU per hash beyond urandom and SHA-256, ns", beyond, "<=", MAX_BEYOND_NS),
     ]
-
-
-def _stream_speed(results: list[Result]) -> Bound:
-    speeds = {result.point.mode: [run.hashes_per_second for run in result.runs] for result in results}
-    ratios = [stream / unary for stream, unary in zip(speeds[Mode.STREAM], speeds[Mode.UNARY], strict=True)]
-    return Bound(f"streams vs. unary calls at batch {MODES_BATCH_SIZE}", Spread(ratios), ">=", MIN_STREAM_SPEED)
 
 
 def _cpu_ns(result: Result) -> Spread:

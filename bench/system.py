@@ -10,18 +10,18 @@ from typing import Any
 
 import psutil
 import redis
+from support.free_port import free_port
+from support.redis_server import redis_server
 
 from bench.processes import (
     START_LIMIT_S,
     BenchError,
     cpu_seconds,
-    free_port,
     log_tails,
     process,
     wait_until_listening,
 )
 from bench.tree import Tree
-from local_run import embedded_redis
 
 HOST = "127.0.0.1"
 
@@ -135,16 +135,6 @@ def _cpu(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[tuple[str, Any, psutil.Process]]:
-    """Run a Redis server; its URL, a client, and its process. Raises BenchError if it does not listen."""
-    port = free_port()
-    with process(list(embedded_redis.command(port, str(folder))), {}, folder / "redis-process.log") as started:
-        wait_until_listening(started, HOST, port, folder)
-        with contextlib.closing(redis.Redis(port=port, decode_responses=True)) as client:
-            yield embedded_redis.url(port), client, psutil.Process(started.pid)
-
-
-@contextlib.contextmanager
 def servers(
     folder: Path, settings: Mapping[str, str], hosts: tuple[str, ...] = (HOST,), tree: Tree | None = None
 ) -> Iterator[Servers]:
@@ -154,12 +144,14 @@ def servers(
     """
     environment = {"METRICS_PORT": "0", "LOG_LEVEL": "warning", **settings}
     data = folder / f"system-{len(list(folder.iterdir()))}"
-    data.mkdir()
-    with redis_server(data) as (url, client, redis_process), contextlib.ExitStack() as stack:
-        running = Servers(tree or Tree.this(), data, hosts, environment, client, url, redis_process)
+    with redis_server(data) as server, contextlib.ExitStack() as stack:
+        # Reports are awaited for longer than the client of the tests waits.
+        client = stack.enter_context(redis.Redis(port=server.port, decode_responses=True))
+        redis_process = psutil.Process(server.pid)
+        running = Servers(tree or Tree.this(), data, hosts, environment, client, server.url, redis_process)
         awaited = []
         for service in ("rng", "hasher"):
-            running.ports[service] = port = free_port(*hosts)
+            running.ports[service] = port = free_port()
             for number, host in enumerate(hosts):
                 name = f"{service}-{host}" if number else service
                 started = stack.enter_context(running.start(service, name, {"BIND_ADDRESS": host, "PORT": f"{port}"}))
