@@ -5,8 +5,8 @@ from chassis.settings import ServiceSettings, SettingsError, text, whole
 
 LAST_PORT = 65_535
 
+# From one replica's port for metrics to the next one's: those of the other services lie between.
 METRICS_STEP = 10
-"""From one replica's port for metrics to the next one's: those of the other services lie between."""
 
 
 def _replicas(service: str, most: int) -> Any:

@@ -37,7 +37,7 @@ def tag(in_use: TextIO, testrun_uid: str) -> Iterator[str]:
     with Path(f"{in_use.name}-build").open("w") as building:
         fcntl.flock(building, fcntl.LOCK_EX)
         if not os.fstat(in_use.fileno()).st_size:
-            project.ask("--profile", "load-test", "build", limit=900)
+            project.compose("--profile", "load-test", "build", limit=900)
             in_use.write("built")
             in_use.flush()
         fcntl.flock(in_use, fcntl.LOCK_SH)

@@ -19,17 +19,17 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 from support.chromium import chromium, opened_pages, shoot, until_text
-from support.compose_project import ROOT, ComposeProject, docker, run
+from support.compose_project import ROOT, ComposeProject, docker, grpcurl_commands, run
 from support.free_port import free_port
-from support.grpcurl_commands import grpcurl_commands
 from support.prometheus_api import PrometheusApi
 from support.waiting import wait_until
 
 SCRIPTS = Path(sys.executable).parent
 
+# In which the page shows that a replica listens, or that it is gone; seen alone it takes a second or two.
 APPEARS_MS = 20_000
-"""In which the page shows that a replica listens, or that it is gone; seen alone it takes a second or two."""
 
+# A pattern of commands, and what each of them must print.
 EXPECTED = {
     r"rng 50051\) list$": r"dockercoins\.rng\.v1\.RngService\n.*grpc\.health\.v1\.Health",
     r"describe dockercoins\.rng\.v1\.RngService$": r"rpc StreamRandomBytes \( stream ",
@@ -46,7 +46,6 @@ EXPECTED = {
     r'"message_size": 4.*StreamHashes$': r"InvalidArgument(?s:.*)message_size(?s:.*)BadRequest",
     r"Channelz/GetServers$": r'"calls_?[sS]tarted": "\d+"',
 }
-"""A pattern of commands, and what each of them must print."""
 
 PORTS = {"50051": "rng", "50151": "hasher"}
 
@@ -56,14 +55,14 @@ DELAY_S = 0.05
 FULL_PACE = {"PACE": "full", "RNG_DELAY": DELAY_S, "HASHER_DELAY": DELAY_S, "CONCURRENCY": 1, "BATCH_SIZE": 16,
              "WINDOW_SIZE": 24}  # fmt: skip
 
+# In which shares and speeds are counted.
 WINDOW_S = 2.0
-"""In which shares and speeds are counted."""
 
+# Part of the batches that one of three has at least.
 FAIR_SHARE = 0.2
-"""Part of the batches that one of three has at least."""
 
+# Part of what the replicas can do that counts as all of it; other tests have the processors, too.
 FULL = 0.7
-"""Part of what the replicas can do that counts as all of it; other tests have the processors, too."""
 
 LIMIT_S = 30.0
 
@@ -76,8 +75,8 @@ REMOVALS = 20
 
 STAND_IN = Path(__file__).parent / "prometheus.Dockerfile"
 
+# In which Prometheus sees what changed; it looks for replicas and reads their metrics every five seconds.
 FOUND_LIMIT_S = 60.0
-"""In which Prometheus sees what changed; it looks for replicas and reads their metrics every five seconds."""
 
 
 def commands() -> list[str]:
@@ -158,7 +157,7 @@ def test_the_load_test_measures_the_services_that_it_starts(project: ComposeProj
     project.settings["PACE"] = "full"
     short = ("--batch-sizes", "1,4096", "--duration", "1", "--warm-up", "0.5", "--repeat", "1")
     reports = ("--output", "/reports/report.json", "--html", "/reports/report.html", "--publish")
-    output = project.ask(
+    output = project.compose(
         *("run", "--rm", "--no-TTY", "--user", str(os.getuid()), "--volume", f"{tmp_path}:/reports"),
         *("load-test", *short, *reports),
     )
@@ -198,7 +197,7 @@ def wait_until_shared(project: ComposeProject, replicas: int) -> None:
 def test_services_start_in_any_order_and_new_replicas_get_their_share(project: ComposeProject) -> None:
     project.down()
     project.settings.update(FULL_PACE)
-    project.ask("up", "--detach", "--no-build", "--no-deps", "worker", "webui")
+    project.compose("up", "--detach", "--no-build", "--no-deps", "worker", "webui")
     wait_until(lambda: "no endpoint" in project.logs("worker"))
     project.up()
     wait_until_shared(project, 1)

@@ -31,7 +31,7 @@ def test_a_setting_reaches_the_services_that_know_it() -> None:
     assert services["rng"]["environment"]["DELAY"] == "0.5"
 
 
-def test_a_setting_that_is_not_set_is_not_passed_on_and_no_overlay_is_there_unasked() -> None:
+def test_unset_settings_are_not_passed_on_and_no_overlay_applies_by_default() -> None:
     """An empty value would be refused, and none at all would erase the image's."""
     ports = {service: {"METRICS_PORT": str(port)} for port, service in enumerate(SERVICES, 9101)}
     services = config()
@@ -85,7 +85,7 @@ def test_redis_keeps_every_write_and_is_reached_from_the_internal_network_only()
         }
 
 
-def test_every_encrypted_service_waits_for_its_files_and_is_told_where_they_are() -> None:
+def test_every_encrypted_service_waits_for_its_files_and_gets_their_paths() -> None:
     services = config("compose.tls.yaml")
     for name in SERVICES:
         service = services[name]

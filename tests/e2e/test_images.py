@@ -8,8 +8,8 @@ import pytest
 from support.compose_project import ROOT, docker, run
 
 BASE = "python:3.13-slim"
+# Over the base image.
 SIZES_MB = {"rng": 75, "hasher": 75, "worker": 75, "webui": 90, "load-test": 90}
-"""Over the base image."""
 
 PACKAGES = {
     "rng": ["chassis", "dockercoins", "rng_svc"],
@@ -32,7 +32,7 @@ def package(service: str) -> str:
 
 
 @services
-def test_an_image_is_little_more_than_its_base_and_says_what_it_is(service: str, tag: str) -> None:
+def test_an_image_is_little_more_than_its_base_and_has_its_labels(service: str, tag: str) -> None:
     built, base = json.loads(docker("image", "inspect", image(service, tag), BASE))
     assert built["Size"] - base["Size"] <= SIZES_MB[service] * 1_000_000
     layers = built["RootFS"]["Layers"][len(base["RootFS"]["Layers"]) :]

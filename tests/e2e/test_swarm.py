@@ -17,14 +17,14 @@ from support.compose_project import ROOT, docker, get, hashes, run
 from support.free_port import free_port
 from support.waiting import wait_until
 
+# What a change of a service can come to.
 UPDATED = {"completed", "paused", "rollback_completed", "rollback_paused"}
-"""What a change of a service can come to."""
 
+# Of Redis, each with a password of its own.
 USERS = ("worker", "webui")
-"""Of Redis, each with a password of its own."""
 
+# In which Swarm is done with what a command began.
 LIMIT_S = 180.0
-"""In which Swarm is done with what a command began."""
 
 
 class SwarmStack:
@@ -132,27 +132,27 @@ class SwarmStack:
                 docker(kind, "rm", *named)
 
 
+# What it takes several machines, and a registry, for.
 NOT_HERE = [
     "docker swarm init",
     "docker swarm join-token worker",
     "export REGISTRY=registry.example/coins TAG=v1",
     "docker compose build --push",
 ]
-"""What it takes several machines, and a registry, for."""
 
 BUILT = ("rng", "hasher", "worker", "webui")
+# Services of which Swarm has tasks to replace, by what is in the command.
 CHANGED = {"TAG=v2": BUILT, "rollback": ("rng",), "WORKER_SECRET": ("worker", "redis")}
-"""Services of which Swarm has tasks to replace, by what is in the command."""
 
 DELAY_S = 0.05
 REPLICAS = {"rng": 2, "hasher": 2, "worker": 2}
 FULL_PACE = {"PACE": "full", "RNG_DELAY": DELAY_S, "HASHER_DELAY": DELAY_S, "CONCURRENCY": 1, "BATCH_SIZE": 16,
              "WINDOW_SIZE": 24, "RNGS": 2, "HASHERS": 2, "WORKERS": 2}  # fmt: skip
+# Hashes/s of two rngs and two hashers, which limit it by waiting and not by CPU.
 SPEED = 2 * 16 / DELAY_S
-"""Hashes/s of two rngs and two hashers, which limit it by waiting and not by CPU."""
 
+# Part of the speed that there is all the time while services are replaced; docs/swarm.md has what was measured.
 FLOOR = 0.4
-"""Part of the speed that there is all the time while services are replaced; docs/swarm.md has what was measured."""
 
 MONITOR = {"deploy": {"update_config": {"monitor": "3s"}, "rollback_config": {"monitor": "3s"}}}
 OVERLAY = {
@@ -161,11 +161,11 @@ OVERLAY = {
     "hasher": {**MONITOR, "healthcheck": {"start_period": "6s", "interval": "3s"}},
 }
 
+# What a later image sets; the user sets nothing of that.
 LATER = "ENV LOG_LEVEL=warning"
-"""What a later image sets; the user sets nothing of that."""
 
+# One that ends, and one that is ready on a port that no client knows.
 BROKEN = {"rng": 'ENTRYPOINT ["false"]', "hasher": "ENV PORT=50152"}
-"""One that ends, and one that is ready on a port that no client knows."""
 
 
 def commands() -> list[str]:

@@ -9,8 +9,8 @@ from support.waiting import wait_until
 SERVICES = ("rng", "hasher", "worker", "webui", "redis")
 
 PASSWORD = {"redis-password": "600"}
+# Files beside certificates, with their modes.
 EXTRA = {"worker": PASSWORD, "webui": PASSWORD, "redis": {"users.acl": "644"}}
-"""Files beside certificates, with their modes."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_service_has_its_own_files_alone_and_no_other_user_reads_its_key(
 
 @pytest.mark.parametrize(("service", "port"), [("rng", "50051"), ("hasher", "50151")])
 def test_a_server_talks_to_a_client_with_a_certificate_alone(project: ComposeProject, service: str, port: str) -> None:
-    address = project.ask("port", service, port).strip()
+    address = project.compose("port", service, port).strip()
     operator = ("run", "--rm", "--volume", f"{project.name}_certs-operator:/certs:ro", "redis:8", "cat")
     authority, key, certificate = (
         docker(*operator, f"/certs/{file}.pem").encode() for file in ("ca", "operator-key", "operator")
@@ -64,7 +64,7 @@ def test_no_password_is_in_an_environment_a_command_or_a_log(project: ComposePro
 def test_another_up_keeps_what_is_valid_and_replicas_and_a_restarted_redis_go_on(project: ComposeProject) -> None:
     files = ("sha256sum", "/run/certs/worker.pem", "/run/certs/redis-password")
     before, counted = project.inside("worker", *files), project.hashes()
-    project.ask("kill", "redis")
+    project.compose("kill", "redis")
     project.up("--no-recreate", "--scale", "worker=2", "--scale", "rng=2")
     assert project.inside("worker", *files) == before
     assert project.logs("certs").strip().endswith("nothing is due")

@@ -18,7 +18,7 @@ def watched(tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comp
     shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*unneeded))
     project = ComposeProject(f"{tag}-watched", copy, ("compose.yaml", "compose.watch.yaml"))
     try:
-        project.ask("up", "--detach", "--wait", *SERVICES)
+        project.compose("up", "--detach", "--wait", *SERVICES)
         words, env = project.command("watch", "--no-up", *SERVICES), environment(project.settings)
         log = copy / "watch.log"
         with log.open("w") as file, subprocess.Popen(words, env=env, stdout=file, stderr=file) as watch:

@@ -24,14 +24,16 @@ class Figures:
         assert value <= at_most, f"{what}: {value:.3g} {unit}, at most {at_most:.3g}"
 
     def check_cpu(self, what: str, work: Callable[[], object], calls: int, at_most_us: float) -> None:
-        """Check the CPU time of each of so many calls that are made together; the best of some rounds counts."""
+        """Check the CPU time per call, given work that makes `calls` of them; the best of some rounds counts."""
         self.check(what, min(cpu_seconds(work) for _ in range(ROUNDS)) / calls * 1e6, at_most_us, "µs")
 
-    def check_ratio(self, what: str, ours: Callable[[], object], theirs: Callable[[], object], at_most: float) -> None:
-        """Check how much of the CPU time of another way ours takes, in turns; the best of each counts."""
-        rounds = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(ROUNDS)]
-        best, other = (min(column) for column in zip(*rounds, strict=True))
-        self.check(what, best / other, at_most, "times")
+    def check_ratio(
+        self, what: str, work: Callable[[], object], baseline: Callable[[], object], at_most: float
+    ) -> None:
+        """Check the CPU time vs. that of a baseline. Both run in alternation, and the best of each counts."""
+        rounds = [(cpu_seconds(work), cpu_seconds(baseline)) for _ in range(ROUNDS)]
+        best, best_baseline = (min(column) for column in zip(*rounds, strict=True))
+        self.check(what, best / best_baseline, at_most, "times")
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

@@ -23,14 +23,14 @@ HISTORIES = 2 * ("/api/history?seconds=3600", "/api/history?seconds=3600&by=work
 
 
 def encoded(service: str, count: int) -> bytes:
-    """A request for so many messages."""
+    """Return a request for `count` messages."""
     if service == "rng":
         return StreamRandomBytesRequest(count=count, size=32).SerializeToString()
     return StreamHashesRequest(data=bytes(32 * count), message_size=32).SerializeToString()
 
 
 async def load_server(service: str, port: int, streams: int, window: int, count: int) -> None:
-    """Keep so many batches outstanding on each of so many streams."""
+    """Keep `window` batches outstanding on each stream."""
     request = encoded(service, count)
     answered = asyncio.Event()
 

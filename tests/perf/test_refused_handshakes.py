@@ -12,7 +12,7 @@ MAX_GROWTH = 1.2
 
 
 def shake_hands(server: ServiceProcess, authority: Authority, times: int) -> None:
-    """Connect so many times without a certificate."""
+    """Connect without a certificate, and fail, `times` times."""
     context = ssl.create_default_context(cafile=authority.file)
     for _ in range(times):
         with (

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from perf.conftest import Figures
 from perf.load import PATHS, encoded
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.mine import ALIVE, FULL_NAMES, READY, Mine
 from support.served import health
 
@@ -58,10 +58,13 @@ def slowest_probe(mine: Mine, name: str) -> float:
         return bool(check(HealthCheckRequest(service=service), timeout=5).status == HealthCheckResponse.SERVING)
 
     port = mine.metrics_ports[name]
-    probes: list[Callable[[], bool]] = [lambda: ask(port, "/healthz") == ALIVE, lambda: ask(port, "/readyz") == READY]
+    probes: list[Callable[[], bool]] = [
+        lambda: http_get(port, "/healthz") == ALIVE,
+        lambda: http_get(port, "/readyz") == READY,
+    ]
     with ExitStack() as stack:
         if name == "webui":
-            probes.append(lambda: ask(mine.ports[name], "/readyz") == READY)
+            probes.append(lambda: http_get(mine.ports[name], "/readyz") == READY)
         if name in FULL_NAMES:
             channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{mine.ports[name]}"))
             check = health(channel).Check

@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 
-def ask(port: int, path: str, timeout_s: float = 2) -> tuple[int, str]:
+def http_get(port: int, path: str, timeout_s: float = 2) -> tuple[int, str]:
     """Return the status and text of a response, over a connection of its own."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)) as connection:
         connection.request("GET", path)
@@ -37,6 +37,6 @@ class Samples:
 
 
 def scrape(port: int) -> Samples:
-    status, text = ask(port, "/metrics", 10)
+    status, text = http_get(port, "/metrics", 10)
     assert status == 200, text
     return Samples(text_string_to_metric_families(text))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import trustme
 
+# The names in servers' certificates: those of containers, and those that the tests' name server knows.
 SERVERS = {"rng": ("rng", "rng.test"), "hasher": ("hasher", "hasher.test")}
-"""The names in servers' certificates: those of containers, and those that the tests' name server knows."""
 
 
 class Authority:
@@ -33,12 +33,12 @@ class Authority:
         return self.settings(file)
 
     def settings(self, file: str) -> dict[str, str]:
-        """What a service is told to use a certificate that was issued."""
+        """Return the settings of a service that uses an issued certificate."""
         paths = {"TLS_CERT": f"{file}.pem", "TLS_KEY": f"{file}-key.pem", "TLS_CA": "ca.pem"}
         return {name: str(self.folder / path) for name, path in paths.items()}
 
     def _write(self, name: str, content: bytes) -> None:
-        """At once: whoever reads sees the one before, or this one."""
+        """Replace the file atomically: a reader sees the old one or the new one."""
         new = self.folder / f"{name}.new"
         new.write_bytes(content)
         new.replace(self.folder / name)

@@ -18,11 +18,11 @@ from support.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 
 TEST_PORTS = ROOT / "tests" / "e2e" / "ports.yaml"
+# Ports that a project reserves for the replicas of each of rng and hasher.
 REPLICAS = 12
-"""Ports that a project reserves for the replicas of each of rng and hasher."""
 
+# Variables that the user has in the shell.
 Settings = Mapping[str, object]
-"""Variables that the user has in the shell."""
 
 NONE: Settings = {}
 
@@ -83,7 +83,7 @@ class ComposeProject:
         """Run a compose command, which may fail."""
         return run(*self.command(*words), settings=self.settings, limit=limit)
 
-    def ask(self, *words: str, limit: float = 180) -> str:
+    def compose(self, *words: str, limit: float = 180) -> str:
         """Return the output of a compose command. Raises AssertionError with its output and the logs when it fails."""
         done = self.run(*words, limit=limit)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}\n{done.stderr}\n{self.logs()}"
@@ -101,12 +101,12 @@ class ComposeProject:
     def up(self, *words: str, **settings: object) -> None:
         """Start, or change to, what the settings say, from the images there are, and wait until all are healthy."""
         self.settings.update(settings)
-        self.ask("up", "--detach", "--wait", "--no-build", *words)
+        self.compose("up", "--detach", "--wait", "--no-build", *words)
 
     def stop(self, *services: str) -> float:
         """Stop; return the seconds it took."""
         began = time.monotonic()
-        self.ask("stop", *services)
+        self.compose("stop", *services)
         return time.monotonic() - began
 
     def down(self) -> None:
@@ -123,7 +123,7 @@ class ComposeProject:
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """Return what the engine says of the containers, including those that have ended, in the order of numbers."""
-        ids = self.ask("ps", "--all", "--quiet", *([service] if service else [])).split()
+        ids = self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
         found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
         return sorted(found, key=lambda each: int(each["Config"]["Labels"]["com.docker.compose.container-number"]))
 
@@ -139,7 +139,7 @@ class ComposeProject:
 
     def inside(self, service: str, *words: str) -> str:
         """Return the output of a command in a container."""
-        return self.ask("exec", "--no-TTY", service, *words)
+        return self.compose("exec", "--no-TTY", service, *words)
 
     def get(self, path: str) -> str:
         return get(self.page, path)
@@ -153,3 +153,9 @@ class ComposeProject:
 
     def wait_for_hashes(self, more_than: int) -> None:
         wait_until(lambda: self.hashes() > more_than, story=self.logs)
+
+
+def grpcurl_commands(page: str) -> list[str]:
+    """Return the indented commands of a page that use grpcurl, each in one line."""
+    text = re.sub(r"\|\n\s+", "| ", (ROOT / page).read_text())
+    return [line.strip() for line in text.splitlines() if line.startswith("    ") and "grpcurl" in line]

@@ -5,8 +5,8 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from itertools import cycle
 
+# TCP ports that neither Linux nor macOS gives to outgoing connections or to servers that listen on port 0.
 PORTS = range(20_000, 32_000)
-"""TCP ports that neither Linux nor macOS gives to outgoing connections or to servers that listen on port 0."""
 
 RANGE_SIZE = 200
 

@@ -15,8 +15,8 @@ from support.compose_project import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 
+# Which requirements/dev.txt brings.
 KUBECTL = Path(sys.executable).parent / "kubectl"
-"""Which requirements/dev.txt brings."""
 
 # Overlays, and combinations of components over the base.
 EVERY = (

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.free_port import free_port
 from support.redis_server import RedisServer, redis_server
 from support.served import HASHER, RNG, health
@@ -59,7 +59,7 @@ class Mine:
     def probe(self, name: str, path: str = "/readyz") -> tuple[int, str] | None:
         """Return the status and text, or None without a response."""
         try:
-            return ask(self.metrics_ports[name], path)
+            return http_get(self.metrics_ports[name], path)
         except (OSError, http.client.HTTPException):
             return None
 
@@ -83,7 +83,7 @@ class Mine:
         return str(HealthCheckResponse.ServingStatus.Name(response.status))
 
     def mines_on(self, times: int = 1) -> None:
-        """Wait until the worker has logged so many more reports with work."""
+        """Wait until the worker has logged `times` more reports with work."""
         worker = self.running["worker"]
         for _ in range(times):
             units = worker.units_logged

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+# Variables that a program under test inherits; PACE, for example, is none of them.
 KEPT = re.compile(r"HOME|PATH|PYTHONPATH|LANG|TZ|TMPDIR|SSL_CERT_FILE|(XDG|DOCKER|BUILDX)_.*")
-"""Variables that a program under test inherits; a PACE of whoever runs the tests is none of them."""
 
 
 def environment(**variables: object) -> dict[str, str]:

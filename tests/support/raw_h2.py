@@ -156,7 +156,7 @@ class RawClient(AbstractContextManager["RawClient"]):
         return stream in self.statuses
 
     def until_closed(self, limit: float) -> bool:
-        """Return whether the server closes within so many seconds."""
+        """Return whether the server closes the connection within a time in seconds."""
         self.read(limit)
         return self.closed
 

@@ -41,8 +41,8 @@ class Deployment(ABC):
     keys: Keys
     url: str
     servers: Sequence[RedisServer]
+    # Those that decide which of the servers is the master.
     deciders: Sequence[RedisServer]
-    """Those that decide which of the servers is the master."""
 
     def __init__(self, tls: Mapping[str, str] | None) -> None:
         """Encrypt with a certificate for localhost, given as settings, or with none."""
@@ -77,7 +77,7 @@ class Deployment(ABC):
         connected = [role[0] == "slave" and (str(role[2]), role[3]) == (master, "connected") for role in roles]
         return list(compress(self.servers, connected))
 
-    def ask(self, *words: object) -> Any:
+    def execute(self, *words: object) -> Any:
         """Have the master execute a command."""
         return self.master.client().execute_command(*words)
 
@@ -87,12 +87,12 @@ class Deployment(ABC):
         for replica in cut_off:
             replica.freeze()
         # What was on its way to them is still theirs; the rest goes with the connection.
-        self.ask("CLIENT", "KILL", "TYPE", "replica")
+        self.execute("CLIENT", "KILL", "TYPE", "replica")
         return cut_off
 
     def wait_for_takeover(self, old: RedisServer) -> None:
         """Wait until another is the master, and says so itself."""
-        until(lambda: self.master is not old and self.ask("ROLE")[0] == "master")
+        until(lambda: self.master is not old and self.execute("ROLE")[0] == "master")
 
     def stop(self) -> None:
         for server in (*self.servers, *self.deciders):

@@ -18,8 +18,8 @@ from local_run import embedded_redis
 from support.free_port import free_port
 from support.waiting import wait_until
 
+# The name in a server's certificate: servers and clients must use it.
 TLS_HOST = "localhost"
-"""The name in a server's certificate: servers and clients must use it."""
 
 
 class RedisServer:

@@ -1,7 +1,9 @@
-"""webui in this process, and what a client of it reads."""
+"""webui in this process, and what clients of it read."""
 
 import asyncio
 import json
+import threading
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from chassis.health import Health
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry import Telemetry
+from support.admin_endpoint import http_get
 from support.waiting import until
 from webui_svc.app import make_app
 
@@ -81,3 +84,33 @@ class Events:
     async def until_part(self, part: str, condition: Callable[[Any], object] = bool) -> Any:
         """Return a part of the next event that has it and for which a condition holds."""
         return (await self.until(lambda data: part in data and condition(data[part])))[part]
+
+
+class FollowedPage:
+    """What the page of a process shows now, and the points and annotations that it received, followed in a thread."""
+
+    def __init__(self, port: int) -> None:
+        self.data: dict[str, Any] = {}
+        self.points: list[float] = []
+        self.annotations: list[dict[str, Any]] = []
+        self._port = port
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/events", timeout=60) as response:
+            for line in response:
+                field, _, value = line.decode().rstrip().partition(": ")
+                if field == "data":
+                    data = json.loads(value)
+                    self.data |= data
+                    self.points += [hashes for _, hashes in data.get("points", [])]
+                    self.annotations += data.get("annotations", [])
+
+    @property
+    def speed(self) -> float:
+        return self.data.get("speed") or 0.0
+
+    def history(self) -> list[float]:
+        """Return the hashes in each second of the last minutes."""
+        _, text = http_get(self._port, "/api/history", 30)
+        return [hashes for _, hashes in json.loads(text)["points"]]

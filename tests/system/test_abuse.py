@@ -1,4 +1,4 @@
-"""A mine whose services are abused in every way: all stay ready and keep little, and each hash is counted once."""
+"""Abusive clients of a mine's services: all services stay ready and keep little, and each hash is counted once."""
 
 import resource
 import socket
@@ -63,7 +63,7 @@ def flood_with_frames(mine: Mine, stack: ExitStack) -> None:
 
 
 def hold_connections(mine: Mine, stack: ExitStack) -> None:
-    """Take all there are, so that others do not get in."""
+    """Take all connections, so that other clients get none."""
     for name, port in ((name, mine.ports[name]) for name in FULL_NAMES):
         clients = [stack.enter_context(RawClient(port, source=ABUSER)) for _ in range(MAX_CONNECTIONS + 10)]
         process = psutil.Process(mine.running[name].popen.pid)
@@ -125,7 +125,7 @@ def memory(mine: Mine, name: str) -> int:
 
 @pytest.fixture(scope="module")
 def mine(mine: Mine) -> Iterator[Mine]:
-    """A mine that has made what is made once, when so much comes for the first time."""
+    """A mine after a first round of abuse, which allocates what is kept."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4_096, hard)), hard))
     for name in FULL_NAMES:
@@ -147,25 +147,29 @@ def kept_before(mine: Mine) -> dict[str, int]:
     return {name: memory(mine, name) for name in SERVICES}
 
 
+def assert_healthy(mine: Mine) -> None:
+    """Check that all services become ready, and that work goes on."""
+    for name in SERVICES:
+        mine.until(name, READY)
+    mine.mines_on()
+
+
 @pytest.mark.parametrize("abuse", ABUSES)
-def test_abuse_does_no_harm(mine: Mine, kept_before: dict[str, int], abuse: Abuse) -> None:
+def test_services_stay_healthy(mine: Mine, kept_before: dict[str, int], abuse: Abuse) -> None:
     logged = {name: len(mine.running[name].text) for name in SERVICES}
     with ExitStack() as stack:
         abuse(mine, stack)
-        for name in SERVICES:
-            mine.until(name, READY)
-        mine.mines_on()
+        assert_healthy(mine)
+    assert_healthy(mine)
     for name in SERVICES:
-        mine.until(name, READY)
         text = mine.running[name].text[logged[name] :]
         assert "Traceback" not in text, text[:4_000]
         assert len(text) < MAX_LOG_BYTES, text[:4_000]
     for name, kept in kept_before.items():
         wait_until(lambda: memory(mine, name) <= MAX_GROWTH * kept)  # noqa: B023 - called here
-    mine.mines_on()
 
 
-def test_the_worker_did_not_notice_and_every_hash_is_counted_once(mine: Mine) -> None:
+def test_the_worker_was_not_affected_and_every_hash_is_counted_once(mine: Mine) -> None:
     mine.mines_on()
     worker = mine.running["worker"]
     assert worker.stop() == 0, worker.text

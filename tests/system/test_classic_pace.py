@@ -7,11 +7,11 @@ import time
 from statistics import fmean, median
 
 import pytest
-from support.followed_page import FollowedPage
 from support.free_port import free_ports
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import wait_until
+from support.webui_page import FollowedPage
 
 # A second is shown when all workers have reported it, and a new rng is found within two.
 SETTLED_S = 5.0
@@ -19,7 +19,7 @@ MEASURED_S = 6
 
 
 def points(page: FollowedPage, workers: int) -> list[float]:
-    """Return the hashes in each of some seconds from now on, once so many workers report."""
+    """Return the hashes in each of some seconds from now on, once all workers report."""
     wait_until(lambda: page.data.get("workers") == workers)
     time.sleep(SETTLED_S)
     seen = len(page.points)

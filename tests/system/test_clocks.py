@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.followed_page import FollowedPage
 from support.mine import Mine
 from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import wait_until
+from support.webui_page import FollowedPage
 
 CLASSIC_SPEED = pytest.approx(10 / 3, rel=0.25)
 MOST_WITH_ONE_RNG = 10.1

@@ -14,7 +14,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.free_port import free_ports
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
@@ -88,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
 def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
     page = run.wait_for(r"run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)\n")[1]
     assert page == f"http://127.0.0.1:{run.webui_port}/"
-    assert "<html" in ask(run.webui_port, "/", 10)[1]
+    assert "<html" in http_get(run.webui_port, "/", 10)[1]
     assert " ".join(run.processes()) == "redis rng-1 rng-2 hasher-1 hasher-2 webui worker-1 worker-2"
 
 
@@ -151,7 +151,7 @@ def test_a_later_run_has_the_data_and_another_password_and_a_second_signal_kills
     units, old_password = run.units_logged, run.password
     with closing(LocalRun(run.data, tmp_path / "output")) as later:
         later.wait_for(r"run .* the page is at ", LIMIT_S)
-        assert json.loads(ask(later.webui_port, "/json", 10)[1])["hashes"] >= units > 0
+        assert json.loads(http_get(later.webui_port, "/json", 10)[1])["hashes"] >= units > 0
         assert later.password != old_password
         later.wait_until_mining("worker-1")
         later.processes()["worker-1"].suspend()

@@ -7,7 +7,7 @@ import grpc
 import yaml
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from support import kubernetes
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.kubernetes import PROBES, Object, Pod, named, pods, render
 from support.redis_server import RedisServer
 from support.served import health
@@ -29,7 +29,7 @@ def passes(probe: Object, process: ServiceProcess) -> bool:
     if "tcpSocket" in probe:
         socket.create_connection(("127.0.0.1", process.port), 20).close()
         return True
-    status, _ = ask(process.metrics_port, probe["httpGet"]["path"])
+    status, _ = http_get(process.metrics_port, probe["httpGet"]["path"])
     return 200 <= status < 400
 
 

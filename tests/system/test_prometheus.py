@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.compose_project import ROOT
 from support.mine import SERVICES, Mine
 from support.programs import find_program
@@ -88,7 +88,7 @@ def prometheus(instances: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 
 def test_the_speed_is_that_of_the_page_and_no_alert_fires(mine: Mine, prometheus: PrometheusApi) -> None:
     def history() -> dict[int, float]:
-        _, text = ask(mine.ports["webui"], "/api/history?seconds=60", 20)
+        _, text = http_get(mine.ports["webui"], "/api/history?seconds=60", 20)
         return dict(json.loads(text)["points"])
 
     begin = int(time.time()) + 1

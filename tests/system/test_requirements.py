@@ -9,13 +9,13 @@ from packaging.requirements import Requirement
 from support.programs import run
 
 ROOT = Path(__file__).parents[2]
+# What images install: those of rng and hasher the first.
 EXTRAS = ("grpc-server", "worker", "load-test", "webui")
-"""What images install: those of rng and hasher the first."""
 
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin")
 PERMISSIVE = ("apache", "mit", "bsd", "psf", "python software foundation", "isc", "0bsd")
+# A list of authorities under MPL-2.0, which asks of those who pass it on unchanged no more than the others do.
 EXCEPTIONS = {"certifi"}
-"""A list of authorities under MPL-2.0, which asks of those who pass it on unchanged no more than the others do."""
 
 
 def pinned(file: str) -> list[Requirement]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.certificates import Authority
-from support.grpcurl_commands import grpcurl_commands
+from support.compose_project import grpcurl_commands
 from support.programs import environment, run
 from support.service_process import ServiceProcess, service_processes
 

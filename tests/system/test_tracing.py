@@ -1,7 +1,7 @@
 import socket
 from contextlib import ExitStack
 
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.free_port import free_port
 from support.mine import READY, SERVICES, Mine
 from support.otlp_receiver import otlp_receiver
@@ -12,7 +12,7 @@ def mine_and_show(mine: Mine) -> None:
     for name in SERVICES:
         mine.until(name, READY)
     mine.mines_on()
-    assert ask(mine.ports["webui"], "/", 30)[0] == 200
+    assert http_get(mine.ports["webui"], "/", 30)[0] == 200
 
 
 def stop(mine: Mine) -> None:

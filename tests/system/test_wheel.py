@@ -37,7 +37,7 @@ def test_with_a_compiler_the_wheel_of_hasher_has_the_kernel_and_is_for_this_plat
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
-def test_without_one_it_is_built_all_the_same_and_says_so_in_one_line(tmp_path: Path, compiler: str) -> None:
+def test_without_a_compiler_the_package_is_built_and_one_line_reports_it(tmp_path: Path, compiler: str) -> None:
     name, files, said = build(tmp_path, "hasher_svc", compiler=compiler)
     assert LIBRARY not in files
     assert "hasher_svc/service.py" in files

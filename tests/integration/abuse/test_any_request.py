@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.raw_h2 import CALL, PREFACE
 from support.served import HASHER, RNG, violation
 
@@ -164,7 +164,7 @@ def test_any_bytes_do_no_harm(ports: Ports, name: str) -> None:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             assert send(channel, "/grpc.health.v1.Health/Check", [b""]) == (1, None)
     else:
-        assert ask(port, "/readyz") == (200, "ready\n")
+        assert http_get(port, "/readyz") == (200, "ready\n")
 
 
 PATHS = (
@@ -232,4 +232,4 @@ def test_any_http_request_is_answered_or_refused(ports: Ports, name: str) -> Non
             assert 200 <= status < 500
 
     each()
-    assert ask(getattr(ports, name), "/readyz") == (200, "ready\n")
+    assert http_get(getattr(ports, name), "/readyz") == (200, "ready\n")

@@ -29,14 +29,14 @@ from worker_svc.pool.pool import LOOKUP_INTERVAL_S
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
+# By their kinds, of which there is one each.
 OBJECTS: dict[str, Any] = {
     said["kind"]: said
     for said in map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 }
-"""By their kinds, of which there is one each."""
 
+# The first in which `preStop` can sleep without a feature's being switched on.
 FIRST = "1.30"
-"""The first in which `preStop` can sleep without a feature's being switched on."""
 
 VERSIONS = [
     version
@@ -44,15 +44,15 @@ VERSIONS = [
     if Version(version) >= Version(FIRST)
 ]
 
+# Those that people make, as docs/kubernetes.md says, with their keys.
 SECRETS = {
     **{f"{name}-tls": {"tls.crt", "tls.key", "ca.crt"} for name in (*SERVICES, "redis")},
     **{f"{name}-redis-password": {"redis-password"} for name in ("worker", "webui")},
     "redis-users": {"users.acl"},
 }
-"""Those that people make, as docs/kubernetes.md says, with their keys."""
 
+# For which CoreDNS' answers are good where nobody says another time (https://coredns.io/plugins/kubernetes/).
 DNS_TTL_S = 5
-"""For which CoreDNS' answers are good where nobody says another time (https://coredns.io/plugins/kubernetes/)."""
 
 
 @pytest.fixture(params=EVERY, ids="+".join)
@@ -84,7 +84,7 @@ def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) ->
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_objects_have_no_namespace_and_say_what_they_are_part_of() -> None:
+def test_objects_have_no_namespace_and_name_their_application() -> None:
     for each in distinct_objects():
         assert "namespace" not in each["metadata"]
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "dockercoins"
@@ -120,7 +120,7 @@ def test_pods_keep_to_the_restricted_profile(objects: Sequence[Object]) -> None:
         assert pod.container["resources"]["limits"].keys() == {"memory"}
 
 
-def test_probes_ask_for_what_is_served_and_one_asks_where_clients_do(objects: Sequence[Object]) -> None:
+def test_probes_request_existing_services_and_one_uses_the_address_of_clients(objects: Sequence[Object]) -> None:
     alive, ready = ({"httpGet": {"path": path, "port": "metrics"}} for path in ("/healthz", "/readyz"))
     for pod in ours(objects):
         expected: list[Object] = [alive, alive, ready]
@@ -289,12 +289,12 @@ def test_a_number_that_was_scaled_to_survives_applying_again() -> None:
     assert full == [2, 2, 2]
 
 
+# What compose.yaml calls otherwise; here names are those of Kubernetes' Secrets.
 FILES = {
     "/run/certs/redis.pem": "/run/certs/tls.crt",
     "/run/certs/redis-key.pem": "/run/certs/tls.key",
     "/run/certs/ca.pem": "/run/certs/ca.crt",
 }
-"""What compose.yaml calls otherwise; here names are those of Kubernetes' Secrets."""
 
 
 @pytest.mark.parametrize("overlay", ["classic", "tls"])
@@ -377,6 +377,7 @@ def test_no_autoscaler_flaps_or_waits_for_cpu_that_no_replica_reaches() -> None:
 
 COMMANDS = re.findall(r"^    (kubectl .*)$", PAGE, re.MULTILINE)
 
+# kubectl gets as far as connecting there when it has understood what it is to do.
 NO_CLUSTER = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -384,7 +385,6 @@ NO_CLUSTER = {
     "contexts": [{"name": "none", "context": {"cluster": "none", "user": ""}}],
     "current-context": "none",
 }
-"""kubectl gets as far as connecting there when it has understood what it is to do."""
 
 
 @pytest.fixture(scope="module")
@@ -416,7 +416,7 @@ def test_every_workload_and_image_of_a_command_is_there() -> None:
     assert set(command.split()) == {image for image in images if image.startswith("dockercoins-grpc/")}
 
 
-def test_the_kustomization_of_ones_own_changes_what_it_says() -> None:
+def test_a_custom_kustomization_changes_what_it_names() -> None:
     said = copy.deepcopy(OBJECTS["Kustomization"])
     # The page's folder is beside deploy/; the test's is elsewhere.
     assert said.pop("resources") == ["../deploy/kubernetes/base"]

@@ -62,7 +62,9 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[int, Cl
     ],
     ids=["garbage", "no host", "long line", "many headers"],
 )
-async def test_what_is_no_request_is_refused_with_strict_headers(served: tuple[int, Closed], request_: bytes) -> None:
+async def test_anything_but_a_request_is_refused_with_strict_headers(
+    served: tuple[int, Closed], request_: bytes
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served[0])
     writer.write(request_)
     received = (await reader.read()).decode()

@@ -103,7 +103,7 @@ async def talk_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.close()
 
 
-async def test_what_makes_a_server_useless_is_said_within_five_seconds(
+async def test_a_fault_that_makes_a_server_useless_is_logged_within_five_seconds(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = (Authority(tmp_path / name).issue("rng", "127.0.0.1") for name in ("ours", "theirs"))

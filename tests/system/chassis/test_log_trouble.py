@@ -10,7 +10,7 @@ import psutil
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
-from support.admin_endpoint import ask, scrape
+from support.admin_endpoint import http_get, scrape
 from support.free_port import free_ports
 from support.service_process import ServiceProcesses
 from support.waiting import wait_until
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it needs /dev/f
 
 def is_ready(port: int) -> bool:
     with contextlib.suppress(OSError):
-        return ask(port, "/readyz")[0] == 200
+        return http_get(port, "/readyz")[0] == 200
     return False
 
 

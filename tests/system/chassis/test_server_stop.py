@@ -7,7 +7,7 @@ import pytest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from support.admin_endpoint import ask
+from support.admin_endpoint import http_get
 from support.served import HASHER, RNG, health
 from support.service_process import ServiceProcess, ServiceProcesses
 
@@ -93,15 +93,15 @@ async def test_a_stopping_server_reports_it_refuses_new_calls_and_completes_its_
         for _ in range(owed):
             await stream.write(BATCH)
         await stream.read()
-        assert await asyncio.to_thread(ask, metrics_port, "/readyz") == (200, "ready\n")
+        assert await asyncio.to_thread(http_get, metrics_port, "/readyz") == (200, "ready\n")
 
         process.send(TERM)
         assert (await anext(watch)).status == HealthCheckResponse.NOT_SERVING
         # A client hears of it a little later, and may have opened a stream by then.
         late = RngServiceStub(channel).StreamRandomBytes(iter([BATCH]))
         assert len([answer async for answer in late]) == 1
-        assert await asyncio.to_thread(ask, metrics_port, "/readyz") == (503, "not ready: draining\n")
-        assert await asyncio.to_thread(ask, metrics_port, "/healthz") == (200, "alive\n")
+        assert await asyncio.to_thread(http_get, metrics_port, "/readyz") == (503, "not ready: draining\n")
+        assert await asyncio.to_thread(http_get, metrics_port, "/healthz") == (200, "alive\n")
         await asyncio.sleep(0.1)
         assert await health(channel).Check(HealthCheckRequest(), timeout=1).code() is grpc.StatusCode.UNAVAILABLE
         await stream.write(BATCH)

@@ -127,7 +127,7 @@ class Chaos:
         self._mine.start_worker()
 
     def _ensure_two(self, replicas: Replicas) -> list[int]:
-        """Return those that live, so many that one can be spared; waits while all are away."""
+        """Return the live replicas, of which there are at least two; wait while all are away."""
         while not replicas.running:
             self._pass_time(0.1)
         if len(replicas.live) < 2:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from support.certificates import Authority
-from support.followed_page import FollowedPage
 from support.ledgers import first_cause, ledger, report
 from support.redis_deployment import Cluster, Deployment, SentinelSet
 from support.redis_server import TLS_HOST
 from support.service_process import ServiceProcesses, local_target
 from support.waiting import background, wait_until
+from support.webui_page import FollowedPage
 
 from chassis.redis.client import MASTER_CHECK_INTERVAL_S
 from deploy.certs.redis_users import USERS, WORKER
@@ -81,7 +81,7 @@ class Reporting:
         """Raise AssertionError unless everything is taken in time, and counted once."""
         assert await self._ledger.flush(SETTLED_WITHIN_S)
         keys = self._deployment.keys
-        assert self._deployment.ask("MGET", keys.hashes, keys.coins) == [str(HASHES * self._made), str(self._made)]
+        assert self._deployment.execute("MGET", keys.hashes, keys.coins) == [str(HASHES * self._made), str(self._made)]
         assert self.sequences() == list(range(1, self._made + 1))
 
     def sequences(self) -> list[int]:
@@ -151,12 +151,12 @@ def test_the_whole_system_mines_on_and_counts_each_hash_once(
     assert page.data["workers"] == 2
     assert [worker.stop() for worker in workers] == [0, 0]
     mined = sum(worker.units_logged for worker in workers)
-    assert int(deployment.ask("GET", deployment.keys.hashes)) == mined
+    assert int(deployment.execute("GET", deployment.keys.hashes)) == mined
     wait_until(lambda: shown() == mined)
 
 
 @pytest.mark.parametrize("deployment", ["sentinels"], indirect=True)
-async def test_a_master_that_no_sentinel_knows_is_named(deployment: Deployment) -> None:
+async def test_a_master_that_is_unknown_to_all_sentinels_is_named(deployment: Deployment) -> None:
     cause = await first_cause(deployment.url.replace("/coins", "/other"))
     assert "this Sentinel knows no master other" in cause
 

@@ -35,7 +35,7 @@ def command_ends(file: bytes, begin: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("worker_id", REPORTS)
 async def test_a_report_in_a_torn_file_is_counted_once(redis_program: str, tmp_path: Path, worker_id: str) -> None:
-    """Cut within each command, whoever reports next; a cut between two commands takes the whole transaction away."""
+    """Cut within each command; a cut between two commands takes the whole transaction away."""
     whole = tmp_path / "whole"
     with redis_server(whole, "--appendfsync", "no", program=redis_program) as redis:
         await send(redis.url, FIRST, wallet_limit=WALLET_LIMIT)

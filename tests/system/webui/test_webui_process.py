@@ -17,7 +17,7 @@ BEARER = f"Authorization: Bearer {TOKEN}\r\n"
 STOP_LIMIT = 5.0
 
 
-def ask(webui: ServiceProcess, path: str, headers: str = BEARER) -> socket.socket:
+def request(webui: ServiceProcess, path: str, headers: str = BEARER) -> socket.socket:
     connection = socket.create_connection((ADDRESS, webui.port), 5)
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n".encode())
     return connection
@@ -40,14 +40,14 @@ def test_it_listens_at_its_address_shows_no_secret_and_stops_at_once_with_browse
     answers = b""
     for path in (*PATHS, "http://elsewhere/json", f"/?token={TOKEN}", f"/json?token={TOKEN}x"):
         for headers in ("", BEARER):
-            with ask(webui, path, headers) as connection, contextlib.suppress(TimeoutError):
+            with request(webui, path, headers) as connection, contextlib.suppress(TimeoutError):
                 connection.settimeout(0.2)  # events do not end
                 while piece := connection.recv(65_536):
                     answers += piece
     assert answers.count(b"HTTP/1.1 200") > len(PATHS) / 2
     assert b"HTTP/1.1 401" in answers
     assert b"HTTP/1.1 421" in answers
-    browsers = [ask(webui, "/events") for _ in range(21)]
+    browsers = [request(webui, "/events") for _ in range(21)]
     statuses = [browser.recv(4_096).split()[1] for browser in browsers]  # they read no more for now
     assert (set(statuses[:19]), statuses[20]) == ({b"200"}, b"429")  # the stream of before may count still
     assert webui.stop(signal.SIGTERM, STOP_LIMIT) == 0

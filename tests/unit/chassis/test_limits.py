@@ -52,7 +52,7 @@ async def test_a_client_with_many_waiting_requests_delays_others_by_one_at_most(
     await asyncio.gather(*others)
 
 
-async def test_a_request_knows_how_long_it_waited() -> None:
+async def test_a_request_reports_how_long_it_waited() -> None:
     limiter = RateLimiter(DELAY, 1)
     holder = asyncio.create_task(request(limiter))
     await asyncio.sleep(DELAY / 4)

@@ -116,7 +116,7 @@ def test_only_what_is_severe_enough_is_logged_and_only_the_troubles_of_libraries
      (False, {"FORCE_COLOR": ""}, False), (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
      (False, {"FORCE_COLOR": "1", "NO_COLOR": ""}, True)],
 )  # fmt: skip
-def test_colours_are_used_where_they_are_asked_for_and_never_where_they_are_not_wanted(
+def test_colours_are_used_on_request_and_never_where_they_are_turned_off(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     terminal: bool,  # noqa: FBT001 - a parameter of the test

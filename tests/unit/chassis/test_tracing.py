@@ -93,7 +93,7 @@ def test_the_pace_decides_the_sampled_part_unless_it_is_set(pace: Pace, part: fl
 
 
 @pytest.mark.parametrize(("value", "lines"), [("yes", 1), ("False", 0), ("", 0)])
-async def test_a_boolean_that_is_none_is_said(value: str, lines: int) -> None:
+async def test_an_invalid_boolean_is_reported(value: str, lines: int) -> None:
     settings = ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR, otel_sdk_disabled=value)
     with structlog.testing.capture_logs() as said:
         async with open_tracing("rng", settings, lambda: 0.0):

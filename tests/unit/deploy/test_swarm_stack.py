@@ -40,8 +40,8 @@ OWN_ENVIRONMENT = {
     for name in ("worker", "webui")
 }
 
+# Redis' users may only use the names of keys that there are without a prefix; redis-elsewhere.yaml has it.
 OF_ANOTHER_REDIS = "redis.env"
-"""Redis' users may only use the names of keys that there are without a prefix; redis-elsewhere.yaml has it."""
 
 
 def env_files(root: Path, service: dict[str, Any]) -> list[Path]:

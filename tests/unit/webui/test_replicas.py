@@ -56,7 +56,9 @@ def test_the_last_few_seconds_of_workers_that_are_there_count(statistics: Replic
     assert listed(statistics)["rng-1"]["rate"] == 10
 
 
-def test_what_one_who_reports_rarely_saw_counts_until_its_next_report(statistics: ReplicaStatistics) -> None:
+def test_the_statistics_of_a_worker_that_reports_rarely_count_until_its_next_report(
+    statistics: ReplicaStatistics,
+) -> None:
     statistics.ingest("a", 0, 60.0, [replica("rng-1", 600)], report_interval_s=60)
     for second in range(60):
         statistics.ingest("b", second, 1.0, [replica("rng-1", 5)])
@@ -141,7 +143,7 @@ VIEWS = st.lists(
 
 
 @given(VIEWS)
-def test_whatever_was_heard_leaves_nothing_behind(views: list[tuple[str, float, dict[str, int]]]) -> None:
+def test_ingested_statistics_leave_nothing_behind(views: list[tuple[str, float, dict[str, int]]]) -> None:
     statistics = ReplicaStatistics()
     clock = 0.0
     for worker, pause, batches in views:

@@ -113,7 +113,7 @@ async def test_latency_stays_below_the_target(target: float) -> None:
     simulated.check(since=15)
 
 
-async def test_what_is_set_is_left_alone_and_no_more_bytes_are_in_flight_than_allowed() -> None:
+async def test_fixed_settings_stay_and_no_more_bytes_are_in_flight_than_allowed() -> None:
     fixed = Simulated(Model(round_trip=20e-3), window_size=4)
     await fixed.run_for(100)
     assert {sizes.window for sizes in fixed.applied} == {4}

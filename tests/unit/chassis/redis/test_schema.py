@@ -84,7 +84,7 @@ def encoded(data: Any) -> bytes:
     return json.dumps(data).encode()
 
 
-def test_what_a_worker_says_of_replicas_and_coins_is_taken_within_bounds() -> None:
+def test_replicas_and_coins_of_a_worker_are_accepted_within_bounds() -> None:
     assert decode_replicas(encoded(VIEW)).rng[0].latency == {0: 11, 120: 1}
     assert decode_coins(encoded(FOUND)).latest == [Coin(DIGEST, 1764000000.123)]
     for path, values in OUT_OF_BOUNDS.items():
@@ -131,7 +131,7 @@ def test_whatever_redis_holds_is_taken_or_malformed(fields: dict[bytes, bytes], 
         *((b"10", value) for value in (b"x", b"nan", b"inf", b"-1", b"1e300", b"\xff")),
     ],
 )
-def test_what_is_no_ten_second_bucket_is_left_out(field: bytes, value: bytes) -> None:
+def test_anything_but_ten_second_buckets_is_left_out(field: bytes, value: bytes) -> None:
     assert schema.decode_buckets({field: value, b"20": b"1.5"}) == {20: 1.5}
 
 
@@ -143,7 +143,7 @@ def test_the_script_keeps_reports_and_buckets_as_long_as_they_are_read() -> None
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (schema.MAX_LOAD_TEST_BYTES + 1)])
-def test_what_is_no_report_of_a_load_test_is_malformed(raw: bytes) -> None:
+def test_anything_but_a_report_of_a_load_test_is_malformed(raw: bytes) -> None:
     assert schema.decode_load_test(b'{"began": "now", "points": []}') == {"began": "now", "points": []}
     with pytest.raises(MalformedError):
         schema.decode_load_test(raw)
