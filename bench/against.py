@@ -28,13 +28,10 @@ WINDOW_SIZE = "8"
 # Less than the default, so that a run can be short.
 REPORT_INTERVAL_S = 0.5
 
-MEMORY_SETTINGS = {"BATCH_SIZE": "16384", "WINDOW_SIZE": WINDOW_SIZE}
-
 # The time from a start to a steady state.
 SETTLING_S = 2.0
 
 Trees = tuple[Tree, Tree]
-Systems = tuple[Servers, Servers]
 
 
 @functools.cache
@@ -44,7 +41,7 @@ def _trees(commit: str) -> Trees:
 
 
 @contextlib.contextmanager
-def _systems(trees: Trees, folder: Path, pace: str, replicas: int = 1) -> Iterator[Systems]:
+def _systems(trees: Trees, folder: Path, pace: str, replicas: int = 1) -> Iterator[tuple[Servers, Servers]]:
     hosts = tuple(f"127.0.0.{number}" for number in range(1, replicas + 1))
     this, that = (servers(folder, {"PACE": pace}, hosts, tree) for tree in trees)
     with this as ours, that as theirs:
@@ -139,7 +136,7 @@ def _memory(arguments: argparse.Namespace, folder: Path) -> Report:
 def _memory_sample(running: Servers, seconds: float) -> Sample:
     time.sleep(SETTLING_S)
     at_rest = _megabytes(running.processes, "at rest")
-    with _five(running, MEMORY_SETTINGS) as processes:
+    with _five(running, {"BATCH_SIZE": "16384", "WINDOW_SIZE": WINDOW_SIZE}) as processes:
         running.measure(processes, seconds)
         return {**at_rest, **_megabytes(processes, "after a run")}
 

@@ -50,11 +50,6 @@ class Bound:
             return "not held"
         return "held within noise" if self.figure.noise <= MAX_NOISE * self.limit else "inconclusive"
 
-    @property
-    def held(self) -> bool:
-        """Whether the bound holds for certain."""
-        return self.verdict.startswith("held")
-
     def __str__(self) -> str:
         noise = f"+-{self.figure.noise:.3f}" if self.figure.noise else ""
         return (

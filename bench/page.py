@@ -34,7 +34,7 @@ from webui_svc.settings import MAX_STREAMS
 
 # Browsers that connect at once; a listener's backlog is 128.
 CONNECTING = 100
-TIMEOUT = aiohttp.ClientTimeout(sock_connect=60)
+OPEN_LIMIT_S = 60.0
 SETTLING_S = 2.0
 SAMPLE_INTERVAL_S = 0.2
 
@@ -76,7 +76,7 @@ def page(arguments: argparse.Namespace, folder: Path) -> Report:
 class Webui:
     """The process that serves the page."""
 
-    url: str
+    port: int
     process: psutil.Process
 
     async def watch(self, seconds: float) -> tuple[float, float]:
@@ -96,62 +96,66 @@ def _webui(redis: RedisServer) -> Iterator[Webui]:
     environment = {**settings, "STREAMS_PER_CLIENT": f"{MAX_STREAMS}"}
     with process([sys.executable, "-m", "webui_svc"], environment, redis.folder / "webui.log") as started:
         wait_until_ready(started, probed, redis.folder)
-        yield Webui(f"http://{HOST}:{port}", psutil.Process(started.pid))
+        yield Webui(port, psutil.Process(started.pid))
 
 
-@dataclass
-class Browser:
-    """A stream of events: when which number of hashes arrived, in Unix seconds, and the task that reads it."""
+class Browser(asyncio.Protocol):
+    """A stream of events: when which number of hashes arrived, in Unix seconds.
 
-    received: list[tuple[float, int]]
-    reading: asyncio.Task[None]
+    An HTTP client would take so much CPU for a thousand streams that its own delays would be measured.
+    """
+
+    def __init__(self, *, reading: bool) -> None:
+        self.received: list[tuple[float, int]] = []
+        self.opened: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.lost = False
+        self.transport: Any = None
+        self._reading = reading
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Request the events."""
+        self.transport = transport
+        self.transport.write(b"GET /events HTTP/1.1\r\nHost: webui\r\n\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Record the newest number of hashes, or stop reading."""
+        if not self.opened.done():
+            self.opened.set_result(data.startswith(b"HTTP/1.1 200"))
+        if not self._reading:
+            self.transport.pause_reading()
+        elif found := _HASHES.findall(data):
+            self.received.append((time.time(), int(found[-1])))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Record that the stream has ended."""
+        self.lost = True
+        if not self.opened.done():
+            self.opened.set_result(False)
 
 
 @contextlib.asynccontextmanager
-async def _opened(webui: Webui, count: int) -> AsyncIterator[list[Browser]]:
-    """Open streams that are read. Raises BenchError if one is refused."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=TIMEOUT) as session:
-        browsers = []
-        for response in await _open(session, webui, count):
-            received: list[tuple[float, int]] = []
-            browsers.append(Browser(received, asyncio.create_task(_read(response, received))))
-        yield browsers
-        for browser in browsers:
-            browser.reading.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _stuck(webui: Webui, count: int) -> AsyncIterator[None]:
-    """Open streams that are not read. Raises BenchError if one is refused."""
-    connector = aiohttp.TCPConnector(limit=0, socket_factory=_small_socket)
-    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, read_bufsize=1) as session:
-        await _open(session, webui, count)
-        yield
-
-
-async def _open(session: aiohttp.ClientSession, webui: Webui, count: int) -> list[aiohttp.ClientResponse]:
-    responses: list[aiohttp.ClientResponse] = []
+async def _opened(webui: Webui, count: int, *, reading: bool = True) -> AsyncIterator[list[Browser]]:
+    """Open streams, of which the server may refuse none. Raises BenchError."""
+    loop = asyncio.get_running_loop()
+    browsers: list[Browser] = []
     try:
         for first in range(0, count, CONNECTING):
-            connecting = range(first, min(first + CONNECTING, count))
-            opening = (session.get(f"{webui.url}/events", raise_for_status=True) for _ in connecting)
-            responses += await asyncio.gather(*opening)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise BenchError(f"one of {count} streams was not opened: {error}") from None
-    return responses
-
-
-async def _read(response: aiohttp.ClientResponse, received: list[tuple[float, int]]) -> None:
-    async for data in response.content.iter_any():
-        received += [(time.time(), int(hashes)) for hashes in _HASHES.findall(data)[-1:]]
-
-
-def _small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a socket with little memory in the kernel, for a browser that does not read."""
-    family, kind, protocol, *_ = address
-    connection = socket.socket(family, kind, protocol)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NOT_READING_BUFFER_BYTES)
-    return connection
+            for _ in range(min(CONNECTING, count - first)):
+                connection = socket.socket()
+                if not reading:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NOT_READING_BUFFER_BYTES)
+                connection.connect((HOST, webui.port))
+                _, browser = await loop.create_connection(lambda: Browser(reading=reading), sock=connection)
+                browsers.append(browser)
+            async with asyncio.timeout(OPEN_LIMIT_S):
+                if not all(await asyncio.gather(*(browser.opened for browser in browsers[first:]))):
+                    raise BenchError(f"one of {count} streams was refused")
+        yield browsers
+    except TimeoutError:
+        raise BenchError(f"{count} streams were not opened within {OPEN_LIMIT_S:.0f} s") from None
+    finally:
+        for browser in browsers:
+            browser.transport.abort()
 
 
 class Workers:
@@ -220,14 +224,14 @@ def _browsers(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 async def _load(webui: Webui, workers: Workers, reading: int, not_reading: int, seconds: float) -> list[Bound]:
-    async with _opened(webui, reading) as browsers, _stuck(webui, not_reading):
+    async with _opened(webui, reading) as browsers, _opened(webui, not_reading, reading=False):
         await asyncio.sleep(SETTLING_S)  # until all have their snapshots
         began = time.time()
         cpu, megabytes = await webui.watch(seconds)
         until = time.time() - MAX_DELAY_S
         written = [(at, hashes) for at, hashes in workers.written if began <= at <= until]
         delays = sorted(delay for browser in browsers for delay in _delays(browser, written))
-        lost = sum(browser.reading.done() for browser in browsers)
+        lost = sum(browser.lost for browser in browsers)
     if not delays:
         raise BenchError("no browser received anything")
     p99 = delays[int(0.99 * len(delays))]
@@ -281,7 +285,7 @@ async def _watch(webui: Webui, seconds: float) -> tuple[dict[str, float], float,
     async with aiohttp.ClientSession() as session, _opened(webui, HOUR_BROWSERS):
         for query in QUERIES:
             began = time.monotonic()
-            async with session.get(webui.url + query, raise_for_status=True) as response:
+            async with session.get(f"http://{HOST}:{webui.port}{query}", raise_for_status=True) as response:
                 await response.read()
             answers[query] = time.monotonic() - began
         return answers, *await webui.watch(seconds)

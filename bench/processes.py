@@ -20,8 +20,6 @@ STOP_LIMIT_S = 5.0
 # Each probe costs the service some of the CPU that is measured.
 PROBE_INTERVAL_S = 0.05
 
-PROGRESS_WIDTH = 78
-
 
 class BenchError(Exception):
     """A measurement failed; the message names the process or address that caused it."""
@@ -29,7 +27,7 @@ class BenchError(Exception):
 
 def show(text: str) -> None:
     """Replace the line of standard error that says what is measured; an empty text clears it."""
-    sys.stderr.write(f"\r{text:<{PROGRESS_WIDTH}}" if text else "\r" + " " * PROGRESS_WIDTH + "\r")
+    sys.stderr.write(f"\r\x1b[K{text}")
     sys.stderr.flush()
 
 

@@ -1,4 +1,4 @@
-"""The load test at each batch size, beside baselines: one process that does the same work, and the work alone."""
+"""Load tests beside baselines, one process that does the same work and the work alone; and a worker's autotune."""
 
 import argparse
 import os
@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from statistics import mean
 
 from bench.figures import Bound, Report, Spread, digits, table
 from bench.processes import BenchError, log_tails, process, show
+from bench.system import servers
 from hasher_svc.hashing import KernelError, kernel_hashing
 from load_test import report
 from load_test.report import Result
@@ -18,12 +20,23 @@ MESSAGE_SIZE = 32
 # SHA-256 works on blocks of 64 bytes; a message of 32 is one block once it is padded.
 BLOCK_SIZE = 64
 WORK_SECONDS = 0.1
-WARM_UP_S = 0.5
 
 # Times the loop over hashlib in one process, at the best batch size.
 MIN_SPEED = 2.2
 # CPU per hash of all processes at the best batch size, beyond the work itself.
 MAX_BEYOND_NS = 150
+
+# The points that autotune is compared with.
+POINTS = {"--batch-sizes": "1024,4096,16384,65536", "--windows": "4,8,16", "--duration": "2", "--repeat": "2"}
+
+# 99 of 100 batches are to be done in that time: the worker's default.
+TARGET_LATENCY_S = 0.1
+
+# A worker has to find its batch size and window in that time.
+SETTLING_S = 15.0
+
+# The speed of autotune, times that at the best point.
+MIN_AUTOTUNE_SPEED = 0.95
 
 
 def load_test(folder: Path, options: Mapping[str, str], environment: Mapping[str, str] | None = None) -> list[Result]:
@@ -40,30 +53,24 @@ def load_test(folder: Path, options: Mapping[str, str], environment: Mapping[str
 def sweep(arguments: argparse.Namespace, folder: Path) -> Report:
     """Compare all batch sizes with the baselines."""
     show(f"the load test of {len(arguments.batch_sizes)} batch sizes")
-    options = {"--duration": f"{arguments.seconds:g}", "--repeat": f"{arguments.repeats}", "--warm-up": f"{WARM_UP_S}"}
+    options = {"--duration": f"{arguments.seconds:g}", "--repeat": f"{arguments.repeats}", "--warm-up": "0.5"}
     results = load_test(folder, {**options, "--batch-sizes": ",".join(map(str, arguments.batch_sizes))})
     show("")
     rows = []
-    for result in results:
-        work = _work_ns(result.point.batch_size)
-        vs_baseline = Spread([run.vs_baseline for run in result.runs])
-        loop = Spread([run.baseline_hashes_per_second / 1e6 for run in result.runs])
+    for size, result in ((result.point.batch_size, result) for result in results):
+        baseline = Spread([run.baseline_hashes_per_second / 1e6 for run in result.runs])
         speed = Spread([run.hashes_per_second / 1e6 for run in result.runs])
-        cpu = [str(_cpu_ns(result)), *(digits(each) for each in work)]
-        rows.append([f"{result.point.batch_size:,}", str(loop), str(speed), str(vs_baseline), *cpu])
+        figures = (baseline, speed, Spread([run.vs_baseline for run in result.runs]), _cpu_ns(result))
+        rows.append([f"{size:,}", *map(str, figures), *map(digits, _work_ns(size))])
     title = (
         "One rng, one hasher, one load test: millions of hashes per second; CPU per hash, ns, of all processes and of "
         f"the work alone; median (least-most) of {arguments.repeats} runs; baseline: a loop over hashlib in one process"
     )
     header = ["batch", "baseline", "pipeline", "vs. baseline", "CPU", "urandom", "SHA-256"]
-    return table(title, header, rows), _best(results)
-
-
-def _best(results: list[Result]) -> list[Bound]:
     best = max(results, key=lambda result: result.summary.vs_baseline.median)
-    work = sum(_work_ns(best.point.batch_size))
-    beyond = Spread([value - work for value in _cpu_ns(best).values])
-    return [
+    work_alone = sum(_work_ns(best.point.batch_size))
+    beyond = Spread([value - work_alone for value in _cpu_ns(best).values])
+    return table(title, header, rows), [
         Bound("best batch size, vs. baseline", Spread([run.vs_baseline for run in best.runs]), ">=", MIN_SPEED),
         Bound("CPU per hash beyond urandom and SHA-256, ns", beyond, "<=", MAX_BEYOND_NS),
     ]
@@ -97,3 +104,25 @@ def _nanoseconds(work: Callable[[], object]) -> float:
         work()
         times += 1
     return (time.thread_time_ns() - began) / times
+
+
+def autotune(arguments: argparse.Namespace, folder: Path) -> Report:
+    """Find the best point, then compare a worker that chooses for itself with workers fixed to it, before and after."""
+    seconds = arguments.autotune_seconds
+    with servers(folder, {"PACE": "full"}) as running:
+        show("autotune: the load test of fixed points, a minute and a half")
+        results = load_test(folder, POINTS, running.targets)
+        in_time = [result for result in results if result.summary.latency_seconds["total"].p99 <= TARGET_LATENCY_S]
+        if not in_time:
+            raise BenchError(f"at no point of the load test were 99 of 100 batches done within {TARGET_LATENCY_S:g} s")
+        best = max(in_time, key=lambda result: result.summary.hashes_per_second.median).point
+        settings = {"BATCH_SIZE": f"{best.batch_size}", "WINDOW_SIZE": f"{best.window}"}
+        show("autotune: a worker that chooses for itself")
+        before = running.mine(settings, seconds / 4).speed
+        with running.worker({"TARGET_LATENCY": f"{TARGET_LATENCY_S}"}) as worker:
+            time.sleep(SETTLING_S)
+            tuned = running.measure({"worker": worker}, seconds).speed
+        fixed = mean((before, running.mine(settings, seconds / 4).speed))
+    show("")
+    title = f"Autotune: {tuned / 1e6:.2f} million hashes per second; {fixed / 1e6:.2f} at the best point ({best})"
+    return [title], [Bound("autotune, vs. the best fixed point", Spread([tuned / fixed]), ">=", MIN_AUTOTUNE_SPEED)]
