@@ -22,8 +22,6 @@ from webui_svc.settings import MAX_STREAMS
 
 BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_MESSAGES)
 
-EXIT_INTERRUPTED = 130
-
 PARTS: Mapping[str, Part] = {
     "sweep": sweep,
     "echo": echo,
@@ -83,7 +81,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
-        return EXIT_INTERRUPTED
+        return 130
     sys.stdout.write(f"{time.monotonic() - began:.0f} s\n")
     return 0 if all(bound.verdict.startswith("held") for bound in bounds) else 1
 
