@@ -218,6 +218,7 @@ def _browsers(arguments: argparse.Namespace, folder: Path) -> Report:
             for not_reading in (0, NOT_READING):
                 show(f"page: {arguments.browsers} browsers, {not_reading} of them not reading")
                 reading = arguments.browsers - not_reading
+                time.sleep(SETTLING_S)  # until webui has closed earlier streams
                 bounds += asyncio.run(_load(webui, workers, reading, not_reading, arguments.page_seconds))
     show("")
     return [f"{arguments.browsers} browsers, {REPORTING_WORKERS} workers"], bounds
