@@ -10,6 +10,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
@@ -59,15 +60,16 @@ def _master_client(access: RedisAccess, deployment: Deployment, options: dict[st
     encrypted: dict[str, Any] = {"certificates": access.tls} if deployment.encrypted else {}
     login = _with_password_file(access, {"username": deployment.username, "password": deployment.password})
 
-    def open_node(node: Node, needs_login: bool) -> Redis:  # noqa: FBT001 - a Callable has no names for arguments
-        arguments = {"host": node[0], "port": node[1], "protocol": 2, **encrypted, **(login if needs_login else {})}
-        arguments |= {"socket_timeout": None, "socket_connect_timeout": None}  # the finder has a limit
+    def open_node(node: Node, **login: Any) -> Redis:
+        limits = {"socket_timeout": None, "socket_connect_timeout": None}  # the finder has one
+        arguments = {"host": node[0], "port": node[1], "protocol": 2, **encrypted, **login, **limits}
         return client(EncryptedConnection if encrypted else Connection, arguments)
 
+    open_with_login = partial(open_node, **login)
     if deployment.is_cluster:
-        query = cluster_query(access.keys.reports, open_node)
+        query = cluster_query(access.keys.reports, open_with_login)
     else:
-        query = sentinel_query(deployment.name, open_node)
+        query = sentinel_query(deployment.name, open_node, open_with_login)
     finder = MasterFinder(deployment.nodes, query)
     kind = EncryptedMasterConnection if encrypted else MasterConnection
     return client(kind, {**encrypted, **login, **options, "finder": finder, "checked": not deployment.is_cluster})

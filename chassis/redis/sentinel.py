@@ -22,8 +22,8 @@ from chassis.timing import deadline
 # report has two seconds in all (worker_svc.ledger).
 ANSWER_LIMIT_S = 0.5
 
-# Opens a client of one node, with a login or without. Closing the client closes its connection.
-OpenNode = Callable[[Node, bool], Redis]
+# Opens a client of one node. Closing the client closes its connection.
+OpenNode = Callable[[Node], Redis]
 
 # Queries one node for the master, and for other nodes that can be queried, too. Raises what a client of Redis raises,
 # and RedisError where the node doesn't know.
@@ -74,23 +74,19 @@ class MasterFinder:
         self._nodes = [*(each for each in self._nodes if each != node), node]
 
 
-def sentinel_query(name: str, open_node: OpenNode) -> Query:
+def sentinel_query(name: str, open_node: OpenNode, open_with_login: OpenNode) -> Query:
     """Return a query of Sentinels for the master of that name.
 
     As https://redis.io/docs/latest/develop/reference/sentinel-clients/ has it. Most Sentinels want no password, and
     some that of the servers.
     """
-
-    async def master_address(sentinel: Node, *, login: bool) -> Any:
-        client: Any  # its types lack some
-        async with open_node(sentinel, login) as client:
-            return await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+    command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
 
     async def query(sentinel: Node) -> tuple[Node, Iterable[Node]]:
         try:
-            found = await master_address(sentinel, login=False)
+            found = await _execute(open_node(sentinel), *command)
         except AuthenticationError:
-            found = await master_address(sentinel, login=True)
+            found = await _execute(open_with_login(sentinel), *command)
         if not found:
             raise RedisError(f"this Sentinel knows no master {name}")
         host, port = found
@@ -104,9 +100,7 @@ def cluster_query(key: str, open_node: OpenNode) -> Query:
     slot = key_slot(key.encode())
 
     async def query(node: Node) -> tuple[Node, Iterable[Node]]:
-        client: Any  # its types lack some
-        async with open_node(node, True) as client:  # noqa: FBT003 - mypy can't name the argument of a Callable
-            ranges = await client.execute_command("CLUSTER", "SLOTS")
+        ranges = await _execute(open_node(node), "CLUSTER", "SLOTS")
         addresses = [(first, last, [_address(each, node) for each in nodes]) for first, last, *nodes in ranges]
         for first, last, nodes in addresses:
             if first <= slot <= last:
@@ -114,6 +108,11 @@ def cluster_query(key: str, open_node: OpenNode) -> Query:
         raise RedisError(f"no node has slot {slot}")
 
     return query
+
+
+async def _execute(client: Any, *command: str) -> Any:  # redis-py has no types for these commands
+    async with client:
+        return await client.execute_command(*command)
 
 
 def _address(named: Any, by: Node) -> Node:

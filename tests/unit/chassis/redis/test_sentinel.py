@@ -1,8 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, cast
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock
 
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -72,12 +69,10 @@ async def test_the_error_has_the_cause_of_each_node(answer: Exception | None, ca
 
 
 async def test_the_client_logs_in_to_a_sentinel_that_requires_it() -> None:
-    @asynccontextmanager
-    async def open_node(_: Node, needs_login: bool) -> AsyncIterator[Any]:  # noqa: FBT001 - as a Callable has it
-        refusal = None if needs_login else AuthenticationError("NOAUTH")
-        yield Mock(execute_command=AsyncMock(side_effect=refusal, return_value=(b"new", b"6379")))
-
-    assert await sentinel_query("coins", cast("Any", open_node))(A) == (NEW, ())
+    anonymous, known = AsyncMock(), AsyncMock()
+    anonymous.execute_command.side_effect = AuthenticationError("NOAUTH")
+    known.execute_command.return_value = (b"new", b"6379")
+    assert await sentinel_query("coins", lambda _: anonymous, lambda _: known)(A) == (NEW, ())
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("WRONGPASS"), NoPermissionError("NOPERM")])
