@@ -1,7 +1,6 @@
 """The answers in JSON: the counts, the speed over time, and load tests."""
 
 import re
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -28,12 +27,7 @@ class Api:
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the speed over the last seconds known; 400 and a sentence for a query that is not allowed."""
-        seconds = seconds_of(request)
-        answer: dict[str, Any] = {"now": self._state.now()}
-        if is_by_worker(request):
-            answer["resolution"], answer["workers"], answer["points"] = self._state.history_by_worker(seconds)
-        else:
-            answer["resolution"], answer["points"] = self._state.history(seconds)
+        answer = self._state.history(seconds_of(request), by_worker=is_by_worker(request))
         return _json_response(request, msgspec.json.encode(answer))
 
     async def load_tests(self, request: web.Request) -> web.Response:

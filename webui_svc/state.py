@@ -8,7 +8,7 @@ from chassis.redis.schema import BUCKET_S, REPORTS_S, NewCoins, ReplicaSnapshot,
 from webui_svc.annotations import Annotation, Annotations
 from webui_svc.coins import CoinStatistics
 from webui_svc.replicas import Topology
-from webui_svc.speed import Hour, Point, Speed
+from webui_svc.speed import Hour, Speed
 from webui_svc.timeline import Timeline
 
 # Seconds of the graph that a browser gets when it opens the page.
@@ -102,18 +102,17 @@ class DashboardState:
                 self._annotations.compare_replicas(service, {name: name for name in present}, {}, now)
         self._annotations.compare_waiting(self._waits_for(clock))
 
-    def history(self, seconds: int) -> tuple[int, list[Point]]:
-        """Return the resolution in seconds, and the speed over the last so many seconds, as fine as it is held."""
-        if seconds <= REPORTS_S:
-            return 1, self._shifted(self.speed.points(seconds))
-        return BUCKET_S, self.hour.points(seconds)
-
-    def history_by_worker(self, seconds: int) -> tuple[int, list[str], list[list[float]]]:
-        """Return the same by worker: the resolution, those with most hashes, and their columns and the others'."""
-        if seconds <= REPORTS_S:
-            workers, rows = self.speed.points_by_worker(seconds)
-            return 1, workers, [[row[0] + self.timeline.shift_s, *row[1:]] for row in rows]
-        return BUCKET_S, *self.hour.points_by_worker(seconds)
+    def history(self, seconds: int, *, by_worker: bool) -> dict[str, Any]:
+        """Return the speed over the last so many seconds, of all workers or of each, with its resolution in seconds."""
+        is_recent = seconds <= REPORTS_S
+        source = self.speed if is_recent else self.hour
+        answer: dict[str, Any] = {"now": self.now(), "resolution": 1 if is_recent else BUCKET_S}
+        points: Sequence[Sequence[float]]
+        if by_worker:
+            answer["workers"], points = source.points_by_worker(seconds)
+        else:
+            points = source.points(seconds)
+        return {**answer, "points": self._shifted(points) if is_recent else points}
 
     def now(self) -> float:
         """Return now in Unix seconds, by Redis's clock."""
@@ -140,9 +139,8 @@ class DashboardState:
         self._published = figures
         return _event("update", {"now": self.now(), **changed, "points": points})
 
-    def _shifted(self, points: list[Point]) -> list[Point]:
-        shift_s = self.timeline.shift_s
-        return [(second + shift_s, hashes) for second, hashes in points]
+    def _shifted(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
+        return [[point[0] + self.timeline.shift_s, *point[1:]] for point in points]
 
     def _figures(self) -> dict[str, Any]:
         figures = {
