@@ -95,7 +95,7 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
 def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(statistics: ReplicaStatistics) -> None:
     gone = replica("rng-1", 0, EndpointState.GONE)
     see(statistics, 0, gone)
-    assert states(statistics) == {}  # nobody saw it serve
+    assert states(statistics) == {}  # no worker saw it serve
     for clock, state, present in (
         (1, EndpointState.CONNECTING, set()),
         (2, EndpointState.SERVING, {"rng-1"}),
@@ -136,17 +136,17 @@ def test_a_few_are_listed_in_the_order_of_their_names(statistics: ReplicaStatist
     assert statistics.figures()["more"] == 4
 
 
-VIEWS = st.lists(
+SNAPSHOTS = st.lists(
     st.tuples(st.sampled_from("abc"), st.floats(0.0, 2.0), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 9))),
     max_size=40,
 )
 
 
-@given(VIEWS)
-def test_ingested_statistics_leave_nothing_behind(views: list[tuple[str, float, dict[str, int]]]) -> None:
+@given(SNAPSHOTS)
+def test_ingested_statistics_leave_nothing_behind(snapshots: list[tuple[str, float, dict[str, int]]]) -> None:
     statistics = ReplicaStatistics()
     clock = 0.0
-    for worker, pause, batches in views:
+    for worker, pause, batches in snapshots:
         clock += pause
         statistics.ingest(worker, clock, pause, [replica(name, count) for name, count in batches.items()])
         statistics.finalize({"a", "b"}, clock)

@@ -24,13 +24,13 @@ class Clocked:
         hashes: int,
         begin: float,
         end: float,
-        heard: float | None = None,
+        seen: float | None = None,
         *,
         sequence: int = 0,
         every: float = 1,
     ) -> None:
-        """Report, heard at the end unless said otherwise; without a hash and a length, that the worker is stalled."""
-        heard = end if heard is None else heard
+        """Report, seen at the end by default; a report without a hash and a length says that the worker is stalled."""
+        seen = end if seen is None else seen
         self._sequences[worker] = sequence or self._sequences[worker] + 1
         stalled = {"stalled_since_us": int((BASE + end) * 1e6), "waits_for": "hasher"}
         report = make_report(
@@ -40,10 +40,10 @@ class Clocked:
             worker,
             sequence=self._sequences[worker],
             report_interval_us=int(every * 1e6),
-            redis_us=int((BASE + heard) * 1e6),
+            redis_us=int((BASE + seen) * 1e6),
             **(stalled if not hashes and begin == end else {}),
         )
-        self.speed.ingest(report, BASE + heard, heard)
+        self.speed.ingest(report, BASE + seen, seen)
 
     def current(self, now: float) -> float | None:
         return self.speed.current(now, int((BASE + now) * 1_000_000))
@@ -117,7 +117,7 @@ def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: C
             if last == second:
                 clocked.report(name, 1, max(0, second - 10), second)
             elif last >= 0:
-                clocked.report(name, 0, last, last, heard=second)
+                clocked.report(name, 0, last, last, seen=second)
     assert clocked.current(59) == pytest.approx(1)
 
 
@@ -137,7 +137,7 @@ def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_coun
     for second in range(1, 301):
         clocked.report("a", 10, second - 1, second)
         if second > 2:
-            clocked.report("b", 0, 2, 2, heard=second)
+            clocked.report("b", 0, 2, 2, seen=second)
         clocked.finalize(second)
     assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 299), 10)
     assert [len(worker.counted) for worker in clocked.speed.live(300).values()] == [6, 1]  # no memory grows
@@ -184,7 +184,7 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
     clocked, reported = Clocked(), Counter[str]()
     for sequence, (number, hashes, (begin, end)) in enumerate(reports, 1):
         reported[f"worker-{number}"] += hashes
-        clocked.report(f"worker-{number}", hashes, begin, end, heard=0, sequence=sequence, every=0.1)
+        clocked.report(f"worker-{number}", hashes, begin, end, seen=0, sequence=sequence, every=0.1)
     clocked.finalize(100)
     totals_by_second = clocked.speed.points(REPORTS_S)
     workers, rows = clocked.speed.points_by_worker(REPORTS_S)

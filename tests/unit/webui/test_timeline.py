@@ -85,7 +85,7 @@ class Mine:
         return self.speed.current(self.clock.now, self.timeline.now_us) or 0.0
 
     def shown_until(self, end: int) -> list[float]:
-        """What browsers were told of the seconds from the first whole one on, as they had really passed."""
+        """What browsers got of the seconds from the first whole one on, as they had really passed."""
         return [self.shown[int(BASE) + second] for second in range(2, end)]
 
 
