@@ -186,6 +186,15 @@ async def test_a_retry_goes_to_another_replica_if_one_has_room(sending: Sending)
     assert list(other.outstanding) == [3, 4, 1, 2]
 
 
+async def test_a_response_to_a_batch_that_was_dropped_is_ignored(sending: Sending) -> None:
+    """When a worker stops, its streams end after its pipeline."""
+    [stream] = sending.join("a")
+    sending.responses[sending.submit()].cancel()
+    sending.respond(stream)
+    sending.submit()
+    assert len(stream.outstanding) == 1
+
+
 async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() -> None:
     sending = Sending(HasherStage(lambda _batch, _digests: ()))
     [lying] = sending.join("lying")
