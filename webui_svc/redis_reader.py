@@ -259,7 +259,7 @@ class RedisReader:
         elif entries:
             self._position = entries[-1][0]
             clock = time.monotonic()
-            placed = [self._state.ingest(report, clock) for report in reports]
+            placed = [new for report in reports if (new := self._state.ingest(report, clock))]
         if answers is not None:
             self._snapshot.ingest(workers, answers)
         self._state.finalize()

@@ -190,18 +190,9 @@ class Speed:
         self._published: int | None = None  # the first second that `take_changed` has not returned
         self._late: set[int] = set()
 
-    def ingest(self, report: Report, now: float, seen: float) -> bool:
-        """Count a report; return False if it was counted before.
-
-        A report comes again when Redis was restored from an older state: the worker repeats itself, and so does the
-        stream. Then neither its number nor its time is new.
-        """
-        known = self.workers.pop(report.worker, None)
-        if known and report.sequence <= known.report.sequence and report.end_us <= known.report.end_us:
-            known.seen = max(known.seen, seen)
-            self.workers[report.worker] = known
-            return False
-        self.workers[report.worker] = _followed(known, report, seen)
+    def ingest(self, report: Report, now: float, seen: float) -> None:
+        """Count a report that came in at this moment."""
+        self.workers[report.worker] = _followed(self.workers.pop(report.worker, None), report, seen)
         if len(self.workers) > MAX_KNOWN:
             del self.workers[next(iter(self.workers))]
         floor = int(now) - REPORTS_S
@@ -216,7 +207,6 @@ class Speed:
             self._first = changed[0] if self._first is None else min(self._first, changed[0])
         if report.hashes and self._published is not None:
             self._late.update(range(changed.start, min(changed.stop, self._published)))
-        return True
 
     def finalize(self, now: float, clock: float) -> None:
         """Decide how far the speed is known by now, and forget what is too old to show."""

@@ -47,13 +47,10 @@ class DashboardState:
         self._coin_figures: dict[str, Any] = self._coins.figures(self.speed)
         self._published: dict[str, Any] = {}
 
-    def ingest(self, report: Report, seen: float) -> Report:
-        """Place a report on the axis and count it unless it was counted before; return it as it was placed.
-
-        It was seen at this moment of the monotonic clock.
-        """
-        placed = self.timeline.place(report)
-        if self.speed.ingest(placed, self.timeline.now, seen):
+    def ingest(self, report: Report, seen: float) -> Report | None:
+        """Count a report, seen then on the monotonic clock. Return it on the axis, or None if it was counted before."""
+        if placed := self.timeline.place(report):
+            self.speed.ingest(placed, self.timeline.now, seen)
             self.topology.ingest(seen)
             self._annotations.ingest(placed)
         return placed

@@ -109,8 +109,12 @@ class Timeline:
         self._shift_s = round(-self._offset / 1e6)
         return True
 
-    def place(self, report: Report) -> Report:
-        """Return the report with its interval, and the moment at which Redis took it, on the axis."""
+    def place(self, report: Report) -> Report | None:
+        """Return the report with its interval, and the moment at which Redis took it, on the axis.
+
+        Return None if it was placed before. A report comes again when Redis was restored from an older state: the
+        worker repeats itself, and so does the stream. Then neither its number nor its time is new.
+        """
         at_us = self._place_moment(report.redis_us)
         sample = at_us - report.sent_us
         clock = self._workers.pop(report.worker, None)
@@ -119,9 +123,8 @@ class Timeline:
         self._workers[report.worker] = clock
         if len(self._workers) > MAX_WORKERS:
             del self._workers[next(iter(self._workers))]
-        if report.sequence <= clock.sequence and report.end_us <= clock.end_us:  # it was placed before
-            end_us = min(report.end_us + clock.offset, clock.placed_end_us)
-            return replace(report, begin_us=end_us - (report.end_us - report.begin_us), end_us=end_us, redis_us=at_us)
+        if report.sequence <= clock.sequence and report.end_us <= clock.end_us:
+            return None
         contiguous = report.sequence == clock.sequence + 1 and report.begin_us == clock.end_us
         if contiguous:
             self._follow(clock, sample)

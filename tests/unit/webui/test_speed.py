@@ -16,7 +16,6 @@ class Clocked:
 
     def __init__(self) -> None:
         self.speed = Speed()
-        self._sequences: Counter[str] = Counter()
 
     def report(
         self,
@@ -26,19 +25,16 @@ class Clocked:
         end: float,
         seen: float | None = None,
         *,
-        sequence: int = 0,
         every: float = 1,
     ) -> None:
         """Report, seen at the end by default; a report without a hash and a length says that the worker is stalled."""
         seen = end if seen is None else seen
-        self._sequences[worker] = sequence or self._sequences[worker] + 1
         stalled = {"stalled_since_us": int((BASE + end) * 1e6), "waits_for": "hasher"}
         report = make_report(
             BASE + begin,
             BASE + end,
             hashes,
             worker,
-            sequence=self._sequences[worker],
             report_interval_us=int(every * 1e6),
             redis_us=int((BASE + seen) * 1e6),
             **(stalled if not hashes and begin == end else {}),
@@ -121,16 +117,6 @@ def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: C
     assert clocked.current(59) == pytest.approx(1)
 
 
-def test_a_report_that_comes_again_is_counted_once(clocked: Clocked) -> None:
-    for _ in range(2):
-        clocked.report("a", 10, 0, 1, sequence=1)
-        clocked.report("a", 10, 1, 2, sequence=2)
-    clocked.report("b", 10, 0, 1, sequence=2**53)
-    clocked.report("b", 10, 1, 2, sequence=1)  # later, so it is a new one
-    clocked.finalize(2)
-    assert clocked.points() == {0: 20, 1: 20}
-
-
 def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_counted(clocked: Clocked) -> None:
     """A worker beside it counts 10 in each second. The last report interval stays open."""
     clocked.report("b", 20, 0, 2)
@@ -182,9 +168,9 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
     reports: list[tuple[int, int, list[float]]],
 ) -> None:
     clocked, reported = Clocked(), Counter[str]()
-    for sequence, (number, hashes, (begin, end)) in enumerate(reports, 1):
+    for number, hashes, (begin, end) in reports:
         reported[f"worker-{number}"] += hashes
-        clocked.report(f"worker-{number}", hashes, begin, end, seen=0, sequence=sequence, every=0.1)
+        clocked.report(f"worker-{number}", hashes, begin, end, seen=0, every=0.1)
     clocked.finalize(100)
     totals_by_second = clocked.speed.points(REPORTS_S)
     workers, rows = clocked.speed.points_by_worker(REPORTS_S)

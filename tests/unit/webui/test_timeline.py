@@ -38,6 +38,13 @@ class Clock:
         return round((BASE + self.now + self.ahead["redis"]) * 1e6)
 
 
+def end_of(axis: Timeline, report: Report) -> float:
+    """Return where the axis places the end of a report, in seconds."""
+    placed = axis.place(report)
+    assert placed is not None
+    return placed.end_us / 1e6
+
+
 class Mine:
     """Three workers at the classic pace, Redis and the page's reader, a tenth of a second at a time."""
 
@@ -76,7 +83,8 @@ class Mine:
         entries, self._entries = self._entries, []
         self.timeline.observe(self.clock.redis_us, timeline.steady_us())
         for entry in entries:
-            self.speed.ingest(self.timeline.place(entry), self.timeline.now, self.clock.now)
+            if placed := self.timeline.place(entry):
+                self.speed.ingest(placed, self.timeline.now, self.clock.now)
         self.speed.finalize(self.timeline.now, self.clock.now)
         self.shown.update(self.speed.take_changed())
 
@@ -123,6 +131,13 @@ def test_a_report_that_redis_took_late_is_drawn_when_it_was_worked(clock: Clock)
     assert mine.shown_until(36) == pytest.approx([10.0] * 34, abs=0.1)
 
 
+def test_a_report_that_comes_again_is_placed_once(clock: Clock) -> None:
+    axis = Timeline()
+    reports = [make_report(second, second + 1, sequence=second + 1) for second in range(3)]
+    assert [axis.place(report) is None for report in reports + reports] == [False] * 3 + [True] * 3
+    assert axis.place(make_report(3, 4, sequence=1)) is not None  # a later one
+
+
 def test_an_answer_that_took_long_is_no_step_but_a_step_beyond_it_is(clock: Clock) -> None:
     mine = Mine(clock)
     mine.run(5)
@@ -143,7 +158,7 @@ def test_a_worker_that_slept_is_believed_after_some_reports(clock: Clock) -> Non
         mine.run(1)
         asleep = 60_000_000 if number > 2 else 0
         known = make_report(number - 1, number, worker="z", sequence=number, redis_us=clock.redis_us + asleep)
-        ends.append(mine.timeline.place(known).end_us / 1e6 - BASE)
+        ends.append(end_of(mine.timeline, known) - BASE)
     assert ends[:2] == pytest.approx([11, 12])
     assert ends[-1] == pytest.approx(17, abs=0.1)
 
@@ -154,7 +169,7 @@ def test_reports_of_before_the_page_began_are_placed_though_the_clock_was_set_ba
     ends = []
     for number in range(1, last + 1):
         end = BASE + number - (3_600 if number > 10 else 0)
-        ends.append(axis.place(make_report(end - 1, end, sequence=number)).end_us / 1e6)
+        ends.append(end_of(axis, make_report(end - 1, end, sequence=number)))
     clock.ahead["redis"] = last - 3_600
     axis.observe(clock.redis_us, timeline.steady_us())
     assert ends == sorted(ends)
