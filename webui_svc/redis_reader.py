@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -111,12 +112,11 @@ class RedisSnapshot:
     def ingest(self, workers: Sequence[str], answers: Sequence[Any]) -> None:
         """Ingest the answers to the commands for these workers."""
         self._changed.update(workers)
-        hashes, coins = answers[0] if self._is_fine("hashes, coins", answers[0]) else (None, None)
-        self._state.hashes = self._decoded("hashes", schema.decode_count, hashes) or 0
-        self._state.coins = self._decoded("coins", schema.decode_count, coins) or 0
+        hashes, coins = self._apply("hashes, coins", answers[0], tuple) or (None, None)
+        self._state.hashes = self._apply(self._keys.hashes, hashes, schema.decode_count) or 0
+        self._state.coins = self._apply(self._keys.coins, coins, schema.decode_count) or 0
         for worker, fields in zip(workers, answers[1:], strict=True):
-            if self._is_fine(self._keys.worker(worker), fields):
-                self._ingest(worker, *fields)
+            self._apply(self._keys.worker(worker), fields, partial(self._ingest, worker))
 
     async def read_rest(self) -> None:
         """Read what changes rarely, if it is time to, and all of the hour if it is stale."""
@@ -125,7 +125,7 @@ class RedisSnapshot:
         elif time.monotonic() < self._rest_due:
             return
         now = int(self._state.now()) // BUCKET_S * BUCKET_S
-        recent = [str(second) for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
+        recent = [b"%d" % second for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
         changed, self._changed = sorted(self._changed), set()
         load_tests, totals, *answers = await _query(
             self._redis,
@@ -134,56 +134,54 @@ class RedisSnapshot:
             *(("HMGET", self._keys.totals_of(worker), *recent) for worker in changed),
         )
         for worker, values in zip(changed, answers, strict=True):
-            if self._is_fine(self._keys.totals_of(worker), values):
-                held = {second.encode(): value for second, value in zip(recent, values, strict=True) if value}
-                self._state.hour.update_worker(worker, schema.decode_buckets(held))
-        if self._is_fine(self._keys.totals, totals):
-            self._state.set_totals(schema.decode_buckets(totals))
-        if self._is_fine(self._keys.load_tests, load_tests) and load_tests != self._load_tests:
-            self._load_tests = load_tests
-            reports = [self._decoded("load test", schema.decode_load_test, raw) for raw in load_tests]
-            self._state.set_load_tests([report for report in reports if report is not None])
+            self._update_hour(
+                worker, values, lambda values: schema.decode_buckets(dict(zip(recent, values, strict=True)))
+            )
+        self._apply(self._keys.totals, totals, lambda raw: self._state.set_totals(schema.decode_buckets(raw)))
+        self._apply(self._keys.load_tests, load_tests, self._ingest_load_tests)
         known = self._state.speed.workers
         self._sequences = {worker: last for worker, last in self._sequences.items() if worker in known}
         self._rest_due = time.monotonic() + REST_EVERY_S
 
-    def _ingest(self, worker: str, sequence: bytes | None, replicas: bytes | None, coins: bytes | None) -> None:
+    def _ingest(self, worker: str, fields: Sequence[bytes | None]) -> None:
+        sequence, replicas, coins = fields
         if sequence is None or self._sequences.get(worker) == sequence:
             return  # it was read before, with the report before this one
         self._sequences[worker] = sequence
-        try:
-            if replicas is not None:
-                self._state.ingest_replicas(worker, schema.decode_replicas(replicas))
-            if coins is not None:
-                self._state.ingest_coins(worker, schema.decode_coins(coins))
-        except MalformedError as error:
-            self._malformed.log(cause=f"{self._keys.worker(worker)}: {error}")
+        if replicas is not None:
+            self._state.ingest_replicas(worker, schema.decode_replicas(replicas))
+        if coins is not None:
+            self._state.ingest_coins(worker, schema.decode_coins(coins))
+
+    def _ingest_load_tests(self, stored: list[bytes]) -> None:
+        if stored != self._load_tests:
+            self._load_tests = stored
+            reports = [self._apply(self._keys.load_tests, raw, schema.decode_load_test) for raw in stored]
+            self._state.set_load_tests([report for report in reports if report is not None])
+
+    def _update_hour(self, worker: str, answer: Any, decode: Callable[[Any], dict[int, float]]) -> None:
+        if buckets := self._apply(self._keys.totals_of(worker), answer, decode):
+            self._state.hour.update_worker(worker, buckets)
 
     async def _read_hour(self) -> None:
         self._state.hour.forget_workers()
         (newest,) = await _query(self._redis, ("ZREVRANGE", self._keys.workers, 0, MAX_HOURS))
-        ids = newest if self._is_fine(self._keys.workers, newest) else ()
-        workers = [worker for each in ids if (worker := schema.decode_worker_id(each))]
+        workers = self._apply(self._keys.workers, newest, schema.decode_worker_ids) or []
         for first in range(0, len(workers), WORKERS_PER_READ):
             chunk = workers[first : first + WORKERS_PER_READ]
             answers = await _query(self._redis, *(("HGETALL", self._keys.totals_of(worker)) for worker in chunk))
             for worker, buckets in zip(chunk, answers, strict=True):
-                if self._is_fine(self._keys.totals_of(worker), buckets):
-                    self._state.hour.update_worker(worker, schema.decode_buckets(buckets))
+                self._update_hour(worker, buckets, schema.decode_buckets)
         self.hour_is_stale = False
 
-    def _is_fine(self, key: str, answer: object) -> bool:
-        """Return whether this is an answer and no error, as for a key of another type."""
-        if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
-            self._malformed.log(cause=f"{key}: {answer}")
-            return False
-        if isinstance(answer, Exception):
-            raise answer
-        return True
-
-    def _decoded(self, key: str, decode: Callable[[Any], _T], raw: bytes | None) -> _T | None:
+    def _apply(self, key: str, answer: Any, use: Callable[[Any], _T]) -> _T | None:
+        """Return what a function makes of an answer; None if it is malformed, or an error as of a key of another type."""
         try:
-            return decode(raw)
+            if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
+                raise MalformedError(str(answer))  # noqa: TRY301 - handled as other malformed values
+            if isinstance(answer, Exception):
+                raise answer
+            return use(answer)
         except MalformedError as error:
             self._malformed.log(cause=f"{key}: {error}")
             return None

@@ -253,18 +253,18 @@ def decode_count(raw: bytes | None) -> int:
         raise MalformedError("not a whole number") from None
 
 
-def decode_worker_id(raw: bytes) -> str | None:
-    """Return a worker's id; None for what is none."""
-    return raw.decode() if _WORKER_ID.fullmatch(raw) else None
+def decode_worker_ids(members: Sequence[bytes]) -> list[str]:
+    """Return the ids of workers, without what is none."""
+    return [raw.decode() for raw in members if _WORKER_ID.fullmatch(raw)]
 
 
-def decode_buckets(fields: Mapping[bytes, bytes]) -> dict[int, float]:
+def decode_buckets(fields: Mapping[bytes, bytes | None]) -> dict[int, float]:
     """Return hashes by the bucket's first second, without what is no bucket."""
     buckets = {}
     for field, value in fields.items():
         second = int(field) if _BUCKET.fullmatch(field) else -1
         try:
-            hashes = float(value)
+            hashes = float(value or "")
         except ValueError:
             hashes = math.nan  # no comparison holds for it
         if second >= 0 and second % BUCKET_S == 0 and 0 <= hashes <= _MAX_HASHES:
