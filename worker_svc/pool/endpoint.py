@@ -6,7 +6,7 @@ gRPC balances only when a stream opens, so a channel leads to one address, and t
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from chassis.grpc_client import InstrumentedMethod, failure, is_unhealthy, is_untrusted
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, SERVED_BY, STREAM_ID
 from chassis.settings import Certificates
+from worker_svc.backoff import PERMANENT
 from worker_svc.batch import Batch
 from worker_svc.stage import Stage
 
@@ -23,9 +24,6 @@ STREAMS_PER_ENDPOINT = 2
 
 # All servers may say within a moment that they don't serve, and then work goes on where it is.
 LEAVING_DELAY_S = 0.15
-
-# Between two looks at why there is no connection: while streams may have to be drained for it, and otherwise.
-FAILURE_INTERVALS_S = (0.05, 0.2)
 
 # Many servers send headers with their first response only; ours send them at once, unless they are overloaded.
 PROBE_DELAY_S = 0.5
@@ -42,14 +40,16 @@ class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC'
         super().__init__(f"{code.name}: {details}")
         self.code = code
         self.details = details
+        self.is_permanent = code in PERMANENT
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A batch sent on a stream, and when, on the event loop's clock."""
+    """A batch sent on a stream, when, on the event loop's clock, and whether it was over the hedging delay there."""
 
     batch: Batch
     sent_at: float
+    slow: bool = False
 
 
 class Stream:
@@ -72,8 +72,7 @@ class Stream:
         self._stage = stage
         self._unsent: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._given_up = ""
-        metadata = ((CLIENT_ID, client_id), (STREAM_ID, str(number)))
-        self._call = method.open(endpoint.channel, self._requests(), metadata)
+        self._call = method.open(endpoint.channel, self._requests(), ((CLIENT_ID, client_id), (STREAM_ID, str(number))))
 
     @property
     def oldest(self) -> float:
@@ -87,8 +86,7 @@ class Stream:
 
     def probe(self) -> None:
         """Send a batch of one byte that is not counted, to see whether the server responds on this stream."""
-        if PROBE_ID not in self.outstanding:
-            self.send(_PROBE, asyncio.get_running_loop().time())
+        self.send(_PROBE, asyncio.get_running_loop().time())
 
     def half_close(self) -> None:
         """Send nothing more; the stream ends when nothing is outstanding. One that has not joined is cancelled."""
@@ -104,17 +102,31 @@ class Stream:
         self._call.cancel()
 
     async def run(
-        self, on_join: Callable[["Stream"], None], on_response: Callable[["Stream", Batch, memoryview], None]
+        self, on_join: Callable[["Stream"], None], on_response: Callable[["Stream", Attempt, memoryview], None]
     ) -> None:
         """Serve the stream until it is half-closed and nothing is outstanding. Raises StreamBroken at any other end.
 
-        Calls `on_join` when the replica is known, and `on_response` with a batch and the payload of its response.
+        Calls `on_join` when the replica is known, and `on_response`, which removes an attempt, with its response.
         """
         try:
-            await self._read(on_join, on_response)
-            if self.outstanding or not self.half_closed:
-                details = f"ended by the server with {len(self.outstanding)} batches outstanding"
-                raise StreamBroken(grpc.StatusCode.OK, details)
+            name = await self._served_by()
+            if name and not self.half_closed:
+                self.replica = name
+                on_join(self)
+            else:
+                # A call that fails has no headers either; only a response says that the server takes batches.
+                self.probe()
+            async for response in self._call:
+                attempt, payload = self._match(response)
+                self.newest = attempt.sent_at
+                if attempt.batch is not _PROBE:
+                    self.worked = True
+                    on_response(self, attempt, payload)
+                    continue
+                del self.outstanding[PROBE_ID]
+                if not self.replica and not self.half_closed:
+                    self.replica = await self._served_by() or self.endpoint.address[:MAX_NAME]
+                    on_join(self)
         except grpc.aio.AioRpcError as error:
             raise StreamBroken(error.code(), error.details() or "") from None
         except asyncio.CancelledError:
@@ -123,26 +135,13 @@ class Stream:
                 raise StreamBroken(grpc.StatusCode.DEADLINE_EXCEEDED, self._given_up) from None
             if self.replica or not self.half_closed:
                 raise
+            self.outstanding.clear()
         finally:
             self._call.cancel()
             self.outstanding.pop(PROBE_ID, None)
-
-    async def _read(
-        self, on_join: Callable[["Stream"], None], on_response: Callable[["Stream", Batch, memoryview], None]
-    ) -> None:
-        if name := await self._served_by():
-            self._join(name, on_join)
-        else:
-            # A call that fails has no headers either; only a response says that the server takes batches.
-            self.probe()
-        async for response in self._call:
-            attempt, payload = self._match(response)
-            self.newest = attempt.sent_at
-            if not self.replica:
-                self._join(await self._served_by() or self.endpoint.address[:MAX_NAME], on_join)
-            elif attempt.batch is not _PROBE:
-                self.worked = True
-                on_response(self, attempt.batch, payload)
+        if self.outstanding or not self.half_closed:
+            details = f"ended by the server with {len(self.outstanding)} batches outstanding"
+            raise StreamBroken(grpc.StatusCode.OK, details)
 
     async def _requests(self) -> AsyncIterator[bytes]:
         while (batch := await self._unsent.get()) is not None:
@@ -158,11 +157,6 @@ class Stream:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"a name of {len(name)} characters in {SERVED_BY}")
         return name
 
-    def _join(self, replica: str, on_join: Callable[["Stream"], None]) -> None:
-        self.replica = self.endpoint.name = replica
-        if not self.half_closed:
-            on_join(self)
-
     def _match(self, response: bytes) -> tuple[Attempt, memoryview]:
         try:
             batch_id, payload = self._stage.response(response)
@@ -173,39 +167,30 @@ class Stream:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"a response to no batch: {batch_id}")
         if len(payload) != (size := self._stage.payload_size(attempt.batch)):
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"{len(payload)} bytes for batch {batch_id}, not {size}")
-        del self.outstanding[batch_id]
         return attempt, payload
 
 
+@dataclass(eq=False)
 class Endpoint:
     """One connection to an address: connects, keeps streams open while its server serves, then leaves and drains."""
 
-    def __init__(
-        self,
-        address: str,
-        channel: grpc.aio.Channel,
-        certificates: Certificates | None,
-        *,
-        keep_stream: Callable[["Endpoint"], Coroutine[Any, Any, None]],
-        on_change: Callable[[], None],
-    ) -> None:
-        """Keep streams with `keep_stream`, and call `on_change` when streams that are open may have to be drained."""
-        self.address = address
-        self.channel = channel
-        self.certificates = certificates
-        # What the replica at this address was called last.
-        self.name = address[:MAX_NAME]
-        self.streams: set[Stream] = set()
-        # Why it does not serve, or nothing where that is not known.
-        self.cause = ""
-        # Set when it opens no more streams; those that are open are drained as soon as others serve.
-        self.left = asyncio.Event()
-        self.may_drain = False
-        # Whether its server goes away, rather than only says that it does not serve.
-        self.stopping = False
-        self._keep_stream = keep_stream
-        self._keeping: list[asyncio.Task[None]] = []
-        self._on_change = on_change
+    address: str
+    channel: grpc.aio.Channel
+    certificates: Certificates | None
+    # Keeps one stream open until the endpoint has left.
+    keep_stream: Callable[["Endpoint"], Coroutine[Any, Any, None]]
+    # Called when it has left, and when its streams may be drained.
+    on_change: Callable[[], None]
+    # What the replica at this address was called last, and why it does not serve, where that is known.
+    name: str
+    cause: str = ""
+    streams: set[Stream] = field(default_factory=set)
+    # Set when it opens no more streams; those that are open take batches until others serve.
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    may_drain: bool = False
+    # Whether its server goes away, rather than only says that it does not serve.
+    stopping: bool = False
+    _keeping: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def serving(self) -> bool:
@@ -239,20 +224,20 @@ class Endpoint:
             state = self.channel.get_state(try_to_connect=True)
             if state is grpc.ChannelConnectivity.READY and not self._keeping:
                 self.cause = "it accepts streams, and answers nothing on them"
-                self._keeping = [tasks.create_task(self._keep_stream(self)) for _ in range(STREAMS_PER_ENDPOINT)]
+                self._keeping = [tasks.create_task(self.keep_stream(self)) for _ in range(STREAMS_PER_ENDPOINT)]
             elif self._keeping and not self.left.is_set():
                 self.left.set()
-                self._on_change()
+                self.on_change()
                 await asyncio.sleep(LEAVING_DELAY_S)
                 self.leave()
-                self._on_change()
-            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                # gRPC keeps this state, whatever the next failure is.
-                self.cause = await failure(self.channel, secure=self.certificates is not None)
-                if is_untrusted(self.cause):
-                    self.leave()  # the channel would retry too often
-                self.stopping = self.left.is_set() and not is_unhealthy(self.cause)
-                await asyncio.sleep(FAILURE_INTERVALS_S[not self.streams])
-            else:
+                self.on_change()
+            if state is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 await self.channel.wait_for_state_change(state)
-        self._on_change()
+                continue
+            # gRPC keeps this state, whatever the next failure is; streams may have to be drained for that.
+            self.cause = await failure(self.channel, secure=self.certificates is not None) or self.cause
+            if is_untrusted(self.cause):
+                self.leave()  # the channel would retry too often
+            self.stopping = self.left.is_set() and not is_unhealthy(self.cause)
+            await asyncio.sleep(0.05 if self.streams else 0.2)
+        self.on_change()

@@ -31,10 +31,8 @@ class Replica:
     ejected: bool = False
     # Batches, on streams that are draining too.
     outstanding: int = 0
-    # After how many others of all it was sent a batch last.
-    turn: int = 0
-    # When a stream to it was open last, and when it was last anything but gone.
-    open_at: float = 0.0
+    # When a stream to it ended last, and when it was last anything but gone.
+    ended_at: float = float("-inf")
     present_at: float = 0.0
     # Batches that it completed before any other did, and those that were over the hedging delay here, ever.
     completed: int = 0
@@ -51,6 +49,26 @@ class Replica:
             index = bucket(latency)
             self.latency[index] = self.latency.get(index, 0) + 1
 
+    def readmit(self, now: float) -> None:
+        """Let it take batches again, if it was ejected and its connections have ended."""
+        if not self.streams and now - self.ended_at > READMISSION_DELAY_S:
+            self.ejected = False
+
+    def update(self, now: float, slow_before: float, *, connecting: bool) -> None:
+        """Set its state; it is slow if a batch is outstanding that was sent before then."""
+        self.readmit(now)
+        if self.ejected:
+            self.state = EndpointState.EJECTED
+        elif self.accepting:
+            is_slow = any(stream.oldest < slow_before for stream in self.accepting)
+            self.state = EndpointState.SLOW if is_slow else EndpointState.SERVING
+        elif self.streams:
+            self.state = EndpointState.DRAINING
+        else:
+            self.state = EndpointState.CONNECTING if connecting else EndpointState.GONE
+        if self.state is not EndpointState.GONE:
+            self.present_at = now
+
 
 class Picker:
     """All replicas of a pool, and which of their streams gets the next batch. Times are of the event loop's clock."""
@@ -58,10 +76,9 @@ class Picker:
     def __init__(self, window: int) -> None:
         """Share a window of this many batches."""
         self.window = window
-        # By name. One that has an open stream is always here.
+        # By name, the one that was sent a batch last at the end. One that has an open stream is always here.
         self.replicas: dict[str, Replica] = {}
         self._accepting = 0
-        self._turns = 0
 
     @property
     def names(self) -> list[str]:
@@ -84,7 +101,7 @@ class Picker:
         address = stream.endpoint.address
         replica = self.replicas.setdefault(stream.replica, Replica(stream.replica, address))
         replica.address = address
-        _readmit(replica, now)
+        replica.readmit(now)
         replica.streams.add(stream)
         if not replica.ejected:
             replica.accepting.append(stream)
@@ -97,12 +114,18 @@ class Picker:
             replica.accepting.remove(stream)
             self._accepting -= 1
 
+    def eject(self, replica: Replica) -> None:
+        """Let a replica take no more batches until its connections have ended, as after a restart."""
+        replica.ejected = True
+        for stream in replica.streams:
+            self.drain(stream)
+
     def remove(self, stream: Stream, now: float) -> Replica:
         """Forget a stream that has ended, and what is outstanding on it. Return its replica."""
         self.drain(stream)
         replica = self.replicas[stream.replica]
         replica.streams.remove(stream)
-        replica.open_at = now
+        replica.ended_at = now
         replica.outstanding -= len(stream.outstanding)
         return replica
 
@@ -113,33 +136,25 @@ class Picker:
         """
         # Twice an equal share: a fast replica may have more, and a frozen one can't hold the whole window.
         limit = -(-2 * self.window // max(self._accepting, 1))
-        best: tuple[bool, int, int] | None = None
+        best: tuple[bool, int] | None = None
         picked: Stream | None = None
         for replica in self.replicas.values():
             if not replica.accepting:
                 continue
-            rank = (replica.name == last_choice, replica.outstanding, replica.turn)
+            rank = (replica.name == last_choice, replica.outstanding)
             if best is None or rank < best:
-                stream = min(replica.accepting, key=_outstanding)
+                stream = min(replica.accepting, key=lambda each: len(each.outstanding))
                 if len(stream.outstanding) < limit:
                     best, picked = rank, stream
         return picked
 
     def sent(self, stream: Stream) -> None:
         """Count a batch that is sent on this stream."""
-        replica = self.replicas[stream.replica]
+        replica = self.replicas[stream.replica] = self.replicas.pop(stream.replica)
         replica.outstanding += 1
-        self._turns += 1
-        replica.turn = self._turns
         if replica.accepting[-1] is not stream:  # streams of one replica take turns, too
             replica.accepting.remove(stream)
             replica.accepting.append(stream)
-
-    def eject(self, replica: Replica) -> None:
-        """Let a replica take no more batches until no stream to it has been open for READMISSION_DELAY_S."""
-        replica.ejected = True
-        for stream in replica.streams:
-            self.drain(stream)
 
     def update(self, now: float, *, slow_before: float, connecting: Mapping[str, str]) -> bool:
         """Note the states of replicas, and return whether any has changed.
@@ -147,30 +162,15 @@ class Picker:
         Slow ones have batches outstanding that were sent before then. Connecting ones are given by name, with their
         address, and are not serving.
         """
-        changed = False
+        before = {name: replica.state for name, replica in self.replicas.items()}
         for name, address in connecting.items():
-            if name not in self.replicas:
-                self.replicas[name] = Replica(name, address)
-                changed = True
+            self.replicas.setdefault(name, Replica(name, address))
         for name, replica in list(self.replicas.items()):
-            _readmit(replica, now)
-            if replica.ejected:
-                state = EndpointState.EJECTED
-            elif replica.accepting:
-                is_slow = any(each.oldest < slow_before for each in replica.accepting)
-                state = EndpointState.SLOW if is_slow else EndpointState.SERVING
-            elif replica.streams:
-                state = EndpointState.DRAINING
-            else:
-                state = EndpointState.CONNECTING if name in connecting else EndpointState.GONE
-            never_served = replica.state is EndpointState.CONNECTING and not replica.turn
-            changed |= state is not replica.state
-            replica.state = state
-            if state is not EndpointState.GONE:
-                replica.present_at = now
-            elif never_served or now - replica.present_at > GONE_LISTED_S:
+            replica.update(now, slow_before, connecting=name in connecting)
+            is_unlisted = now - replica.present_at > GONE_LISTED_S or replica.ended_at == float("-inf")
+            if replica.state is EndpointState.GONE and is_unlisted:
                 del self.replicas[name]
-        return changed
+        return before != {name: replica.state for name, replica in self.replicas.items()}
 
     def snapshot(self) -> tuple[ReplicaStats, ...]:
         """Return what was seen of the replicas since the last snapshot."""
@@ -180,12 +180,3 @@ class Picker:
         for replica in self.replicas.values():
             replica.batches, replica.latency = 0, {}
         return stats
-
-
-def _readmit(replica: Replica, now: float) -> None:
-    if not replica.streams and now - replica.open_at > READMISSION_DELAY_S:
-        replica.ejected = False
-
-
-def _outstanding(stream: Stream) -> int:
-    return len(stream.outstanding)

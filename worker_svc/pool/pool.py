@@ -6,23 +6,25 @@ with a wrong digest is ejected: it gets no more batches until its connection has
 """
 
 import asyncio
+import itertools
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from chassis import log
 from chassis.grpc_client import InstrumentedMethod, is_untrusted, open_channel
+from chassis.grpc_options import MAX_NAME
 from chassis.log import ThrottledLogger
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates
-from worker_svc.backoff import LAST, PERMANENT, Backoff, sleep_unless
+from worker_svc.backoff import LAST, Backoff, sleep_unless
 from worker_svc.batch import HEDGE, Batch
-from worker_svc.pool.endpoint import Endpoint, Stream, StreamBroken
+from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica
-from worker_svc.pool.resolver import ResolutionError, Resolver
+from worker_svc.pool.resolver import Resolver
 from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0
@@ -72,13 +74,18 @@ UNKNOWN_ABSENCE_LIMIT_S = 4.0
 # From one line about what is still so to the next.
 REPEAT_S = 5.0
 
+ENDPOINTS = "endpoints"
+REFUSED = "stream refused, retrying with maximum backoff"
+EJECTED = "wrong digest, replica ejected"
 UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
 LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
-# Of events that are logged less often than once a second.
-LOG_INTERVALS_S = {
-    LOOKUP_FAILED: 60.0,
-    "stream refused, retrying with maximum backoff": 5.0,
-    UNTRUSTED: 5.0,
+# Levels, and seconds in which an event is logged once at most; of all others warnings, once a second.
+LINES: dict[str, tuple[Literal["info", "warning", "error"], float]] = {
+    ENDPOINTS: ("info", 1.0),
+    REFUSED: ("error", 5.0),
+    EJECTED: ("error", 1.0),
+    UNTRUSTED: ("error", 5.0),
+    LOOKUP_FAILED: ("warning", 60.0),
 }
 
 
@@ -119,20 +126,13 @@ class Request:
     batch: Batch
     submitted_at: float
     response: "asyncio.Future[memoryview]"
-    # The last attempt: its stream, when it was sent, and whether it was found to be over the hedging delay.
-    stream: Stream | None = None
-    sent_at: float = 0.0
-    slow: bool = False
+    # The replica of the last attempt.
+    replica: str = ""
     # How many attempts are outstanding: none while it waits, two once it is hedged.
     attempts: int = 0
     hedged: bool = False
     # Why the last attempt that ended without a response did.
     failed: str = ""
-
-    @property
-    def replica(self) -> str:
-        """The replica of the last attempt."""
-        return "" if self.stream is None else self.stream.replica
 
 
 class Pool:
@@ -163,7 +163,6 @@ class Pool:
         self.latency = LatencyHistogram()
         self.picker = Picker(window)
         self._stage = stage
-        self._target = target
         self._client_id = client_id
         self._max_endpoints = max_endpoints
         self._method = InstrumentedMethod(stage.path, metrics)
@@ -175,17 +174,17 @@ class Pool:
         self._tasks = asyncio.TaskGroup()
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Request] = deque()
-        self._streams_opened = 0
-        # Those that DNS names, by target; and all that are open, those that drain too.
+        self._stream_numbers = itertools.count(1)
+        # Targets of one address each that DNS names, or those of them that are used.
+        self._wanted: set[str] = set()
+        # An endpoint for each of them; and all that are open, those that drain too.
         self._endpoints: dict[str, Endpoint] = {}
         self._open: dict[Endpoint, asyncio.Task[None]] = {}
         self._exchange_at = self._renew_at = 0.0
-        # When a stream ended last, and when a replica took batches last.
-        self._lost_at = float("-inf")
-        self._serving_at = self._loop.time()
-        # The replicas, and why the last look-up failed.
+        # The replicas that take batches, when there were any last, and when a stream ended last.
         self._names: list[str] = []
-        self._unresolved = ""
+        self._serving_at = self._loop.time()
+        self._lost_at = float("-inf")
         self._lines: dict[str, ThrottledLogger] = {}
         self._silent_until = {"slow": 0.0, "absent": 0.0}
 
@@ -231,27 +230,25 @@ class Pool:
         self.picker.sent(stream)
         if request.batch.trace is not None:
             request.batch.trace.sent(self._stage.name, stream.replica, reason)
-        request.stream = stream
-        request.sent_at = now
-        request.slow = False
+        request.replica = stream.replica
         request.attempts += 1
         stream.send(request.batch, now)
 
-    def _complete(self, stream: Stream, batch: Batch, payload: memoryview) -> None:
-        """Pass the batch on, unless another attempt was faster, and send one that waits."""
+    def _complete(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:
+        """Pass the response on, unless another attempt was faster, and send a batch that waits."""
+        batch = attempt.batch
         replica = self.picker.replicas[stream.replica]
+        request = None if replica.ejected else self._requests.get(batch.id)
+        if request is not None and (wrong := self._stage.wrong_digest(batch, payload)) is not None:
+            self._eject(replica, stream, batch, wrong)
+            request = None
+        del stream.outstanding[batch.id]
         replica.outstanding -= 1
-        if replica.ejected:
-            return
         now = self._loop.time()
-        request = self._requests.get(batch.id)
         if request is not None:
-            if (wrong := self._stage.wrong_digest(batch, payload)) is not None:
-                self._eject(replica, stream, request, wrong)
-                return
             del self._requests[batch.id]
             self.latency.observe(now - request.submitted_at)
-            latency = None if request.hedged else now - request.sent_at
+            latency = None if request.hedged else now - attempt.sent_at
             if latency is not None:
                 self._hedging.observe(latency)
             replica.observe(latency)
@@ -262,78 +259,76 @@ class Pool:
         if self._waiting:
             self._dispatch(now)
 
-    def _retry(self, batch_ids: Iterable[int], stream: Stream, reason: str, cause: str) -> None:
-        """Send batches again, before anything newer, unless another attempt is outstanding."""
-        for request in [self._requests[batch_id] for batch_id in batch_ids if batch_id in self._requests][::-1]:
+    def _retry(self, stream: Stream, reason: str, cause: str) -> None:
+        """Retry what is outstanding on a stream and on no other, before anything newer."""
+        for batch_id in reversed(stream.outstanding):
+            if (request := self._requests.get(batch_id)) is None:
+                continue
             request.attempts -= 1
             request.failed = reason
-            if cause and request.batch.trace is not None:
+            if request.batch.trace is not None:
                 request.batch.trace.broken(self._stage.name, stream.replica, cause)
             if not request.attempts:
                 request.hedged = False
                 self.retries[reason] += 1
                 self._waiting.appendleft(request)
 
-    def _eject(self, replica: Replica, stream: Stream, request: Request, wrong: WrongDigest) -> None:
+    def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
         """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
-        where = {"replica": replica.name, "stream": stream.number, "batch": request.batch.id}
-        self._note("wrong digest, replica ejected", level="error", **where, **wrong._asdict())
+        about = {"replica": replica.name, "stream": stream.number, "batch": batch.id, **wrong._asdict()}
+        self._note(EJECTED, **about)
         self.picker.eject(replica)
         for each in replica.streams:
-            self._retry(each.outstanding, each, "wrong_digest", "wrong digest")
-        self._retry([request.batch.id], stream, "wrong_digest", "wrong digest")
+            self._retry(each, "wrong_digest", "wrong digest")
         self._changed()
 
-    # Streams that come and go.
+    # Streams and endpoints that come and go.
 
     async def _keep_stream(self, endpoint: Endpoint) -> None:
         """Have one stream open, again after each break, until its endpoint leaves."""
         backoff = Backoff()
         while not endpoint.left.is_set():
-            self._streams_opened += 1
-            stream = Stream(endpoint, self._stage, self._method, self._client_id, self._streams_opened)
+            stream = Stream(endpoint, self._stage, self._method, self._client_id, next(self._stream_numbers))
             endpoint.streams.add(stream)
             broken = None
             try:
                 await stream.run(self._join, self._complete)
             except StreamBroken as error:
                 broken = error
-                endpoint.cause = str(error)
             finally:
-                endpoint.streams.discard(stream)
+                endpoint.streams.remove(stream)
                 self._end(stream, broken)
             if stream.worked:
                 backoff.reset()
-            is_permanent = broken is not None and broken.code in PERMANENT
-            await sleep_unless(endpoint.left, backoff.slowest() if is_permanent else backoff.pause())
+            await sleep_unless(endpoint.left, backoff.slowest() if broken and broken.is_permanent else backoff.pause())
 
     def _join(self, stream: Stream) -> None:
+        stream.endpoint.name = stream.replica
         self.picker.add(stream, self._loop.time())
         self._changed()
 
     def _end(self, stream: Stream, broken: StreamBroken | None) -> None:
-        """Retry what is outstanding on this stream and on no other."""
+        """Retry what is outstanding on a stream, unless that was done when its replica was ejected."""
         if broken is not None:
+            stream.endpoint.cause = str(broken)
             self.errors[broken.code.name] += 1
-            is_permanent = broken.code in PERMANENT
-            event = "stream refused, retrying with maximum backoff" if is_permanent else "stream broken"
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
-            self._note(event, "error" if is_permanent else "warning", **about)
+            self._note(REFUSED if broken.is_permanent else "stream broken", **about)
         if stream.replica:
             self._lost_at = self._loop.time()
             if not self.picker.remove(stream, self._lost_at).ejected:
-                self._retry(stream.outstanding, stream, "broken", "" if broken is None else str(broken))
+                self._retry(stream, "broken", str(broken))
         self._changed()
 
     def _changed(self) -> None:
-        """Replace endpoints that have left, drain them if others serve, and send what waits."""
-        for target, endpoint in list(self._endpoints.items()):
-            if endpoint.left.is_set():
-                is_refused = is_untrusted(endpoint.cause)
-                if is_refused:
-                    self._note(UNTRUSTED, level="error", target=self._target, details=endpoint.cause)
-                self._add(target, LAST if is_refused else RECONNECTION_DELAY_S)
+        """Have an endpoint at each wanted address, drain those that left if others serve, and send what waits."""
+        for target in self._endpoints.keys() - self._wanted:
+            self._endpoints.pop(target).leave()
+        for target in self._wanted:
+            before = self._endpoints.get(target)
+            if before is None or before.left.is_set():
+                self._open_endpoint(target, before)
         ejected = self.picker.ejected
         others_serve = any(each.serving and each.name not in ejected for each in self._open)
         for endpoint in self._open:
@@ -342,37 +337,53 @@ class Pool:
                     self.picker.drain(stream)
                     stream.half_close()
         self._dispatch(self._loop.time())
-        self._note_states()
+        self._update_states()
 
-    def _note_states(self) -> None:
-        if self.replicas != self._names:
-            self._names = self.replicas
-            self._note("endpoints", level="info", count=len(self._names), names=" ".join(self._names))
+    def _open_endpoint(self, target: str, before: Endpoint | None) -> None:
+        """Open an endpoint in place of the one before, which has left, or of none."""
+        address = target.partition(":")[2]
+        endpoint = self._endpoints[target] = Endpoint(
+            address,
+            open_channel(target, self._stage.service, self._certificates, authority=self._resolver.authority),
+            None if self._certificates is None else self._certificates.latest,
+            self._keep_stream,
+            self._changed,
+            name=address[:MAX_NAME] if before is None else before.name,
+            cause="" if before is None else before.cause,
+        )
+        pause = 0.0 if before is None else RECONNECTION_DELAY_S
+        if is_untrusted(endpoint.cause):
+            self._note(UNTRUSTED, target=self._resolver.target, details=endpoint.cause)
+            pause = LAST
+        self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
+        self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
+
+    def _update_states(self) -> None:
         now = self._loop.time()
+        if self._names != (names := self.replicas):
+            self._names = names
+            self._note(ENDPOINTS, count=len(names), names=" ".join(names))
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
         if self.picker.update(now, slow_before=now - self._hedging.delay, connecting=connecting):
             self._on_change()
 
-    # Endpoints that come and go.
-
     async def run(self) -> None:
         """Find endpoints and keep batches going until cancelled; then end the streams, within CLOSE_LIMIT_S.
 
-        Raises what the callbacks of streams raised, which is a defect, in an ExceptionGroup.
+        Raises what was raised while a response was received, which is a defect, in an ExceptionGroup.
         """
         async with self._tasks:
             working = [self._tasks.create_task(self._follow()), self._tasks.create_task(self._check())]
             try:
                 await asyncio.gather(*working)
             finally:
-                await self._end_streams()
+                await self._close()
 
-    async def _end_streams(self) -> None:
-        self._endpoints.clear()
+    async def _close(self) -> None:
+        self._wanted = set()
         for endpoint in self._open:
-            endpoint.leave()
-            for stream in endpoint.streams:
-                stream.half_close()
+            endpoint.stopping = True
+        self._changed()
         if self._open:
             await asyncio.wait(self._open.values(), timeout=CLOSE_LIMIT_S)
         for line in self._lines.values():
@@ -383,89 +394,50 @@ class Pool:
         failing_since = float("inf")
         while True:
             began = self._loop.time()
-            try:
-                addresses = await self._resolver.resolve()
-            except ResolutionError as error:
-                self._unresolved = str(error)
-                failing_since = min(failing_since, began)
-                if began - failing_since > ABSENCE_LIMIT_S:
-                    self._note(LOOKUP_FAILED, target=self._target, details=self._unresolved)
-            else:
-                self._unresolved = ""
+            found = set(await self._resolver.resolve())
+            serving = {target for target, endpoint in self._endpoints.items() if endpoint.serving}
+            if not (failure := self._resolver.failure):
                 failing_since = float("inf")
-                self._apply(addresses)
-            self._renew()
-            is_fast = began - self._lost_at < FAST_LOOKUP_TIME_S or not self._serving
+            else:
+                failing_since = min(failing_since, began)
+                if found or began - failing_since > ABSENCE_LIMIT_S:
+                    self._note(LOOKUP_FAILED, target=self._resolver.target, details=failure)
+            if found:
+                self._wanted = self._select(found | serving if failure else found, began)
+            self._renew_certificates(began)
+            self._changed()
+            is_fast = not serving or began - self._lost_at < FAST_LOOKUP_TIME_S
             interval = FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S
             interval *= random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
             await asyncio.sleep(began + interval - self._loop.time())
 
-    @property
-    def _serving(self) -> list[str]:
-        return [target for target, endpoint in self._endpoints.items() if endpoint.serving]
+    def _select(self, found: set[str], now: float) -> set[str]:
+        """Choose all, or as many as there may be: those that are used, of which one is exchanged now and then."""
+        kept, others = sorted(found & self._wanted), sorted(found - self._wanted)
+        most_kept = self._max_endpoints
+        if len(found) > self._max_endpoints and now >= self._exchange_at:
+            self._exchange_at = now + EXCHANGE_INTERVAL_S
+            most_kept -= 1
+        kept = random.sample(kept, min(len(kept), most_kept))
+        return {*kept, *random.sample(others, min(len(others), self._max_endpoints - len(kept)))}
 
-    def _apply(self, addresses: Sequence[str]) -> None:
-        """Have an endpoint at each of these addresses, if they are not too many, and at no other."""
-        if self._resolver.truncated:
-            details = f"too long for UDP, and TCP does not work: only {len(addresses)} addresses are known"
-            self._note(LOOKUP_FAILED, target=self._target, details=details)
-            addresses = list(dict.fromkeys([*self._serving, *addresses]))
-        wanted = self._select(addresses)
-        for target in self._endpoints.keys() - wanted:
-            self._endpoints.pop(target).leave()
-        for target in wanted - self._endpoints.keys():
-            self._add(target)
-        self._changed()
-
-    def _select(self, addresses: Sequence[str]) -> set[str]:
-        """Choose all, or as many as there may be: those there are, of which one is exchanged now and then."""
-        if len(addresses) <= self._max_endpoints:
-            return set(addresses)
-        kept = [address for address in addresses if address in self._endpoints]
-        others = [address for address in addresses if address not in self._endpoints]
-        random.shuffle(kept)
-        if self._loop.time() >= self._exchange_at:
-            self._exchange_at = self._loop.time() + EXCHANGE_INTERVAL_S
-            del kept[self._max_endpoints - 1 :]
-        return {*kept[: self._max_endpoints], *random.sample(others, max(0, self._max_endpoints - len(kept)))}
-
-    def _add(self, target: str, pause: float = 0.0) -> None:
-        """Open an endpoint, in place of the one before if there is one, and connect after a pause in seconds."""
-        endpoint = Endpoint(
-            target.partition(":")[2],
-            open_channel(target, self._stage.service, self._certificates, authority=self._resolver.authority),
-            None if self._certificates is None else self._certificates.latest,
-            keep_stream=self._keep_stream,
-            on_change=self._changed,
-        )
-        if (before := self._endpoints.get(target)) is not None:
-            endpoint.name, endpoint.cause = before.name, before.cause
-        self._endpoints[target] = endpoint
-        self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
-        self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
-
-    def _renew(self) -> None:
-        """Replace endpoints whose certificates were renewed on disk; those that serve one after the other."""
-        if self._certificates is None:
-            return
-        self._certificates.check()
-        for target, endpoint in list(self._endpoints.items()):
-            is_next = not endpoint.serving or self._loop.time() >= self._renew_at
-            if endpoint.certificates is not self._certificates.latest and is_next:
-                if endpoint.serving:
-                    self._renew_at = self._loop.time() + RENEWAL_INTERVAL_S
-                endpoint.leave()
-                self._add(target)
-        self._changed()
+    def _renew_certificates(self, now: float) -> None:
+        """Let endpoints leave whose certificates were renewed on disk, one after the other."""
+        if self._certificates is not None and now >= self._renew_at:
+            self._certificates.check()
+            for endpoint in self._endpoints.values():
+                if endpoint.certificates is not self._certificates.latest:
+                    endpoint.leave()
+                    self._renew_at = now + RENEWAL_INTERVAL_S
+                    break
 
     # What is slow, silent or absent.
 
     async def _check(self) -> None:
         while True:
             began = self._loop.time()
-            pending = [each.sent_at for each in self._requests.values() if each.attempts and not each.hedged]
-            slow_at = min(pending, default=began) + self._hedging.delay
-            due = min(max(slow_at, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
+            oldest = min((stream.oldest for stream in self._streams()), default=began)
+            due = min(max(oldest + self._hedging.delay, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
             await asyncio.sleep(due - began)
             now = self._loop.time()
             if now - due < CHECK_INTERVAL_S:
@@ -473,44 +445,43 @@ class Pool:
                 self._replace_silent(now)
             # Otherwise nothing but streams and look-ups changes a state.
             if self._requests:
-                self._note_states()
+                self._update_states()
             for line in self._lines.values():
                 line.flush()
             if self._names:
                 self._serving_at = now
-            else:
+            elif now - self._serving_at > ABSENCE_LIMIT_S:
                 self._log_absence(now)
 
     def _hedge(self, now: float) -> None:
         """Send what is over the hedging delay to a second replica, as far as the budget goes, and log the rest."""
-        slow: list[tuple[Request, dict[str, Any]]] = []
-        for request in self._requests.values():
-            if request.stream is None or not request.attempts or now - request.sent_at < self._hedging.delay:
-                continue
-            replica = self.picker.replicas.get(request.replica)
-            if replica is not None and not request.slow:
-                replica.slow += 1
-            request.slow = True
-            if request.hedged:
-                continue
-            about: dict[str, Any] = {
-                "batch": request.batch.id,
-                "replica": request.replica,
-                "stream": request.stream.number,
-            }
-            stream = self.picker.pick(request.replica)
-            if stream is None or stream.replica == request.replica or not self._hedging.spend():
-                slow.append((request, about))
-                continue
-            self._note("over the hedging delay, sent to a second replica", **about, second=stream.replica)
-            self.hedges += 1
-            request.hedged = True
-            self._send(stream, request, now, HEDGE)
-        if slow and now >= self._silent_until["slow"]:
+        waiting: list[dict[str, Any]] = []
+        for stream in self._streams():
+            replica = self.picker.replicas[stream.replica]
+            for attempt in stream.outstanding.values():
+                request = self._requests.get(attempt.batch.id)
+                if now - attempt.sent_at < self._hedging.delay or request is None or replica.ejected:
+                    continue
+                replica.slow += not attempt.slow
+                attempt.slow = True
+                if request.hedged:
+                    continue
+                about: dict[str, Any] = {"batch": attempt.batch.id, "replica": stream.replica, "stream": stream.number}
+                second = self.picker.pick(stream.replica)
+                if second is None or second.replica == stream.replica or not self._hedging.spend():
+                    waiting.append({**about, "seconds": round(now - attempt.sent_at, 1)})
+                    continue
+                self._note("over the hedging delay, sent to a second replica", **about, second=second.replica)
+                self.hedges += 1
+                request.hedged = True
+                self._send(second, request, now, HEDGE)
+        if waiting and now >= self._silent_until["slow"]:
             self._silent_until["slow"] = now + REPEAT_S
-            [request, about], *_ = slow
-            seconds = round(now - request.sent_at, 1)
-            log.get(to=self._stage.name).warning("no response yet", **about, seconds=seconds, batches=len(slow))
+            log.get(to=self._stage.name).warning("no response yet", **waiting[0], batches=len(waiting))
+
+    def _streams(self) -> list[Stream]:
+        """Those that have joined."""
+        return [stream for replica in self.picker.replicas.values() for stream in replica.streams]
 
     def _replace_silent(self, now: float) -> None:
         """Give up streams that stay silent although their server completes newer batches, or for very long."""
@@ -524,23 +495,21 @@ class Pool:
                         other.probe()
 
     def _log_absence(self, now: float) -> None:
-        """Log why there is no replica, if there has been none for long."""
-        absent = now - self._serving_at
-        if absent < ABSENCE_LIMIT_S or now < self._silent_until["absent"]:
-            return
-        details = self._unresolved
+        """Log why no replica takes batches."""
+        seconds = now - self._serving_at
+        details = self._resolver.failure
         if self.picker.ejected:
             details = f"{' '.join(self.picker.ejected)}: wrong digests, not used until restarted"
         elif self._endpoints:
             details = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
-        if details or absent > UNKNOWN_ABSENCE_LIMIT_S:
+        if now >= self._silent_until["absent"] and (details or seconds > UNKNOWN_ABSENCE_LIMIT_S):
             self._silent_until["absent"] = now + REPEAT_S
             details = details or "still connecting, or looking up the name"
-            line = log.get(to=self._stage.name, target=self._target)
-            line.warning("no endpoint, still trying", seconds=round(absent, 1), details=details)
+            line = log.get(to=self._stage.name, target=self._resolver.target)
+            line.warning("no endpoint, still trying", seconds=round(seconds, 1), details=details)
 
-    def _note(self, event: str, level: Literal["info", "warning", "error"] = "warning", **fields: object) -> None:
+    def _note(self, event: str, **fields: Any) -> None:
         if event not in self._lines:
-            interval_s = LOG_INTERVALS_S.get(event, 1.0)
+            level, interval_s = LINES.get(event, ("warning", 1.0))
             self._lines[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
         self._lines[event].log(**fields)

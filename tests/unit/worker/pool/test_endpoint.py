@@ -90,5 +90,5 @@ async def test_a_failure_of_the_pool_ends_the_endpoint() -> None:
 
     channel = cast("grpc.aio.Channel", FakeChannel())
     with pytest.raises(ExceptionGroup) as raised:
-        await Endpoint("10.0.0.1:50051", channel, None, keep_stream=fail, on_change=lambda: None).run(0)
+        await Endpoint("10.0.0.1:50051", channel, None, fail, lambda: None, "rng").run(0)
     assert raised.group_contains(ZeroDivisionError)

@@ -21,7 +21,6 @@ from worker_svc.pool.pool import (
     Hedging,
     Pool,
 )
-from worker_svc.pool.resolver import ResolutionError
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 
 
@@ -83,8 +82,7 @@ class Sending:
         return batch
 
     def respond(self, stream: Stream, data: bytes = b"") -> None:
-        attempt = stream.outstanding.pop(next(iter(stream.outstanding)))
-        self.pool._complete(stream, attempt.batch, memoryview(data))
+        self.pool._complete(stream, next(iter(stream.outstanding.values())), memoryview(data))
 
     def warm_up(self, *streams: Stream) -> None:
         """Learn that a latency of nothing is usual, and save up for hedges."""
@@ -218,7 +216,7 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
 
 async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again() -> None:
     sending = Sending(HASHER)
-    sending.pool._unresolved = "nowhere: not found"
+    sending.pool._resolver.failure = "nowhere: not found"
     with capture_logs() as lines:
         checking = asyncio.create_task(sending.pool._check())
         await asyncio.sleep(20)
@@ -231,7 +229,7 @@ async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again(
 class Names:
     """A name server with no answer, or with the address of the only endpoint."""
 
-    truncated = False
+    target, failure = "rng:50051", "not found"
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -239,8 +237,6 @@ class Names:
 
     async def resolve(self) -> list[str]:
         self.times += 1
-        if not self.found:
-            raise ResolutionError("not found")
         return self.found
 
 
