@@ -175,7 +175,7 @@ class RedisSnapshot:
         self.hour_is_stale = False
 
     def _apply(self, key: str, answer: Any, use: Callable[[Any], _T]) -> _T | None:
-        """Return what a function makes of an answer; None if it is malformed, or an error as of a key of another type."""
+        """Return what a function makes of an answer, or None if it is malformed, as when the key has another type."""
         try:
             if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
                 raise MalformedError(str(answer))  # noqa: TRY301 - handled as other malformed values
