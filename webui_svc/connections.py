@@ -23,18 +23,19 @@ BESIDE_STREAMS = 250
 # Files that the process may open beyond the connections: probes, Redis and the files of the page.
 OTHER_FILES = 200
 
-# After this time a connection without a request is closed, and one whose request does not become complete.
-KEEPALIVE_S = 30.0
-
-# The time in which an unwanted body is thrown away, before the connection is closed.
-LINGERING_S = 1.0
-
-# The bytes are those of one header, and of the first line. Cookies of other services on the same host come along.
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 8_190
-
-# Bytes that are read ahead of a connection.
-BUFFER_BYTES = 16 * 1024
+# What aiohttp is given for each connection.
+LIMITS: dict[str, Any] = {
+    # The seconds after which a connection without a request is closed, and one whose request does not become complete.
+    "keepalive_timeout": 30.0,
+    # The seconds in which an unwanted body is thrown away, before the connection is closed.
+    "lingering_time": 1.0,
+    # The bytes are those of one header, and of the first line. Cookies of other services on the same host come along.
+    "max_headers": 64,
+    "max_field_size": 8_190,
+    "max_line_size": 8_190,
+    # Bytes that are read ahead.
+    "read_bufsize": 16 * 1024,
+}
 
 # The time between two searches for connections that take nothing of what is sent.
 SWEEP_INTERVAL_S = 5.0
@@ -78,17 +79,8 @@ class Connections(Collector):
         """Return the protocol of one more connection."""
         if len(self._server.connections) >= MAX_CONNECTIONS:
             self._close(self._server.connections[0], "all")
-        return _Handler(
-            self._server,
-            loop=self._loop,
-            access_log=None,  # type: ignore[arg-type] # its type has no None, which stands for no log
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=LINGERING_S,
-            max_headers=MAX_HEADERS,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            read_bufsize=BUFFER_BYTES,
-        )
+        # The type of access_log has no None, which stands for no log.
+        return _Handler(self._server, loop=self._loop, access_log=None, **LIMITS)  # type: ignore[arg-type]
 
     async def run(self) -> None:
         """Close those that are too many of an address, and those that take nothing, until cancelled."""

@@ -35,8 +35,8 @@ NUMBERS = {
     "security": [
         f"{connections.MAX_CONNECTIONS:,} in all, {settings.MAX_STREAMS:,} of them streams of events",
         f"{connections.BESIDE_STREAMS} connections more, beyond which its oldest are closed",
-        f"{connections.MAX_HEADERS} headers of {round(connections.MAX_HEADER_BYTES / 1_024)} KiB",
-        f"complete within {connections.KEEPALIVE_S:.0f} s",
+        f"{connections.LIMITS['max_headers']} headers of {round(connections.LIMITS['max_field_size'] / 1_024)} KiB",
+        f"complete within {connections.LIMITS['keepalive_timeout']:.0f} s",
         f"nothing of what is sent for {sse.WRITE_LIMIT_S:.0f} s",
     ],
     "redis": [

@@ -31,7 +31,7 @@ async def large(_: web.Request) -> web.Response:
 @pytest.fixture
 async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[int, Closed]]:
     """A port that answers with much, and how many connections to it were closed for a reason."""
-    monkeypatch.setattr(connections, "KEEPALIVE_S", LIMIT_S)
+    monkeypatch.setitem(connections.LIMITS, "keepalive_timeout", LIMIT_S)
     monkeypatch.setattr(connections, "WRITE_LIMIT_S", LIMIT_S)
     monkeypatch.setattr(connections, "SWEEP_INTERVAL_S", 0.1)
     app = web.Application()
