@@ -45,9 +45,7 @@ class WorkerMetrics(Collector):
         yield Gauge("dockercoins_worker_in_flight_batches", "Batches begun and not counted", in_flight)
         yield Gauge("dockercoins_worker_window_batches", "Batches in flight at most", pipeline.window)
         yield Gauge("dockercoins_worker_batch_size", "Hashes in the batches that begin now", pipeline.batch_size)
-        meaning = (
-            "Seconds that a stage takes for a batch; in total, from the beginning of the batch until it is counted"
-        )
+        meaning = "Seconds that a stage takes for a batch; in total, from a batch's beginning until it is counted"
         seconds = Histogram("dockercoins_worker_batch_seconds", meaning, labels=("stage",))
         for service, pool in self._pools.items():
             _add(seconds, (service,), pool.latency)
