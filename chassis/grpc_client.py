@@ -3,11 +3,12 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import grpc
 
 from chassis import grpc_options
+from chassis.grpc_options import CLIENT_ID, STREAM_ID
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates, client_credentials
 
@@ -69,29 +70,32 @@ def is_untrusted(failure: str) -> bool:
 
 
 class InstrumentedMethod:
-    """A streaming method whose calls and messages are counted.
+    """A streaming method as one client calls it: streams are numbered for both sides' logs, and messages are counted.
 
     grpc.aio's own interceptors pass each message of a stream through a queue and another task. gRPC calls a serializer
     once per message, whatever that does, so the serializers count.
     """
 
-    def __init__(self, path: str, metrics: RpcMetrics) -> None:
+    def __init__(self, path: str, metrics: RpcMetrics, client_id: str) -> None:
         """Take the method's path, /SERVICE/METHOD."""
         self._path = path
+        self._client_id = client_id
         self._counts = metrics.method("bidi_stream", path)
         self._watching: set[asyncio.Task[None]] = set()
 
     def open(
-        self, channel: grpc.aio.Channel, requests: AsyncIterator[bytes], metadata: Sequence[tuple[str, str]]
-    ) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
-        """Open a stream of encoded messages, once there is a server for it."""
+        self, channel: grpc.aio.Channel, requests: AsyncIterator[bytes]
+    ) -> "tuple[int, grpc.aio.StreamStreamCall[bytes, bytes]]":
+        """Open a stream of encoded messages, once there is a server for it. Return its number, too."""
         method = channel.stream_stream(self._path, request_serializer=self._sent, response_deserializer=self._received)
-        call = method(requests, metadata=tuple(metadata), wait_for_ready=True)
         self._counts.started += 1
+        number = self._counts.started
+        metadata = ((CLIENT_ID, self._client_id), (STREAM_ID, str(number)))
+        call = method(requests, metadata=metadata, wait_for_ready=True)
         watching = asyncio.create_task(self._watch(call))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
-        return call
+        return number, call
 
     def _sent(self, message: bytes) -> bytes:
         self._counts.sent += 1

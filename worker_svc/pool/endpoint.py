@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from chassis.grpc_client import InstrumentedMethod, failure, is_unhealthy, is_untrusted
-from chassis.grpc_options import CLIENT_ID, MAX_NAME, SERVED_BY, STREAM_ID
+from chassis.grpc_options import MAX_NAME, SERVED_BY
 from chassis.settings import Certificates
 from worker_svc.backoff import PERMANENT
 from worker_svc.batch import Batch
@@ -55,12 +55,8 @@ class Attempt:
 class Stream:
     """One gRPC stream: batches go out, and responses are matched by batch id."""
 
-    def __init__(
-        self, endpoint: "Endpoint", stage: Stage, method: InstrumentedMethod, client_id: str, number: int
-    ) -> None:
-        """Open a stream. The server logs its number and the client id."""
+    def __init__(self, endpoint: "Endpoint", stage: Stage, method: InstrumentedMethod) -> None:
         self.endpoint = endpoint
-        self.number = number
         # The name of the process that serves it, once that is known; its address, where the server sends no name.
         self.replica = ""
         # By batch id, the oldest first.
@@ -72,7 +68,8 @@ class Stream:
         self._stage = stage
         self._unsent: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._given_up = ""
-        self._call = method.open(endpoint.channel, self._requests(), ((CLIENT_ID, client_id), (STREAM_ID, str(number))))
+        # The server logs the number, too.
+        self.number, self._call = method.open(endpoint.channel, self._requests())
 
     @property
     def oldest(self) -> float:

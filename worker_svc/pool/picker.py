@@ -81,11 +81,6 @@ class Picker:
         self._accepting = 0
 
     @property
-    def names(self) -> list[str]:
-        """Replicas that take batches now, sorted."""
-        return sorted(replica.name for replica in self.replicas.values() if replica.accepting)
-
-    @property
     def ejected(self) -> list[str]:
         """Replicas whose digests were wrong, sorted."""
         return sorted(replica.name for replica in self.replicas.values() if replica.ejected)

@@ -6,7 +6,6 @@ with a wrong digest is ejected: it gets no more batches until its connection has
 """
 
 import asyncio
-import itertools
 import random
 from collections import Counter, deque
 from collections.abc import Callable
@@ -163,9 +162,8 @@ class Pool:
         self.latency = LatencyHistogram()
         self.picker = Picker(window)
         self._stage = stage
-        self._client_id = client_id
         self._max_endpoints = max_endpoints
-        self._method = InstrumentedMethod(stage.path, metrics)
+        self._method = InstrumentedMethod(stage.path, metrics, client_id)
         self._on_change = on_change
         self._certificates = certificates
         self._resolver = Resolver(target)
@@ -174,7 +172,6 @@ class Pool:
         self._tasks = asyncio.TaskGroup()
         self._requests: dict[int, Request] = {}
         self._waiting: deque[Request] = deque()
-        self._stream_numbers = itertools.count(1)
         # Targets of one address each that DNS names, or those of them that are used.
         self._wanted: set[str] = set()
         # An endpoint for each of them; and all that are open, those that drain too.
@@ -195,7 +192,7 @@ class Pool:
     @property
     def replicas(self) -> list[str]:
         """The names of those that take batches now, sorted."""
-        return self.picker.names
+        return sorted(replica.name for replica in self.picker.replicas.values() if replica.accepting)
 
     @property
     def waiting(self) -> bool:
@@ -288,7 +285,7 @@ class Pool:
         """Have one stream open, again after each break, until its endpoint leaves."""
         backoff = Backoff()
         while not endpoint.left.is_set():
-            stream = Stream(endpoint, self._stage, self._method, self._client_id, next(self._stream_numbers))
+            stream = Stream(endpoint, self._stage, self._method)
             endpoint.streams.add(stream)
             broken = None
             try:
@@ -373,10 +370,11 @@ class Pool:
         Raises what was raised while a response was received, which is a defect, in an ExceptionGroup.
         """
         async with self._tasks:
-            working = [self._tasks.create_task(self._follow()), self._tasks.create_task(self._check())]
+            checking = self._tasks.create_task(self._check())
             try:
-                await asyncio.gather(*working)
+                await self._follow()
             finally:
+                checking.cancel()
                 await self._close()
 
     async def _close(self) -> None:
@@ -396,12 +394,10 @@ class Pool:
             began = self._loop.time()
             found = set(await self._resolver.resolve())
             serving = {target for target, endpoint in self._endpoints.items() if endpoint.serving}
-            if not (failure := self._resolver.failure):
-                failing_since = float("inf")
-            else:
-                failing_since = min(failing_since, began)
-                if found or began - failing_since > ABSENCE_LIMIT_S:
-                    self._note(LOOKUP_FAILED, target=self._resolver.target, details=failure)
+            failure = self._resolver.failure
+            failing_since = min(failing_since, began) if failure else float("inf")
+            if failure and (found or began - failing_since > ABSENCE_LIMIT_S):
+                self._note(LOOKUP_FAILED, target=self._resolver.target, details=failure)
             if found:
                 self._wanted = self._select(found | serving if failure else found, began)
             self._renew_certificates(began)

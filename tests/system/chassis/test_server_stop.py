@@ -89,8 +89,8 @@ async def test_a_stopping_server_reports_it_refuses_new_calls_and_completes_its_
             pass
         metrics_port = process.metrics_port
         stream = RngServiceStub(channel).StreamRandomBytes()
-        owed = 8  # at the classic pace 0.8 s
-        for _ in range(owed):
+        outstanding = 8  # at the classic pace 0.8 s
+        for _ in range(outstanding):
             await stream.write(BATCH)
         await stream.read()
         assert await asyncio.to_thread(http_get, metrics_port, "/readyz") == (200, "ready\n")
@@ -106,7 +106,7 @@ async def test_a_stopping_server_reports_it_refuses_new_calls_and_completes_its_
         assert await health(channel).Check(HealthCheckRequest(), timeout=1).code() is grpc.StatusCode.UNAVAILABLE
         await stream.write(BATCH)
         await stream.done_writing()
-        for _ in range(owed):  # those that were not read before the signal, and the one after it
+        for _ in range(outstanding):  # those that were not read before the signal, and the one after it
             assert await stream.read() != grpc.aio.EOF
         assert await stream.read() == grpc.aio.EOF
         assert await stream.code() is grpc.StatusCode.OK
