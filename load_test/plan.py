@@ -45,10 +45,9 @@ def plan(options: Options) -> tuple[list[Point], list[str]]:
         if bounded < window:
             notes[f"window {window} is {bounded} with {batch}: {MAX_IN_FLIGHT_BYTES} bytes in flight"] = None
         points[Point(mode, batch_size, bounded, message_size, options.rate.text if options.rate else "")] = None
-    if options.settings.tls is not None:
-        for name in SERVICES:
-            if name not in options.targets:
-                notes[f"TLS_CERT is not used with the {name} that is started here"] = None
+    for name in SERVICES:
+        if options.settings.tls is not None and name not in options.targets:
+            notes[f"TLS_CERT is not used with the {name} that is started here"] = None
     if not points:
         raise UsageError(f"no point is left to measure; {'; '.join(notes)}")
     return list(points), list(notes)

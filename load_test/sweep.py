@@ -33,7 +33,6 @@ class Sweep:
         # The error that ended the sweep early, empty if none did.
         self.problem = ""
         self._services: dict[str, LocalService] = {}
-        self._interrupted = False
 
     @property
     def expected_seconds(self) -> float:
@@ -55,11 +54,10 @@ class Sweep:
 
     def _interrupt(self, measuring: "asyncio.Task[None]", number: signal.Signals) -> None:
         """End the measuring on the first signal, and the process at once on the second."""
-        if self._interrupted:
+        if measuring.cancelling():
             for service in self._services.values():
                 service.kill()
             os._exit(128 + number)
-        self._interrupted = True
         measuring.cancel()
 
     async def _run(self, progress: Progress) -> None:
