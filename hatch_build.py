@@ -1,6 +1,6 @@
-"""Makes what is not in git while the package is built, and when run as a script.
+"""Generates the API's Python modules from protos/, and compiles hasher's kernel where there is a compiler.
 
-That is the API's Python modules, from protos/, and hasher's kernel, from C, where there is a compiler.
+It runs when the package is built, and as a script.
 """
 
 import os
@@ -24,17 +24,15 @@ LIBRARY = ROOT / "hasher_svc/libkernel.so"
 
 
 def generate() -> None:
-    """Replace generated/ by the modules, stubs and typed interfaces of every file under protos/, if there is any.
+    """Replace generated/ by the modules, stubs and typed interfaces of all files under protos/.
 
-    Raises SystemExit when protoc refuses a file; it has said why on standard error.
+    Raises SystemExit if protoc fails; it writes the reason to standard error.
     """
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir()
     scripts = Path(sys.executable).parent
-    plugins = [
-        f"--plugin={name}={shutil.which(name) or scripts / name}"
-        for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
-    ]
+    names = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    plugins = [f"--plugin={name}={shutil.which(name) or scripts / name}" for name in names]
     outputs = [f"--{kind}_out={GENERATED}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     well_known = resources.files("grpc_tools") / "_proto"
     files = sorted(str(path) for path in PROTOS.rglob("*.proto"))
@@ -46,9 +44,9 @@ def generate() -> None:
 
 
 def compile_kernel(source: Path = KERNEL, library: Path = LIBRARY) -> bool:
-    """Replace the library by what CC (default: cc) makes of the source; whether there is a library now.
+    """Compile the source with CC (default: cc), and return whether that worked.
 
-    Without one hasher works too, so a compiler that is missing or fails is only reported, in one line.
+    Hasher works without the library, so a missing or failing compiler is only reported, in one line.
     """
     library.unlink(missing_ok=True)
     if not source.exists():  # the images of other services are built without it
@@ -56,7 +54,7 @@ def compile_kernel(source: Path = KERNEL, library: Path = LIBRARY) -> bool:
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     command = [*compiler, "-O3", "-fPIC", "-shared", "-o", str(library), str(source)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - whose build it is says CC
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - the user sets CC
     except OSError as error:
         cause = str(error)
     except subprocess.CalledProcessError as error:
@@ -68,12 +66,12 @@ def compile_kernel(source: Path = KERNEL, library: Path = LIBRARY) -> bool:
 
 
 class BuildHook(BuildHookInterface[Any]):
-    """Generates and compiles before hatchling collects the wheel's files."""
+    """Hatchling's hook for builds."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Hatchling is about to collect the files."""
+        """Generate and compile, before hatchling collects the files."""
         generate()
         compiled = self.target_name == "wheel" and compile_kernel()
         if compiled and version == "standard":  # an editable wheel only points here
@@ -83,7 +81,7 @@ class BuildHook(BuildHookInterface[Any]):
 
 
 def _platform() -> str:
-    """The platform's tag, without the promise that it works on every Linux since some year."""
+    """Return the platform's tag, without a promise for every Linux since some year."""
     return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 

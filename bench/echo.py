@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -69,7 +70,9 @@ def _echo_servers(folder: Path) -> Iterator[list[int]]:
         ports = [free_port(), free_port()]
         for port in ports:
             command = [sys.executable, "-m", "bench.echo", f"{port}"]
-            server = stack.enter_context(process(command, {}, folder / f"echo-{port}.log"))
+            server = stack.enter_context(
+                process(command, {"PYTHONPATH": os.pathsep.join(sys.path)}, folder / f"echo-{port}.log")
+            )
             wait_until_listening(server, HOST, port, folder)
         yield ports
 

@@ -6,22 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from chassis import cpus
-from chassis.settings import ByPace, Field, ServiceSettings, Settings
+from chassis.settings import ByPace, Field, ServiceSettings
 from docs import with_generated
-from hasher_svc.settings import HasherSettings
+from local_run.programs import SERVICES
 from local_run.settings import LocalRunSettings
-from rng_svc.settings import RngSettings
-from webui_svc.settings import WebuiSettings
-from worker_svc.settings import WorkerSettings
 
 PAGE = Path(__file__).with_name("configuration.md")
-
-SERVICES: dict[str, type[Settings]] = {
-    "rng": RngSettings,
-    "hasher": HasherSettings,
-    "worker": WorkerSettings,
-    "webui": WebuiSettings,
-}
 
 # What a process finds out by itself.
 FOUND = {socket.gethostname: "the host name", cpus.usable: "the CPUs that it may use"}
@@ -37,7 +27,8 @@ def page() -> str:
     """Return the text of the page with the tables as they should be."""
     # Readers that differ in nothing but the default share a row.
     rows: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    for reader, settings in (SERVICES | {"make run": LocalRunSettings}).items():
+    readers: dict[str, type[ServiceSettings]] = {**SERVICES, "make run": LocalRunSettings}
+    for reader, settings in readers.items():
         for name, field in settings.fields.items():
             if reader in SERVICES or name not in ServiceSettings.fields:
                 rows[name.upper(), field.allowed, field.meaning][reader] = _default(field)

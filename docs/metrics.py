@@ -15,21 +15,18 @@ from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry
 from docs import with_generated
 from hasher_svc.__main__ import hasher
-from hasher_svc.settings import HasherSettings
+from local_run.programs import SERVICES
 from rng_svc.__main__ import rng
-from rng_svc.settings import RngSettings
 from webui_svc.__main__ import webui
-from webui_svc.settings import WebuiSettings
-from worker_svc.settings import WorkerSettings
 from worker_svc.worker import worker
 
 PAGE = Path(__file__).with_name("metrics.md")
 
-SERVICES: Mapping[str, tuple[type[ServiceSettings], Callable[[Any, Telemetry], AbstractAsyncContextManager[None]]]] = {
-    "rng": (RngSettings, rng),
-    "hasher": (HasherSettings, hasher),
-    "worker": (WorkerSettings, worker),
-    "webui": (WebuiSettings, webui),
+RUN: Mapping[str, Callable[[Any, Telemetry], AbstractAsyncContextManager[None]]] = {
+    "rng": rng,
+    "hasher": hasher,
+    "worker": worker,
+    "webui": webui,
 }
 
 
@@ -50,7 +47,7 @@ async def page() -> str:
 
 
 async def _registered(service: str) -> AsyncIterator[Metric]:
-    settings_class, run = SERVICES[service]
+    settings_class, run = SERVICES[service], RUN[service]
     ports = {"port": 0} if "port" in settings_class.fields else {}
     settings = settings_class(instance=service, metrics_port=0, **_nowhere(settings_class), **ports)
     telemetry = Telemetry(Health())

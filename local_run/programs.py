@@ -20,7 +20,7 @@ from worker_svc.settings import WorkerSettings
 
 LOOPBACK = "127.0.0.1"
 
-_SETTINGS: Mapping[str, type[ServiceSettings]] = {
+SERVICES: Mapping[str, type[ServiceSettings]] = {
     "rng": RngSettings,
     "hasher": HasherSettings,
     "worker": WorkerSettings,
@@ -140,7 +140,7 @@ def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]
 
 def variables() -> set[str]:
     """Return the names of all variables that the services read."""
-    return set().union(*(settings.variables() for settings in _SETTINGS.values()))
+    return set().union(*(settings.variables() for settings in SERVICES.values()))
 
 
 def page_address(settings: LocalRunSettings) -> tuple[str, int]:
@@ -180,7 +180,7 @@ def _replicas(
 def _service(
     service: str, instance: str, environment: Mapping[str, str], port: int | None, metrics_port: int
 ) -> Program:
-    settings = _SETTINGS[service]
+    settings = SERVICES[service]
     numbers = {"PORT": port, "METRICS_PORT": metrics_port}
     own = {"INSTANCE": instance, **{name: str(number) for name, number in numbers.items() if number is not None}}
     return Program(
@@ -198,7 +198,7 @@ def _service(
 
 
 def _bind_address(service: str) -> str:
-    return os.environ.get(_SETTINGS[service].variable("bind_address"), LOOPBACK)
+    return os.environ.get(SERVICES[service].variable("bind_address"), LOOPBACK)
 
 
 def _reachable_address(service: str) -> str:

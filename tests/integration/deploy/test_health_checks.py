@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.configuration import SERVICES
+from local_run.programs import SERVICES
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())

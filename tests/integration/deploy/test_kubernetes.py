@@ -24,7 +24,7 @@ from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT_S
 from deploy.certs import folders
-from docs.configuration import SERVICES
+from local_run.programs import SERVICES
 from worker_svc.pool.pool import LOOKUP_INTERVAL_S
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()

@@ -7,9 +7,9 @@ import pytest
 
 from chassis import cpus, log, process
 from chassis.settings import LogFormat, LogLevel, Pace, ServiceSettings, Settings, SettingsError, misspelled
-from docs.configuration import SERVICES
 from hasher_svc.settings import HasherSettings
 from local_run import programs
+from local_run.programs import SERVICES
 from local_run.settings import LocalRunSettings
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings

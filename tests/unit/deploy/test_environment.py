@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from chassis.settings import Settings
-from docs.configuration import SERVICES
+from local_run.programs import SERVICES
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "environment"
