@@ -22,7 +22,6 @@ from bench.system import HOST, servers
 from chassis import grpc_options
 
 SERVICE, METHOD = "bench.Echo", "Echo"
-MESSAGE = bytes(32)
 WARM_UP_S = 0.5
 
 # The speed of the pipeline, times that of the echoes.
@@ -58,7 +57,7 @@ async def _round_trips(ports: Sequence[int], seconds: float) -> float:
             began = time.perf_counter()
             while (elapsed := time.perf_counter() - began) < length:
                 for stream in streams:
-                    await stream.write(MESSAGE)
+                    await stream.write(bytes(32))
                     await stream.read()
                 trips += 1
         return trips / elapsed
@@ -66,13 +65,12 @@ async def _round_trips(ports: Sequence[int], seconds: float) -> float:
 
 @contextlib.contextmanager
 def _echo_servers(folder: Path) -> Iterator[list[int]]:
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with contextlib.ExitStack() as stack:
         ports = [free_port(), free_port()]
         for port in ports:
             command = [sys.executable, "-m", "bench.echo", f"{port}"]
-            server = stack.enter_context(
-                process(command, {"PYTHONPATH": os.pathsep.join(sys.path)}, folder / f"echo-{port}.log")
-            )
+            server = stack.enter_context(process(command, environment, folder / f"echo-{port}.log"))
             wait_until_listening(server, HOST, port, folder)
         yield ports
 

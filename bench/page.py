@@ -165,6 +165,7 @@ class Workers:
         # When a report was in Redis, in Unix seconds, and the hashes counted by then.
         self.written: list[tuple[float, int]] = []
         self._redis = redis
+        self._random = random.Random(1)  # noqa: S311 - no secret
         names = [f"worker-{number}-{number:08x}" for number in range(1, count + 1)]
         self._groups = [Mining(redis) for _ in names[:GROUPS]]
         for number, group in enumerate(self._groups):
@@ -179,10 +180,12 @@ class Workers:
         with self._redis.pipeline(transaction=False) as pipeline:
             for group in self._groups:
                 for worker, second in itertools.product(group.workers, range(first, last - STREAMED_S, 10)):
-                    Reports(pipeline).add_totals(second, 1, round(10 * _uneven()), worker)
+                    Reports(pipeline).add_totals(
+                        second, 1, round(self._random.uniform(8, 12) * HASHES_PER_SECOND), worker
+                    )
                 pipeline.execute()
                 for second in range(last - STREAMED_S, last):
-                    group.rate = _uneven()
+                    group.rate = self._random.uniform(0.8, 1.2) * HASHES_PER_SECOND
                     group.write(second, second + 1)
 
     @contextlib.contextmanager
@@ -204,10 +207,6 @@ class Workers:
                     return
                 group.write(second, second + 1)
                 self.written.append((time.time(), int(self._redis.get("hashes"))))
-
-
-def _uneven() -> float:
-    return random.uniform(0.8, 1.2) * HASHES_PER_SECOND  # noqa: S311 - no secret
 
 
 def _browsers(arguments: argparse.Namespace, folder: Path) -> Report:

@@ -113,8 +113,7 @@ def lines(title: str, names: tuple[str, str], pairs: Sequence[Pair]) -> list[str
         medians = [digits(Spread(column).median) for column in zip(*compared.pairs, strict=True)]
         interval = "{:.3f}-{:.3f}".format(*compared.interval)
         rows.append([figure.name, *medians, f"{compared.median:.3f}", interval, compared.verdict])
-    title = f"{title}, medians of {len(pairs)} pairs"
-    return table(title, ["", *names, "ratio", "95 % interval", "verdict"], rows)
+    return table(f"{title}, medians of {len(pairs)} pairs", ["", *names, "ratio", "95 % interval", "verdict"], rows)
 
 
 def order(number: int) -> tuple[int, int]:

@@ -52,7 +52,7 @@ class LocalRunSettings(ServiceSettings):
         return self.redis_url is None
 
     def check(self) -> None:
-        """Raise SettingsError for a first port that is too high for so many replicas."""
+        """Raise SettingsError for a first port that is too high for the number of replicas."""
         super().check()
         for name, first, count, step in (
             ("RNG_PORT", self.rng_port, self.rngs, 1),
