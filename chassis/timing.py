@@ -26,6 +26,13 @@ async def sleep_until(due_s: float) -> None:
         await asyncio.sleep(delay_s)
 
 
+async def sleep_unless(event: asyncio.Event, seconds: float) -> None:
+    """Sleep, but no longer than until the event is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 @contextlib.asynccontextmanager
 async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
     """Bound a block by a deadline.

@@ -83,7 +83,7 @@ class Trial:
             message_size=point.message_size,
             window=point.window,
             delay=0,
-            on_counted=self._counted,
+            on_counted=[self._counted],
         )
         self._open_loop: OpenLoop | None = None
         if options.rate is not None:

@@ -1,5 +1,3 @@
-import asyncio
-import contextlib
 import random
 
 import grpc
@@ -32,10 +30,3 @@ class Backoff:
     def reset(self) -> None:
         """The attempt succeeded."""
         self._next = FIRST
-
-
-async def sleep_unless(event: asyncio.Event, seconds: float) -> None:
-    """Sleep, but no longer than until the event is set."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

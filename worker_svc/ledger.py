@@ -17,8 +17,8 @@ from chassis.redis import errors
 from chassis.redis.client import open_client
 from chassis.redis.schema import Report, report_arguments
 from chassis.telemetry.metrics import LatencyHistogram
-from chassis.timing import deadline, steady_s
-from worker_svc.backoff import Backoff, sleep_unless
+from chassis.timing import deadline, sleep_unless, steady_s
+from worker_svc.backoff import Backoff
 from worker_svc.settings import WorkerSettings
 from worker_svc.tally import Entry
 

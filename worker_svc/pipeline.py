@@ -1,11 +1,10 @@
 """The life of a batch: it begins, gets random bytes from rng and digests from hasher, and is counted."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from chassis.timing import TIMER_SLACK_S
-from worker_svc.backoff import sleep_unless
+from chassis.timing import TIMER_SLACK_S, sleep_unless
 from worker_svc.batch import Batch, BatchTrace
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Pipeline:
         message_size: int,
         window: int,
         delay: float,
-        on_counted: Callable[[Batch, float], None],
+        on_counted: Sequence[Callable[[Batch, float], None]],
         tracing: "Tracing | None" = None,
     ) -> None:
         """Keep `window` batches in flight, each of which waits `delay` seconds before its first request."""
@@ -96,7 +95,8 @@ class Pipeline:
             batch.digests = await self._hasher.response(batch)
             now = self._loop.time()
             del self._in_flight[batch.id]
-            self._on_counted(batch, now)
+            for on_counted in self._on_counted:
+                on_counted(batch, now)
             if batch.trace is not None:
                 batch.trace.counted()
             if not self._running or not self.has_room:

@@ -144,7 +144,6 @@ class Tally:
         """Count a batch with its digests."""
         self._begin(batch.begun)
         self._end = now
-        self.latency.observe(now - batch.begun)
         self._batches += 1
         self._hashes += batch.count
         if coins := self._finder.count(batch.digests):
@@ -155,6 +154,7 @@ class Tally:
             message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
             self._wallet.append((_digest(batch.digests, position).hex(), bytes(message)))
             self._wallet_bytes += len(message)
+        self.latency.observe(now - batch.begun)
 
     def _begin(self, begun: float) -> float:
         """Return the beginning of this interval; that of the first one is when work began."""

@@ -11,10 +11,9 @@ from chassis.large_fields import keep_freed_memory
 from chassis.process import ServiceFailed
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates, handshake_log
 from worker_svc.autotune import Autotuner
-from worker_svc.backoff import sleep_unless
-from worker_svc.batch import Batch
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
@@ -58,6 +57,7 @@ class Worker:
         rng = pool(RngStage(), settings.rng_target)
         hasher = pool(HasherStage(self._tally.coins_for_wallet), settings.hasher_target)
         self._pools = {"rng": rng, "hasher": hasher}
+        self._autotuner = Autotuner(settings, self._resize) if settings.autotunes else None
         self._pipeline = Pipeline(
             rng,
             hasher,
@@ -65,21 +65,15 @@ class Worker:
             message_size=settings.message_size,
             window=self._sizes.window,
             delay=settings.delay,
-            on_counted=self._count,
+            on_counted=[self._tally.count, *([self._autotuner.count] if self._autotuner else [])],
             tracing=telemetry.tracing,
         )
-        self._autotuner = Autotuner(settings, self._resize) if settings.autotunes else None
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self.ledger)):
             telemetry.metrics.register(metrics)
         self._connected = asyncio.Event()
         # Whether replicas have changed since the last report.
         self._changed = asyncio.Event()
         self._draining = False
-
-    def _count(self, batch: Batch, now: float) -> None:
-        self._tally.count(batch, now)
-        if self._autotuner is not None:
-            self._autotuner.count(batch, now)
 
     def _resize(self, sizes: Sizes) -> None:
         for pool in self._pools.values():

@@ -18,8 +18,9 @@ from chassis.grpc_options import MAX_NAME
 from chassis.log import ThrottledLogger
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
-from worker_svc.backoff import LAST, Backoff, sleep_unless
+from worker_svc.backoff import LAST, Backoff
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica

@@ -25,7 +25,7 @@ class Run:
             message_size=32,
             window=window,
             delay=delay,
-            on_counted=lambda batch, _: self.counted.append(batch.id),
+            on_counted=[lambda batch, _: self.counted.append(batch.id)],
         )
 
     async def complete(self, batches: int = 1) -> None:
