@@ -71,8 +71,8 @@ class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
         method = path.removeprefix(self._prefix)
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
-            wrapped = self.stream(method, as_stream(handler.unary_unary))
-            return grpc.unary_unary_rpc_method_handler(as_unary(wrapped), *coders)
+            wrapped = self.stream(method, _as_stream(handler.unary_unary))
+            return grpc.unary_unary_rpc_method_handler(_as_unary(wrapped), *coders)
         wrapped = self.stream(method, handler.stream_stream)
         return grpc.stream_stream_rpc_method_handler(wrapped, *coders)
 
@@ -81,7 +81,7 @@ class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
         """Wrap the behavior of a method."""
 
 
-def as_stream(behavior: UnaryBehavior) -> StreamBehavior:
+def _as_stream(behavior: UnaryBehavior) -> StreamBehavior:
     """Return a unary behavior as one that responds to each request of a stream."""
 
     async def stream(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
@@ -91,7 +91,7 @@ def as_stream(behavior: UnaryBehavior) -> StreamBehavior:
     return stream
 
 
-def as_unary(behavior: StreamBehavior) -> Any:
+def _as_unary(behavior: StreamBehavior) -> Any:
     """Return a behavior that responds to each request of a stream as a unary one."""
 
     async def unary(request: Any, context: Context) -> Any:
@@ -226,10 +226,10 @@ class Decoding(grpc.aio.ServerInterceptor):
             return None
         method = handler_call_details.method.rpartition("/")[2]
         if handler.unary_unary:
-            behavior = as_unary(self._decoded(method, handler, as_stream(handler.unary_unary)))
+            behavior = _as_unary(self._decoded(method, handler, _as_stream(handler.unary_unary)))
             return grpc.unary_unary_rpc_method_handler(behavior)
         if handler.unary_stream:  # it writes to the context, as Watch of health does
-            watching = as_unary(self._decoded(method, handler, as_stream(handler.unary_stream)))
+            watching = _as_unary(self._decoded(method, handler, _as_stream(handler.unary_stream)))
             return grpc.unary_stream_rpc_method_handler(watching, None, handler.response_serializer)
         return grpc.stream_stream_rpc_method_handler(self._decoded(method, handler, handler.stream_stream))
 
