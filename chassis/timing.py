@@ -1,4 +1,4 @@
-"""A clock that is never set, waits that end on time, and deadlines whose errors say what was late."""
+"""A clock that is never set, how late timers are, and deadlines whose errors say what was late."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,6 @@ TIMER_SLACK_S = 0.001
 def steady_s() -> float:
     """Return the seconds of a clock that is never set and runs on while the machine sleeps; its origin is arbitrary."""
     return time.clock_gettime(_STEADY)
-
-
-async def sleep_until(due_s: float) -> None:
-    """Sleep until the event loop's clock shows this, right on average."""
-    delay_s = due_s - TIMER_SLACK_S - asyncio.get_running_loop().time()
-    if delay_s > 0:
-        await asyncio.sleep(delay_s)
 
 
 async def sleep_unless(event: asyncio.Event, seconds: float) -> None:

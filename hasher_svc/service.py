@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from chassis.grpc_options import SERVED_BY
 from chassis.grpc_server.allow_list import Callers
-from chassis.grpc_server.bad_request import BadRequestError, check_between
+from chassis.grpc_server.bad_request import BadRequestError
 from chassis.large_fields import with_large_field
 from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from hasher_svc.hashing import DigestThread
@@ -36,7 +36,7 @@ class HasherService(HasherServiceServicer):
     async def Hash(self, request: HashRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HashResponse:
         """Return one digest. Raises BadRequestError for data out of bounds."""
         data = request.data
-        check_between("data", len(data), 1, MAX_BATCH_BYTES, "bytes long")
+        _check_length(len(data))
         digest = await self._thread.digests(data, len(data))
         self._hashes.inc()
         return HashResponse(digest=digest, hex_digest=digest.hex(), served_by=self._instance)
@@ -55,9 +55,15 @@ class HasherService(HasherServiceServicer):
 
 
 def _check(length: int, size: int) -> None:
-    check_between("data", length, 1, MAX_BATCH_BYTES, "bytes long")
-    check_between("message_size", size, 1, MAX_BATCH_BYTES, "bytes")
+    _check_length(length)
+    if not 1 <= size <= MAX_BATCH_BYTES:
+        raise BadRequestError("message_size", size, f"1 to {MAX_BATCH_BYTES} bytes")
     if length % size:
         raise BadRequestError("data", f"{length} bytes long", f"a multiple of message_size {size}")
     if length > MAX_BATCH_MESSAGES * size:
         raise BadRequestError("data", f"{length // size} messages", f"1 to {MAX_BATCH_MESSAGES} messages")
+
+
+def _check_length(length: int) -> None:
+    if not 1 <= length <= MAX_BATCH_BYTES:
+        raise BadRequestError("data", length, f"1 to {MAX_BATCH_BYTES} bytes long")

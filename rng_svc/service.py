@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from chassis.grpc_options import SERVED_BY
 from chassis.grpc_server.allow_list import Callers
-from chassis.grpc_server.bad_request import BadRequestError, check_between
+from chassis.grpc_server.bad_request import BadRequestError
 from chassis.large_fields import with_large_field
 from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 
@@ -41,7 +41,7 @@ class RngService(RngServiceServicer):
         self, request: GetRandomBytesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRandomBytesResponse:
         """Return one piece. Raises BadRequestError for a size out of bounds."""
-        check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
+        _check_size(request.size)
         data = await _draw(request.size)
         self._bytes_sent.inc(request.size)
         return GetRandomBytesResponse(data=data, served_by=self._instance)
@@ -59,10 +59,16 @@ class RngService(RngServiceServicer):
 
 
 def _check(request: StreamRandomBytesRequest) -> None:
-    check_between("count", request.count, 1, MAX_BATCH_MESSAGES, "messages")
-    check_between("size", request.size, 1, MAX_BATCH_BYTES, "bytes")
+    if not 1 <= request.count <= MAX_BATCH_MESSAGES:
+        raise BadRequestError("count", request.count, f"1 to {MAX_BATCH_MESSAGES} messages")
+    _check_size(request.size)
     if request.count * request.size > MAX_BATCH_BYTES:
         raise BadRequestError("size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}")
+
+
+def _check_size(size: int) -> None:
+    if not 1 <= size <= MAX_BATCH_BYTES:
+        raise BadRequestError("size", size, f"1 to {MAX_BATCH_BYTES} bytes")
 
 
 async def _draw(size: int) -> bytes:

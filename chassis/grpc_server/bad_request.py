@@ -29,9 +29,3 @@ async def abort(context: "grpc.aio.ServicerContext[object, object]", error: BadR
     )
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError  # abort() has raised
-
-
-def check_between(field: str, value: int, minimum: int, maximum: int, unit: str) -> None:
-    """Raise BadRequestError unless minimum <= value <= maximum."""
-    if not minimum <= value <= maximum:
-        raise BadRequestError(field, value, f"{minimum} to {maximum} {unit}")

@@ -9,24 +9,14 @@ import asyncio
 import math
 import sys
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from chassis.grpc_server.interceptors import Context, MethodInterceptor, StreamBehavior, waited_s
-from chassis.timing import sleep_until
+from chassis.timing import TIMER_SLACK_S
 
 # How much lateness the next request makes up for: timers are up to a few milliseconds late, but a process that was
 # frozen must not serve all its backlog at once.
 MAX_CATCH_UP_S = 0.1
-
-# gRPC passes the event loop one event in each of its iterations, in the order in which they happened, and each request
-# is two of them. A client with 250 busy streams had as many before any other client's: others waited 48 ms for a batch
-# of 256, and some for seconds (measured).
-MAX_CONCURRENT_REQUESTS = 4
-
-# A response that takes longer to write no longer counts, if others wait: its client may read slowly.
-WRITE_LEASE_S = 0.05
 
 T = TypeVar("T")
 
@@ -184,7 +174,7 @@ class RateLimiter(ConcurrencyLimiter):
     async def complete(self, slot: Slot) -> None:
         """Wait for what the work has left of the delay."""
         if self._delay:
-            await sleep_until(slot.ends_at)
+            await asyncio.sleep(slot.ends_at - TIMER_SLACK_S - asyncio.get_running_loop().time())
             slot.completed = True
 
     def release(self, slot: Slot) -> None:
@@ -192,46 +182,3 @@ class RateLimiter(ConcurrencyLimiter):
         if slot in self._held:
             self._free_since.append(slot.ends_at if slot.completed else asyncio.get_running_loop().time())
             self._free(slot)
-
-
-class LimitInterceptor(MethodInterceptor):
-    """Limits the requests to one service: unary calls, and the messages of streams."""
-
-    def __init__(self, service: str, delay: float, concurrency: int) -> None:
-        super().__init__(service)
-        self._slots = RateLimiter(delay, concurrency)
-        # A request uses the event loop from when it is read until its response is written. With a delay it waits most
-        # of the time, and slots are scarcer.
-        self._event_loop = ConcurrencyLimiter(0 if delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return self._slots.waiting + self._event_loop.waiting
-
-    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all share the limits
-        """Have each request wait for a slot, which its response frees."""
-
-        async def limited(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
-            peer = context.peer()
-            slot = working = Slot(peer, 0.0)
-
-            async def admitted() -> AsyncIterator[object]:
-                nonlocal slot, working
-                async for request in requests:
-                    working = await self._event_loop.acquire(peer)
-                    slot = await self._slots.acquire(peer)
-                    waited_s.set(slot.acquired_at - slot.arrived_at)
-                    yield request
-
-            try:
-                async for response in behavior(admitted(), context):
-                    await self._slots.complete(slot)
-                    self._slots.release(slot)
-                    yield response
-                    self._event_loop.release(working)
-            finally:
-                self._slots.release(slot)
-                self._event_loop.release(working)
-
-        return limited

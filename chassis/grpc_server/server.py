@@ -11,9 +11,15 @@ from prometheus_client import Gauge
 
 from chassis import grpc_options, listener, log
 from chassis.grpc_server.allow_list import NOBODY, AllowList, Callers
-from chassis.grpc_server.interceptors import AccessLog, CallLog, Decoding, FaultInjection, TracingInterceptor
+from chassis.grpc_server.interceptors import (
+    AccessLog,
+    CallLog,
+    Decoding,
+    FaultInjection,
+    LimitInterceptor,
+    TracingInterceptor,
+)
 from chassis.grpc_server.introspection import Introspection
-from chassis.grpc_server.limits import LimitInterceptor
 from chassis.grpc_server.self_test import keep_testing
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health

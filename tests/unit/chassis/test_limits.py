@@ -4,7 +4,8 @@ from functools import partial
 import pytest
 from support.virtual_time import freeze, now
 
-from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, RateLimiter
+from chassis.grpc_server.interceptors import WRITE_LEASE_S
+from chassis.grpc_server.limits import MAX_CATCH_UP_S, ConcurrencyLimiter, RateLimiter
 from chassis.timing import TIMER_SLACK_S
 
 DELAY = 0.1
