@@ -1,4 +1,4 @@
-"""A clock that is never set, how late timers are, and deadlines whose errors say what was late."""
+"""A clock that is never set, how late timers are, waits, and deadlines whose errors say what was late."""
 
 import asyncio
 import contextlib
