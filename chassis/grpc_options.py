@@ -17,7 +17,7 @@ STREAM_ID = "stream-id"
 # Metadata of a single call, and a field of a stream's requests: the client's span.
 TRACEPARENT = "traceparent"
 
-# An instance's name has at most so many characters; the other end may send anything.
+# The longest name of an instance, in characters; the other end may send anything.
 MAX_NAME = 63
 
 _KEEPALIVE_TIME_MS = 5_000
@@ -52,7 +52,7 @@ SERVER: Options = (
     ("grpc.server_handshake_timeout_ms", 5_000),
     # One without a call is closed, after twice that at most; a worker's has one at all times, the watch of health.
     ("grpc.max_connection_idle_ms", 30_000),
-    # What nobody has read yet is at most a message and 64 KiB a stream. With the default it is up to 4 MiB a stream,
+    # What is not read yet is at most a message and 64 KiB per stream. With the default it is up to 4 MiB a stream,
     # which a client with 40 streams could make 340 MiB (measured); batches of 256 and 65,536 are as fast either way.
     ("grpc.http2.bdp_probe", 0),
 )

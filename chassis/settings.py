@@ -383,7 +383,7 @@ class ServiceSettings(Settings):
         socket.gethostname,
         r"[A-Za-z0-9_.-]{1,63}",  # metadata is ASCII, and \w is not
         "1 to 63 of the letters A to Z, digits, - . _",
-        "The replica's name. It must be unique: workers tell replicas apart by it. `make run` sets `rng-1`, `rng-2` …",
+        "The replica's name. It must be unique: workers distinguish replicas by it. `make run` sets `rng-1`, `rng-2` …",
     )
     log_level: LogLevel = one_of(LogLevel.INFO, "The least severe level that is logged.")
     log_format: LogFormat = one_of(LogFormat.CONSOLE, "Lines for people, or one JSON object per line.")

@@ -37,7 +37,7 @@ class UnaryCalls:
 
     @property
     def replicas(self) -> list[str]:
-        """The target, if it is connected: a call does not tell which replica serves it."""
+        """The target, if it is connected: a call does not show which replica serves it."""
         return [self._target] if self._channel.get_state() is grpc.ChannelConnectivity.READY else []
 
     async def response(self, batch: Batch) -> memoryview:

@@ -31,7 +31,7 @@ class Annotation(Struct, frozen=True):
     until: float | None = None
 
     def shifted(self, shift_s: int) -> dict[str, Any]:
-        """Return it with times so many seconds later: in Unix seconds."""
+        """Return it with its times, in Unix seconds, moved by an offset."""
         until = None if self.until is None else round(self.until + shift_s, 3)
         return asdict(self) | {"at": round(self.at + shift_s, 3), "until": until}
 

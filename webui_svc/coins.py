@@ -44,7 +44,7 @@ class CoinStatistics:
         return {"latest": latest, **self._count(speed, speed.until or 0)}
 
     def _count(self, speed: Speed, until: int) -> dict[str, Any]:
-        """Count coins, and expect one of each hash with the chance of so many zero bits: variances add up.
+        """Count coins, and expect one of each hash with the probability of that many zero bits: variances add up.
 
         What is expected is None as long as no worker has reported how many bits make a coin.
         """

@@ -132,7 +132,7 @@ class Connections(Collector):
 
 
 def allow_open_files(count: int) -> None:
-    """Let this process open so many files and connections, as far as it may: often 1,024 are allowed at first."""
+    """Raise this process's limit of open files and connections as far as allowed; it is often 1,024 at first."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

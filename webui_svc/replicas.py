@@ -49,7 +49,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a worker saw in so many seconds, and how long it counts."""
+    """The statistics of one report of a worker, the seconds that it covers, and how long it counts."""
 
     until: float
     seconds: float
@@ -72,7 +72,7 @@ class ReplicaStatistics:
         replicas: Sequence[ReplicaStats],
         report_interval_s: float = 1.0,
     ) -> None:
-        """Take over what a worker has seen in so many seconds; it reports again after its report interval."""
+        """Ingest a worker's statistics of some seconds; its next report comes after its report interval."""
         until = clock + max(WINDOW_S, LASTING_INTERVALS * report_interval_s)
         self._seen.setdefault(worker, []).append(_Seen(until, seconds, replicas))
 
@@ -87,7 +87,7 @@ class ReplicaStatistics:
         self._update_states(clock)
 
     def ignore_gap(self, seconds: float) -> None:
-        """Take no silence of so many seconds for a replica's, for it was Redis that was away."""
+        """Ignore a silence of this number of seconds, in which Redis was away."""
         for known in self._known.values():
             known.seen += seconds
             known.gone_since = None if known.gone_since is None else known.gone_since + seconds

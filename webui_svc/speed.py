@@ -21,7 +21,7 @@ from chassis.redis.schema import BUCKET_S, BUCKETS_S, REPORTS_S, Report
 # A second, and the hashes in it or, in the history of an hour, the hashes per second of the bucket that begins then.
 Point = tuple[int, float]
 
-# A worker is gone after so many report intervals without a report, but not before this time: reports may have to wait.
+# A worker is gone after this number of report intervals without a report, but not before this time: reports may wait.
 SILENT_INTERVALS = 3
 MIN_SILENCE_S = 3.0
 
@@ -38,7 +38,7 @@ CURRENT_S = 5
 # A worker must have worked this long before it has a current speed.
 MIN_KNOWN_S = 1.0
 
-# The current speed is not older than so many report intervals, or than this time, for reading takes time, too.
+# The current speed is not older than this number of report intervals, or than this time, as reading takes time, too.
 CURRENT_INTERVALS = 2
 MIN_CURRENT_S = 2.0
 
@@ -221,7 +221,7 @@ class Speed:
         self.workers = {name: worker for name, worker in self.workers.items() if clock - worker.seen <= REPORTS_S}
 
     def ignore_gap(self, seconds: float) -> None:
-        """Take no silence of so many seconds for a worker's, for it was Redis that was away."""
+        """Ignore a silence of this number of seconds, in which Redis was away."""
         for worker in self.workers.values():
             worker.seen += seconds
 
@@ -236,7 +236,7 @@ class Speed:
         return sum(known) if known or not speeds else None
 
     def points(self, seconds: int) -> list[Point]:
-        """Return the last so many seconds known, oldest first; fewer when work began later."""
+        """Return the last seconds that are known, the oldest first; fewer than requested if work began later."""
         return [] if self.until is None else self._between(self.until - seconds, self.until)
 
     def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
@@ -304,7 +304,7 @@ class Hour:
         self._by_worker.clear()
 
     def points(self, seconds: int) -> list[Point]:
-        """Return the hashes per second in each whole bucket of the last so many seconds, oldest first."""
+        """Return the hashes per second in each whole bucket of the last seconds, the oldest first."""
         return [(second, round(self._totals.get(second, 0.0) / BUCKET_S, 4)) for second in self._whole(seconds)]
 
     def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:

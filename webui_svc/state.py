@@ -66,7 +66,7 @@ class DashboardState:
         self._coins.ingest(worker, coins, lambda at: self.timeline.place_worker_time(worker, at))
 
     def ignore_gap(self, seconds: float) -> None:
-        """Take no silence of so many seconds up to now for a worker's or a replica's, for Redis was away."""
+        """Ignore a silence of this number of seconds up to now, in which Redis was away."""
         self.speed.ignore_gap(seconds)
         for statistics in self.topology.statistics.values():
             statistics.ignore_gap(seconds)
@@ -100,7 +100,7 @@ class DashboardState:
         self._annotations.compare_waiting(self._waits_for(clock))
 
     def history(self, seconds: int, *, by_worker: bool) -> dict[str, Any]:
-        """Return the speed over the last so many seconds, of all workers or of each, with its resolution in seconds."""
+        """Return the speed over the last seconds, of all workers or of each, with its resolution in seconds."""
         is_recent = seconds <= REPORTS_S
         source = self.speed if is_recent else self.hour
         answer: dict[str, Any] = {"now": self.now(), "resolution": 1 if is_recent else BUCKET_S}

@@ -21,7 +21,7 @@ STEP_US = 500_000
 # What an offset may grow by at a time: more than clocks drift in a second, less than can be seen.
 CREEP_US = 1_000
 
-# A longer delay of a worker's reports is believed after so many of them in a row: its machine slept, for example.
+# A longer delay of a worker's reports is accepted after this number of reports in a row: its machine may have slept.
 CONFIRMATIONS = 3
 
 # An answer that took longer says nothing about small differences, for it is not known when Redis read its clock.

@@ -1,4 +1,4 @@
-"""What a server tells people and their tools: reflection, in v1 and v1alpha, and channelz."""
+"""Reflection, in v1 and v1alpha, and channelz, for people and their tools."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -29,7 +29,7 @@ class MethodCounts:
         self.sent = 0
 
     def ended(self, code: str, seconds: float) -> None:
-        """Count a call that took so many seconds."""
+        """Count a call that has ended after this number of seconds."""
         self.handled[code] += 1
         self.handling.observe(seconds)
 

@@ -66,7 +66,7 @@ class Authority:
         """Return whether the folder has a key, and a certificate of this authority that is not due for renewal."""
         try:
             issued = x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
-            # The subject alone does not tell this authority from an earlier one.
+            # The subject alone does not distinguish this authority from an earlier one.
             issued.verify_directly_issued_by(self._certificate)
         except (OSError, ValueError, TypeError, InvalidSignature):
             return False
