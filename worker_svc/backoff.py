@@ -18,15 +18,15 @@ class Backoff:
         self._next = FIRST
 
     def pause(self) -> float:
-        """How long to wait before the next attempt, in seconds."""
+        """Return how many seconds to wait before the next attempt."""
         pause, self._next = self._next, min(2 * self._next, LAST)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
 
     def slowest(self) -> float:
-        """How long to wait when trying again is unlikely to help."""
+        """Return how many seconds to wait where another attempt is unlikely to help."""
         self._next = LAST
         return LAST
 
     def reset(self) -> None:
-        """The attempt succeeded."""
+        """Begin with the shortest pause again, after an attempt that succeeded."""
         self._next = FIRST

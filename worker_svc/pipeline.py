@@ -79,6 +79,39 @@ class Pipeline:
                 self._drop(batch)
             self._drained.set()
 
+    def resume(self) -> None:
+        """Begin batches until the window is full, and a new one for each that is counted. Does nothing in a drain."""
+        self._running = True
+        while self.has_room:
+            self.begin(self._loop.time())
+
+    def pause(self) -> None:
+        """Begin no more batches; those in flight go on."""
+        self._running = False
+
+    def resize(self, batch_size: int, window: int) -> None:
+        """Change the number of messages in the batches that begin from now on, and of batches in flight."""
+        self.batch_size = batch_size
+        self.window = window
+        if self._running:
+            self.resume()
+
+    async def drain(self) -> None:
+        """Begin nothing more, and wait until all batches that were sent are counted."""
+        self._draining.set()
+        await self._drained.wait()
+
+    def begin(self, begun: float) -> None:
+        """Begin a batch; its time counts from this moment on the event loop's clock, which may have passed."""
+        self._tasks.create_task(self._process(self._create(begun)))
+
+    def _create(self, begun: float) -> Batch:
+        self._last_id += 1
+        batch = self._in_flight[self._last_id] = Batch(self._last_id, self.batch_size, self._message_size, begun)
+        if self._tracing is not None:
+            batch.trace = BatchTrace.begin(self._tracing, batch)
+        return batch
+
     async def _process(self, batch: Batch) -> None:
         """Take a batch from its beginning until it is counted, and then another one in its place in the window.
 
@@ -103,40 +136,7 @@ class Pipeline:
                 break
             batch = self._create(now)
 
-    def _create(self, begun: float) -> Batch:
-        self._last_id += 1
-        batch = self._in_flight[self._last_id] = Batch(self._last_id, self.batch_size, self._message_size, begun)
-        if self._tracing is not None:
-            batch.trace = BatchTrace.begin(self._tracing, batch)
-        return batch
-
     def _drop(self, batch: Batch) -> None:
         del self._in_flight[batch.id]
         if batch.trace is not None:
             batch.trace.dropped()
-
-    def begin(self, begun: float) -> None:
-        """Begin a batch; its time counts from this moment on the event loop's clock, which may have passed."""
-        self._tasks.create_task(self._process(self._create(begun)))
-
-    def resume(self) -> None:
-        """Begin batches until the window is full, and a new one for each that is counted. Does nothing in a drain."""
-        self._running = True
-        while self.has_room:
-            self.begin(self._loop.time())
-
-    def pause(self) -> None:
-        """Begin no more batches; those in flight go on."""
-        self._running = False
-
-    def resize(self, batch_size: int, window: int) -> None:
-        """Change the number of messages in the batches that begin from now on, and of batches in flight."""
-        self.batch_size = batch_size
-        self.window = window
-        if self._running:
-            self.resume()
-
-    async def drain(self) -> None:
-        """Begin nothing more, and wait until all batches that were sent are counted."""
-        self._draining.set()
-        await self._drained.wait()
