@@ -174,6 +174,20 @@ def test_nothing_is_lost_or_counted_twice_or_left_behind_whatever_happens(tmp_pa
         system.finish()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_200_replicas_are_removed_and_recreated_and_each_hash_is_counted_once(tmp_path: Path) -> None:
+    with mine(tmp_path, rng=DELAY_S, hasher=DELAY_S) as system:
+        system.start(1, 2, 3)
+        system.start_worker()
+        for removal in range(200):
+            replicas, number = random.choice(system.services), random.choice((1, 2, 3))
+            (replicas.stop if removal % 2 else replicas.kill)(number)
+            replicas.start(number)
+        system.until_full_speed(RECOVERY_LIMIT_S)
+        system.finish()
+
+
 @pytest.mark.parametrize("silence_s", [12.0, *(pytest.param(each, marks=pytest.mark.soak) for each in (20.0, 90.0))])
 @pytest.mark.timeout(300)
 def test_one_that_freezes_while_nothing_flows_is_noticed(tmp_path: Path, silence_s: float) -> None:

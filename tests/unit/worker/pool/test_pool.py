@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -226,37 +226,24 @@ async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again(
     assert absent[0]["details"] == "nowhere: not found"
 
 
-class Names:
-    """A name server with no answer, or with the address of the only endpoint."""
-
-    target, failure = "rng:50051", "not found"
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-        self.times = 0
-
-    async def resolve(self) -> list[str]:
-        self.times += 1
-        return self.found
-
-
 async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_serves_and_after_a_loss() -> None:
     sending = Sending()
-    names: Any = Names()
-    sending.pool._resolver = names
+    resolver: Any = SimpleNamespace(target="rng:50051", failure="not found", resolve=AsyncMock(return_value=[]))
+    sending.pool._resolver = resolver
     following = asyncio.create_task(sending.pool._follow())
 
     async def seconds_each(seconds: float) -> float:
-        before = names.times
+        before = resolver.resolve.await_count
         await asyncio.sleep(seconds)
-        return float(seconds / (names.times - before))
+        return float(seconds / (resolver.resolve.await_count - before))
 
     absent = await seconds_each(20)
-    names.found = ["ipv4:10.0.0.1:50051"]
+    resolver.resolve.return_value = ["ipv4:10.0.0.1:50051"]
     endpoint: Any = SimpleNamespace(serving=True, left=asyncio.Event())
-    sending.pool._endpoints = {names.found[0]: endpoint}
-    served = await seconds_each(20)
+    sending.pool._endpoints = {"ipv4:10.0.0.1:50051": endpoint}
+    sending.pool._wanted = {"ipv4:10.0.0.1:50051"}
     [stream] = sending.join("a")
+    served = await seconds_each(20)
     sending.pool._end(stream, None)
     lost = await seconds_each(10)
     assert [absent, served, lost] == pytest.approx([0.25, 1, 0.25], rel=0.1)
