@@ -1,6 +1,6 @@
 # `make help` lists the commands. GNU make 3.81 (macOS) is enough.
 #
-# Stamp files record what is installed and generated, so that a change redoes only what depends on it.
+# Stamp files record what is installed and generated, so that a change repeats only the steps that depend on it.
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -16,19 +16,19 @@ SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
-# The extras that their images install; rng and hasher share the first.
+# The extras that the images install; rng and hasher share the first.
 EXTRAS := grpc-server worker load-test webui
 
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
 CERTS := $(VENV)/.certs
 DEV := $(VENV)/.dev
-# This stamp is in generated/, so that removing the folder removes the stamp, too.
+# This stamp is in generated/, so removing the folder removes the stamp, too.
 PROJECT := generated/.installed
 CHART := webui_svc/static/vendor/uplot
 
-# Without this, an engine that keeps images in containerd gives an image a new digest at each build, and compose
-# replaces containers although nothing has changed.
+# With attestations, an image in containerd's image store gets a new digest at each build, and compose replaces
+# containers although nothing has changed.
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
 .DEFAULT_GOAL := help
@@ -56,8 +56,8 @@ coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that make 
 load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--help
 	@exec $(PY) -m load_test $(ARGS)
 
-# The pages come after the containers: whenever one starts or stops, the machine's network changes, and Chromium then gives
-# up all that it is loading (ERR_NETWORK_CHANGED).
+# The tests of the page run after those of containers: a starting or stopping container changes the machine's network,
+# and Chromium then aborts what it is loading (ERR_NETWORK_CHANGED).
 e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of containers and of the page; they need Docker with compose, and Chromium (7 minutes)
 	@$(PY) -m pytest tests/e2e --ignore=tests/e2e/page --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS); \
 	containers=$$?; $(PY) -m pytest tests/e2e/page $(ARGS); pages=$$?; \
@@ -97,7 +97,7 @@ up: ## Run the five services in containers; e.g. make up WORKERS=3 RNGS=2 PACE=f
 	@docker compose up --detach --wait
 	@echo "the page is at http://$$(docker compose port webui 8000)/"
 
-down: ## Remove the containers; what was mined is kept
+down: ## Remove the containers; the counts are kept
 	@docker compose down --remove-orphans
 
 images: ## Build the images; REGISTRY= and TAG= set their names
@@ -167,7 +167,7 @@ $(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
 	  echo "There is no C compiler, so hasher has no kernel and will be slower ($(PY) hatch_build.py says why)"
 	@touch $@
 
-# Where npm is missing, a Python package provides it.
+# If npm is not installed, a Python package provides it.
 NPM = if command -v npm >/dev/null; then \
     run_npm() { npm "$$@"; }; \
   else \

@@ -1,4 +1,4 @@
-# Stands in for prom/prometheus on machines that can't pull it: the same program, user and folder, from Debian.
+# Replaces prom/prometheus on machines that can't pull it: the same program, user and folder, from Debian.
 FROM debian:trixie-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends prometheus \
