@@ -235,6 +235,7 @@ class Endpoint:
             self.cause = await failure(self.channel, secure=self.certificates is not None) or self.cause
             if is_untrusted(self.cause):
                 self.leave()  # the channel would retry too often
+                self.on_change()
             self.stopping = self.left.is_set() and not is_unhealthy(self.cause)
             await asyncio.sleep(0.05 if self.streams else 0.2)
         self.on_change()
