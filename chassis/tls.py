@@ -123,7 +123,7 @@ class _HandshakeLog(logging.Handler):
     def __init__(self, level: Literal["warning", "error"]) -> None:
         super().__init__()
         self._severity: Literal["warning", "error"] = level
-        self._names = ThrottledLogger("asked for by a name that is not in the certificate", level=level)
+        self._names = ThrottledLogger("server name not in the certificate", level=level)
         self._reasons: dict[str, ThrottledLogger] = {}
 
     def emit(self, record: logging.LogRecord) -> None:

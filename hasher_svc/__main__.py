@@ -1,3 +1,5 @@
+"""The process hasher."""
+
 import sys
 
 from chassis import quick_start

@@ -1,5 +1,6 @@
+"""The servicer of hasher: it validates requests and computes digests."""
+
 from collections.abc import AsyncIterator
-from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -22,11 +23,11 @@ from hasher_svc.hashing import DigestThread
 
 SERVICE = hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name
 
-CALLERS: Callers = MappingProxyType(dict.fromkeys(("Hash", "StreamHashes"), frozenset({"worker"})))
+CALLERS: Callers = {"Hash": frozenset({"worker"}), "StreamHashes": frozenset({"worker"})}
 
 
 class HasherService(HasherServiceServicer):
-    """SHA-256 digests."""
+    """Computes SHA-256 digests."""
 
     def __init__(self, instance: str, thread: DigestThread, metrics: CollectorRegistry) -> None:
         self._instance = instance
@@ -34,7 +35,7 @@ class HasherService(HasherServiceServicer):
         self._hashes = Counter("dockercoins_hasher_hashes", "Messages hashed", registry=metrics)
 
     async def Hash(self, request: HashRequest, context: grpc.aio.ServicerContext[Any, Any]) -> HashResponse:
-        """Return one digest. Raises BadRequestError for data out of bounds."""
+        """Return one digest. Raises BadRequestError for data of an invalid length."""
         data = request.data
         _check_length(len(data))
         digest = await self._thread.digests(data, len(data))
@@ -44,7 +45,7 @@ class HasherService(HasherServiceServicer):
     async def StreamHashes(
         self, request_iterator: AsyncIterator[StreamHashesRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[StreamHashesResponse]:
-        """Yield a batch for each request, in order. Raises BadRequestError for data or message_size out of bounds."""
+        """Yield a batch for each request, in order. Raises BadRequestError for an invalid length or message_size."""
         await context.send_initial_metadata(((SERVED_BY, self._instance),))
         async for request in request_iterator:
             data = request.data

@@ -1,3 +1,5 @@
+"""The settings of hasher."""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,5 +14,5 @@ class HasherSettings(GrpcServerSettings):
 
     defaults: ClassVar[Mapping[str, Any]] = {"port": 50_151, "metrics_port": 9_102}
 
-    # What is a little too large for a batch is read, so that it can be said which field is wrong.
+    # A request that is a little too large is read, so that the response can name the invalid field.
     largest_request: ClassVar[int] = MAX_BATCH_BYTES + 64 * 1024

@@ -1,3 +1,5 @@
+"""The process rng."""
+
 import sys
 
 from chassis import quick_start

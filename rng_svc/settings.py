@@ -1,3 +1,5 @@
+"""The settings of rng."""
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -7,7 +9,7 @@ from chassis.settings import ByPace
 
 
 class RngSettings(GrpcServerSettings):
-    """The settings of rng. At the classic pace it serves one request at a time, so it is what limits the system."""
+    """The settings of rng. At the classic pace it serves one request at a time, so it is the bottleneck."""
 
     service: ClassVar[str] = "rng"
 

@@ -131,7 +131,7 @@ class RedisSnapshot:
             self._redis,
             ("LRANGE", self._keys.load_tests, 0, MAX_LOAD_TESTS - 1),
             ("HGETALL", self._keys.totals),
-            *(("HMGET", self._keys.totals_of(worker), *recent) for worker in changed),
+            *(("HMGET", self._keys.worker_totals(worker), *recent) for worker in changed),
         )
         for worker, values in zip(changed, answers, strict=True):
             self._update_hour(
@@ -160,7 +160,7 @@ class RedisSnapshot:
             self._state.set_load_tests([report for report in reports if report is not None])
 
     def _update_hour(self, worker: str, answer: Any, decode: Callable[[Any], dict[int, float]]) -> None:
-        if buckets := self._apply(self._keys.totals_of(worker), answer, decode):
+        if buckets := self._apply(self._keys.worker_totals(worker), answer, decode):
             self._state.hour.update_worker(worker, buckets)
 
     async def _read_hour(self) -> None:
@@ -169,7 +169,7 @@ class RedisSnapshot:
         workers = self._apply(self._keys.workers, newest, schema.decode_worker_ids) or []
         for first in range(0, len(workers), WORKERS_PER_READ):
             chunk = workers[first : first + WORKERS_PER_READ]
-            answers = await _query(self._redis, *(("HGETALL", self._keys.totals_of(worker)) for worker in chunk))
+            answers = await _query(self._redis, *(("HGETALL", self._keys.worker_totals(worker)) for worker in chunk))
             for worker, buckets in zip(chunk, answers, strict=True):
                 self._update_hour(worker, buckets, schema.decode_buckets)
         self.hour_is_stale = False

@@ -11,9 +11,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from chassis.redis.schema import SERVICES, EndpointState, ReplicaSnapshot, ReplicaStats
+from chassis.redis.schema import GONE_LISTED_S, SERVICES, ReplicaSnapshot, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import quantile
-from webui_svc.speed import GONE_LISTED_S, Speed
+from webui_svc.speed import Speed
 
 # Rates and latencies are taken from the reports of these seconds, and each report counts until the next one has come.
 WINDOW_S = 5.0
@@ -29,10 +29,10 @@ UNSEEN_LIMIT_S = 10.0
 # Figures that move with every report are updated once in this time.
 STEADY_S = 1.0
 
-_AWAY = {EndpointState.CONNECTING, EndpointState.GONE}
+_AWAY = {ReplicaState.CONNECTING, ReplicaState.GONE}
 # Of two workers' views of a replica the first counts: it is ejected or slow if it is for either, and otherwise it is
 # neither away nor draining if it serves either.
-_PRECEDENCE = [EndpointState.EJECTED, EndpointState.SLOW, *EndpointState]
+_PRECEDENCE = [ReplicaState.EJECTED, ReplicaState.SLOW, *ReplicaState]
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -41,7 +41,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 class _Known:
     """How a replica does, and when a worker saw it last."""
 
-    state: EndpointState
+    state: ReplicaState
     address: str
     seen: float
     gone_since: float | None = None
@@ -100,7 +100,7 @@ class ReplicaStatistics:
         return {name for name, known in self._known.items() if known.gone_since is None}
 
     @property
-    def states(self) -> list[tuple[str, EndpointState]]:
+    def states(self) -> list[tuple[str, ReplicaState]]:
         """The listed replicas' names and states, in the order of their names."""
         return [(name, self._known[name].state) for name in sorted(self._known, key=natural)[:MAX_LISTED]]
 
@@ -144,14 +144,14 @@ class ReplicaStatistics:
             self._update(replica, clock)
         for name, known in list(self._known.items()):
             if known.gone_since is None and clock - known.seen > UNSEEN_LIMIT_S:
-                known.state, known.gone_since = EndpointState.GONE, clock
+                known.state, known.gone_since = ReplicaState.GONE, clock
             if known.gone_since is not None and clock - known.gone_since > GONE_LISTED_S:
                 del self._known[name]
 
     def _update(self, replica: ReplicaStats, clock: float) -> None:
         known = self._known.get(replica.name)
         if known is None:
-            if replica.state is EndpointState.GONE or len(self._known) >= MAX_KNOWN:
+            if replica.state is ReplicaState.GONE or len(self._known) >= MAX_KNOWN:
                 return
             known = self._known[replica.name] = _Known(replica.state, replica.address, clock)
         known.state, known.address, known.seen = replica.state, replica.address, clock

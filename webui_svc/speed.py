@@ -25,9 +25,6 @@ Point = tuple[int, float]
 SILENT_INTERVALS = 3
 MIN_SILENCE_S = 3.0
 
-# A worker or another replica that is gone is still listed for this time.
-GONE_LISTED_S = 10.0
-
 # How far behind the others a worker is still waited for: twice what a clock may be ahead, so that one worker with a
 # wrong clock does not hold up the curve, and no other clock outruns a worker that is merely slow.
 MAX_LAG_US = 120_000_000

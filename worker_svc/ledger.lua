@@ -10,7 +10,7 @@
 -- the next EXEC. These then are the same ones, since the report was still in pending_report. So each command must be one
 -- that may be repeated: a count is SET to its value, and a stream refuses an entry whose id it has.
 --
--- chassis/redis/schema.py describes KEYS (Keys.of_report), ARGV (report_arguments), and what the keys hold.
+-- chassis/redis/schema.py describes KEYS (Keys.for_report), ARGV (report_arguments), and what the keys hold.
 --
 -- Times in ARGV are on the worker's clock. The report in the stream keeps them and gets redis_us, the time on Redis's clock
 -- at which it was written. The ten-second buckets are on Redis's clock, which is redis_us - sent_us ahead.

@@ -65,7 +65,7 @@ class Ledger:
             socket_timeout=None,
             socket_connect_timeout=None,
         )
-        self._keys = settings.redis.keys.of_report(worker_id)
+        self._keys = settings.redis.keys.for_report(worker_id)
         script = resources.files(__package__).joinpath("ledger.lua").read_text()
         self._script: AsyncScript = self._redis.register_script(script)
         # With the time at which they were made or, from then on, acknowledged, on the steady clock.

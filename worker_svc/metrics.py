@@ -6,7 +6,7 @@ from prometheus_client.core import HistogramMetricFamily as Histogram
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from chassis.redis.schema import EndpointState
+from chassis.redis.schema import ReplicaState
 from chassis.telemetry.metrics import LatencyHistogram
 from worker_svc.ledger import Ledger
 from worker_svc.pipeline import Pipeline
@@ -71,7 +71,7 @@ class WorkerMetrics(Collector):
         for service, pool in self._pools.items():
             replicas = pool.picker.listed
             serving.add_metric((service,), len(pool.replicas))
-            for state in EndpointState:
+            for state in ReplicaState:
                 endpoints.add_metric((service, state), sum(replica.state is state for replica in replicas))
             for replica in replicas:
                 labels = (service, replica.name)

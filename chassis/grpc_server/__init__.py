@@ -1,1 +1,1 @@
-"""A gRPC server as every service here runs it."""
+"""The gRPC server of all services."""

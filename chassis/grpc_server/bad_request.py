@@ -1,4 +1,4 @@
-"""Requests that are not valid, refused with details that a program can read.
+"""Refuses invalid requests with details that a program can read.
 
 The details are google.rpc.BadRequest (https://google.aip.dev/193) in the status's `grpc-status-details-bin`.
 """
@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 
 class BadRequestError(Exception):
-    """A field of a request has a value that is not allowed, so a retry would fail, too."""
+    """A field of a request has a value that is not allowed, so a retry would fail."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(f"{field}: {value} is not allowed, it must be {allowed}")
@@ -20,7 +20,7 @@ class BadRequestError(Exception):
 
 
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: BadRequestError) -> NoReturn:
-    """End this call, and no other, with INVALID_ARGUMENT."""
+    """End the call with INVALID_ARGUMENT, and keep the connection open for others."""
     details = any_pb2.Any()
     violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
     details.Pack(error_details_pb2.BadRequest(field_violations=[violation]))

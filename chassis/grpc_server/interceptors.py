@@ -19,7 +19,13 @@ from google.protobuf.message import DecodeError, Message
 from chassis import log
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID, TRACEPARENT
 from chassis.grpc_server.bad_request import BadRequestError, abort
-from chassis.grpc_server.limits import ConcurrencyLimiter, RateLimiter, Slot
+from chassis.grpc_server.limits import (
+    MAX_CONCURRENT_REQUESTS,
+    WRITE_LEASE_S,
+    ConcurrencyLimiter,
+    RateLimiter,
+    Slot,
+)
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.log import ThrottledLogger
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
@@ -36,26 +42,19 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 UnaryBehavior = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
 
-# A worker appends a hyphen and 8 digits to its instance's name.
+# A worker's id is its instance's name, a hyphen and 8 digits.
 MAX_PEER_LENGTH = MAX_NAME + 9
 MAX_STREAM_ID_DIGITS = 18
 
-# How long after the end of a stream's requests gRPC reports whether the client half-closed or cancelled it; both look
-# the same to a reader. With one iteration of the event loop one in ten cancelled streams was taken for OK.
+# gRPC reports only after this delay whether the client half-closed or cancelled the stream; both end the request
+# iterator. With one iteration of the event loop one in ten cancelled streams was taken for OK.
 CANCELLATION_LAG_S = 0.005
 
-# A shorter stream is not kept open for that long only to be counted right.
+# Streams shorter than this skip the delay, unless calls are logged; a cancelled one may then be counted as OK.
 SHORT_S = 0.1
 
-# gRPC passes the event loop one event in each of its iterations, in the order in which they happened, and each request
-# is two of them. A client with 250 busy streams had as many before any other client's: others waited 48 ms for a batch
-# of 256, and some for seconds (measured).
-MAX_CONCURRENT_REQUESTS = 4
-
-# A response that takes longer to write no longer counts, if others wait: its client may read slowly.
-WRITE_LEASE_S = 0.05
-
-# An attribute of spans: how long a request waited for its slot. The limits are behind the traces, in the same task.
+# An attribute of spans: the time for which a request waited for its slots. LimitInterceptor sets it; it runs inside
+# TracingInterceptor, in the same task.
 WAITED = "dockercoins.waited_seconds"
 _waited_s: ContextVar[float] = ContextVar("waited_s", default=0.0)
 
@@ -80,14 +79,14 @@ class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
         method = path.removeprefix(self._prefix)
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
-            wrapped = self.stream(method, _as_stream(handler.unary_unary))
+            wrapped = self.wrap(method, _as_stream(handler.unary_unary))
             return grpc.unary_unary_rpc_method_handler(_as_unary(wrapped), *coders)
-        wrapped = self.stream(method, handler.stream_stream)
+        wrapped = self.wrap(method, handler.stream_stream)
         return grpc.stream_stream_rpc_method_handler(wrapped, *coders)
 
     @abstractmethod
-    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
-        """Wrap the behavior of a method."""
+    def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+        """Return the method's behavior, wrapped."""
 
 
 def _as_stream(behavior: UnaryBehavior) -> StreamBehavior:
@@ -113,13 +112,13 @@ def _as_unary(behavior: StreamBehavior) -> Any:
     return unary
 
 
-class CallLog:
-    """Lines about calls of which there may be many: at most one a second for each event and key."""
+class ThrottledLoggers:
+    """Throttles log lines about calls: at most one per second for each event and key."""
 
     def __init__(self) -> None:
         self._loggers: dict[tuple[str, str], ThrottledLogger] = {}
 
-    def add(self, level: Literal["info", "warning"], event: str, key: str = "", /, **fields: object) -> None:
+    def log(self, level: Literal["info", "warning"], event: str, key: str = "", /, **fields: object) -> None:
         """Log an event, or count it for a later line."""
         logger = self._loggers.get((event, key))
         if logger is None:
@@ -138,7 +137,7 @@ class CallLog:
 
 
 def _caller(context: Context) -> dict[str, str | int]:
-    """Return log fields that name the client and, if it is a worker's, the stream."""
+    """Return log fields that name the client and, for workers, the stream."""
     metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
     fields: dict[str, str | int] = {"peer": metadata.get(CLIENT_ID, "")[:MAX_PEER_LENGTH] or context.peer()}
     stream = metadata.get(STREAM_ID, "")
@@ -147,16 +146,16 @@ def _caller(context: Context) -> dict[str, str | int]:
     return fields
 
 
-class AccessLog(MethodInterceptor):
+class AccessLogInterceptor(MethodInterceptor):
     """Logs each call of one service when it ends, and counts it and its messages.
 
-    A call that ends well with a response has a line of its own. It counts the bytes of encoded messages, so it stands
-    before Decoding.
+    A call that ends with OK and a response has a line of its own; others are throttled. The bytes counted are those of
+    encoded messages, so this interceptor runs outside DecodingInterceptor.
     """
 
-    def __init__(self, service: str, metrics: RpcMetrics, call_log: CallLog) -> None:
+    def __init__(self, service: str, metrics: RpcMetrics, loggers: ThrottledLoggers) -> None:
         super().__init__(service)
-        self._log = call_log
+        self._loggers = loggers
         self._counts: dict[str, MethodCounts] = {}
         self._streaming: set[str] = set()
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
@@ -165,7 +164,7 @@ class AccessLog(MethodInterceptor):
             kind: Literal["bidi_stream", "unary"] = "bidi_stream" if method.server_streaming else "unary"
             self._counts[method.name] = metrics.method(kind, f"/{service}/{method.name}")
 
-    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+    def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
         """Count a call from its start to its end, and log it then."""
         counts, streaming = self._counts[method], method in self._streaming
 
@@ -202,7 +201,7 @@ class AccessLog(MethodInterceptor):
                 if code is grpc.StatusCode.OK and batches:
                     log.get().info(method, **fields)
                 else:
-                    self._log.add("info", method, code.name, **fields)
+                    self._loggers.log("info", method, code.name, **fields)
 
         return logged
 
@@ -215,16 +214,16 @@ def _code(error: BaseException, context: Context) -> grpc.StatusCode | None:
     return code if isinstance(code, grpc.StatusCode) else None
 
 
-class Decoding(grpc.aio.ServerInterceptor):
+class DecodingInterceptor(grpc.aio.ServerInterceptor):
     """Ends a call with INVALID_ARGUMENT when a message can't be decoded or the method raises BadRequestError.
 
-    gRPC's own response to bytes that can't be decoded is UNKNOWN or INTERNAL, which blames the server. So handlers
-    before this interceptor exchange bytes, of any service, and messages are decoded and encoded here. The log says what
-    was wrong with which batch, as its sender may not.
+    gRPC's own response to bytes that can't be decoded is UNKNOWN or INTERNAL, which blames the server. Interceptors
+    outside of this one therefore see encoded messages, of any service. The details are logged as well, because the
+    client may not log them.
     """
 
-    def __init__(self, call_log: CallLog) -> None:
-        self._log = call_log
+    def __init__(self, loggers: ThrottledLoggers) -> None:
+        self._loggers = loggers
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -237,7 +236,7 @@ class Decoding(grpc.aio.ServerInterceptor):
         if handler.unary_unary:
             behavior = _as_unary(self._decoded(method, handler, _as_stream(handler.unary_unary)))
             return grpc.unary_unary_rpc_method_handler(behavior)
-        if handler.unary_stream:  # it writes to the context, as Watch of health does
+        if handler.unary_stream:  # Health.Watch writes to the context instead of yielding
             watching = _as_unary(self._decoded(method, handler, _as_stream(handler.unary_stream)))
             return grpc.unary_stream_rpc_method_handler(watching, None, handler.response_serializer)
         return grpc.stream_stream_rpc_method_handler(self._decoded(method, handler, handler.stream_stream))
@@ -260,15 +259,15 @@ class Decoding(grpc.aio.ServerInterceptor):
                 batch_id = getattr(message, "batch_id", None)
                 batch = {} if batch_id is None else {"batch": batch_id}
                 fields = {"method": method, **_caller(context), **batch, "details": str(error)}
-                self._log.add("warning", "request refused", "", **fields)
+                self._loggers.log("warning", "request refused", "", **fields)
                 await abort(context, error)
 
         return decoded
 
 
 def _encode(response: Message | None) -> bytes:
-    # Not by the handler's serializer, which takes no message of chassis.large_fields. channelz sets a code and returns
-    # None for what does not exist, as does a method that writes to the context.
+    # Not by the handler's serializer, which does not accept messages of chassis.large_fields. channelz sets a code and
+    # returns None if there is no such object, and so does a method that writes to the context.
     return b"" if response is None else response.SerializeToString()
 
 
@@ -283,7 +282,7 @@ class TracingInterceptor(MethodInterceptor):
     """Records a span of each request to one service that names a span of its client.
 
     A unary call names it in its metadata. Each request of a stream has a field for it, since a stream carries many
-    batches, of which few are traced.
+    batches, few of which are traced.
     """
 
     def __init__(self, service: str, tracing: "Tracing") -> None:
@@ -295,7 +294,7 @@ class TracingInterceptor(MethodInterceptor):
         attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
         return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
 
-    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
+    def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
         """Record a span of each request from its arrival to its response."""
 
         async def traced(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[object]:
@@ -333,17 +332,18 @@ def _traceparent(request: Any, context: Context) -> str:
 
 def _reason(error: BaseException, context: Context) -> str:
     if isinstance(error, BadRequestError):
-        return f"INVALID_ARGUMENT: {error}"  # as Decoding ends the call
+        return f"INVALID_ARGUMENT: {error}"  # as DecodingInterceptor ends the call
     code = _code(error, context)
     if code is None:
         return f"{type(error).__name__}: {error}"
     return code.name if code is grpc.StatusCode.CANCELLED else f"{code.name}: {context.details()}"
 
 
-class FaultInjection(MethodInterceptor):
+class FaultInjectionInterceptor(MethodInterceptor):
     """Makes some requests to one service fail, hang or take longer, for tests and for teaching.
 
-    It stands behind Decoding and TracingInterceptor: a request with a fault is decoded and traced like any other.
+    It runs inside DecodingInterceptor and TracingInterceptor: a request with a fault is decoded and traced like any
+    other.
     """
 
     def __init__(self, service: str, settings: GrpcServerSettings) -> None:
@@ -352,10 +352,10 @@ class FaultInjection(MethodInterceptor):
         self._hang_rate = settings.fault_hang_rate
         self._slow = settings.fault_slow
         faults = {"error_rate": self._error_rate, "hang_rate": self._hang_rate, "slow": self._slow}
-        log.get().warning("faults on purpose", **faults)
+        log.get().warning("faults injected", **faults)
 
-    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all get the same faults
-        """Have requests fail, hang or wait before they reach the method."""
+    def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all get the same faults
+        """Make requests fail, hang or wait before they reach the method."""
 
         async def faulty(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             async def delivered() -> AsyncIterator[object]:
@@ -373,7 +373,7 @@ class FaultInjection(MethodInterceptor):
             await asyncio.sleep(self._slow)
         chance = random.random()  # noqa: S311 - chance is no secret
         if chance < self._error_rate:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "a fault that FAULT_ERROR_RATE asks for")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "fault injected by FAULT_ERROR_RATE")
         if chance < self._error_rate + self._hang_rate:
             await asyncio.Event().wait()
 
@@ -384,28 +384,28 @@ class LimitInterceptor(MethodInterceptor):
     def __init__(self, service: str, delay: float, concurrency: int) -> None:
         super().__init__(service)
         self._slots = RateLimiter(delay, concurrency)
-        # A request uses the event loop from when it is read until its response is written. With a delay it waits most
-        # of the time, and slots are scarcer.
-        self._event_loop = ConcurrencyLimiter(0 if delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
+        # A request uses the event loop from when it is read until its response is written. With a delay it mostly
+        # waits, and CONCURRENCY is the tighter limit.
+        self._concurrency = ConcurrencyLimiter(0 if delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
 
     @property
     def waiting(self) -> int:
-        """How many requests wait."""
-        return self._slots.waiting + self._event_loop.waiting
+        """The number of requests that wait."""
+        return self._slots.waiting + self._concurrency.waiting
 
-    def stream(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all share the limits
-        """Have each request wait for a slot, which its response frees."""
+    def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:  # noqa: ARG002 - all share the limits
+        """Make each request wait for a slot, which is released after its response."""
 
         async def limited(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
             peer = context.peer()
-            slot = working = Slot(peer, 0.0)
+            slot = permit = Slot(peer, 0.0)
 
             async def admitted() -> AsyncIterator[object]:
-                nonlocal slot, working
+                nonlocal slot, permit
                 async for request in requests:
-                    working = await self._event_loop.acquire(peer)
+                    permit = await self._concurrency.acquire(peer)
                     slot = await self._slots.acquire(peer)
-                    _waited_s.set(slot.acquired_at - slot.arrived_at)
+                    _waited_s.set(slot.acquired_at - permit.arrived_at)
                     yield request
 
             try:
@@ -413,9 +413,9 @@ class LimitInterceptor(MethodInterceptor):
                     await self._slots.complete(slot)
                     self._slots.release(slot)
                     yield response
-                    self._event_loop.release(working)
+                    self._concurrency.release(permit)
             finally:
                 self._slots.release(slot)
-                self._event_loop.release(working)
+                self._concurrency.release(permit)
 
         return limited

@@ -1,4 +1,4 @@
-"""Reflection, in v1 and v1alpha, and channelz, for people and their tools."""
+"""Serves reflection (v1 and v1alpha) and channelz, for people and their tools."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ class Introspection(grpc.GenericRpcHandler):
     """Serves reflection and channelz. Their modules are imported at the first call, which most servers never get."""
 
     def __init__(self, *services: str) -> None:
-        """Have reflection list these services by their full names, and its own."""
+        """List these services, by their full names, and the servicer's own."""
         self._services = (*services, *_SERVICES)
         self._handlers: Mapping[str, Handler] | None = None
 
@@ -39,13 +39,13 @@ def _reflection_handlers(services: Iterable[str]) -> Mapping[str, Handler]:
     from google.protobuf.descriptor_pb2 import FileDescriptorProto  # noqa: PLC0415 - see Introspection
     from grpc_reflection.v1alpha import reflection, reflection_pb2  # noqa: PLC0415 - see Introspection
 
-    # grpcio-reflection has neither a module nor a descriptor of v1, which it shall describe.
+    # grpcio-reflection has neither a module nor a descriptor of v1, so its descriptor is derived from v1alpha's.
     v1alpha = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(v1alpha)
     v1 = text_format.Parse(text_format.MessageToString(v1alpha).replace("v1alpha", "v1"), FileDescriptorProto())
     v1.options.ClearField("deprecated")
     _POOL.AddSerializedFile(v1.SerializeToString())
-    # The messages of both versions are the same but for the name of their package, which is never sent.
+    # The messages of both versions are identical except for the name of their package, which is never sent.
     handler = grpc.stream_stream_rpc_method_handler(
         reflection.aio.ReflectionServicer(services, pool=_SymbolPool()).ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

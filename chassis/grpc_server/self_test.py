@@ -1,4 +1,4 @@
-"""A service's test of itself: it is not ready while it would give wrong responses."""
+"""Runs a service's self-test periodically; the service is not ready while the test fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,12 +9,12 @@ from chassis.health import Health
 # The condition of health that it sets.
 CONDITION = "self-test"
 
-# A test takes microseconds.
+# A test takes microseconds, so it may run every second.
 INTERVAL_S = 1.0
 
 
 async def keep_testing(health: Health, test: Callable[[], Awaitable[bool]]) -> None:
-    """Run the test again and again, and set the condition to its result. A test that raises has failed."""
+    """Run the test every second, and set the condition to its result. A test that raises has failed."""
     logger = log.get()
     passed = True
     while True:

@@ -1,4 +1,4 @@
-"""A gRPC server as every service here runs it: with limits, health, metrics, an access log, TLS and a bounded stop."""
+"""The gRPC server of all services: with limits, health, metrics, an access log, TLS and a bounded stop."""
 
 import asyncio
 import contextlib
@@ -10,16 +10,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import Gauge
 
 from chassis import grpc_options, listener, log
-from chassis.grpc_server.allow_list import NOBODY, AllowList, Callers
+from chassis.grpc_server.allow_list import NO_CALLERS, AllowListInterceptor, Callers
 from chassis.grpc_server.interceptors import (
-    AccessLog,
-    CallLog,
-    Decoding,
-    FaultInjection,
+    AccessLogInterceptor,
+    DecodingInterceptor,
+    FaultInjectionInterceptor,
     LimitInterceptor,
+    ThrottledLoggers,
     TracingInterceptor,
 )
 from chassis.grpc_server.introspection import Introspection
+from chassis.grpc_server.limits import MAX_CONCURRENT_REQUESTS
 from chassis.grpc_server.self_test import keep_testing
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.health import Health
@@ -28,17 +29,17 @@ from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates, handshake_log, server_credentials
 
-# Calls at the same time, those included whose request has not arrived; each keeps some 22 KiB. Two hundred classic
-# workers at one serial rng have a thousand.
+# The maximum of concurrent calls, including calls without a request yet. Each uses 22 KiB; 200 classic workers on one
+# serial rng make 1,000 calls.
 MAX_CALLS = 4_096
 
-# How long open streams have to end after the server reports NOT_SERVING. A worker half-closes its streams at once, so
-# they end as soon as nothing is outstanding, and stopping takes no longer.
+# The time in which open streams must end after the server reports NOT_SERVING. A worker half-closes its streams at
+# once, so they end as soon as nothing is outstanding, and stopping takes no longer.
 DRAIN_LIMIT_S = 2.5
 
-# In this part of it new streams are still served: a client opens none once it has received the status, and one that it
-# opened just before would end with CANCELLED.
-LEAVING_TIME_S = 0.05
+# The time within DRAIN_LIMIT_S in which new streams are accepted: a client may have opened one just before it received
+# NOT_SERVING, and it would end with CANCELLED.
+ACCEPT_TIME_S = 0.05
 
 FLUSH_INTERVAL_S = 1.0
 
@@ -51,12 +52,13 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
     add_servicer: Callable[[grpc.aio.Server], None],
     self_test: Callable[[], Awaitable[bool]],
     *,
-    callers: Callers = NOBODY,
+    callers: Callers = NO_CALLERS,
 ) -> AsyncIterator[int]:
     """Start a server, yield its port, and drain it.
 
-    Health under the empty name says that the process is alive, under the service's full name whether it is ready, which
-    takes a self-test that passes. Where settings name certificates, clients must show one that may call the method.
+    Health under the empty name reports that the process is alive, under the service's full name whether it is ready,
+    which requires a passing self-test. With certificates in the settings, clients must present one that may call the
+    method. A background task that fails ends the context with an ExceptionGroup.
     Raises ListenError when the port can't be listened on, CertificateError when the certificates can't be used.
     """
     certificates = None
@@ -64,17 +66,20 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         certificates = RenewedCertificates(settings.tls)
         log.get().info("mutual TLS", certificate=str(settings.tls.cert), authority=str(settings.tls.ca))
     keep_freed_memory()
-    call_log = CallLog()
+    loggers = ThrottledLoggers()
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
     limits = LimitInterceptor(service, settings.delay, settings.concurrency)
-    interceptors: list[grpc.aio.ServerInterceptor] = [AccessLog(service, metrics, call_log), Decoding(call_log)]
+    interceptors: list[grpc.aio.ServerInterceptor] = [
+        AccessLogInterceptor(service, metrics, loggers),
+        DecodingInterceptor(loggers),
+    ]
     if certificates is not None:
-        interceptors.insert(0, AllowList(service, callers, call_log))
+        interceptors.insert(0, AllowListInterceptor(service, callers, loggers))
     if telemetry.tracing is not None:
         interceptors.append(TracingInterceptor(service, telemetry.tracing))
     if settings.faulty:
-        interceptors.append(FaultInjection(service, settings))
+        interceptors.append(FaultInjectionInterceptor(service, settings))
     server = grpc.aio.server(
         interceptors=[*interceptors, limits],
         options=(*grpc_options.SERVER, ("grpc.max_receive_message_length", settings.largest_request)),
@@ -87,41 +92,40 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
     server.add_generic_rpc_handlers((Introspection(service, grpc_health.SERVICE_NAME),))
     waiting = Gauge(
         f"dockercoins_{settings.service}_waiting_requests",
-        "Requests that wait for a slot (CONCURRENCY)",
+        f"Requests that wait for a slot: CONCURRENCY, with DELAY=0 at most {MAX_CONCURRENT_REQUESTS}",
         registry=telemetry.metrics,
     )
     waiting.set_function(lambda: limits.waiting)
 
     async with contextlib.AsyncExitStack() as stack:
-        # gRPC needs the credentials as long as the server lives.
+        # gRPC needs the credentials as long as the server exists.
         credentials = None
         if certificates is not None:
             await stack.enter_async_context(handshake_log("warning"))
             credentials = server_credentials(certificates)
         port = await _start(server, settings, credentials)
+        background = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            asyncio.create_task(_report_health(telemetry.health, statuses, service)),
-            asyncio.create_task(keep_testing(telemetry.health, self_test)),
-            asyncio.create_task(_flush(call_log)),
+            background.create_task(_report_health(telemetry.health, statuses, service)),
+            background.create_task(keep_testing(telemetry.health, self_test)),
+            background.create_task(_flush(loggers)),
         ]
         if certificates is not None:
-            tasks.append(asyncio.create_task(certificates.keep_checking()))
+            tasks.append(background.create_task(certificates.keep_checking()))
         try:
             yield port
         finally:
             for task in tasks:
                 task.cancel()
-            await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-            await asyncio.sleep(LEAVING_TIME_S)
-            await server.stop(DRAIN_LIMIT_S - LEAVING_TIME_S)
-            call_log.close()
+            await _drain(server, statuses, service)
+            loggers.close()
 
 
 async def _start(
     server: grpc.aio.Server, settings: GrpcServerSettings, credentials: grpc.ServerCredentials | None
 ) -> int:
     """Listen, and return the port. Raises ListenError."""
-    # gRPC does not say why it can't listen.
+    # gRPC does not report why listening failed, so try it with a socket first.
     with listener.listen("PORT", settings.bind_address, settings.port, settings.variable("bind_address")) as probe:
         port: int = probe.getsockname()[1]
     host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
@@ -134,10 +138,17 @@ async def _start(
     return port
 
 
-async def _flush(call_log: CallLog) -> None:
+async def _drain(server: grpc.aio.Server, statuses: grpc_health.aio.HealthServicer, service: str) -> None:
+    """Report NOT_SERVING, let open streams end, and stop. Streams that are open after DRAIN_LIMIT_S are cancelled."""
+    await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    await asyncio.sleep(ACCEPT_TIME_S)
+    await server.stop(DRAIN_LIMIT_S - ACCEPT_TIME_S)
+
+
+async def _flush(loggers: ThrottledLoggers) -> None:
     while True:
         await asyncio.sleep(FLUSH_INTERVAL_S)
-        call_log.flush()
+        loggers.flush()
 
 
 async def _report_health(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:

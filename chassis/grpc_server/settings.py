@@ -1,9 +1,12 @@
+"""The settings that all gRPC servers share."""
+
 from typing import ClassVar
 
 from chassis import cpus
+from chassis.grpc_server.limits import MAX_CONCURRENT_REQUESTS
 from chassis.settings import ByPace, ServiceSettings, SettingsError, number, tcp_port, whole
 
-# A worker replaces a stream that is silent for 30 s.
+# A worker replaces a stream that is silent for 30 s, so longer delays would break streams.
 MAX_DELAY_S = 10.0
 
 
@@ -14,16 +17,23 @@ class GrpcServerSettings(ServiceSettings):
     largest_request: ClassVar[int]
 
     port: int = tcp_port(0, "The port that clients use.")
-    delay: float = number(ByPace(0.1, 0), 0, MAX_DELAY_S, "seconds", "How long a request takes at least.")
+    delay: float = number(ByPace(0.1, 0), 0, MAX_DELAY_S, "seconds", "The minimum time that a request takes.")
     concurrency: int = whole(
-        ByPace(0, cpus.usable), 0, 1_024, "requests, 0 for unlimited", "How many requests are served at once."
+        ByPace(0, cpus.usable),
+        0,
+        1_024,
+        "requests, 0 for unlimited",
+        "The maximum of requests served at once. "
+        f"With DELAY=0 at most {MAX_CONCURRENT_REQUESTS} requests use the event loop at a time.",
     )
 
-    fault_error_rate: float = number(0, 0, 1, "part of the requests", "The part of the requests that fail on purpose.")
-    fault_hang_rate: float = number(
-        0, 0, 1, "part of the requests", "The part of the requests that are never answered, on purpose."
+    fault_error_rate: float = number(
+        0, 0, 1, "part of the requests", "The part of the requests that fail, as an injected fault."
     )
-    fault_slow: float = number(0, 0, MAX_DELAY_S, "seconds", "How long every request waits on purpose.")
+    fault_hang_rate: float = number(
+        0, 0, 1, "part of the requests", "The part of the requests that get no response, as an injected fault."
+    )
+    fault_slow: float = number(0, 0, MAX_DELAY_S, "seconds", "How long every request waits, as an injected fault.")
 
     def check(self) -> None:
         """Raise SettingsError for rates that are more than all requests together."""
@@ -37,5 +47,5 @@ class GrpcServerSettings(ServiceSettings):
 
     @property
     def faulty(self) -> bool:
-        """Return whether requests get faults on purpose."""
+        """Whether faults are injected."""
         return any((self.fault_error_rate, self.fault_hang_rate, self.fault_slow))

@@ -1,4 +1,4 @@
-"""The one description of what the worker writes to Redis and webui reads: keys, fields, limits and encodings.
+"""Defines what the worker writes to Redis and webui reads: keys, fields, limits and encodings.
 
 `worker_svc/ledger.lua` applies a report, and writes all keys but `load_tests`. Whatever Redis holds, decoding it
 returns values within these limits or raises MalformedError. Names that end in `_us` are microseconds of Unix time, on
@@ -17,8 +17,9 @@ from msgspec import Meta, Struct
 from chassis.settings import Pace
 from chassis.telemetry.metrics import LAST_BUCKET
 
-# One script writes all keys of a report, so a cluster must keep them in one slot, which the part in braces decides
-# (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). It is the default prefix with a cluster.
+# One script writes all keys of a report, so in a cluster they must share a hash slot, which the hash tag in braces
+# determines (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/). It is the default prefix with
+# a cluster.
 CLUSTER_PREFIX = "{dockercoins}:"
 
 PREFIX_PATTERN = r"[A-Za-z0-9_.:{}/-]{0,64}"
@@ -29,6 +30,9 @@ BUCKETS_S = 3_600
 BUCKET_S = 10
 
 MAX_REPORT_INTERVAL_S = 60
+
+# A worker or another replica that is gone is still listed for this time.
+GONE_LISTED_S = 10.0
 
 # Replicas of a service that a worker lists, and coins that it shows with a report.
 MAX_REPLICAS = 64
@@ -54,45 +58,46 @@ Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
 Name = Annotated[str, Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 LatencyBucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
-# Those whose replicas a worker sees, by which ReplicaSnapshot names them.
+# The services in ReplicaSnapshot.
 SERVICES = ("rng", "hasher")
 
 
 class MalformedError(Exception):
-    """Redis holds something else than the schema allows. The message is one line."""
+    """Redis holds a value that the schema does not allow. The message is one line."""
 
 
-class EndpointState(StrEnum):
-    """The state of an endpoint as a worker sees it, the most useful first."""
+class ReplicaState(StrEnum):
+    """The state of a replica as a worker sees it, in the order of display."""
 
     SERVING = "serving"
     # Its oldest outstanding batch is over the hedging delay.
     SLOW = "slow"
-    # Its digests were wrong, and it gets no more batches.
+    # Its digests were wrong; it gets no more batches.
     EJECTED = "ejected"
-    # It gets no more batches, and still completes some.
+    # It gets no more batches, but still completes some.
     DRAINING = "draining"
-    # DNS names it, and it does not serve.
+    # DNS lists its address, but it does not serve.
     CONNECTING = "connecting"
-    # It served a while ago, and DNS does not name it any more, or names another replica at its address.
+    # It served a while ago, but DNS no longer lists its address, or another replica is there now.
     GONE = "gone"
 
 
 class Keys:
-    """The names of all keys. Without a prefix they are those of the original, as far as it has them."""
+    """The names of all keys. Without a prefix, `hashes` and `wallet` are the keys of the original DockerCoins."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
-        # Counts, ever.
+        # Totals since the first start.
         self.hashes = f"{prefix}hashes"
         self.coins = f"{prefix}coins"
-        # A hash: hex digest to the bytes hashed.
+        # A Redis hash: hex digest to the bytes hashed.
         self.wallet = f"{prefix}wallet"
         # A stream: the fields of Report.
         self.reports = f"{prefix}reports"
-        # A hash: the first Unix second of a ten-second bucket, on Redis's clock, to hashes.
+        # A Redis hash: the first Unix second of a ten-second bucket, on Redis's clock, to hashes.
         self.totals = f"{prefix}totals"
-        # A sorted set: the ids of a day's workers by the Unix second of the last report, and "" by that of all.
+        # A sorted set: the ids of the last day's workers, scored by the Unix second of the last report. The member ""
+        # has the latest of all.
         self.workers = f"{prefix}workers"
         # The report that is being applied, if one is.
         self.pending_report = f"{prefix}pending_report"
@@ -103,18 +108,18 @@ class Keys:
         """Return the name of a worker's own hash: `sequence`, `replicas` (ReplicaSnapshot) and `coins` (NewCoins)."""
         return f"{self.prefix}worker:{worker_id}"
 
-    def totals_of(self, worker_id: str) -> str:
+    def worker_totals(self, worker_id: str) -> str:
         """Return the name of the hash with one worker's part of the totals."""
         return f"{self.totals}:{worker_id}"
 
-    def of_report(self, worker_id: str) -> list[str]:
+    def for_report(self, worker_id: str) -> list[str]:
         """Return the KEYS of ledger.lua."""
         shared = [self.hashes, self.coins, self.wallet, self.reports, self.totals]
-        return [*shared, self.worker(worker_id), self.totals_of(worker_id), self.workers, self.pending_report]
+        return [*shared, self.worker(worker_id), self.worker_totals(worker_id), self.workers, self.pending_report]
 
     @property
-    def have_one_slot(self) -> bool:
-        """Whether a cluster keeps them together: the prefix has a tag."""
+    def share_hash_slot(self) -> bool:
+        """Whether all keys share a hash slot of a cluster: the prefix has a hash tag."""
         _, _, rest = self.prefix.partition("{")
         tag, closed, _ = rest.partition("}")
         return bool(tag and closed)
@@ -138,13 +143,13 @@ class Report(Struct, frozen=True, kw_only=True, gc=False):
     pace: Pace
     # The time after which the worker is to report again.
     report_interval_us: Annotated[int, Meta(ge=0, le=MAX_REPORT_INTERVAL_S * 1_000_000)]
-    # When the attempt that counted was sent.
+    # When the attempt that Redis applied was sent.
     sent_us: Count
     # In a report without a batch, when the last batch was counted, or the worker began; otherwise 0.
     stalled_since_us: Count
-    # In a report without a batch, the service that does not answer; empty where none stands out.
+    # In a report without a batch, the service that does not respond; empty if unknown.
     waits_for: Annotated[str, Meta(pattern=r"\A(rng|hasher|)\Z")]
-    # When Redis took the report, on Redis's clock; the script adds it.
+    # When Redis applied the report, on Redis's clock; the script adds it.
     redis_us: Count = 0
 
 
@@ -152,12 +157,12 @@ class ReplicaStats(Struct, frozen=True):
     """A replica as a worker saw it since the report before."""
 
     name: Name
-    # Where the worker reaches it: IP address and port.
+    # Its IP address and port, as the worker connects to them.
     address: Name
-    state: EndpointState
+    state: ReplicaState
     # Batches that it completed before any other replica did.
     batches: Count
-    # How many of them took how long, by bucket (chassis/telemetry/metrics.py); without those that were hedged.
+    # Batches that were not hedged by latency bucket (chassis/telemetry/metrics.py).
     latency: dict[LatencyBucket, Count]
 
 
@@ -198,7 +203,7 @@ def report_arguments(  # noqa: PLR0913 - those that have no default are what a r
     """Return the ARGV of ledger.lua.
 
     `oldest_sequence` is that of the oldest report that the worker still has. The coins for the wallet are hex digests
-    and the bytes hashed; it takes them as far as it has room.
+    and the bytes hashed; the wallet stores them while it has room.
     """
     return [
         *(report.worker, report.instance, report.sequence, oldest_sequence, report.hashes, report.coins),
@@ -238,7 +243,7 @@ def decode_coins(raw: bytes) -> NewCoins:
 
 
 def decode_load_test(raw: bytes) -> dict[str, Any]:
-    """Return a load test's report, of which no more is known than that it says when it began."""
+    """Return a load test's report. Only the field `began` is required."""
     report = _decode(raw, dict[str, Any], MAX_LOAD_TEST_BYTES)
     if "began" not in report:
         raise MalformedError("began: missing")
@@ -246,20 +251,20 @@ def decode_load_test(raw: bytes) -> dict[str, Any]:
 
 
 def decode_count(raw: bytes | None) -> int:
-    """Return a count; 0 where there is none."""
+    """Return a count; 0 if the key does not exist."""
     try:
-        return int(raw or 0)
-    except ValueError:
-        raise MalformedError("not a whole number") from None
+        return msgspec.convert((raw or b"0").decode(errors="replace"), Count, strict=False)
+    except ValueError as error:
+        raise MalformedError(_line(error)) from None
 
 
 def decode_worker_ids(members: Sequence[bytes]) -> list[str]:
-    """Return the ids of workers, without what is none."""
+    """Return the ids of workers, skipping invalid ones."""
     return [raw.decode() for raw in members if _WORKER_ID.fullmatch(raw)]
 
 
 def decode_buckets(fields: Mapping[bytes, bytes | None]) -> dict[int, float]:
-    """Return hashes by the bucket's first second, without what is no bucket."""
+    """Return hashes by the bucket's first second, skipping invalid buckets."""
     buckets = {}
     for field, value in fields.items():
         second = int(field) if _BUCKET.fullmatch(field) else -1

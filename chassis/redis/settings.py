@@ -158,7 +158,7 @@ class RedisSettings(ServiceSettings):
                 f"{self.variable('redis_url')}: one of them must go"
             )
         access.read_password()
-        if self._clustered and not access.keys.have_one_slot:
+        if self._clustered and not access.keys.share_hash_slot:
             raise SettingsError(
                 f"{self.variable('redis_prefix')}={access.prefix!r} is not allowed with a cluster, which keeps all "
                 "keys of a report in one slot only if a part of the prefix stands in braces, as in "

@@ -41,7 +41,7 @@ NOT_TRACED = f"00-{TRACE}-{SPAN}-00"
 RNG = "dockercoins.rng.v1.RngService/StreamRandomBytes"
 HASHER = "dockercoins.hasher.v1.HasherService/StreamHashes"
 UNFINISHED = "no response when the worker stopped"
-FAULT = "UNAVAILABLE: a fault that FAULT_ERROR_RATE asks for"
+FAULT = "UNAVAILABLE: fault injected by FAULT_ERROR_RATE"
 
 # Waits end a little before their time (chassis.timing.TIMER_SLACK_S), and two clocks are compared.
 EARLY_S = 0.02

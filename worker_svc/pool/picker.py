@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chassis.redis.schema import MAX_REPLICAS, EndpointState, ReplicaStats
+from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import bucket
 from worker_svc.pool.endpoint import Stream
-
-# How long a replica that serves no more is still listed.
-GONE_LISTED_S = 10.0
 
 # An ejected replica is used again when no stream to it was open for this long, as after a restart: longer than a
 # connection takes that was lost alone.
 READMISSION_DELAY_S = 0.4
 
-_ORDER = list(EndpointState)
+_ORDER = list(ReplicaState)
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +20,7 @@ class Replica:
 
     name: str
     address: str
-    state: EndpointState = EndpointState.CONNECTING
+    state: ReplicaState = ReplicaState.CONNECTING
     # Its open streams, and those of them that take batches.
     streams: set[Stream] = field(default_factory=set)
     accepting: list[Stream] = field(default_factory=list)
@@ -58,15 +55,15 @@ class Replica:
         """Set its state; it is slow if a batch is outstanding that was sent before then."""
         self.readmit(now)
         if self.ejected:
-            self.state = EndpointState.EJECTED
+            self.state = ReplicaState.EJECTED
         elif self.accepting:
             is_slow = any(stream.oldest < slow_before for stream in self.accepting)
-            self.state = EndpointState.SLOW if is_slow else EndpointState.SERVING
+            self.state = ReplicaState.SLOW if is_slow else ReplicaState.SERVING
         elif self.streams:
-            self.state = EndpointState.DRAINING
+            self.state = ReplicaState.DRAINING
         else:
-            self.state = EndpointState.CONNECTING if connecting else EndpointState.GONE
-        if self.state is not EndpointState.GONE:
+            self.state = ReplicaState.CONNECTING if connecting else ReplicaState.GONE
+        if self.state is not ReplicaState.GONE:
             self.present_at = now
 
 
@@ -163,7 +160,7 @@ class Picker:
         for name, replica in list(self.replicas.items()):
             replica.update(now, slow_before, connecting=name in connecting)
             is_unlisted = now - replica.present_at > GONE_LISTED_S or replica.ended_at == float("-inf")
-            if replica.state is EndpointState.GONE and is_unlisted:
+            if replica.state is ReplicaState.GONE and is_unlisted:
                 del self.replicas[name]
         return before != {name: replica.state for name, replica in self.replicas.items()}
 

@@ -200,7 +200,7 @@ async def test_about_as_many_requests_fail_as_are_to_and_health_is_serving_and_t
             response = await health(channel).Check(HealthCheckRequest(service=RNG))
     assert set(codes) == {"OK", code}
     assert 60 < codes[code] < 140
-    [line] = [line for line in lines if line["event"] == "faults on purpose"]
+    [line] = [line for line in lines if line["event"] == "faults injected"]
     assert (line["log_level"], line[kind]) == ("warning", 0.5)
     assert response.status == HealthCheckResponse.SERVING
 

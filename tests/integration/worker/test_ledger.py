@@ -8,7 +8,7 @@ from support.ledgers import BEGIN_US, SECOND_US, causes, ledger, report, send, t
 from support.redis_server import RedisServer
 from support.waiting import until
 
-from chassis.redis.schema import Coin, EndpointState, ReplicaStats
+from chassis.redis.schema import Coin, ReplicaState, ReplicaStats
 from worker_svc.ledger import MAX_UNACKNOWLEDGED
 
 KEYS = ["hashes", "coins", "wallet", "reports", "totals", "worker:w-1", "totals:w-1", "workers", "pending_report"]
@@ -22,7 +22,7 @@ def sequences(redis: RedisServer) -> list[int]:
 
 
 async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
-    rng = ReplicaStats("rng-1", "10.0.0.3:50051", EndpointState.SLOW, 12, {40: 11, 47: 1})
+    rng = ReplicaStats("rng-1", "10.0.0.3:50051", ReplicaState.SLOW, 12, {40: 11, 47: 1})
     latest = Coin("00ab", 1_700_000_000.125)
     wallet = (("ab", b"\x00x"), ("cd", b"y"))
     made = report(1, hashes=5, coins=2, wallet=wallet, seconds=1.003, rng=[rng], latest=[latest])

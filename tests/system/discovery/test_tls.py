@@ -69,6 +69,6 @@ def test_a_server_with_a_wrong_certificate_gets_nothing_and_is_logged_until_it_h
         system.until_full_speed()
         system.rngs.stop(1)
         [other] = system.rngs.start(1, **authority.issue("other", "other.test"))
-        system.rngs.running[1].wait_for(r"asked for by a name that is not in the certificate.*name=rng\.test")
+        system.rngs.running[1].wait_for(r"server name not in the certificate.*name=rng\.test")
         assert other not in system.rngs.log.shares(0, time.monotonic())
         system.finish()

@@ -4,8 +4,7 @@ from functools import partial
 import pytest
 from support.virtual_time import freeze, now
 
-from chassis.grpc_server.interceptors import WRITE_LEASE_S
-from chassis.grpc_server.limits import MAX_CATCH_UP_S, ConcurrencyLimiter, RateLimiter
+from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, FairQueue, RateLimiter
 from chassis.timing import TIMER_SLACK_S
 
 DELAY = 0.1
@@ -51,6 +50,11 @@ async def test_a_client_with_many_waiting_requests_delays_others_by_one_at_most(
     # The slot that the other one held, and then ours, each time.
     assert served == [False, True] * 3
     await asyncio.gather(*others)
+
+
+def test_an_empty_queue_has_no_next_item() -> None:
+    with pytest.raises(IndexError):
+        FairQueue[int]().popleft()
 
 
 async def test_a_request_reports_how_long_it_waited() -> None:

@@ -161,7 +161,7 @@ async def test_handshakes_that_fail_are_logged_from_standard_error(capfd: pytest
                 said += capfd.readouterr().out
     assert capfd.readouterr() == ("", "")
     assert "reason='CERTIFICATE_VERIFY_FAILED: certificate has expired'" in said
-    assert "asked for by a name that is not in the certificate name=rng.test" in said
+    assert "server name not in the certificate name=rng.test" in said
 
 
 async def test_each_reason_has_one_line_with_a_count_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.redis.schema import EndpointState, ReplicaStats
+from chassis.redis.schema import GONE_LISTED_S, ReplicaState, ReplicaStats
 from webui_svc.replicas import MAX_LISTED, UNSEEN_LIMIT_S, WINDOW_S, ReplicaStatistics
-from webui_svc.speed import GONE_LISTED_S
 
 
-def replica(
-    name: str, batches: int = 10, state: EndpointState = EndpointState.SERVING, bucket: int = 67
-) -> ReplicaStats:
+def replica(name: str, batches: int = 10, state: ReplicaState = ReplicaState.SERVING, bucket: int = 67) -> ReplicaStats:
     return ReplicaStats(name, f"{name}:50051", state, batches, {bucket: batches} if batches else {})
 
 
@@ -50,7 +47,7 @@ def test_shares_rates_and_latencies_are_those_of_all_workers_together(statistics
 def test_the_last_few_seconds_of_workers_that_are_there_count(statistics: ReplicaStatistics) -> None:
     statistics.ingest("a", 0, 1.0, [replica("rng-1", 1_000)])
     statistics.ingest("a", WINDOW_S, 1.0, [replica("rng-1", 10)])
-    statistics.ingest("b", WINDOW_S, 1.0, [replica("rng-1", 90), replica("rng-2", 10, EndpointState.SLOW)])
+    statistics.ingest("b", WINDOW_S, 1.0, [replica("rng-1", 90), replica("rng-2", 10, ReplicaState.SLOW)])
     statistics.finalize({"a"}, WINDOW_S + 0.1)
     assert listed(statistics).keys() == {"rng-1"}
     assert listed(statistics)["rng-1"]["rate"] == 10
@@ -72,19 +69,19 @@ def test_the_statistics_of_a_worker_that_reports_rarely_count_until_its_next_rep
 @pytest.mark.parametrize(
     ("one", "other", "together"),
     [
-        (EndpointState.SERVING, EndpointState.GONE, "serving"),
-        (EndpointState.SERVING, EndpointState.SLOW, "slow"),
-        (EndpointState.GONE, EndpointState.SLOW, "slow"),
-        (EndpointState.SERVING, EndpointState.EJECTED, "ejected"),
-        (EndpointState.SLOW, EndpointState.EJECTED, "ejected"),
-        (EndpointState.SERVING, EndpointState.SERVING, "serving"),
-        (EndpointState.SERVING, EndpointState.DRAINING, "serving"),
-        (EndpointState.DRAINING, EndpointState.CONNECTING, "draining"),
-        (EndpointState.CONNECTING, EndpointState.GONE, "connecting"),
+        (ReplicaState.SERVING, ReplicaState.GONE, "serving"),
+        (ReplicaState.SERVING, ReplicaState.SLOW, "slow"),
+        (ReplicaState.GONE, ReplicaState.SLOW, "slow"),
+        (ReplicaState.SERVING, ReplicaState.EJECTED, "ejected"),
+        (ReplicaState.SLOW, ReplicaState.EJECTED, "ejected"),
+        (ReplicaState.SERVING, ReplicaState.SERVING, "serving"),
+        (ReplicaState.SERVING, ReplicaState.DRAINING, "serving"),
+        (ReplicaState.DRAINING, ReplicaState.CONNECTING, "draining"),
+        (ReplicaState.CONNECTING, ReplicaState.GONE, "connecting"),
     ],
 )
 def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
-    statistics: ReplicaStatistics, one: EndpointState, other: EndpointState, together: str
+    statistics: ReplicaStatistics, one: ReplicaState, other: ReplicaState, together: str
 ) -> None:
     statistics.ingest("a", 0, 1.0, [replica("rng-1", state=one)])
     statistics.ingest("b", 0, 1.0, [replica("rng-1", state=other)])
@@ -93,15 +90,15 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
 
 
 def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(statistics: ReplicaStatistics) -> None:
-    gone = replica("rng-1", 0, EndpointState.GONE)
+    gone = replica("rng-1", 0, ReplicaState.GONE)
     see(statistics, 0, gone)
     assert states(statistics) == {}  # no worker saw it serve
     for clock, state, present in (
-        (1, EndpointState.CONNECTING, set()),
-        (2, EndpointState.SERVING, {"rng-1"}),
-        (3, EndpointState.GONE, set()),
-        (4, EndpointState.SERVING, {"rng-1"}),
-        (5, EndpointState.CONNECTING, set()),
+        (1, ReplicaState.CONNECTING, set()),
+        (2, ReplicaState.SERVING, {"rng-1"}),
+        (3, ReplicaState.GONE, set()),
+        (4, ReplicaState.SERVING, {"rng-1"}),
+        (5, ReplicaState.CONNECTING, set()),
     ):
         see(statistics, clock, replica("rng-1", 0, state))
         assert (states(statistics), statistics.present) == ({"rng-1": state.value}, present)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.reports import WORKER, make_report
 
-from chassis.redis.schema import Coin, EndpointState, NewCoins, ReplicaSnapshot, ReplicaStats
+from chassis.redis.schema import Coin, NewCoins, ReplicaSnapshot, ReplicaState, ReplicaStats
 from webui_svc import timeline
 from webui_svc.annotations import KEPT_S, MAX_ANNOTATIONS, Annotation, Annotations
 from webui_svc.coins import SHOWN_COINS, CoinStatistics
@@ -98,7 +98,7 @@ class Clocked:
     def now(self) -> float:
         return self.clock + BASE
 
-    def report(self, after: float, state: EndpointState = EndpointState.SERVING, waits_for: str = "") -> None:
+    def report(self, after: float, state: ReplicaState = ReplicaState.SERVING, waits_for: str = "") -> None:
         """Report after some seconds, of which the last tenth was work unless the worker waits."""
         self.clock += after
         self._sequence += 1
@@ -130,7 +130,7 @@ def test_only_what_changed_is_sent_and_what_always_moves_once_a_second(clocked: 
         clocked.report(after=0.1)
         sent += "topology" in clocked.update()
     assert 4 <= sent <= 5
-    clocked.report(0.1, EndpointState.SLOW)
+    clocked.report(0.1, ReplicaState.SLOW)
     assert clocked.update()["topology"]["rng"]["replicas"][0]["state"] == "slow"  # at once
 
 

@@ -3,8 +3,8 @@ import asyncio
 from support.fake_streams import stream_to
 
 from chassis.health import Health
+from chassis.redis.schema import GONE_LISTED_S
 from chassis.telemetry import Telemetry
-from worker_svc.pool.picker import GONE_LISTED_S
 from worker_svc.settings import WorkerSettings
 from worker_svc.worker import Worker
 

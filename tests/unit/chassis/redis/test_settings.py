@@ -22,14 +22,14 @@ def test_a_url_has_the_nodes_and_the_login() -> None:
     assert (sentinels.username, sentinels.password, sentinels.encrypted) == (None, None, False)
 
 
-def test_all_keys_have_one_slot_in_a_cluster() -> None:
+def test_all_keys_share_hash_slot_in_a_cluster() -> None:
     assert WorkerSettings(redis_url=CLUSTER).redis.prefix == "{dockercoins}:"
-    assert WorkerSettings(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.totals_of("w") == "a:{b}totals:w"
+    assert WorkerSettings(redis_url=CLUSTER, redis_prefix="a:{b}").redis.keys.worker_totals("w") == "a:{b}totals:w"
 
 
 @pytest.mark.parametrize("prefix", ["", "coins:", "{}", "}{", "{coins"])
 def test_a_prefix_without_a_hash_tag_is_refused_with_a_cluster(prefix: str) -> None:
-    assert not Keys(prefix).have_one_slot
+    assert not Keys(prefix).share_hash_slot
     with pytest.raises(SettingsError, match=r"REDIS_PREFIX=.* is not allowed with a cluster"):
         WebuiSettings(redis_url=CLUSTER, redis_prefix=prefix)
 

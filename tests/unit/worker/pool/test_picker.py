@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from support.fake_streams import stream_to
 
-from chassis.redis.schema import MAX_REPLICAS, EndpointState
+from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState
 from chassis.telemetry.metrics import bucket
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
-from worker_svc.pool.picker import GONE_LISTED_S, Picker
+from worker_svc.pool.picker import Picker
 
 
 class Picking(Picker):
@@ -132,4 +132,4 @@ def test_replicas_that_serve_are_listed_first_where_not_all_can_be(picker: Picki
         picker.remove(stream, 0.0)
     picker.join(*(f"rng-{number:02}" for number in range(MAX_REPLICAS)))
     picker.changes(0.0)
-    assert [each.state for each in picker.snapshot()] == [EndpointState.SERVING] * MAX_REPLICAS
+    assert [each.state for each in picker.snapshot()] == [ReplicaState.SERVING] * MAX_REPLICAS
