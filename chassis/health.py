@@ -1,4 +1,4 @@
-"""Readiness of a process: one state, from which gRPC's health service, `/healthz` and `/readyz` are answered."""
+"""Readiness of a process: one state, which gRPC's health service, `/healthz` and `/readyz` report."""
 
 import asyncio
 from http import HTTPStatus

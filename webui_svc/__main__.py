@@ -1,3 +1,5 @@
+"""The process webui."""
+
 import sys
 
 from chassis import quick_start

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from chassis.redis.schema import Report
-from webui_svc.speed import MAX_KNOWN
+from webui_svc.speed import MAX_WORKERS
 
 # For how long annotations are kept, and how many, the latest ones.
 KEPT_S = 3_600
@@ -91,7 +91,7 @@ class Annotations:
         known = self._batch_sizes.get(report.worker)
         if known is None:
             self._batch_sizes[report.worker] = (report.batch_size, end - BATCH_SIZE_EVERY_S)
-            if len(self._batch_sizes) > MAX_KNOWN:
+            if len(self._batch_sizes) > MAX_WORKERS:
                 del self._batch_sizes[next(iter(self._batch_sizes))]
             return
         size, at = known

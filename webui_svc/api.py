@@ -1,4 +1,4 @@
-"""The answers in JSON: the counts, the speed over time, and load tests."""
+"""Serves JSON: the counts, the speed over time, and load tests."""
 
 import re
 
@@ -13,7 +13,7 @@ _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 class Api:
-    """Answers from the dashboard's state."""
+    """Serves the dashboard's state."""
 
     def __init__(self, state: DashboardState) -> None:
         self._state = state
@@ -22,13 +22,13 @@ class Api:
         """Return `/json` as the original has it; 503 and a sentence while Redis is away."""
         state = self._state
         if not state.redis:
-            return web.Response(status=503, text="Redis does not answer, so the counts are not known.\n")
+            return web.Response(status=503, text="Redis does not respond, so the counts are not known.\n")
         return web.json_response({"coins": state.coins, "hashes": state.hashes, "now": state.now()})
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the speed over the last seconds known; 400 and a sentence for a query that is not allowed."""
-        answer = self._state.history(seconds_of(request), by_worker=is_by_worker(request))
-        return _json_response(request, msgspec.json.encode(answer))
+        history = self._state.history(seconds_of(request), by_worker=is_by_worker(request))
+        return _json_response(request, msgspec.json.encode(history))
 
     async def load_tests(self, request: web.Request) -> web.Response:
         """Return the stored reports of load tests, newest first."""

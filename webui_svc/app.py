@@ -1,3 +1,5 @@
+"""The web application: routes, traces and metrics of the page."""
+
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -91,7 +93,7 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 def _trace(app: web.Application, tracing: "Tracing") -> None:
     """Make spans of the requests.
 
-    A span ends when the first byte of the answer is to be sent: a stream of events goes on for hours after that.
+    A span ends when the first byte of the response is to be sent: a stream of events goes on for hours after that.
     """
     spans: web.RequestKey[Span] = web.RequestKey("span")
 
@@ -147,7 +149,7 @@ class _Metrics(Collector):
         )
         lag.add_metric((), list(self._reader.lag.cumulative()), self._reader.lag.seconds)
         yield lag
-        yield GaugeMetricFamily("dockercoins_webui_redis", "1 while Redis answers", self._state.redis)
+        yield GaugeMetricFamily("dockercoins_webui_redis", "1 while Redis is reachable", self._state.redis)
         yield CounterMetricFamily(
             "dockercoins_webui_malformed_entries",
             "Entries of Redis that were skipped because they are malformed",

@@ -1,3 +1,5 @@
+"""Statistics of coins: the latest ones, and how many were expected."""
+
 import heapq
 import math
 from collections.abc import Callable

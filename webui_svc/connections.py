@@ -57,7 +57,7 @@ SECURITY = {
 
 class _Handler(RequestHandler):
     def handle_error(self, *args: Any, **kwargs: Any) -> web.StreamResponse:
-        """Give the answer to what is no request the headers of other responses, too."""
+        """Add the headers of other responses to the response to an invalid request."""
         response = super().handle_error(*args, **kwargs)
         response.headers.update(SECURITY)
         response.headers["Server"] = "webui"  # instead of all versions

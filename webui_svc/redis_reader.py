@@ -32,9 +32,9 @@ from webui_svc.sse import Browsers
 from webui_svc.state import DashboardState
 from webui_svc.timeline import STEP_US, steady_us
 
-# How long a read waits for a report. Redis counts as away after a longer time without an answer.
+# How long a read waits for a report. Redis counts as unreachable after REPLY_LIMIT_S without a reply.
 BLOCK_MS = 1_000
-ANSWER_LIMIT_S = 2.5
+REPLY_LIMIT_S = 2.5
 CONNECT_LIMIT_S = 1.0
 
 # The time between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With a
@@ -68,24 +68,24 @@ def open_reader_client(access: RedisAccess) -> Redis:
     """Return a client that leaves retries and limits to the reader.
 
     It has no socket timeout of its own: on Python 3.11 a write under redis-py's timeout can swallow the cancellation
-    that is to end the reader (asyncio.wait_for does). Answers stay bytes: an entry that is no UTF-8 must spoil nothing
+    that is to end the reader (asyncio.wait_for does). Replies stay bytes: an entry that is not UTF-8 must spoil nothing
     but itself.
     """
     return open_client(access, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_LIMIT_S)
 
 
-async def _answer(command: Any) -> Any:
-    async with deadline(ANSWER_LIMIT_S, "answer"):
+async def _reply(command: Any) -> Any:
+    async with deadline(REPLY_LIMIT_S, "reply"):
         return await command
 
 
 async def _query(redis: Redis, *commands: tuple[Any, ...]) -> list[Any]:
-    """Return the answers to commands that are sent together; some may be errors."""
+    """Return the replies to commands that are sent together; some may be errors."""
     pipeline = redis.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
-    answers: list[Any] = await _answer(pipeline.execute(raise_on_error=False))
-    return answers
+    replies: list[Any] = await _reply(pipeline.execute(raise_on_error=False))
+    return replies
 
 
 class RedisSnapshot:
@@ -109,13 +109,13 @@ class RedisSnapshot:
         counts = "MGET", self._keys.hashes, self._keys.coins
         return [counts, *(("HMGET", self._keys.worker(worker), *fields) for worker in workers)]
 
-    def ingest(self, workers: Sequence[str], answers: Sequence[Any]) -> None:
-        """Ingest the answers to the commands for these workers."""
+    def ingest(self, workers: Sequence[str], replies: Sequence[Any]) -> None:
+        """Ingest the replies to the commands for these workers."""
         self._changed.update(workers)
-        hashes, coins = self._apply("hashes, coins", answers[0], tuple) or (None, None)
+        hashes, coins = self._apply("hashes, coins", replies[0], tuple) or (None, None)
         self._state.hashes = self._apply(self._keys.hashes, hashes, schema.decode_count) or 0
         self._state.coins = self._apply(self._keys.coins, coins, schema.decode_count) or 0
-        for worker, fields in zip(workers, answers[1:], strict=True):
+        for worker, fields in zip(workers, replies[1:], strict=True):
             self._apply(self._keys.worker(worker), fields, partial(self._ingest, worker))
 
     async def read_rest(self) -> None:
@@ -127,13 +127,13 @@ class RedisSnapshot:
         now = int(self._state.now()) // BUCKET_S * BUCKET_S
         recent = [b"%d" % second for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
         changed, self._changed = sorted(self._changed), set()
-        load_tests, totals, *answers = await _query(
+        load_tests, totals, *replies = await _query(
             self._redis,
             ("LRANGE", self._keys.load_tests, 0, MAX_LOAD_TESTS - 1),
             ("HGETALL", self._keys.totals),
             *(("HMGET", self._keys.worker_totals(worker), *recent) for worker in changed),
         )
-        for worker, values in zip(changed, answers, strict=True):
+        for worker, values in zip(changed, replies, strict=True):
             self._update_hour(
                 worker, values, lambda values: schema.decode_buckets(dict(zip(recent, values, strict=True)))
             )
@@ -159,8 +159,8 @@ class RedisSnapshot:
             reports = [self._apply(self._keys.load_tests, raw, schema.decode_load_test) for raw in stored]
             self._state.set_load_tests([report for report in reports if report is not None])
 
-    def _update_hour(self, worker: str, answer: Any, decode: Callable[[Any], dict[int, float]]) -> None:
-        if buckets := self._apply(self._keys.worker_totals(worker), answer, decode):
+    def _update_hour(self, worker: str, reply: Any, decode: Callable[[Any], dict[int, float]]) -> None:
+        if buckets := self._apply(self._keys.worker_totals(worker), reply, decode):
             self._state.hour.update_worker(worker, buckets)
 
     async def _read_hour(self) -> None:
@@ -169,19 +169,19 @@ class RedisSnapshot:
         workers = self._apply(self._keys.workers, newest, schema.decode_worker_ids) or []
         for first in range(0, len(workers), WORKERS_PER_READ):
             chunk = workers[first : first + WORKERS_PER_READ]
-            answers = await _query(self._redis, *(("HGETALL", self._keys.worker_totals(worker)) for worker in chunk))
-            for worker, buckets in zip(chunk, answers, strict=True):
+            replies = await _query(self._redis, *(("HGETALL", self._keys.worker_totals(worker)) for worker in chunk))
+            for worker, buckets in zip(chunk, replies, strict=True):
                 self._update_hour(worker, buckets, schema.decode_buckets)
         self.hour_is_stale = False
 
-    def _apply(self, key: str, answer: Any, use: Callable[[Any], _T]) -> _T | None:
-        """Return what a function makes of an answer, or None if it is malformed, as when the key has another type."""
+    def _apply(self, key: str, reply: Any, use: Callable[[Any], _T]) -> _T | None:
+        """Return what a function makes of a reply, or None if it is malformed, as when the key has another type."""
         try:
-            if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError):
-                raise MalformedError(str(answer))  # noqa: TRY301 - handled as other malformed values
-            if isinstance(answer, Exception):
-                raise answer
-            return use(answer)
+            if isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError):
+                raise MalformedError(str(reply))  # noqa: TRY301 - handled as other malformed values
+            if isinstance(reply, Exception):
+                raise reply
+            return use(reply)
         except MalformedError as error:
             self._malformed.log(cause=f"{key}: {error}")
             return None
@@ -207,7 +207,7 @@ class RedisReader:
         # The id of the entry that was read last; None before anything was read.
         self._position: bytes | None = None
         self._snapshot = RedisSnapshot(redis, keys, state, self.malformed)
-        self._answered: float | None = None
+        self._replied_at: float | None = None
         self._reset = False  # whether browsers are to get a new snapshot
 
     async def run(self) -> None:
@@ -239,30 +239,30 @@ class RedisReader:
 
     async def _next_entries(self) -> list[Entry]:
         streams: dict[Any, Any] = {self._stream: self._position or _NOTHING}
-        answer = await _answer(self._redis.xread(streams, count=PAGE, block=BLOCK_MS))
-        return answer[0][1] if answer else []
+        reply = await _reply(self._redis.xread(streams, count=PAGE, block=BLOCK_MS))
+        return reply[0][1] if reply else []
 
     async def _round(self, entries: Sequence[Entry]) -> None:
         """Ingest new entries of the stream, and what else Redis holds; publish what has changed."""
         reports = self._decoded(entries)
         workers = list({report.worker for report in reports})
-        answers = await self._read(workers)
-        if self._answered is not None and not self._state.redis:
-            self._state.ignore_gap(time.monotonic() - self._answered)
+        replies = await self._read(workers)
+        if self._replied_at is not None and not self._state.redis:
+            self._state.ignore_gap(time.monotonic() - self._replied_at)
         placed: list[Report] = []
-        if answers is None:
+        if replies is None:
             await self._load()
             workers = list(self._state.speed.live(time.monotonic()))
-            answers = await self._read(workers)
+            replies = await self._read(workers)
         elif entries:
             self._position = entries[-1][0]
             clock = time.monotonic()
             placed = [new for report in reports if (new := self._state.ingest(report, clock))]
-        if answers is not None:
-            self._snapshot.ingest(workers, answers)
+        if replies is not None:
+            self._snapshot.ingest(workers, replies)
         self._state.finalize()
         await self._snapshot.read_rest()
-        self._answered = time.monotonic()
+        self._replied_at = time.monotonic()
         if not self._state.redis:
             self._state.redis = True
             self._away.clear()
@@ -281,7 +281,7 @@ class RedisReader:
             self._browsers.reset()
 
     async def _read(self, workers: Sequence[str]) -> list[Any] | None:
-        """Return the answers to the request for a snapshot; None if the stream does not go on from the position.
+        """Return the replies to the request for a snapshot; None if the stream does not go on from the position.
 
         It goes on if it has the entry that was read last. That it ends later is not enough: a server that took over may
         lack it, and have others in its place. This reads Redis's clock, too, for what is placed next.
@@ -290,14 +290,14 @@ class RedisReader:
             return None
         sent_us = steady_us()
         in_place = "XRANGE", self._stream, self._position, self._position
-        time_of_redis, found, *answers = await _query(
+        time_of_redis, found, *replies = await _query(
             self._redis, ("TIME",), in_place, *self._snapshot.commands(workers)
         )
         for each in (time_of_redis, found):
             if isinstance(each, Exception):
                 raise each
         self._observe(_microseconds(time_of_redis), sent_us)
-        return answers if self._position == _NOTHING or found else None
+        return replies if self._position == _NOTHING or found else None
 
     def _observe(self, redis_us: int, sent_us: int) -> None:
         if self._state.timeline.observe(redis_us, sent_us):
@@ -307,7 +307,7 @@ class RedisReader:
     async def _load(self) -> None:
         """Read all of the stream that is not too old to show."""
         self._reset = self._snapshot.hour_is_stale = True
-        now_us = _microseconds(await _answer(self._redis.time()))
+        now_us = _microseconds(await _reply(self._redis.time()))
         clock = time.monotonic()
 
         def seen(redis_us: int) -> float:
@@ -321,7 +321,7 @@ class RedisReader:
         self._position = start = b"%d-0" % max(0, now_us // 1_000 - REPORTS_S * 1_000)
         try:
             while True:
-                entries = await _answer(self._redis.xrange(self._stream, min=b"(" + self._position, count=PAGE))
+                entries = await _reply(self._redis.xrange(self._stream, min=b"(" + self._position, count=PAGE))
                 if entries:
                     self._position = entries[-1][0]
                 for report in self._decoded(entries):
@@ -334,10 +334,10 @@ class RedisReader:
         if self._position == start:  # all that the stream holds is too old to show
             self._position = newest
         sent_us = steady_us()
-        self._observe(_microseconds(await _answer(self._redis.time())), sent_us)
+        self._observe(_microseconds(await _reply(self._redis.time())), sent_us)
 
     async def _newest(self) -> bytes:
-        entries: list[Entry] = await _answer(self._redis.xrevrange(self._stream, count=1))
+        entries: list[Entry] = await _reply(self._redis.xrevrange(self._stream, count=1))
         return entries[0][0] if entries else _NOTHING
 
     def _decoded(self, entries: Sequence[Entry]) -> list[Report]:

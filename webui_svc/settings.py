@@ -1,3 +1,5 @@
+"""The settings of webui."""
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar

@@ -21,33 +21,35 @@ from chassis.redis.schema import BUCKET_S, BUCKETS_S, REPORTS_S, Report
 # A second, and the hashes in it or, in the history of an hour, the hashes per second of the bucket that begins then.
 Point = tuple[int, float]
 
-# A worker is gone after this number of report intervals without a report, but not before this time: reports may wait.
+# A worker counts as gone after 3 intervals without a report, but not before 3 s, because reports may be delayed.
 SILENT_INTERVALS = 3
 MIN_SILENCE_S = 3.0
 
-# How far behind the others a worker is still waited for: twice what a clock may be ahead, so that one worker with a
-# wrong clock does not hold up the curve, and no other clock outruns a worker that is merely slow.
+# The curve waits for workers that are up to this far behind the others: twice what a clock may be ahead. One worker
+# with a wrong clock must not hold up the curve, and a slow worker must not be dropped because another clock is ahead.
 MAX_LAG_US = 120_000_000
 
 # The current speed counts hashes over this time: long enough that 3.33 stays 3.33, short enough to see a change.
 CURRENT_S = 5
 
 # A worker must have worked this long before it has a current speed.
-MIN_KNOWN_S = 1.0
+MIN_WORKED_S = 1.0
 
-# The current speed is not older than this number of report intervals, or than this time, as reading takes time, too.
+# The current speed is at most two report intervals old, and at least 2 s, to allow for the reader's delay.
 CURRENT_INTERVALS = 2
 MIN_CURRENT_S = 2.0
 
-# What a worker counted in five seconds comes with fewer reports, however short its report interval is.
+# More entries than a worker can report in five seconds.
 MAX_COUNTED = 256
 
-# Workers that are remembered, those whose buckets of an hour are held, and those that are shown by themselves.
-MAX_KNOWN = 10_000
+# Workers that are remembered.
+MAX_WORKERS = 10_000
+# Workers with buckets of the last hour.
 MAX_HOURS = 1_000
+# Workers with a curve of their own.
 SHOWN_WORKERS = 8
 
-# Seconds that are held together: eight bytes a second, where a dictionary takes a hundred.
+# Seconds per chunk: an array uses 8 bytes per second, a dict 100.
 CHUNK_S = 64
 
 
@@ -56,25 +58,26 @@ class Worker:
     """A worker's last report, on the axis, and what it counted lately."""
 
     report: Report
-    # When the last report came in.
+    # The time at which the last report was read.
     seen: float
-    # When its work began, as far as it is known, and the moment up to which it is known what was counted.
+    # The time at which its work began, as far as it is known.
     since_us: int
+    # The time up to which its counts are known.
     known_us: int
-    # The hashes counted in the last seconds: from, until, how many.
+    # The hashes counted in the last seconds: begin, end, count.
     counted: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=MAX_COUNTED))
 
     @property
     def report_interval_s(self) -> float:
-        """The time between its reports."""
+        """The interval of its reports."""
         return self.report.report_interval_us / 1e6
 
     def is_live(self, clock: float) -> bool:
-        """Return whether it has reported lately."""
+        """Return whether it has reported recently."""
         return clock - self.seen < max(MIN_SILENCE_S, SILENT_INTERVALS * self.report_interval_s)
 
     def count(self, hashes: int, begin_us: int, end_us: int) -> None:
-        """Note hashes that were counted in this time."""
+        """Add hashes that were counted in this interval."""
         if not hashes:
             return
         self.counted.append((min(begin_us, end_us - 1), end_us, hashes))
@@ -82,16 +85,16 @@ class Worker:
             self.counted.popleft()
 
     def speed(self, now_us: int) -> float | None:
-        """Return the hashes per second that were counted in the last five seconds; None while too little is known.
+        """Return the hashes per second of the last five seconds, or None if it has worked for less than a second.
 
-        They are the last five seconds that are known, and at most two report intervals old. After a report without a
-        batch they are the last five seconds up to now.
+        The five seconds end with the last report, at most two report intervals ago. After a report without a batch they
+        end now, and the speed of a worker that has just begun is 0.
         """
         stalled = bool(self.report.stalled_since_us)
         longest_us = round(1e6 * max(MIN_CURRENT_S, CURRENT_INTERVALS * self.report_interval_s))
         end_us = now_us if stalled else max(self.report.end_us, now_us - longest_us)
         begin_us = max(self.since_us, end_us - CURRENT_S * 1_000_000)
-        if end_us - begin_us < MIN_KNOWN_S * 1e6:
+        if end_us - begin_us < MIN_WORKED_S * 1e6:
             return 0.0 if stalled else None
         hashes = 0.0
         for begin, end, count in self.counted:
@@ -100,7 +103,7 @@ class Worker:
         return hashes * 1e6 / (end_us - begin_us)
 
 
-def _followed(known: Worker | None, report: Report, seen: float) -> Worker:
+def _updated(known: Worker | None, report: Report, seen: float) -> Worker:
     """Return a worker after another report."""
     worker = Worker(report, seen, since_us=report.begin_us, known_us=report.end_us)
     if report.stalled_since_us:
@@ -111,7 +114,7 @@ def _followed(known: Worker | None, report: Report, seen: float) -> Worker:
         worker.seen = max(known.seen, seen)
         worker.since_us, worker.counted = known.since_us, known.counted
         worker.known_us = max(worker.known_us, known.known_us)
-        if known.report.stalled_since_us:  # what is counted now was not counted before that report
+        if known.report.stalled_since_us:  # that report was without a batch, so these hashes are newer
             begin_us = max(begin_us, known.report.redis_us)
     worker.count(report.hashes, begin_us, report.end_us)
     return worker
@@ -124,7 +127,7 @@ class Buckets:
         self._chunks: dict[int, array[float]] = {}
 
     def __len__(self) -> int:
-        """Return the seconds that there is room for."""
+        """Return the number of seconds in all chunks."""
         return CHUNK_S * len(self._chunks)
 
     def spread(self, count: float, begin_us: int, end_us: int, floor: int) -> range:
@@ -155,14 +158,14 @@ class Buckets:
         return counts
 
     def forget_before(self, second: int) -> None:
-        """Drop what lies before, as far as nothing later is held together with it."""
+        """Drop the chunks that end before this second."""
         for old in [number for number in self._chunks if (number + 1) * CHUNK_S <= second]:
             del self._chunks[old]
 
 
 @lru_cache(8)  # hashes and coins of a report are spread over the same interval
 def _parts(begin_us: int, end_us: int, floor: int) -> tuple[int, list[float]]:
-    """Return the first second of an interval from the floor on, and the interval's parts in it and those after it."""
+    """Return the first second from `floor` on, and the part of the interval in each second from there on."""
     first, last = max(begin_us // 1_000_000, floor), end_us // 1_000_000
     if begin_us == end_us:
         return last, [1.0] if first <= last else []
@@ -177,20 +180,20 @@ class Speed:
     """Hashes in each of the last 15 minutes' seconds, and the current speed of the workers."""
 
     def __init__(self) -> None:
-        self.workers: dict[str, Worker] = {}  # the one seen longest ago comes first
+        self.workers: dict[str, Worker] = {}  # least recently seen first
         self.coins = Buckets()
-        # The moment up to which the speed is known: a second that is not yet complete.
+        # The first second that is not yet complete; the speed is known up to it.
         self.until: int | None = None
         self._hashes = Buckets()
         self._by_worker: dict[str, Buckets] = {}
         self._first: int | None = None  # the first second that was reported
         self._published: int | None = None  # the first second that `take_changed` has not returned
-        self._late: set[int] = set()
+        self._revised: set[int] = set()
 
     def ingest(self, report: Report, now: float, seen: float) -> None:
-        """Count a report that came in at this moment."""
-        self.workers[report.worker] = _followed(self.workers.pop(report.worker, None), report, seen)
-        if len(self.workers) > MAX_KNOWN:
+        """Count a report that was read at `seen`."""
+        self.workers[report.worker] = _updated(self.workers.pop(report.worker, None), report, seen)
+        if len(self.workers) > MAX_WORKERS:
             del self.workers[next(iter(self.workers))]
         floor = int(now) - REPORTS_S
         if self.until is not None:
@@ -203,10 +206,10 @@ class Speed:
         if changed:
             self._first = changed[0] if self._first is None else min(self._first, changed[0])
         if report.hashes and self._published is not None:
-            self._late.update(range(changed.start, min(changed.stop, self._published)))
+            self._revised.update(range(changed.start, min(changed.stop, self._published)))
 
     def finalize(self, now: float, clock: float) -> None:
-        """Decide how far the speed is known by now, and forget what is too old to show."""
+        """Compute up to which second the speed is known, and forget what is too old to show."""
         ends = [worker.known_us for worker in self.live(clock).values()]
         newest = max(ends, default=0)
         reported_us = min((end for end in ends if newest - end <= MAX_LAG_US), default=None)
@@ -218,7 +221,7 @@ class Speed:
         self.workers = {name: worker for name, worker in self.workers.items() if clock - worker.seen <= REPORTS_S}
 
     def ignore_gap(self, seconds: float) -> None:
-        """Ignore a silence of this number of seconds, in which Redis was away."""
+        """Do not count these seconds, in which Redis was unreachable, as silence of workers."""
         for worker in self.workers.values():
             worker.seen += seconds
 
@@ -242,7 +245,7 @@ class Speed:
         if not points:
             return [], []
         begin, end = points[0][0], points[-1][0] + 1
-        workers = _most(self.hashes_by_worker(begin, end))
+        workers = _top_workers(self.hashes_by_worker(begin, end))
         columns = [self._by_worker[worker].between(begin, end) for worker in workers]
         rows = zip(range(begin, end), self._hashes.between(begin, end), *columns, strict=True)
         return workers, [_with_others(second, total, list(hashes)) for second, total, *hashes in rows]
@@ -257,9 +260,9 @@ class Speed:
         if self.until is None:
             return []
         new_from = self.until - REPORTS_S if self._published is None else self._published
-        kept = [second for second in sorted(self._late) if second >= self.until - REPORTS_S]
+        kept = [second for second in sorted(self._revised) if second >= self.until - REPORTS_S]
         late = [(second, round(self._hashes.between(second, second + 1)[0], 4)) for second in kept]
-        self._late.clear()
+        self._revised.clear()
         self._published = self.until
         return [*late, *self._between(new_from, self.until)]
 
@@ -282,7 +285,7 @@ class Hour:
         self._until = 0
 
     def set_totals(self, totals: dict[int, float], until: int) -> None:
-        """Replace the buckets of all workers; those that end by `until` are whole. Forget those of before the hour."""
+        """Replace the buckets of all workers; those that end by `until` are complete. Drop older ones than an hour."""
         self._totals, self._until = totals, until
         oldest = until - BUCKETS_S - BUCKET_S
         for worker, buckets in list(self._by_worker.items()):
@@ -292,23 +295,23 @@ class Hour:
                 del self._by_worker[worker]
 
     def update_worker(self, worker: str, buckets: Mapping[int, float]) -> None:
-        """Take over buckets of one worker, all or the newest ones."""
+        """Store buckets of one worker, all or the newest ones."""
         if buckets and (worker in self._by_worker or len(self._by_worker) < MAX_HOURS):
             self._by_worker.setdefault(worker, {}).update(buckets)
 
     def forget_workers(self) -> None:
-        """Forget all buckets of single workers."""
+        """Drop the buckets of single workers."""
         self._by_worker.clear()
 
     def points(self, seconds: int) -> list[Point]:
-        """Return the hashes per second in each whole bucket of the last seconds, the oldest first."""
+        """Return the hashes per second in each complete bucket of the last seconds, the oldest first."""
         return [(second, round(self._totals.get(second, 0.0) / BUCKET_S, 4)) for second in self._whole(seconds)]
 
     def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
         """Return the workers with most hashes, and for each of the points their hashes per second and the others'."""
         whole = self._whole(seconds)
         known = {worker: [buckets.get(each, 0.0) for each in whole] for worker, buckets in self._by_worker.items()}
-        workers = _most({worker: total for worker, hashes in known.items() if (total := sum(hashes))})
+        workers = _top_workers({worker: total for worker, hashes in known.items() if (total := sum(hashes))})
         rows: list[list[float]] = []
         for index, second in enumerate(whole):
             row = [known[worker][index] / BUCKET_S for worker in workers]
@@ -321,10 +324,10 @@ class Hour:
         return range(min((each for each in self._totals if begin <= each < end), default=end), end, BUCKET_S)
 
 
-def _most(sums: Mapping[str, float]) -> list[str]:
+def _top_workers(sums: Mapping[str, float]) -> list[str]:
     return heapq.nsmallest(SHOWN_WORKERS, sums, key=lambda worker: (-sums[worker], worker))
 
 
 def _with_others(second: int, total: float, row: list[float]) -> list[float]:
-    """Return a row of the history: the others have what the workers shown leave of the total."""
+    """Return a row with the shown workers' values and the sum of all others."""
     return [second, *(round(hashes, 4) for hashes in row), round(max(total - sum(row), 0.0), 4)]

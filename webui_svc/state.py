@@ -1,3 +1,5 @@
+"""The dashboard's state, as browsers get it."""
+
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,18 +16,18 @@ from webui_svc.timeline import Timeline
 # Seconds of the graph that a browser gets when it opens the page.
 SHOWN_S = 300
 
-# Different batch sizes that are named, the smallest first.
+# The maximum of batch sizes shown, the smallest first.
 MAX_BATCH_SIZES = 8
 
-# Figures of which only those that changed are sent.
+# Figures that are sent only when they change.
 LARGE = ("topology", "coin_statistics")
 
-# A gap without Redis that is annotated.
+# A shorter time without Redis is not annotated.
 MIN_GAP_S = 1.0
 
 
 class DashboardState:
-    """Everything there is to show, as of the last time that Redis answered.
+    """All that the page shows, as of Redis's last reply.
 
     Inside, times are on the timeline's axis; what is shown has Redis's time.
     """
@@ -35,7 +37,7 @@ class DashboardState:
         self.speed = Speed()
         self.hour = Hour()
         self.topology = Topology(redis_name, webui_name)
-        # Whether Redis answers.
+        # Whether Redis responds.
         self.redis = False
         self.hashes = 0
         self.coins = 0
@@ -48,7 +50,7 @@ class DashboardState:
         self._published: dict[str, Any] = {}
 
     def ingest(self, report: Report, seen: float) -> Report | None:
-        """Count a report, seen then on the monotonic clock. Return it on the axis, or None if it was counted before."""
+        """Count a report; `seen` is on the monotonic clock. Return it on the axis, or None if it was counted before."""
         if placed := self.timeline.place(report):
             self.speed.ingest(placed, self.timeline.now, seen)
             self.topology.ingest(seen)
@@ -56,17 +58,17 @@ class DashboardState:
         return placed
 
     def ingest_replicas(self, worker: str, seen: ReplicaSnapshot) -> None:
-        """Take over what a worker sees of its replicas."""
+        """Store what a worker reports about its replicas."""
         known = self.speed.workers.get(worker)
         interval_s = known.report_interval_s if known else 0.0
         self.topology.ingest_replicas(worker, time.monotonic(), seen, interval_s)
 
     def ingest_coins(self, worker: str, coins: NewCoins) -> None:
-        """Take over what coins a worker found."""
+        """Store the latest coins of a worker."""
         self._coins.ingest(worker, coins, lambda at: self.timeline.place_worker_time(worker, at))
 
     def ignore_gap(self, seconds: float) -> None:
-        """Ignore a silence of this number of seconds up to now, in which Redis was away."""
+        """Do not count the last `seconds`, in which Redis was unreachable, as silence of workers or replicas."""
         self.speed.ignore_gap(seconds)
         for statistics in self.topology.statistics.values():
             statistics.ignore_gap(seconds)
@@ -75,17 +77,17 @@ class DashboardState:
             self._annotations.add(Annotation(now - seconds, "gap", "redis", until=now))
 
     def set_totals(self, totals: dict[int, float]) -> None:
-        """Take over the hour's ten-second buckets; those are whole that the speed is known for by now."""
+        """Store the hour's ten-second buckets; buckets that end by `speed.until` are complete."""
         self.hour.set_totals(totals, (self.speed.until or 0) + self.timeline.shift_s)
 
     def set_load_tests(self, reports: Sequence[dict[str, Any]]) -> None:
-        """Take over the reports of load tests, newest first."""
+        """Store the reports of load tests, newest first."""
         self.load_tests = msgspec.json.encode({"reports": reports})
         began = reports[0]["began"] if reports else None
         self._load_tests = {"count": len(reports), "newest": began[:40] if isinstance(began, str) else None}
 
     def finalize(self) -> None:
-        """Decide what is known by now."""
+        """Compute what the reports so far determine."""
         now, clock = self.timeline.now, time.monotonic()
         self.speed.finalize(now, clock)
         if self.topology.finalize(self.speed, self.timeline.now_us, clock):
@@ -103,20 +105,20 @@ class DashboardState:
         """Return the speed over the last seconds, of all workers or of each, with its resolution in seconds."""
         is_recent = seconds <= REPORTS_S
         source = self.speed if is_recent else self.hour
-        answer: dict[str, Any] = {"now": self.now(), "resolution": 1 if is_recent else BUCKET_S}
+        history: dict[str, Any] = {"now": self.now(), "resolution": 1 if is_recent else BUCKET_S}
         points: Sequence[Sequence[float]]
         if by_worker:
-            answer["workers"], points = source.points_by_worker(seconds)
+            history["workers"], points = source.points_by_worker(seconds)
         else:
             points = source.points(seconds)
-        return {**answer, "points": self._shifted(points) if is_recent else points}
+        return {**history, "points": self._shifted(points) if is_recent else points}
 
     def now(self) -> float:
         """Return now in Unix seconds, by Redis's clock."""
         return round(self.timeline.now + self.timeline.shift_s, 3)
 
     def snapshot(self) -> bytes:
-        """Return all that a page needs which knows nothing yet, as a server-sent event."""
+        """Return the full state for a new page, as a server-sent event."""
         figures = {"now": self.now(), **self._figures(), "shown_seconds": SHOWN_S}
         figures["annotations"] = self._annotations.all(self.timeline.now, self.timeline.shift_s)
         return _event("snapshot", {**figures, "points": self._shifted(self.speed.points(SHOWN_S))})
@@ -148,7 +150,7 @@ class DashboardState:
             "topology": self.topology.figures(redis=self.redis),
             "coin_statistics": self._coin_figures,
         }
-        if not self.redis:  # then it is not known which workers are there
+        if not self.redis:  # the current workers are unknown
             return {**figures, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_sizes": []}
         clock = time.monotonic()
         speed = self.speed.current(clock, self.timeline.now_us)
@@ -163,7 +165,7 @@ class DashboardState:
         }
 
     def _waits_for(self, clock: float) -> dict[str, float]:
-        """Return the services that workers wait for, and since when, in seconds of the time axis."""
+        """Return the services that workers wait for, and the start of the wait in seconds of the time axis."""
         since: dict[str, float] = {}
         for worker in self.speed.live(clock).values():
             if service := worker.report.waits_for:

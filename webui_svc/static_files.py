@@ -72,7 +72,7 @@ def compress(body: bytes) -> bytes:
 
 
 def accepts_gzip(request: web.Request) -> bool:
-    """Return whether the request accepts an answer in gzip."""
+    """Return whether the request accepts a response in gzip."""
     accepted: dict[str, bool] = {}
     for part in ",".join(request.headers.getall("Accept-Encoding", [])).lower().split(","):
         accepted[part.partition(";")[0].strip()] = not _REFUSED.search(part)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from chassis.redis.schema import Report
 from chassis.timing import steady_s
 
-# A clock that moved by more than this was set; by less, it drifts, or an answer was slow.
+# A clock that moved by more than this was set; by less, it drifts, or a reply was slow.
 STEP_US = 500_000
 
 # What an offset may grow by at a time: more than clocks drift in a second, less than can be seen.
@@ -24,8 +24,8 @@ CREEP_US = 1_000
 # A longer delay of a worker's reports is accepted after this number of reports in a row: its machine may have slept.
 CONFIRMATIONS = 3
 
-# An answer that took longer says nothing about small differences, for it is not known when Redis read its clock.
-MAX_ANSWER_US = 250_000
+# A reply that took longer is no measure of small differences, because it is not known when Redis read its clock.
+MAX_REPLY_US = 250_000
 
 # People are shown times that are off by at most this much: setting them right redraws the page.
 MAX_LABEL_ERROR_S = 0.75
@@ -82,7 +82,7 @@ class Timeline:
     def observe(self, redis_us: int, sent_us: int) -> bool:
         """Compare Redis's clock with the axis; return whether people are to be shown other times from now on.
 
-        The request for its time was sent at `sent_us` of the steady clock, and the answer has just arrived. Call this
+        The request for its time was sent at `sent_us` of the steady clock, and the reply has just arrived. Call this
         after entries were read and before they are placed. Of entries placed before the first call, only steps back are
         seen.
         """
@@ -94,12 +94,12 @@ class Timeline:
             return self._label()
         self._offset_before = self._offset
         self._observed_before, self._observed = self._observed, self.now_us
-        answer_us = steady_us() - sent_us
+        reply_us = steady_us() - sent_us
         behind_us = redis_us + self._offset - self._observed
-        if abs(behind_us) > STEP_US + answer_us:
+        if abs(behind_us) > STEP_US + reply_us:
             self._offset -= behind_us
-        elif answer_us <= MAX_ANSWER_US:
-            # Now may be later than the answer says, which took some time, and is never earlier.
+        elif reply_us <= MAX_REPLY_US:
+            # The time may be later than in the reply, which took some time to arrive, but never earlier.
             self._origin += max(behind_us, -CREEP_US)
         return self._label()
 

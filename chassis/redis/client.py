@@ -30,7 +30,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chassis.redis import errors
-from chassis.redis.sentinel import ANSWER_LIMIT_S, MasterFinder, cluster_query, sentinel_query
+from chassis.redis.sentinel import REPLY_LIMIT_S, MasterFinder, cluster_query, sentinel_query
 from chassis.redis.settings import Deployment, Node, RedisAccess
 from chassis.settings import CertificateFiles, SettingsError
 
@@ -41,7 +41,7 @@ _NOT_MASTER = (ReadOnlyError, AskError, ClusterDownError, TryAgainError)
 MASTER_CHECK_INTERVAL_S = 2.0
 
 # How long that may take: two Sentinels of three may be frozen, and a command has two seconds in all.
-MASTER_CHECK_LIMIT_S = 2.4 * ANSWER_LIMIT_S
+MASTER_CHECK_LIMIT_S = 2.4 * REPLY_LIMIT_S
 
 
 def open_client(access: RedisAccess, **options: Any) -> Redis:
@@ -127,7 +127,7 @@ class EncryptedConnection(SSLConnection):
             raise
         except RedisConnectionError as error:
             # A server checks our certificate when for us the handshake is over; its alert is mostly lost.
-            raise RedisConnectionError(f"{error}, {errors.BEFORE_ANY_ANSWER}") from error
+            raise RedisConnectionError(f"{error}, {errors.BEFORE_ANY_REPLY}") from error
 
 
 def _context(certificates: CertificateFiles) -> ssl.SSLContext:
@@ -182,7 +182,7 @@ class MasterConnection(Connection):
             return
         self._checked_at = time.monotonic()
         master: Node | None = None
-        # Where no Sentinel answers in time, the server may well be the master still.
+        # If no Sentinel replies in time, the server may still be the master.
         with contextlib.suppress(RedisError, TimeoutError):
             async with asyncio.timeout(MASTER_CHECK_LIMIT_S):
                 master = await self._finder.find()

@@ -11,7 +11,7 @@ from redis.exceptions import (
 )
 
 # The client adds this when an encrypted connection ends before the first response.
-BEFORE_ANY_ANSWER = "before any answer"
+BEFORE_ANY_REPLY = "before any reply"
 
 # The script's error begins with this where Redis may evict what was counted.
 EVICTION = "EVICTION"
@@ -42,7 +42,7 @@ _REMEDIES_BY_WORDS = (
         "it must be shown a certificate in TLS_CERT that its authority has issued and that is valid now",
     ),
     (
-        re.compile(BEFORE_ANY_ANSWER),
+        re.compile(BEFORE_ANY_REPLY),
         "it may want a certificate in TLS_CERT that its authority has issued and that is valid now: its log says",
     ),
     (

@@ -20,7 +20,7 @@ from chassis.timing import deadline
 
 # One node must name the master within this time, before the next one is queried: a frozen one takes all of it, and a
 # report has two seconds in all (worker_svc.ledger).
-ANSWER_LIMIT_S = 0.5
+REPLY_LIMIT_S = 0.5
 
 # Opens a client of one node. Closing the client closes its connection.
 OpenNode = Callable[[Node], Redis]
@@ -50,7 +50,7 @@ class MasterFinder:
         for node in tuple(self._nodes):
             self._deprioritize(node)
             try:
-                async with deadline(ANSWER_LIMIT_S, "answer"):
+                async with deadline(REPLY_LIMIT_S, "reply"):
                     master, others = await self._query(node)
             except (RedisError, OSError, TimeoutError) as error:
                 causes.append(f"{node[0]}:{node[1]}: {str(error) or type(error).__name__}")
@@ -64,7 +64,7 @@ class MasterFinder:
         raise RedisConnectionError(f"no node names the Redis master ({'; '.join(causes)})")
 
     def mark_stale(self) -> None:
-        """Query other nodes first: the one that answered last named a server that is no master.
+        """Query other nodes first: the one that replied last named a server that is not the master.
 
         A node that is cut off from the others goes on naming the old one.
         """

@@ -5,7 +5,7 @@ Beside the URLs of redis-py there are two for more than one server:
 redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME   Sentinels, which know the master of that name
 redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT         nodes of a cluster, which know which of them has which slot
 
-With `rediss-` everything is encrypted. One host that answers is enough.
+With `rediss-` everything is encrypted. One host that replies is enough.
 """
 
 import re

@@ -6,7 +6,7 @@ import pytest
 from chassis import admin_endpoint, grpc_options, log
 from chassis.grpc_server import server
 from chassis.redis.client import MASTER_CHECK_INTERVAL_S
-from chassis.redis.sentinel import ANSWER_LIMIT_S
+from chassis.redis.sentinel import REPLY_LIMIT_S
 from chassis.telemetry.tracing import FLUSH_LIMIT_S
 from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics
@@ -42,7 +42,7 @@ NUMBERS = {
     "redis": [
         f"at most {ledger.KEPT_S:.0f} s of reports",
         f"a client queries the Sentinels again every {MASTER_CHECK_INTERVAL_S:.0f} s",
-        f"does not respond within {ANSWER_LIMIT_S:g} s is skipped",
+        f"does not respond within {REPLY_LIMIT_S:g} s is skipped",
     ],
     "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
     "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],

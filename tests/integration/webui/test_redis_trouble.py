@@ -36,7 +36,7 @@ async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterw
         assert data["topology"]["rng"] == topology["rng"]
         for path, status in (("/json", 503), ("/healthz", 200), ("/readyz", 200)):
             async with page.get(path) as answer:
-                assert (answer.status, "Redis does not answer" in await answer.text()) == (status, path == "/json")
+                assert (answer.status, "Redis does not respond" in await answer.text()) == (status, path == "/json")
         own_redis.start()
         data = await events.until(lambda data: data["redis"])
         assert data["hashes"] == 20

@@ -1,9 +1,12 @@
 import asyncio
+from collections.abc import AsyncIterator
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from support.virtual_time import freeze, now
 
+from chassis.grpc_server import interceptors
 from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, FairQueue, RateLimiter
 from chassis.timing import TIMER_SLACK_S
 
@@ -102,6 +105,23 @@ async def test_the_event_loop_begins_four_batches_at_a_time_and_clients_take_tur
     assert (len(begun), limiter.waiting) == (4, 18)
     await asyncio.gather(*batches)
     assert begun[4:6] == [PEER, PEER]
+
+
+async def test_the_wait_for_the_event_loop_counts_as_waiting() -> None:
+    limits, waited = interceptors.LimitInterceptor("a.B", delay=0, concurrency=16), list[float]()
+
+    async def behavior(requests: AsyncIterator[int], _: object) -> AsyncIterator[int]:
+        async for request in requests:
+            waited.append(interceptors._waited_s.get())
+            await asyncio.sleep(0.01)
+            yield request
+
+    async def call() -> None:
+        method = interceptors._as_unary(limits.wrap("C", behavior))
+        await method(1, Mock(peer=lambda: PEER))
+
+    await asyncio.gather(*(call() for _ in range(9)))
+    assert waited == pytest.approx([0.0] * 4 + [0.01] * 4 + [0.02], abs=0.005)
 
 
 async def test_a_stream_whose_client_reads_slowly_does_not_hold_up_others() -> None:

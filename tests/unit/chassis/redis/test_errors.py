@@ -19,7 +19,7 @@ from chassis.redis import errors
         (RedisConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED] unable"), "in TLS_CA, for the host in REDIS_URL"),
         (RedisConnectionError("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED]"), "in TLS_CERT that its authority has issued"),
         (RedisConnectionError("[SSL: TLSV1_ALERT_UNKNOWN_CA]"), "in TLS_CERT that its authority has issued"),
-        (RedisConnectionError("Connection reset by peer, before any answer"), "it may want a certificate in TLS_CERT"),
+        (RedisConnectionError("Connection reset by peer, before any reply"), "it may want a certificate in TLS_CERT"),
         (RedisConnectionError("[SSL: WRONG_VERSION_NUMBER]"), "REDIS_URL must begin with redis://"),
         (ClusterCrossSlotError("Keys in request"), "must begin with redis-cluster://"),
         (OutOfMemoryError("command not allowed"), "maxmemory must leave room for what is counted"),

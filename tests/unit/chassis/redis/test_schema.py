@@ -142,6 +142,13 @@ def test_the_script_keeps_reports_and_buckets_as_long_as_they_are_read() -> None
     assert {name: int(numbers[f"{name}_SECONDS"]) for name in kept} == kept
 
 
+@pytest.mark.parametrize("raw", [b"-5", b"1_000", b" 12 ", b"\xff", b"%d" % 10**30])
+def test_a_count_is_a_whole_number_within_bounds(raw: bytes) -> None:
+    assert (schema.decode_count(None), schema.decode_count(b"12")) == (0, 12)
+    with pytest.raises(MalformedError):
+        schema.decode_count(raw)
+
+
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"began": NaN}', b" " * (schema.MAX_LOAD_TEST_BYTES + 1)])
 def test_anything_but_a_report_of_a_load_test_is_malformed(raw: bytes) -> None:
     assert schema.decode_load_test(b'{"began": "now", "points": []}') == {"began": "now", "points": []}

@@ -6,7 +6,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.virtual_time import now
 
-from chassis.redis.sentinel import ANSWER_LIMIT_S, MasterFinder, sentinel_query
+from chassis.redis.sentinel import REPLY_LIMIT_S, MasterFinder, sentinel_query
 from chassis.redis.settings import Node
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
@@ -44,7 +44,7 @@ async def test_a_silent_node_is_skipped_and_queried_last_the_next_time() -> None
     while "a" not in nodes.order:
         assert await nodes.finder.find() == NEW
         nodes.finder.mark_stale()
-    assert now() == ANSWER_LIMIT_S
+    assert now() == REPLY_LIMIT_S
     nodes.order.clear()
     nodes.answers = {"a": NEW, "b": RedisError("no"), "c": RedisError("no")}
     assert await nodes.finder.find() == NEW
@@ -61,7 +61,7 @@ async def test_a_node_that_names_a_stale_master_is_queried_after_the_others() ->
     assert [await nodes.finder.find() for _ in range(3)] == [NEW] * 3
 
 
-@pytest.mark.parametrize(("answer", "cause"), [(None, r"a:1: no answer within 0\.5 s"), (OSError("no"), "a:1: no")])
+@pytest.mark.parametrize(("answer", "cause"), [(None, r"a:1: no reply within 0\.5 s"), (OSError("no"), "a:1: no")])
 async def test_the_error_has_the_cause_of_each_node(answer: Exception | None, cause: str) -> None:
     nodes = Nodes(a=answer, b=answer, c=answer)
     with pytest.raises(RedisConnectionError, match=f"no node names the Redis master .*{cause}"):
