@@ -198,4 +198,4 @@ class Trial:
         return {name: Counter(client.errors) for name, client in self._clients.items()}
 
     def _resent(self) -> int:
-        return sum(client.sent_again for client in self._clients.values())
+        return sum(client.resent for client in self._clients.values())

@@ -28,7 +28,7 @@ class UnaryCalls:
     ) -> None:
         # Calls that failed, by gRPC code.
         self.errors: Counter[str] = Counter()
-        self.sent_again = 0
+        self.resent = 0
         self._stage = stage
         self._target = target
         self._channel = open_channel(target, stage.service, certificates)
@@ -56,8 +56,8 @@ class UnaryCalls:
                         return payload
                 code = grpc.StatusCode.INTERNAL
             self.errors[code.name] += 1
-            self.sent_again += 1
-            await asyncio.sleep(backoff.slowest() if code in PERMANENT else backoff.pause())
+            self.resent += 1
+            await asyncio.sleep(backoff.maximum() if code in PERMANENT else backoff.next_delay())
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""

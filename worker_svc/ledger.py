@@ -144,7 +144,7 @@ class Ledger:
                 if self._flushing.is_set():
                     await asyncio.sleep(FLUSH_PAUSE_S)
                 else:
-                    await sleep_unless(self._flushing, backoff.pause())
+                    await sleep_unless(self._flushing, backoff.next_delay())
             else:
                 self._refused = False
                 self._forget(KEPT_S)

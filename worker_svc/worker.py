@@ -22,13 +22,13 @@ from worker_svc.settings import Sizes, WorkerSettings
 from worker_svc.stage import HasherStage, RngStage
 from worker_svc.tally import Tally
 
-# The pause between two reports about changes of replicas: some come and go all the time.
+# The shortest time between two reports about changes of replicas, because a replica may flap.
 CHANGE_PAUSE_S = 0.25
 
-# For batches in flight. Ten classic workers on one serial rng wait one second each.
+# How long batches in flight have to complete. Ten classic workers on one rng wait one second each.
 DRAIN_LIMIT_S = 1.6
 
-# For the last report.
+# How long the last report may take.
 REPORT_LIMIT_S = 1.0
 
 
@@ -88,7 +88,7 @@ class Worker:
         self._changed.set()
 
     def _update_redis(self) -> None:
-        # Redis may be away: a worker that goes on mining for a minute is ready.
+        # A worker stays ready while Redis is unreachable and the queue has room for reports.
         self._health.set("redis", met=self.ledger.accepting)
 
     async def run(self) -> None:
@@ -120,8 +120,9 @@ class Worker:
             self._report_if_useful()
 
     def _report_if_useful(self) -> None:
-        # A report without a batch is of no use later, so the queue is for those with one.
-        if self.ledger.flushed if self._tally.stalled else not self.ledger.full:
+        # A report without a batch is of no use later, so only reports with batches are queued.
+        has_room = self.ledger.flushed if self._tally.stalled else not self.ledger.full
+        if has_room:
             self._report()
 
     async def _report_changes(self) -> None:
@@ -150,7 +151,7 @@ class Worker:
         self.ledger.add(entry)
 
     async def drain(self) -> None:
-        """Wait until what is in flight is counted. What has no response in time is dropped, which is logged."""
+        """Wait until the batches in flight are counted. Those without a response in time are dropped and logged."""
         self._draining = True
         try:
             async with asyncio.timeout(DRAIN_LIMIT_S):

@@ -31,7 +31,7 @@ class FakeStream:
 
     number = 1
     half_closed = False
-    newest = 0.0
+    newest_sent_at = 0.0
 
     def __init__(self, replica: str) -> None:
         self.replica = replica
@@ -39,7 +39,7 @@ class FakeStream:
         self.outstanding: dict[int, Attempt] = {}
 
     @property
-    def oldest(self) -> float:
+    def oldest_sent_at(self) -> float:
         return next((attempt.sent_at for attempt in self.outstanding.values()), float("inf"))
 
     def send(self, batch: Batch, now: float) -> None:

@@ -19,24 +19,34 @@ from worker_svc.backoff import PERMANENT
 from worker_svc.batch import Batch
 from worker_svc.stage import Stage
 
-# While one stream's batch is worked on, the next one's travels.
+# While the server processes a batch of one stream, the next batch travels on the other.
 STREAMS_PER_ENDPOINT = 2
 
-# All servers may say within a moment that they don't serve, and then work goes on where it is.
+# If all servers become NOT_SERVING within this time, their streams are not drained.
 LEAVING_DELAY_S = 0.15
 
-# Many servers send headers with their first response only; ours send them at once, unless they are overloaded.
+# The intervals at which the cause of a failure is polled: while streams may have to be drained for it, and otherwise.
+CAUSE_INTERVAL_S = 0.05
+IDLE_CAUSE_INTERVAL_S = 0.2
+
+# Many servers send headers with their first response only, so after this time without headers a stream is probed with a
+# batch. Ours send headers at once, unless they are overloaded.
 PROBE_DELAY_S = 0.5
 
-# What a server without a name is sent first. No batch of the pipeline has this id.
+# grpc.aio reports INTERNAL with these words when a connection is lost during a write (grpcio 1.85).
+_WRITE_FAILED = "Internal error from Core"
+
+# The batch of one byte with which a stream is probed. No batch of the pipeline has this id.
 PROBE_ID = 0
 _PROBE = Batch(PROBE_ID, count=1, message_size=1, begun=0.0, data=b"\0")
 
 
 class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC's own status is no error class either
-    """A stream ended other than OK with nothing outstanding. Its batches may be retried on another."""
+    """A stream failed, or ended with batches outstanding. They may be retried on another stream."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        if details == _WRITE_FAILED:
+            code, details = grpc.StatusCode.UNAVAILABLE, "the connection was lost while a request was sent"
         super().__init__(f"{code.name}: {details}")
         self.code = code
         self.details = details
@@ -45,10 +55,12 @@ class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC'
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A batch sent on a stream, when, on the event loop's clock, and whether it was over the hedging delay there."""
+    """One attempt to send a batch on a stream."""
 
     batch: Batch
+    # On the event loop's clock.
     sent_at: float
+    # Whether it has exceeded the hedging delay.
     slow: bool = False
 
 
@@ -62,48 +74,50 @@ class Stream:
         # By batch id, the oldest first.
         self.outstanding: dict[int, Attempt] = {}
         self.half_closed = False
-        # When the newest batch with a response had been sent, and whether any but a probe had one.
-        self.newest = 0.0
-        self.worked = False
+        # When the newest batch that has a response had been sent.
+        self.newest_sent_at = 0.0
+        # Whether a batch other than a probe has a response.
+        self.has_completed = False
         self._stage = stage
-        self._unsent: asyncio.Queue[Batch | None] = asyncio.Queue()
-        self._given_up = ""
+        self._send_queue: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._aborted = ""
         # The server logs the number, too.
         self.number, self._call = method.open(endpoint.channel, self._requests())
 
     @property
-    def oldest(self) -> float:
+    def oldest_sent_at(self) -> float:
         """When the oldest outstanding batch was sent; infinity if there is none."""
         return next((attempt.sent_at for attempt in self.outstanding.values()), float("inf"))
 
     def send(self, batch: Batch, now: float) -> None:
         """Send the request for a batch as soon as the stream takes it."""
         self.outstanding[batch.id] = Attempt(batch, now)
-        self._unsent.put_nowait(batch)
+        self._send_queue.put_nowait(batch)
 
     def probe(self) -> None:
         """Send a batch of one byte that is not counted, to see whether the server responds on this stream."""
         self.send(_PROBE, asyncio.get_running_loop().time())
 
     def half_close(self) -> None:
-        """Send nothing more; the stream ends when nothing is outstanding. One that has not joined is cancelled."""
+        """Send nothing more; the stream ends when nothing is outstanding. A stream that has not joined is cancelled."""
         if not self.half_closed:
             self.half_closed = True
-            self._unsent.put_nowait(None)
+            self._send_queue.put_nowait(None)
         if not self.replica:
             self._call.cancel()
 
-    def give_up(self, reason: str) -> None:
+    def abort(self, reason: str) -> None:
         """End the stream as broken."""
-        self._given_up = reason
+        self._aborted = reason
         self._call.cancel()
 
     async def run(
         self, on_join: Callable[["Stream"], None], on_response: Callable[["Stream", Attempt, memoryview], None]
     ) -> None:
-        """Serve the stream until it is half-closed and nothing is outstanding. Raises StreamBroken at any other end.
+        """Process responses until the stream is half-closed and nothing is outstanding. Raises StreamBroken otherwise.
 
-        Calls `on_join` when the replica is known, and `on_response`, which removes an attempt, with its response.
+        Calls `on_join` when the replica is known, and `on_response` with each attempt that has a response and the
+        payload; it must remove the attempt.
         """
         try:
             name = await self._served_by()
@@ -115,9 +129,9 @@ class Stream:
                 self.probe()
             async for response in self._call:
                 attempt, payload = self._match(response)
-                self.newest = attempt.sent_at
+                self.newest_sent_at = attempt.sent_at
                 if attempt.batch is not _PROBE:
-                    self.worked = True
+                    self.has_completed = True
                     on_response(self, attempt, payload)
                     continue
                 del self.outstanding[PROBE_ID]
@@ -127,9 +141,9 @@ class Stream:
         except grpc.aio.AioRpcError as error:
             raise StreamBroken(error.code(), error.details() or "") from None
         except asyncio.CancelledError:
-            # grpc.aio reports a call that was cancelled from here in the same way as a task that is.
-            if self._given_up:
-                raise StreamBroken(grpc.StatusCode.DEADLINE_EXCEEDED, self._given_up) from None
+            # grpc.aio raises CancelledError both when this call and when this task was cancelled.
+            if self._aborted:
+                raise StreamBroken(grpc.StatusCode.DEADLINE_EXCEEDED, self._aborted) from None
             if self.replica or not self.half_closed:
                 raise
             self.outstanding.clear()
@@ -141,7 +155,7 @@ class Stream:
             raise StreamBroken(grpc.StatusCode.OK, details)
 
     async def _requests(self) -> AsyncIterator[bytes]:
-        while (batch := await self._unsent.get()) is not None:
+        while (batch := await self._send_queue.get()) is not None:
             yield self._stage.request(batch)
 
     async def _served_by(self) -> str:
@@ -169,7 +183,15 @@ class Stream:
 
 @dataclass(eq=False)
 class Endpoint:
-    """One connection to an address: connects, keeps streams open while its server serves, then leaves and drains."""
+    """One connection to an address.
+
+    1. It connects.
+    2. It serves, with its streams open, while the channel is READY, which includes the server's health.
+    3. It leaves when the channel is not ready, DNS does not name the address any more, or certificates were renewed: it
+       opens no more streams, and those that are open take batches until others serve.
+    4. It drains: its streams are half-closed, and complete what is outstanding.
+    5. It closes, and the pool opens another endpoint in its place.
+    """
 
     address: str
     channel: grpc.aio.Channel
@@ -178,20 +200,21 @@ class Endpoint:
     keep_stream: Callable[["Endpoint"], Coroutine[Any, Any, None]]
     # Called when it has left, and when its streams may be drained.
     on_change: Callable[[], None]
-    # What the replica at this address was called last, and why it does not serve, where that is known.
+    # The last known name of the replica at this address.
     name: str
+    # Why it does not serve, if that is known.
     cause: str = ""
     streams: set[Stream] = field(default_factory=set)
     # Set when it opens no more streams; those that are open take batches until others serve.
     left: asyncio.Event = field(default_factory=asyncio.Event)
     may_drain: bool = False
-    # Whether its server goes away, rather than only says that it does not serve.
+    # Whether the server has closed the connection, rather than reported NOT_SERVING.
     stopping: bool = False
     _keeping: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def serving(self) -> bool:
-        """Whether it has a stream that takes batches and is to go on."""
+        """Whether it has a joined stream and has not left."""
         return not self.left.is_set() and any(stream.replica for stream in self.streams)
 
     def leave(self) -> None:
@@ -220,7 +243,7 @@ class Endpoint:
         while not self.stopping:
             state = self.channel.get_state(try_to_connect=True)
             if state is grpc.ChannelConnectivity.READY and not self._keeping:
-                self.cause = "it accepts streams, and answers nothing on them"
+                self.cause = "it accepts streams, but sends no response"
                 self._keeping = [tasks.create_task(self.keep_stream(self)) for _ in range(STREAMS_PER_ENDPOINT)]
             elif self._keeping and not self.left.is_set():
                 self.left.set()
@@ -231,11 +254,11 @@ class Endpoint:
             if state is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 await self.channel.wait_for_state_change(state)
                 continue
-            # gRPC keeps this state, whatever the next failure is; streams may have to be drained for that.
+            # The state stays TRANSIENT_FAILURE across failures, so poll for the cause.
             self.cause = await failure(self.channel, secure=self.certificates is not None) or self.cause
             if is_untrusted(self.cause):
                 self.leave()  # the channel would retry too often
                 self.on_change()
             self.stopping = self.left.is_set() and not is_unhealthy(self.cause)
-            await asyncio.sleep(0.05 if self.streams else 0.2)
+            await asyncio.sleep(CAUSE_INTERVAL_S if self.streams else IDLE_CAUSE_INTERVAL_S)
         self.on_change()

@@ -1,4 +1,4 @@
-"""Which endpoint gets the next batch: the one whose replica has the fewest outstanding (least request)."""
+"""Picks the stream for the next batch: one of the replica with the fewest outstanding batches (least request)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState, Repl
 from chassis.telemetry.metrics import bucket
 from worker_svc.pool.endpoint import Stream
 
-# An ejected replica is used again when no stream to it was open for this long, as after a restart: longer than a
-# connection takes that was lost alone.
+# An ejected replica is used again after it had no open stream for this long, which indicates a restart. A connection
+# that was lost alone is replaced sooner.
 READMISSION_DELAY_S = 0.4
 
 _ORDER = list(ReplicaState)
@@ -21,25 +21,29 @@ class Replica:
     name: str
     address: str
     state: ReplicaState = ReplicaState.CONNECTING
-    # Its open streams, and those of them that take batches.
+    # Its open streams.
     streams: set[Stream] = field(default_factory=set)
+    # Those of them that take batches.
     accepting: list[Stream] = field(default_factory=list)
-    # Whether it had a wrong digest, so that it takes none.
+    # Whether it sent a wrong digest, and takes no batches.
     ejected: bool = False
-    # Batches, on streams that are draining too.
+    # Batches without a response, on all its streams.
     outstanding: int = 0
-    # When a stream to it ended last, and when it was last anything but gone.
+    # When a stream to it ended last.
     ended_at: float = float("-inf")
+    # The last moment at which it was not gone.
     present_at: float = 0.0
-    # Batches that it completed before any other did, and those that were over the hedging delay here, ever.
+    # Batches that it completed before any other replica did.
     completed: int = 0
+    # Batches that exceeded the hedging delay on it.
     slow: int = 0
-    # Since the last snapshot: the same, and the latencies of those that were not hedged, by bucket.
+    # Batches that it completed first since the last snapshot.
     batches: int = 0
+    # The latencies of those of them that were not hedged, by bucket.
     latency: dict[int, int] = field(default_factory=dict)
 
     def observe(self, latency: float | None) -> None:
-        """Count a batch that it completed before any other did, and how long it took if that is known."""
+        """Count a batch that it completed before any other replica did, and its latency in seconds if that is known."""
         self.completed += 1
         self.batches += 1
         if latency is not None:
@@ -52,12 +56,12 @@ class Replica:
             self.ejected = False
 
     def update(self, now: float, slow_before: float, *, connecting: bool) -> None:
-        """Set its state; it is slow if a batch is outstanding that was sent before then."""
+        """Set its state. It is slow if a batch is outstanding that was sent before `slow_before`."""
         self.readmit(now)
         if self.ejected:
             self.state = ReplicaState.EJECTED
         elif self.accepting:
-            is_slow = any(stream.oldest < slow_before for stream in self.accepting)
+            is_slow = any(stream.oldest_sent_at < slow_before for stream in self.accepting)
             self.state = ReplicaState.SLOW if is_slow else ReplicaState.SERVING
         elif self.streams:
             self.state = ReplicaState.DRAINING
@@ -73,7 +77,7 @@ class Picker:
     def __init__(self, window: int) -> None:
         """Share a window of this many batches."""
         self.window = window
-        # By name, the one that was sent a batch last at the end. One that has an open stream is always here.
+        # By name, the least recently used first. Replicas with open streams are never removed.
         self.replicas: dict[str, Replica] = {}
         self._accepting = 0
 
@@ -84,7 +88,7 @@ class Picker:
 
     @property
     def listed(self) -> list[Replica]:
-        """Replicas in the order of their states and names; not all if they are very many."""
+        """At most MAX_REPLICAS replicas, in the order of their states and names."""
         listed = sorted(self.replicas.values(), key=lambda each: (_ORDER.index(each.state), each.name))
         return listed[:MAX_REPLICAS]
 
@@ -113,7 +117,7 @@ class Picker:
             self.drain(stream)
 
     def remove(self, stream: Stream, now: float) -> Replica:
-        """Forget a stream that has ended, and what is outstanding on it. Return its replica."""
+        """Remove a stream that has ended, with its outstanding batches. Return its replica."""
         self.drain(stream)
         replica = self.replicas[stream.replica]
         replica.streams.remove(stream)
@@ -122,7 +126,7 @@ class Picker:
         return replica
 
     def pick(self, last_choice: str) -> Stream | None:
-        """Return a stream with room of the replica with the fewest outstanding batches; equals take turns.
+        """Return a stream with room of the replica with the fewest outstanding batches, in turn where several have.
 
         The last choice is a replica that is picked only if no other has room.
         """
@@ -144,15 +148,15 @@ class Picker:
         """Count a batch that is sent on this stream."""
         replica = self.replicas[stream.replica] = self.replicas.pop(stream.replica)
         replica.outstanding += 1
-        if replica.accepting[-1] is not stream:  # streams of one replica take turns, too
+        if replica.accepting[-1] is not stream:  # its streams take turns, too
             replica.accepting.remove(stream)
             replica.accepting.append(stream)
 
     def update(self, now: float, *, slow_before: float, connecting: Mapping[str, str]) -> bool:
-        """Note the states of replicas, and return whether any has changed.
+        """Update the states of replicas, and return whether any has changed.
 
-        Slow ones have batches outstanding that were sent before then. Connecting ones are given by name, with their
-        address, and are not serving.
+        A replica is slow if a batch is outstanding that was sent before `slow_before`. `connecting` has the addresses
+        of replicas that are not serving, by name.
         """
         before = {name: replica.state for name, replica in self.replicas.items()}
         for name, address in connecting.items():
@@ -165,7 +169,7 @@ class Picker:
         return before != {name: replica.state for name, replica in self.replicas.items()}
 
     def snapshot(self) -> tuple[ReplicaStats, ...]:
-        """Return what was seen of the replicas since the last snapshot."""
+        """Return the statistics of the replicas since the last snapshot."""
         stats = tuple(
             ReplicaStats(each.name, each.address, each.state, each.batches, each.latency) for each in self.listed
         )

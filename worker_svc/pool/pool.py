@@ -20,7 +20,7 @@ from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
-from worker_svc.backoff import LAST, Backoff
+from worker_svc.backoff import MAX_BACKOFF_S, Backoff
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica
@@ -34,14 +34,15 @@ LOOKUP_JITTER = 0.1
 FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
 
-# If there are more addresses than endpoints may be, one is exchanged for another now and then.
-EXCHANGE_INTERVAL_S = 5.0
+# With more addresses than MAX_ENDPOINTS, the pool uses a random subset and replaces one of it at this interval.
+SUBSET_REFRESH_INTERVAL_S = 5.0
 
-# Between checks of what is slow and could not be hedged. Also how late such a check may be: a process that was itself
-# held up has responses waiting that it has not read.
+# The interval between checks for slow batches. A check that is later than this is skipped: this process was held up
+# itself, and has responses that it has not read.
 CHECK_INTERVAL_S = 0.1
 
-# A stream without a response for so long is broken: at once if its replica completed newer batches on another one.
+# A stream without a response for this long is aborted; after OVERTAKEN_LIMIT_S already if its endpoint has completed
+# newer batches on another stream.
 SILENCE_LIMIT_S = 30.0
 OVERTAKEN_LIMIT_S = 2.0
 OVERTAKEN_FACTOR = 2.0
@@ -51,27 +52,28 @@ OVERTAKEN_FACTOR = 2.0
 HEDGING_DELAY_FACTOR = 4.0
 # Shorter than the 2 to 7 s in which gRPC notices a frozen peer, longer than a busy machine's hiccups.
 MIN_HEDGING_DELAY_S = 0.5
-# The same as long as there has been no response, so that no latency is usual.
-FIRST_SLOW_S = 3.0
-# The part of all batches that may be hedged: when all are slow, as on an overloaded service, hedging would sink it.
-HEDGING_BUDGET = 0.05
+# The delay before the first response, when the usual latency is unknown.
+INITIAL_HEDGING_DELAY_S = 3.0
+# The part of all batches that may be hedged. On an overloaded service all are slow, and hedging would double the load.
+HEDGING_RATIO = 0.05
 # The weight of the newest latency in the usual one.
 LATENCY_WEIGHT = 1 / 32
 
-# Between two endpoints that are replaced for their certificates, so that the first serves before the next one drains.
+# The interval at which endpoints are replaced after a renewal of certificates: a replacement serves before the next
+# endpoint drains.
 RENEWAL_INTERVAL_S = 1.0
 
-# Before a lost connection is replaced.
+# The delay before a lost connection is replaced.
 RECONNECTION_DELAY_S = 0.25
 
-# For the streams to end once run() is cancelled.
+# How long run() waits for streams to end once it is cancelled.
 CLOSE_LIMIT_S = 0.3
 
-# All services start at the same time, or one is started again: no endpoint for so long needs no mention.
+# No endpoint for up to this time is normal at a start or restart, and is not logged.
 ABSENCE_LIMIT_S = 3.0
-# The same, as long as no reason is known: an attempt to connect may be under way.
+# The same limit while the cause is unknown: a connection attempt may be under way.
 UNKNOWN_ABSENCE_LIMIT_S = 4.0
-# From one line about what is still so to the next.
+# The interval at which a persistent condition is logged.
 REPEAT_S = 5.0
 
 ENDPOINTS = "endpoints"
@@ -79,8 +81,9 @@ REFUSED = "stream refused, retrying with maximum backoff"
 EJECTED = "wrong digest, replica ejected"
 UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
 LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
-# Levels, and seconds in which an event is logged once at most; of all others warnings, once a second.
-LINES: dict[str, tuple[Literal["info", "warning", "error"], float]] = {
+# The level of each event, and the interval in seconds at which it is logged at most. Other events are warnings, at most
+# one per second.
+LOG_EVENTS: dict[str, tuple[Literal["info", "warning", "error"], float]] = {
     ENDPOINTS: ("info", 1.0),
     REFUSED: ("error", 5.0),
     EJECTED: ("error", 1.0),
@@ -90,10 +93,10 @@ LINES: dict[str, tuple[Literal["info", "warning", "error"], float]] = {
 
 
 class Hedging:
-    """Learns which latency is usual, and keeps the budget, a token bucket."""
+    """The hedging delay, from the usual latency, and the hedging budget, a token bucket."""
 
     def __init__(self, capacity: int) -> None:
-        """Save up for this many hedges at most: for all that a frozen replica may hold. At the start there are none."""
+        """Hold at most `capacity` tokens, enough for all batches on one frozen replica. The bucket starts empty."""
         self.capacity = capacity
         self._tokens = 0.0
         self._usual: float | None = None
@@ -101,18 +104,22 @@ class Hedging:
     @property
     def delay(self) -> float:
         """Seconds without a response after which a batch is slow, and is hedged if the budget allows it."""
-        return FIRST_SLOW_S if self._usual is None else max(HEDGING_DELAY_FACTOR * self._usual, MIN_HEDGING_DELAY_S)
+        return (
+            INITIAL_HEDGING_DELAY_S
+            if self._usual is None
+            else max(HEDGING_DELAY_FACTOR * self._usual, MIN_HEDGING_DELAY_S)
+        )
 
-    def earn(self) -> None:
-        """Add a new batch's part to the budget."""
-        self._tokens = min(self._tokens + HEDGING_BUDGET, float(self.capacity))
+    def add_token(self) -> None:
+        """Add a batch's share of a token to the budget."""
+        self._tokens = min(self._tokens + HEDGING_RATIO, float(self.capacity))
 
     def observe(self, latency: float) -> None:
-        """Learn from a batch that was not hedged."""
+        """Update the usual latency with that of a batch that was not hedged, in seconds."""
         self._usual = latency if self._usual is None else self._usual + LATENCY_WEIGHT * (latency - self._usual)
 
-    def spend(self) -> bool:
-        """Take one hedge from the budget, if it allows one."""
+    def take_token(self) -> bool:
+        """Take a token for one hedge, and return whether there was one."""
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -128,11 +135,11 @@ class Request:
     response: "asyncio.Future[memoryview]"
     # The replica of the last attempt.
     replica: str = ""
-    # How many attempts are outstanding: none while it waits, two once it is hedged.
+    # The number of outstanding attempts: none while it is queued, two while it is hedged.
     attempts: int = 0
     hedged: bool = False
-    # Why the last attempt that ended without a response did.
-    failed: str = ""
+    # Why the last attempt failed.
+    failure: str = ""
 
 
 class Pool:
@@ -172,18 +179,18 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()
         self._requests: dict[int, Request] = {}
-        self._waiting: deque[Request] = deque()
-        # Targets of one address each that DNS names, or those of them that are used.
-        self._wanted: set[str] = set()
-        # An endpoint for each of them; and all that are open, those that drain too.
+        self._queue: deque[Request] = deque()
+        # The resolved targets that are used, of one address each.
+        self._resolved: set[str] = set()
+        # The current endpoint of each target; and the tasks of all open endpoints, including those that drain.
         self._endpoints: dict[str, Endpoint] = {}
         self._open: dict[Endpoint, asyncio.Task[None]] = {}
-        self._exchange_at = self._renew_at = 0.0
-        # The replicas that take batches, when there were any last, and when a stream ended last.
+        self._refresh_subset_at = self._renew_at = 0.0
+        # The replicas that take batches; the last moment at which there was one; and when a stream ended last.
         self._names: list[str] = []
         self._serving_at = self._loop.time()
         self._lost_at = float("-inf")
-        self._lines: dict[str, ThrottledLogger] = {}
+        self._loggers: dict[str, ThrottledLogger] = {}
         self._silent_until = {"slow": 0.0, "absent": 0.0}
 
     def resize(self, window: int) -> None:
@@ -202,11 +209,11 @@ class Pool:
         return not self.replicas or self._loop.time() - oldest > self._hedging.delay
 
     @property
-    def sent_again(self) -> int:
-        """Batches sent more than once, for whatever reason."""
+    def resent(self) -> int:
+        """Attempts beyond the first, for all reasons."""
         return self.retries.total() + self.hedges
 
-    # The way of a batch: send, complete; or retry, hedge, eject.
+    # The path of a batch: send, complete; or retry, hedge, eject.
 
     def response(self, batch: Batch) -> "asyncio.Future[memoryview]":
         """Return the payload of the response, however many attempts it takes; a batch waits until a stream has room."""
@@ -214,15 +221,15 @@ class Pool:
         request = self._requests[batch.id] = Request(batch, now, self._loop.create_future())
         if batch.trace is not None:
             batch.trace.submitted(self._stage.name, self._stage.path)
-        self._hedging.earn()
-        self._waiting.append(request)
+        self._hedging.add_token()
+        self._queue.append(request)
         self._dispatch(now)
         return request.response
 
     def _dispatch(self, now: float) -> None:
-        while self._waiting and (stream := self.picker.pick(self._waiting[0].replica)) is not None:
-            request = self._waiting.popleft()
-            self._send(stream, request, now, request.failed)
+        while self._queue and (stream := self.picker.pick(self._queue[0].replica)) is not None:
+            request = self._queue.popleft()
+            self._send(stream, request, now, request.failure)
 
     def _send(self, stream: Stream, request: Request, now: float, reason: str) -> None:
         self.picker.sent(stream)
@@ -254,7 +261,7 @@ class Pool:
                 batch.trace.completed(self._stage.name, stream.replica)
             if not request.response.cancelled():
                 request.response.set_result(payload)
-        if self._waiting:
+        if self._queue:
             self._dispatch(now)
 
     def _retry(self, stream: Stream, reason: str, cause: str) -> None:
@@ -263,27 +270,27 @@ class Pool:
             if (request := self._requests.get(batch_id)) is None:
                 continue
             request.attempts -= 1
-            request.failed = reason
+            request.hedged = False
+            request.failure = reason
             if request.batch.trace is not None:
                 request.batch.trace.broken(self._stage.name, stream.replica, cause)
             if not request.attempts:
-                request.hedged = False
                 self.retries[reason] += 1
-                self._waiting.appendleft(request)
+                self._queue.appendleft(request)
 
     def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
         """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
         about = {"replica": replica.name, "stream": stream.number, "batch": batch.id, **wrong._asdict()}
-        self._note(EJECTED, **about)
+        self._log(EJECTED, **about)
         self.picker.eject(replica)
         for each in replica.streams:
             self._retry(each, "wrong_digest", "wrong digest")
-        self._changed()
+        self._reconcile()
 
     # Streams and endpoints that come and go.
 
     async def _keep_stream(self, endpoint: Endpoint) -> None:
-        """Have one stream open, again after each break, until its endpoint leaves."""
+        """Keep one stream open, and reopen it after each failure, until its endpoint leaves."""
         backoff = Backoff()
         while not endpoint.left.is_set():
             stream = Stream(endpoint, self._stage, self._method)
@@ -296,14 +303,16 @@ class Pool:
             finally:
                 endpoint.streams.remove(stream)
                 self._end(stream, broken)
-            if stream.worked:
+            if stream.has_completed:
                 backoff.reset()
-            await sleep_unless(endpoint.left, backoff.slowest() if broken and broken.is_permanent else backoff.pause())
+            await sleep_unless(
+                endpoint.left, backoff.maximum() if broken and broken.is_permanent else backoff.next_delay()
+            )
 
     def _join(self, stream: Stream) -> None:
         stream.endpoint.name = stream.replica
         self.picker.add(stream, self._loop.time())
-        self._changed()
+        self._reconcile()
 
     def _end(self, stream: Stream, broken: StreamBroken | None) -> None:
         """Retry what is outstanding on a stream, unless that was done when its replica was ejected."""
@@ -312,18 +321,18 @@ class Pool:
             self.errors[broken.code.name] += 1
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
-            self._note(REFUSED if broken.is_permanent else "stream broken", **about)
+            self._log(REFUSED if broken.is_permanent else "stream broken", **about)
         if stream.replica:
             self._lost_at = self._loop.time()
             if not self.picker.remove(stream, self._lost_at).ejected:
                 self._retry(stream, "broken", str(broken))
-        self._changed()
+        self._reconcile()
 
-    def _changed(self) -> None:
-        """Have an endpoint at each wanted address, drain those that left if others serve, and send what waits."""
-        for target in self._endpoints.keys() - self._wanted:
+    def _reconcile(self) -> None:
+        """Open an endpoint for each resolved address, drain those that left if others serve, send queued batches."""
+        for target in self._endpoints.keys() - self._resolved:
             self._endpoints.pop(target).leave()
-        for target in self._wanted:
+        for target in self._resolved:
             before = self._endpoints.get(target)
             if before is None or before.left.is_set():
                 self._open_endpoint(target, before)
@@ -338,21 +347,21 @@ class Pool:
         self._update_states()
 
     def _open_endpoint(self, target: str, before: Endpoint | None) -> None:
-        """Open an endpoint in place of the one before, which has left, or of none."""
+        """Open an endpoint. It replaces the one before, if there is one, which has left."""
         address = target.partition(":")[2]
         endpoint = self._endpoints[target] = Endpoint(
             address,
             open_channel(target, self._stage.service, self._certificates, authority=self._resolver.authority),
             None if self._certificates is None else self._certificates.latest,
             self._keep_stream,
-            self._changed,
+            self._reconcile,
             name=address[:MAX_NAME] if before is None else before.name,
             cause="" if before is None else before.cause,
         )
         pause = 0.0 if before is None else RECONNECTION_DELAY_S
         if is_untrusted(endpoint.cause):
-            self._note(UNTRUSTED, target=self._resolver.target, details=endpoint.cause)
-            pause = LAST
+            self._log(UNTRUSTED, target=self._resolver.target, details=endpoint.cause)
+            pause = MAX_BACKOFF_S
         self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
 
@@ -360,7 +369,7 @@ class Pool:
         now = self._loop.time()
         if self._names != (names := self.replicas):
             self._names = names
-            self._note(ENDPOINTS, count=len(names), names=" ".join(names))
+            self._log(ENDPOINTS, count=len(names), names=" ".join(names))
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
         if self.picker.update(now, slow_before=now - self._hedging.delay, connecting=connecting):
             self._on_change()
@@ -373,22 +382,22 @@ class Pool:
         async with self._tasks:
             checking = self._tasks.create_task(self._check())
             try:
-                await self._follow()
+                await self._resolve_periodically()
             finally:
                 checking.cancel()
                 await self._close()
 
     async def _close(self) -> None:
-        self._wanted = set()
+        self._resolved = set()
         for endpoint in self._open:
             endpoint.stopping = True
-        self._changed()
+        self._reconcile()
         if self._open:
             await asyncio.wait(self._open.values(), timeout=CLOSE_LIMIT_S)
-        for line in self._lines.values():
+        for line in self._loggers.values():
             line.close()
 
-    async def _follow(self) -> None:
+    async def _resolve_periodically(self) -> None:
         """Look the target up again and again. A look-up that fails or finds nothing changes nothing."""
         failing_since = float("inf")
         while True:
@@ -397,24 +406,24 @@ class Pool:
             failure = self._resolver.failure
             failing_since = min(failing_since, began) if failure else float("inf")
             if failure and (found or began - failing_since > ABSENCE_LIMIT_S):
-                self._note(LOOKUP_FAILED, target=self._resolver.target, details=failure)
+                self._log(LOOKUP_FAILED, target=self._resolver.target, details=failure)
             if found and failure:
                 found |= {target for target, endpoint in self._endpoints.items() if endpoint.serving}
             if found:
-                self._wanted = self._select(found, began)
+                self._resolved = self._choose_subset(found, began)
             self._renew_certificates(began)
-            self._changed()
+            self._reconcile()
             is_fast = not self._names or began - self._lost_at < FAST_LOOKUP_TIME_S
             interval = FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S
             interval *= random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
             await asyncio.sleep(began + interval - self._loop.time())
 
-    def _select(self, found: set[str], now: float) -> set[str]:
-        """Choose all, or as many as there may be: those that are used, of which one is exchanged now and then."""
-        kept, others = sorted(found & self._wanted), sorted(found - self._wanted)
+    def _choose_subset(self, found: set[str], now: float) -> set[str]:
+        """Return all targets, or a subset of MAX_ENDPOINTS: those in use, of which one is replaced at an interval."""
+        kept, others = sorted(found & self._resolved), sorted(found - self._resolved)
         most_kept = self._max_endpoints
-        if len(found) > self._max_endpoints and now >= self._exchange_at:
-            self._exchange_at = now + EXCHANGE_INTERVAL_S
+        if len(found) > self._max_endpoints and now >= self._refresh_subset_at:
+            self._refresh_subset_at = now + SUBSET_REFRESH_INTERVAL_S
             most_kept -= 1
         kept = random.sample(kept, min(len(kept), most_kept))
         return {*kept, *random.sample(others, min(len(others), self._max_endpoints - len(kept)))}
@@ -434,17 +443,19 @@ class Pool:
     async def _check(self) -> None:
         while True:
             began = self._loop.time()
-            oldest = min((stream.oldest for stream in self._streams()), default=began) if self._requests else began
+            oldest = (
+                min((stream.oldest_sent_at for stream in self._streams()), default=began) if self._requests else began
+            )
             due = min(max(oldest + self._hedging.delay, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
             await asyncio.sleep(due - began)
             now = self._loop.time()
             if self._requests and now - due < CHECK_INTERVAL_S:
                 self._hedge(now)
                 self._replace_silent(now)
-            # Otherwise nothing but streams and look-ups changes a state.
+            # Without requests, only streams and look-ups change states, and they update them.
             if self._requests:
                 self._update_states()
-            for line in self._lines.values():
+            for line in self._loggers.values():
                 line.flush()
             if self._names:
                 self._serving_at = now
@@ -452,7 +463,7 @@ class Pool:
                 self._log_absence(now)
 
     def _hedge(self, now: float) -> None:
-        """Send what is over the hedging delay to a second replica, as far as the budget goes, and log the rest."""
+        """Send batches over the hedging delay to a second replica, as far as the budget allows, and log the others."""
         waiting: list[dict[str, Any]] = []
         for stream in self._streams():
             replica = self.picker.replicas[stream.replica]
@@ -466,10 +477,10 @@ class Pool:
                     continue
                 about: dict[str, Any] = {"batch": attempt.batch.id, "replica": stream.replica, "stream": stream.number}
                 second = self.picker.pick(stream.replica)
-                if second is None or second.replica == stream.replica or not self._hedging.spend():
+                if second is None or second.replica == stream.replica or not self._hedging.take_token():
                     waiting.append({**about, "seconds": round(now - attempt.sent_at, 1)})
                     continue
-                self._note("over the hedging delay, sent to a second replica", **about, second=second.replica)
+                self._log("over the hedging delay, sent to a second replica", **about, second=second.replica)
                 self.hedges += 1
                 request.hedged = True
                 self._send(second, request, now, HEDGE)
@@ -478,16 +489,16 @@ class Pool:
             log.get(to=self._stage.name).warning("no response yet", **waiting[0], batches=len(waiting))
 
     def _streams(self) -> list[Stream]:
-        """Those that have joined."""
+        """Return the streams that have joined."""
         return [stream for replica in self.picker.replicas.values() for stream in replica.streams]
 
     def _replace_silent(self, now: float) -> None:
-        """Give up streams that stay silent although their server completes newer batches, or for very long."""
+        """Abort streams that stay silent although their server completes newer batches on others, or for very long."""
         overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.delay)
-        for stream, others in [(stream, each.streams) for each in self._open for stream in each.streams]:
-            if (silent := now - stream.oldest) > overtaken_limit:
-                if silent > SILENCE_LIMIT_S or any(other.newest > stream.oldest for other in others):
-                    stream.give_up(f"no response for {silent:.1f} s")
+        for stream, others in [(stream, each.streams - {stream}) for each in self._open for stream in each.streams]:
+            if (silent := now - stream.oldest_sent_at) > overtaken_limit:
+                if silent > SILENCE_LIMIT_S or any(other.newest_sent_at > stream.oldest_sent_at for other in others):
+                    stream.abort(f"no response for {silent:.1f} s")
                 for other in others:
                     if not other.outstanding:
                         other.probe()
@@ -506,8 +517,8 @@ class Pool:
             line = log.get(to=self._stage.name, target=self._resolver.target)
             line.warning("no endpoint, still trying", seconds=round(seconds, 1), details=details)
 
-    def _note(self, event: str, **fields: Any) -> None:
-        if event not in self._lines:
-            level, interval_s = LINES.get(event, ("warning", 1.0))
-            self._lines[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
-        self._lines[event].log(**fields)
+    def _log(self, event: str, **fields: Any) -> None:
+        if event not in self._loggers:
+            level, interval_s = LOG_EVENTS.get(event, ("warning", 1.0))
+            self._loggers[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
+        self._loggers[event].log(**fields)

@@ -1,4 +1,4 @@
-"""Which addresses a target has now."""
+"""Resolves a gRPC target to addresses."""
 
 import contextlib
 import re
@@ -16,10 +16,10 @@ _NAME = re.compile(
 )
 _ADDRESSES = re.compile(r"(?P<scheme>ipv4|ipv6|unix):(?P<addresses>.*\D.*)")
 
-# What a look-up ends with where the answer is too long for UDP and TCP does not work; the part that fits is of use.
+# Errors of a look-up whose answer is too long for UDP while TCP fails. The part that fits is still useful.
 _PERHAPS_TRUNCATED = {aiodns.error.ARES_ECONNREFUSED, aiodns.error.ARES_ETIMEOUT, aiodns.error.ARES_ENODATA}
 _TAKE_TRUNCATED = pycares.ARES_FLAG_IGNTC | pycares.ARES_FLAG_EDNS
-# Of the look-up, and of a new resolver: no file descriptor is left, or the server in the target is no address.
+# Errors of a look-up, and of creating a resolver: no file descriptor is left, or the name server is no address.
 _ERRORS = (aiodns.error.DNSError, pycares.AresError, OSError, UnicodeError)
 
 

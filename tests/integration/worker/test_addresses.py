@@ -56,4 +56,4 @@ async def test_renewed_certificates_are_used_though_one_address_never_serves_and
         assert all(each.certificates is certificates.latest for each in endpoints.values())
         await client.until_found("a", "b")
         await client.finish()
-        assert not client.pool.sent_again
+        assert not client.pool.resent

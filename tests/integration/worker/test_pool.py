@@ -83,7 +83,7 @@ async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at
         async with rng_server("again", ports[0]):
             await client.until_found("again")
             await client.finish()
-        assert not client.pool.sent_again
+        assert not client.pool.resent
         assert not client.pool.errors
 
 
@@ -113,7 +113,7 @@ async def test_a_server_whose_own_check_fails_gets_nothing_until_it_passes_unles
         await client.until_found("a", "b")
         await until(lambda: last.open_streams == 2)
         await client.finish()
-        assert not client.pool.sent_again
+        assert not client.pool.resent
         assert not client.pool.errors
 
 
@@ -129,7 +129,7 @@ async def test_what_a_retry_can_not_mend_is_retried_with_maximum_backoff(capfd: 
         await asyncio.sleep(1.5)
         assert refusing.streams <= 4
         await until(lambda: client.pool.errors["PERMISSION_DENIED"] == counts(client).handled["PERMISSION_DENIED"] >= 2)
-        assert not client.pool.sent_again, "no batch is sent where none has been answered"
+        assert not client.pool.resent, "no batch is sent where none has been answered"
     out = capfd.readouterr().out
     assert out.count("stream refused, retrying with maximum backoff") <= 2
     assert "not you" in out
@@ -140,7 +140,7 @@ async def test_streams_that_stay_silent_are_replaced(
     silent: int, limit_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that its server forgot sooner than both: the server responds on the other."""
-    monkeypatch.setattr(pool_module, "FIRST_SLOW_S", 0.1)
+    monkeypatch.setattr(pool_module, "INITIAL_HEDGING_DELAY_S", 0.1)
     monkeypatch.setattr(pool_module, "OVERTAKEN_LIMIT_S", 0.1)
     monkeypatch.setattr(pool_module, "SILENCE_LIMIT_S", limit_s)
 
@@ -173,10 +173,10 @@ async def test_a_subset_of_many_addresses_is_used_and_changes() -> None:
         client = await stack.enter_async_context(PoolClient(*ports, max_endpoints=2).running())
         await until(lambda: len(client.pool.replicas) == 2)
         first = client.pool.replicas
-        client.pool._exchange_at = 0.0
+        client.pool._refresh_subset_at = 0.0
         await until(lambda: len(client.pool.replicas) == 2 and client.pool.replicas != first)
         await client.finish()
-        assert not client.pool.sent_again
+        assert not client.pool.resent
 
 
 async def test_a_defect_while_a_response_is_received_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:

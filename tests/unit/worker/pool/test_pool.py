@@ -15,7 +15,7 @@ from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream
 from worker_svc.pool.picker import READMISSION_DELAY_S
 from worker_svc.pool.pool import (
-    FIRST_SLOW_S,
+    INITIAL_HEDGING_DELAY_S,
     MIN_HEDGING_DELAY_S,
     REPEAT_S,
     Hedging,
@@ -27,7 +27,7 @@ from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 @pytest.mark.parametrize(
     ("latencies", "delay"),
     [
-        ([], FIRST_SLOW_S),
+        ([], INITIAL_HEDGING_DELAY_S),
         ([0.001], 0.5),
         ([1.0] * 100, 4),
         ([0.2] * 100 + [2.0], 0.256 * 4),
@@ -44,12 +44,12 @@ def test_the_delay_is_four_times_the_usual_latency_and_bounded_below(latencies: 
 def test_one_batch_in_twenty_may_be_hedged_and_a_window_of_hedges_is_saved_up() -> None:
     hedging, hedged = Hedging(8), 0
     for _ in range(1_000):
-        hedging.earn()
-        hedged += hedging.spend()
+        hedging.add_token()
+        hedged += hedging.take_token()
     assert hedged == pytest.approx(50, abs=1)
     for _ in range(1_000):
-        hedging.earn()
-    assert [hedging.spend() for _ in range(9)] == [True] * 8 + [False]
+        hedging.add_token()
+    assert [hedging.take_token() for _ in range(9)] == [True] * 8 + [False]
 
 
 class Sending:
@@ -136,6 +136,17 @@ async def test_a_batch_is_retried_when_both_replicas_that_had_it_are_gone(sendin
     assert sending.pool.hedges == 2
 
 
+async def test_a_batch_is_hedged_again_when_one_of_its_two_streams_breaks(sending: Sending) -> None:
+    streams = sending.join("a", "b", "c")
+    sending.warm_up(*streams)
+    sending.submit()
+    await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    [spare] = [stream for stream in streams if not stream.outstanding]
+    sending.pool._end(next(stream for stream in streams if stream.outstanding), None)
+    await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
+    assert (len(spare.outstanding), sending.pool.hedges, sending.pool.retries.total()) == (1, 2, 0)
+
+
 async def test_when_all_are_slow_only_the_budget_is_hedged(sending: Sending) -> None:
     one, other = sending.join("a", "b")
     sending.warm_up(one, other)
@@ -149,7 +160,7 @@ async def test_when_all_are_slow_only_the_budget_is_hedged(sending: Sending) -> 
 
 
 @pytest.mark.parametrize(
-    ("replicas", "is_warm", "first_s"), [("a", True, MIN_HEDGING_DELAY_S), ("ab", False, FIRST_SLOW_S)]
+    ("replicas", "is_warm", "first_s"), [("a", True, MIN_HEDGING_DELAY_S), ("ab", False, INITIAL_HEDGING_DELAY_S)]
 )
 async def test_a_batch_that_can_not_be_hedged_is_logged_again_and_again(
     sending: Sending, replicas: str, first_s: float, *, is_warm: bool
@@ -230,7 +241,7 @@ async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_
     sending = Sending()
     resolver: Any = SimpleNamespace(target="rng:50051", failure="not found", resolve=AsyncMock(return_value=[]))
     sending.pool._resolver = resolver
-    following = asyncio.create_task(sending.pool._follow())
+    following = asyncio.create_task(sending.pool._resolve_periodically())
 
     async def seconds_each(seconds: float) -> float:
         before = resolver.resolve.await_count
@@ -241,7 +252,7 @@ async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_
     resolver.resolve.return_value = ["ipv4:10.0.0.1:50051"]
     endpoint: Any = SimpleNamespace(serving=True, left=asyncio.Event())
     sending.pool._endpoints = {"ipv4:10.0.0.1:50051": endpoint}
-    sending.pool._wanted = {"ipv4:10.0.0.1:50051"}
+    sending.pool._resolved = {"ipv4:10.0.0.1:50051"}
     [stream] = sending.join("a")
     served = await seconds_each(20)
     sending.pool._end(stream, None)
