@@ -142,6 +142,9 @@ class ReplicaStatistics:
                 together[replica.name] = replica
         for replica in together.values():
             self._update(replica, clock)
+        # A worker names a replica by its address until the replica has sent its name.
+        named = {known.address for name, known in self._known.items() if name != known.address}
+        self._known = {name: known for name, known in self._known.items() if name not in named}
         for name, known in list(self._known.items()):
             if known.gone_since is None and clock - known.seen > UNSEEN_LIMIT_S:
                 known.state, known.gone_since = ReplicaState.GONE, clock

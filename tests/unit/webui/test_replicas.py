@@ -108,6 +108,16 @@ def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(st
     assert states(statistics) == {}
 
 
+def test_one_that_was_listed_by_its_address_is_not_listed_twice_once_its_name_is_known(
+    statistics: ReplicaStatistics,
+) -> None:
+    unnamed = ReplicaStats("rng-1:50051", "rng-1:50051", ReplicaState.CONNECTING, 0, {})
+    see(statistics, 0, unnamed)
+    assert states(statistics) == {"rng-1:50051": "connecting"}
+    see(statistics, 1, replica("rng-1"))
+    assert states(statistics) == {"rng-1": "serving"}
+
+
 def test_one_that_no_worker_lists_any_more_is_gone_after_a_while(statistics: ReplicaStatistics) -> None:
     see(statistics, 0, replica("rng-1"), replica("rng-2"))
     see(statistics, 1, replica("rng-1"), worker="b")
