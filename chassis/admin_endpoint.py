@@ -80,7 +80,7 @@ class _AdminEndpoint(Collector):
         """Yield the endpoint's metrics."""
         yield CounterMetricFamily(
             "dockercoins_closed_admin_connections",
-            "Connections to the endpoint of health and metrics that had to make room for newer ones",
+            "Connections to the endpoint of health and metrics that were closed to make room for newer ones",
             self._closed,
         )
 

@@ -12,7 +12,7 @@ from chassis.grpc_options import CLIENT_ID, STREAM_ID
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates, client_credentials
 
-# If gRPC knows why there is no connection, it says so at once.
+# gRPC reports the cause of a missing connection at once, if it has one.
 CAUSE_LIMIT_S = 0.5
 MAX_CAUSE = 400
 
@@ -22,7 +22,7 @@ _UNHEALTHY = "backend unhealthy"
 _UNTRUSTED = re.compile("(?i)verif|tls handshake failed")
 # What gRPC's words mean: with TLS, without, or either way.
 _MEANINGS = (
-    (None, re.compile(_UNHEALTHY), "its health service does not say that this service serves"),
+    (None, re.compile(_UNHEALTHY), "its health service does not report SERVING for this service"),
     (True, re.compile("WRONG_VERSION_NUMBER"), "it speaks no TLS"),
     (False, re.compile("Socket closed|reset by peer"), "it may want TLS, for which TLS_CERT must be set"),
 )
@@ -60,7 +60,7 @@ async def failure(channel: grpc.aio.Channel, *, secure: bool) -> str:
 
 
 def is_unhealthy(failure: str) -> bool:
-    """Return whether a server is connected, and its health service says that it does not serve."""
+    """Return whether a server is connected, and its health service reports NOT_SERVING."""
     return _UNHEALTHY in failure
 
 

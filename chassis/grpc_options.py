@@ -59,19 +59,19 @@ SERVER: Options = (
 
 
 # By default the core sends even loopback addresses to the proxy that http_proxy, https_proxy or grpc_proxy names, and
-# for a target of two addresses it asks the proxy for "CONNECT [a,b]:443", which no no_proxy matches.
+# for a target of two addresses it sends the proxy "CONNECT [a,b]:443", which no no_proxy matches.
 DIRECT: Options = (("grpc.enable_http_proxy", 0),)
 
 
 def client(service: str, authority: str | None = None) -> Options:
     """Return the arguments of a channel to a service with this full name, which its servers must register for health.
 
-    The authority, NAME:PORT, is what its servers are called where the channel's target does not say it.
+    The authority, NAME:PORT, is the name of its servers, if the channel's target does not contain it.
     """
     policy = {
         # One address, one endpoint: the default would send every stream to the first.
         "loadBalancingConfig": [{"round_robin": {}}],
-        # A server that drains says so here and gets no new streams.
+        # A server that drains reports NOT_SERVING here, and gets no new streams.
         "healthCheckConfig": {"serviceName": service},
     }
     named: Options = ()

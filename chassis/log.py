@@ -40,8 +40,8 @@ _TROUBLES_OF_CLIENTS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.Execute
 def configure(level: LogLevel, log_format: LogFormat, descriptor: int = STANDARD_OUTPUT, **fields: str) -> "LogOutput":
     """Send every later event to standard output, or another descriptor, with these fields in each JSON line.
 
-    Lines for people leave the fields out: a terminal, compose and `make run` already say whose line it is. Colours are
-    used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
+    Lines for people leave the fields out: a terminal, compose and `make run` already show the source of a line. Colours
+    are used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
     """
     output = LogOutput(descriptor)
     atexit.register(output.close, CLOSE_LIMIT_S)
@@ -179,8 +179,8 @@ class ThrottledLogger:
         level: Literal["info", "warning", "error"] = "warning",
         **fields: str,
     ) -> None:
+        # How often the event has happened.
         self.times = 0
-        """How often the event has happened."""
         self._fields = fields
         self._level = level
         self._event = event

@@ -1,4 +1,4 @@
-"""A clock that is never set, how late timers are, waits, and deadlines whose errors say what was late."""
+"""A clock that is never set, how late timers are, waits, and deadlines whose errors name what was late."""
 
 import asyncio
 import contextlib
@@ -30,8 +30,8 @@ async def sleep_unless(event: asyncio.Event, seconds: float) -> None:
 async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
     """Bound a block by a deadline.
 
-    Raises TimeoutError, which says that there was no `what` within these seconds; what the block raises passes as it
-    is, be it a TimeoutError.
+    Raises TimeoutError with the message that there was no `what` within these seconds; an exception of the block
+    passes unchanged, also a TimeoutError.
     """
     limit = asyncio.timeout(seconds)
     try:

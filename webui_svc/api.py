@@ -21,7 +21,7 @@ class Api:
     async def counts(self, _: web.Request) -> web.Response:
         """Return `/json` as the original has it; 503 and a sentence while Redis is away."""
         state = self._state
-        if not state.redis:
+        if not state.redis_available:
             return web.Response(status=503, text="Redis does not respond, so the counts are not known.\n")
         return web.json_response({"coins": state.coins, "hashes": state.hashes, "now": state.now()})
 

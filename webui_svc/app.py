@@ -149,7 +149,7 @@ class _Metrics(Collector):
         )
         lag.add_metric((), list(self._reader.lag.cumulative()), self._reader.lag.seconds)
         yield lag
-        yield GaugeMetricFamily("dockercoins_webui_redis", "1 while Redis is reachable", self._state.redis)
+        yield GaugeMetricFamily("dockercoins_webui_redis", "1 while Redis is reachable", self._state.redis_available)
         yield CounterMetricFamily(
             "dockercoins_webui_malformed_entries",
             "Entries of Redis that were skipped because they are malformed",

@@ -43,7 +43,7 @@ class CoinStatistics:
         The minute is the last 60 seconds known, fewer when work began later.
         """
         latest = [{**coin, "at": round(coin["at"] + shift_s, 6)} for coin in self._latest.values()]
-        return {"latest": latest, **self._count(speed, speed.until or 0)}
+        return {"latest": latest, **self._count(speed, speed.complete_until or 0)}
 
     def _count(self, speed: Speed, until: int) -> dict[str, Any]:
         """Count coins, and expect one of each hash with the probability of that many zero bits: variances add up.

@@ -1,10 +1,10 @@
 """The one reader of Redis, however many browsers there are.
 
-It reads 15 minutes of reports, then follows them. Redis may go away at any time and come back with an older state or an
-empty one: then the stream may end before the entry that was read last, and waiting for what comes after that entry
-would never end. Or another server takes over, whose stream lacks some entries and has others in their place. So with
-each read the reader checks that the stream still has the entry that it read last, and reads all of it again if not;
-reports that were counted are not counted twice.
+It reads 15 minutes of reports, then follows them. Redis may become unreachable at any time, and return with an older
+state or an empty one: then the stream may end before the entry that was read last, and waiting for the entries after
+that one would never end. Or another server takes over, whose stream lacks some entries and has others in their place.
+So with each read the reader checks that the stream still has the entry that it read last, and reads all of it again if
+not; reports that were counted are not counted twice.
 """
 
 import asyncio
@@ -190,8 +190,8 @@ class RedisSnapshot:
 class RedisReader:
     """Keeps the dashboard's state up to date, and publishes it to the browsers.
 
-    It meets the health's condition `redis` once Redis was read, and for good: a page that shows what it knows, and that
-    Redis is away, is of more use than none.
+    It meets the health's condition `redis` once Redis was read, and for good: a page that shows the last state, and
+    that Redis is unreachable, is more useful than none.
     """
 
     def __init__(self, redis: Redis, keys: Keys, state: DashboardState, browsers: Browsers, health: Health) -> None:
@@ -234,7 +234,7 @@ class RedisReader:
 
     def _lose(self, cause: str) -> None:
         self._away.log(cause=cause)
-        self._state.redis = False
+        self._state.redis_available = False
         self._publish()
 
     async def _next_entries(self) -> list[Entry]:
@@ -247,7 +247,7 @@ class RedisReader:
         reports = self._decoded(entries)
         workers = list({report.worker for report in reports})
         replies = await self._read(workers)
-        if self._replied_at is not None and not self._state.redis:
+        if self._replied_at is not None and not self._state.redis_available:
             self._state.ignore_gap(time.monotonic() - self._replied_at)
         placed: list[Report] = []
         if replies is None:
@@ -263,8 +263,8 @@ class RedisReader:
         self._state.finalize()
         await self._snapshot.read_rest()
         self._replied_at = time.monotonic()
-        if not self._state.redis:
-            self._state.redis = True
+        if not self._state.redis_available:
+            self._state.redis_available = True
             self._away.clear()
             self._health.set("redis", met=True)
         self.malformed.flush()

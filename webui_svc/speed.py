@@ -183,7 +183,7 @@ class Speed:
         self.workers: dict[str, Worker] = {}  # least recently seen first
         self.coins = Buckets()
         # The first second that is not yet complete; the speed is known up to it.
-        self.until: int | None = None
+        self.complete_until: int | None = None
         self._hashes = Buckets()
         self._by_worker: dict[str, Buckets] = {}
         self._first: int | None = None  # the first second that was reported
@@ -196,8 +196,8 @@ class Speed:
         if len(self.workers) > MAX_WORKERS:
             del self.workers[next(iter(self.workers))]
         floor = int(now) - REPORTS_S
-        if self.until is not None:
-            floor = max(floor, self.until - REPORTS_S)
+        if self.complete_until is not None:
+            floor = max(floor, self.complete_until - REPORTS_S)
         interval = report.begin_us, report.end_us, floor
         changed = self._hashes.spread(report.hashes, *interval)
         self.coins.spread(report.coins, *interval)
@@ -214,9 +214,9 @@ class Speed:
         newest = max(ends, default=0)
         reported_us = min((end for end in ends if newest - end <= MAX_LAG_US), default=None)
         until = int(now - MIN_SILENCE_S) if reported_us is None else reported_us // 1_000_000
-        self.until = until if self.until is None else max(self.until, until)
+        self.complete_until = until if self.complete_until is None else max(self.complete_until, until)
         for buckets in (self._hashes, self.coins, *self._by_worker.values()):
-            buckets.forget_before(self.until - REPORTS_S)
+            buckets.forget_before(self.complete_until - REPORTS_S)
         self._by_worker = {worker: buckets for worker, buckets in self._by_worker.items() if len(buckets)}
         self.workers = {name: worker for name, worker in self.workers.items() if clock - worker.seen <= REPORTS_S}
 
@@ -237,7 +237,7 @@ class Speed:
 
     def points(self, seconds: int) -> list[Point]:
         """Return the last seconds that are known, the oldest first; fewer than requested if work began later."""
-        return [] if self.until is None else self._between(self.until - seconds, self.until)
+        return [] if self.complete_until is None else self._between(self.complete_until - seconds, self.complete_until)
 
     def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
         """Return the workers with most hashes, and for each of the points their hashes and the others'."""
@@ -257,14 +257,14 @@ class Speed:
 
     def take_changed(self) -> list[Point]:
         """Return the seconds that were completed or changed since the last call."""
-        if self.until is None:
+        if self.complete_until is None:
             return []
-        new_from = self.until - REPORTS_S if self._published is None else self._published
-        kept = [second for second in sorted(self._revised) if second >= self.until - REPORTS_S]
+        new_from = self.complete_until - REPORTS_S if self._published is None else self._published
+        kept = [second for second in sorted(self._revised) if second >= self.complete_until - REPORTS_S]
         late = [(second, round(self._hashes.between(second, second + 1)[0], 4)) for second in kept]
         self._revised.clear()
-        self._published = self.until
-        return [*late, *self._between(new_from, self.until)]
+        self._published = self.complete_until
+        return [*late, *self._between(new_from, self.complete_until)]
 
     def _between(self, begin: int, end: int) -> list[Point]:
         if self._first is None:
@@ -273,7 +273,7 @@ class Speed:
         return [(second, round(hashes, 4)) for second, hashes in enumerate(self._hashes.between(begin, end), begin)]
 
 
-class Hour:
+class HourlyHistory:
     """Hashes in ten-second buckets over the last hour, of all workers and of each, as Redis has them.
 
     Times are Redis's, and a bucket that is missing after the first one is a time without work.

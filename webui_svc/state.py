@@ -10,7 +10,7 @@ from chassis.redis.schema import BUCKET_S, REPORTS_S, NewCoins, ReplicaSnapshot,
 from webui_svc.annotations import Annotation, Annotations
 from webui_svc.coins import CoinStatistics
 from webui_svc.replicas import Topology
-from webui_svc.speed import Hour, Speed
+from webui_svc.speed import HourlyHistory, Speed
 from webui_svc.timeline import Timeline
 
 # Seconds of the graph that a browser gets when it opens the page.
@@ -35,10 +35,9 @@ class DashboardState:
     def __init__(self, redis_name: str, webui_name: str) -> None:
         self.timeline = Timeline()
         self.speed = Speed()
-        self.hour = Hour()
+        self.hour = HourlyHistory()
         self.topology = Topology(redis_name, webui_name)
-        # Whether Redis responds.
-        self.redis = False
+        self.redis_available = False
         self.hashes = 0
         self.coins = 0
         # The reports of load tests, as JSON for browsers.
@@ -77,8 +76,8 @@ class DashboardState:
             self._annotations.add(Annotation(now - seconds, "gap", "redis", until=now))
 
     def set_totals(self, totals: dict[int, float]) -> None:
-        """Store the hour's ten-second buckets; buckets that end by `speed.until` are complete."""
-        self.hour.set_totals(totals, (self.speed.until or 0) + self.timeline.shift_s)
+        """Store the hour's ten-second buckets; buckets that end by `speed.complete_until` are complete."""
+        self.hour.set_totals(totals, (self.speed.complete_until or 0) + self.timeline.shift_s)
 
     def set_load_tests(self, reports: Sequence[dict[str, Any]]) -> None:
         """Store the reports of load tests, newest first."""
@@ -143,14 +142,14 @@ class DashboardState:
 
     def _figures(self) -> dict[str, Any]:
         figures = {
-            "redis": self.redis,
+            "redis": self.redis_available,
             "hashes": self.hashes,
             "coins": self.coins,
             "load_tests": self._load_tests,
-            "topology": self.topology.figures(redis=self.redis),
+            "topology": self.topology.figures(redis=self.redis_available),
             "coin_statistics": self._coin_figures,
         }
-        if not self.redis:  # the current workers are unknown
+        if not self.redis_available:  # the current workers are unknown
             return {**figures, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_sizes": []}
         clock = time.monotonic()
         speed = self.speed.current(clock, self.timeline.now_us)

@@ -143,9 +143,9 @@ def _context(certificates: CertificateFiles) -> ssl.SSLContext:
 class MasterConnection(Connection):
     """Finds the master whenever it connects, and ends as soon as its server is no longer the master.
 
-    A node of a cluster knows by itself whether it has a slot. A server behind Sentinels is `checked`: for its role when
-    the connection opens, and with the Sentinels now and then, since a master that they have replaced is the last to
-    know, and has acknowledged reports for 10 s that were lost (measured).
+    A node of a cluster checks for itself whether it has a slot. A server behind Sentinels is `checked`: for its role
+    when the connection opens, and with the Sentinels now and then, since a master that they have replaced learns of it
+    last, and has acknowledged reports for 10 s that were lost (measured).
     """
 
     def __init__(self, *, finder: MasterFinder, checked: bool, **arguments: Any) -> None:
@@ -190,7 +190,7 @@ class MasterConnection(Connection):
             await self._leave(f"{master[0]}:{master[1]} is", is_stale=False)
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """Return a response. Raises redis.exceptions.ConnectionError, too, for one that says "not the master"."""
+        """Return a reply. Raises redis.exceptions.ConnectionError also for an error that means "not the master"."""
         try:
             return await super().read_response(*arguments, **options)
         except ResponseError as error:

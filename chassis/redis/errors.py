@@ -51,7 +51,7 @@ _REMEDIES_BY_WORDS = (
     ),
 )
 
-# An error of chassis.settings, which already says which of our own files is wrong.
+# An error of chassis.settings, which already names the file of ours that is wrong.
 _OUR_FILES = re.compile(r"(?:REDIS_PASSWORD_FILE|TLS_\w+)=")
 
 

@@ -215,7 +215,7 @@ def report_arguments(  # noqa: PLR0913 - those that have no default are what a r
 
 
 def decode_report(fields: Mapping[bytes, bytes] | None, written_ms: int) -> Report:
-    """Return the report in a stream's entry whose id says that it was written at `written_ms` or before."""
+    """Return the report in a stream's entry that was written at `written_ms`, the time in its id, or before."""
     texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (fields or {}).items()}
     try:
         report = msgspec.convert(texts, Report, strict=False)

@@ -1,4 +1,4 @@
-"""Where Redis is and how to log in there, as REDIS_URL and its companions say. No client is imported for it.
+"""Where Redis is and how to log in there, according to REDIS_URL and its companions. No client is imported for it.
 
 Beside the URLs of redis-py there are two for more than one server:
 
@@ -161,7 +161,7 @@ class RedisSettings(ServiceSettings):
         if self._clustered and not access.keys.share_hash_slot:
             raise SettingsError(
                 f"{self.variable('redis_prefix')}={access.prefix!r} is not allowed with a cluster, which keeps all "
-                "keys of a report in one slot only if a part of the prefix stands in braces, as in "
+                "keys of a report in one hash slot only if the prefix has a hash tag in braces, as in "
                 f"{CLUSTER_PREFIX}"
             )
 

@@ -101,7 +101,7 @@ class _TraceIds(RandomIdGenerator):
 async def open_tracing(
     service: str, settings: ServiceSettings, seconds_left: Callable[[], float]
 ) -> AsyncIterator[Tracing]:
-    """Send spans where the settings say, and at the end the last ones, in at most the seconds that are left then.
+    """Send spans to the collector in the settings, and the last ones at the end, within the seconds that are left then.
 
     Raises SettingsError for a value that is not allowed of a variable that only the SDK reads.
     """

@@ -122,7 +122,7 @@ async def test_a_fault_that_makes_a_server_useless_is_logged_within_five_seconds
             f"ipv4:127.0.0.1:{await enter(serving(garble))}": "a response that can't be decoded",
             f"ipv4:127.0.0.1:{await enter(serving(responding((SERVED_BY, 'x' * 5_000))))}": "a name of 5000 characters",
             f"ipv4:127.0.0.1:{await enter(serving(be_silent))}": "sends no response",
-            f"ipv4:127.0.0.1:{await enter(serving(healthy_name=''))}": "its health service does not say",
+            f"ipv4:127.0.0.1:{await enter(serving(healthy_name=''))}": "its health service does not report",
             f"ipv4:127.0.0.1:{web.sockets[0].getsockname()[1]}": "HTTP status 400",
             f"ipv4:127.0.0.1:{frozen.getsockname()[1]}": "timed out before receiving SETTINGS",
             f"ipv4:127.0.0.1:{await enter(serving(credentials=credentials(ours)))}": "it may want TLS",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.reports import make_report
 
 from chassis.redis.schema import REPORTS_S
-from webui_svc.speed import CHUNK_S, MAX_HOURS, SHOWN_WORKERS, Buckets, Hour, Speed
+from webui_svc.speed import CHUNK_S, MAX_HOURS, SHOWN_WORKERS, Buckets, HourlyHistory, Speed
 
 BASE = 1_700_000_000
 
@@ -189,7 +189,7 @@ def test_an_interval_from_the_beginning_of_time_fills_no_more_than_is_kept() -> 
 
 
 def hour(buckets: dict[int, float], until: int, seconds: int) -> list[tuple[int, float]]:
-    held = Hour()
+    held = HourlyHistory()
     held.set_totals(buckets, until)
     return held.points(seconds)
 
@@ -201,7 +201,7 @@ def test_ten_second_buckets_become_speeds_up_to_the_last_whole_one() -> None:
 
 
 def test_buckets_of_workers_are_bounded_in_number_and_age() -> None:
-    held = Hour()
+    held = HourlyHistory()
     for number in range(MAX_HOURS + 10):
         held.update_worker(f"worker-{number}", {100: 1.0})
     assert len(held._by_worker) == MAX_HOURS

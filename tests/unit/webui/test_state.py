@@ -92,7 +92,7 @@ class Clocked:
         monkeypatch.setattr(time, "time", lambda: self.now)
         monkeypatch.setattr(timeline, "steady_s", lambda: self.clock)
         self.state = DashboardState("redis", "webui-1")
-        self.state.redis = True
+        self.state.redis_available = True
 
     @property
     def now(self) -> float:
