@@ -15,7 +15,7 @@ from bench.page import NOT_READING, page
 from bench.processes import BenchError
 from bench.sweep import autotune, sweep
 from chassis import log
-from chassis.limits import MAX_BATCH_MESSAGES
+from chassis.batch_limits import MAX_BATCH_MESSAGES
 from chassis.settings import LogFormat, LogLevel
 from load_test.argument_types import number, setting, whole
 from webui_svc.settings import MAX_STREAMS

@@ -13,7 +13,7 @@ from bench.figures import Bound, Report, Spread, table
 from bench.pairs import Pair, Sample, at_once, cpu_and_speed, lines, order, ratio
 from bench.processes import show
 from bench.system import HOST, Servers, servers
-from chassis.limits import MAX_BATCH_MESSAGES
+from chassis.batch_limits import MAX_BATCH_MESSAGES
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES
 
 TRACED = {"PACE": "full", "BATCH_SIZE": "256"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from chassis import log
-from chassis.limits import DIGEST_SIZE
+from chassis.batch_limits import DIGEST_SIZE
 
 # Where hatch_build.py puts it, if there was a compiler.
 KERNEL_LIBRARY = Path(__file__).with_name("libkernel.so")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from chassis.batch_limits import MAX_BATCH_BYTES
 from chassis.grpc_server.settings import GrpcServerSettings
-from chassis.limits import MAX_BATCH_BYTES
 
 
 class HasherSettings(GrpcServerSettings):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chassis.limits import MAX_BATCH_MESSAGES
+from chassis.batch_limits import MAX_BATCH_MESSAGES
 from chassis.redis.settings import RedisAccess
 from chassis.settings import LogLevel, Pace, Word, field
 from load_test.argument_types import argument, listed, number, setting, whole, word

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chassis.limits import MAX_BATCH_BYTES
+from chassis.batch_limits import MAX_BATCH_BYTES
 from load_test import UsageError
 from load_test.options import SERVICES, Mode, Options
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES

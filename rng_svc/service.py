@@ -16,11 +16,11 @@ from dockercoins.rng.v1.rng_service_pb2 import (
 from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceServicer
 from prometheus_client import CollectorRegistry, Counter
 
+from chassis.batch_limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.grpc_options import SERVED_BY
 from chassis.grpc_server.allow_list import Callers
 from chassis.grpc_server.bad_request import BadRequestError
 from chassis.large_fields import with_large_field
-from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 
 SERVICE = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name
 

@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from chassis.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
+from chassis.batch_limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.redis.schema import MAX_REPORT_INTERVAL_S
 from chassis.redis.settings import RedisSettings
 from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, SettingsError, number, text, whole

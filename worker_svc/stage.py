@@ -11,8 +11,8 @@ from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, Stream
 from dockercoins.rng.v1 import rng_service_pb2
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 
+from chassis.batch_limits import DIGEST_SIZE
 from chassis.large_fields import with_large_field
-from chassis.limits import DIGEST_SIZE
 from worker_svc.batch import Batch
 
 CoinPositions = Callable[[Batch, bytes | memoryview], Iterable[int]]

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from chassis.limits import DIGEST_SIZE, MAX_BATCH_BYTES
+from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES
 from chassis.redis.schema import MAX_NEW_COINS, Coin, NewCoins, ReplicaSnapshot, ReplicaStats, Report
 from chassis.telemetry.metrics import LatencyHistogram
 from worker_svc.batch import Batch
