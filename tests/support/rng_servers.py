@@ -16,7 +16,7 @@ from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from rng_svc.service import CALLERS, SERVICE, RngService, check_source
+from rng_svc.service import CALLERS, SERVICE, RngService, repetition_test
 from rng_svc.settings import RngSettings
 from support.waiting import background, until
 from worker_svc.batch import Batch
@@ -60,7 +60,7 @@ class RngServer(RngService):
 
 @asynccontextmanager
 async def rng_server(
-    name: str, port: int, kind: type[RngServer] = RngServer, check: Check = check_source, **settings: Any
+    name: str, port: int, kind: type[RngServer] = RngServer, check: Check = repetition_test, **settings: Any
 ) -> AsyncIterator[RngServer]:
     """A server that is ready, until the context is left, when it drains."""
     values = RngSettings(pace=Pace.FULL, instance=name, port=port, **settings)

@@ -125,7 +125,7 @@ async def test_a_call_is_logged_and_counted_as_it_ends(
 async def test_a_defect_is_logged_as_unknown_and_the_server_serves_on(
     lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rng_svc.service._generate", Mock(side_effect=RuntimeError("broken")))
+    monkeypatch.setattr("ssl.RAND_bytes", Mock(side_effect=RuntimeError("broken")))
     async with rng() as channel:
         for method, request in ((UNARY, ONE), (STREAM, GOOD)):
             _, failure = await until_failure(raw_stream(channel, f"/{RNG}/{method}", request))
