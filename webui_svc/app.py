@@ -85,8 +85,8 @@ async def _probe(path: str, health: Health, _: web.Request) -> web.Response:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY)
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in {**SECURITY, "Cache-Control": "no-store"}.items():
+        response.headers.setdefault(name, value)
     response.headers.popall("Server", None)  # it has all versions
 
 

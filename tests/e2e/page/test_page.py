@@ -19,6 +19,12 @@ from webui_svc.app import STATIC
 
 AXE = STATIC.parent / "node_modules" / "axe-core" / "axe.min.js"
 
+# Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
+HIDE = """(yes) => {
+  Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
 WholePage = Callable[..., Awaitable[Page]]
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -203,14 +209,30 @@ async def test_nothing_is_cut_off_and_axe_finds_nothing(whole_page: WholePage, v
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
 
 
-async def test_motion_stops_on_request_and_only_the_status_is_announced(whole_page: WholePage) -> None:
+async def test_motion_stops_on_request_and_while_the_tab_is_hidden_and_only_the_status_is_announced(
+    whole_page: WholePage,
+) -> None:
     page = await whole_page()
     live = "[aria-live], [role=status], [role=alert], [role=log]"
     assert await page.locator(live).evaluate_all("(found) => found.map((each) => each.id)") == ["status"]
-    running = "document.getAnimations().filter((each) => each.playState === 'running').length"
-    assert await page.evaluate(running) > 0
+    moves = """() => new Promise((answer) => {
+      const offsets = () => [...document.querySelectorAll('.flow')].map((each) => each.style.strokeDashoffset).join();
+      const before = offsets();
+      setTimeout(() => answer(offsets() !== before), 600);
+    })"""
+    assert await page.evaluate(moves)
     await page.emulate_media(reduced_motion="reduce")
-    await page.wait_for_function(f"() => {running} === 0")
+    assert not await page.evaluate(moves)
+    await page.emulate_media(reduced_motion="no-preference")
+    assert await page.evaluate(moves)
+    hashes = await page.locator("#hashes").inner_text()
+    await page.evaluate(HIDE, arg=True)
+    assert not await page.evaluate(moves)
+    await until_text(page, "title", "/s")
+    assert await page.locator("#hashes").inner_text() == hashes
+    await page.evaluate(HIDE, arg=False)
+    assert await page.evaluate(moves)
+    await page.wait_for_function("(before) => document.querySelector('#hashes').textContent !== before", arg=hashes)
 
 
 MINUTES = 10

@@ -1,4 +1,7 @@
 import asyncio
+import base64
+import hashlib
+import re
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 
@@ -84,7 +87,15 @@ async def test_every_response_has_strict_headers(page: Page) -> None:
     assert "unsafe" not in SECURITY["Content-Security-Policy"]
     for path in (*PATHS, "/healthz", "/none", "/api/history?seconds=x"):
         async with page.get(path) as response:
-            assert {name: response.headers.get(name) for name in SECURITY} == SECURITY
+            received = {name: response.headers.get(name) for name in SECURITY}
+            if path == "/":  # the page's first script is in it, and allowed by its hash
+                policy = received["Content-Security-Policy"] or ""
+                script = re.search(r"<script>(.*?)</script>", await response.text(), re.DOTALL)
+                assert script
+                digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+                received["Content-Security-Policy"] = policy.replace(f"'sha256-{digest}' ", "")
+                assert received["Content-Security-Policy"] != policy
+            assert received == SECURITY
             assert "Server" not in response.headers
             kept = "no-cache" if path == "/" or path.startswith("/static/") else "no-store"
             assert response.headers["Cache-Control"] == kept

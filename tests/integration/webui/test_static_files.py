@@ -20,7 +20,7 @@ NOT_THERE = ["/none.js", "/link.js", "/..%2fsecret", "/%2e%2e%2fsecret", "/%00",
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "static"
     folder.mkdir()
-    (folder / "page.js").write_bytes(TEXT)
+    (folder / "script.js").write_bytes(TEXT)
     (folder / "small.css").write_bytes(b"p {}")
     (tmp_path / "secret").write_bytes(b"secret")
     (folder / "link.js").symlink_to(tmp_path / "secret")
@@ -50,21 +50,21 @@ async def get(page: Page, path: str, encoding: str = "identity", known: str = ""
 async def test_a_file_is_compressed_for_clients_that_accept_it_and_not_sent_again(
     files: Page, encoding: str, used: str | None
 ) -> None:
-    response, body = await get(files, "/page.js", encoding)
+    response, body = await get(files, "/script.js", encoding)
     assert (gzip.decompress(body) if used else body) == TEXT
     assert response.headers.get("Content-Encoding") == used
     assert response.content_type == "text/javascript"
     assert (response.headers["Cache-Control"], response.headers["Vary"]) == ("no-cache", "Accept-Encoding")
     etag = response.headers["ETag"]
     assert etag.startswith("W/")  # the same for both encodings
-    async with files.head("/page.js", headers={"Accept-Encoding": encoding}) as head:
+    async with files.head("/script.js", headers={"Accept-Encoding": encoding}) as head:
         assert (head.status, head.headers["ETag"], await head.read()) == (200, etag, b"")
         assert head.headers["Content-Length"] == str(len(body))
     for known in (etag, f'"other", {etag}', etag.removeprefix("W/"), "*"):
-        again, nothing = await get(files, "/page.js", encoding, known)
+        again, nothing = await get(files, "/script.js", encoding, known)
         assert (again.status, nothing) == (304, b"")
         assert (again.headers["ETag"], again.headers["Vary"]) == (etag, "Accept-Encoding")
-    other, _ = await get(files, "/page.js", encoding, '"other"')
+    other, _ = await get(files, "/script.js", encoding, '"other"')
     assert other.status == 200
 
 
@@ -92,14 +92,18 @@ async def test_the_page_refers_only_to_its_own_files_by_relative_urls(page: Page
     async with page.get("/") as response:
         assert (response.status, response.content_type) == (200, "text/html")
         html = await response.text()
-    assert not re.search(r"<style|style=|<script(?![^>]*src=)|\son\w+=", html)
-    urls = re.findall(r'(?:src|href)="([^"]+)"', html)
-    assert urls
+    assert len(re.findall("<script>", html)) == 1
+    assert not re.search(r"<style|style=|\son\w+=|\{\{", html)
+    urls = re.findall(r'(?:src|href|data-stream)="([^"#]+)"', html)
+    assert len(urls) == 4
     for url in urls:
         assert not url.startswith(("/", "http"))
-        if "vendor" not in url:
-            async with page.get(f"/{url}") as file:
-                assert file.status == 200
+        async with page.get(f"/{url}") as file:
+            assert file.status == 200
+            # What is named by its hash is never requested again, and the page always is.
+            assert ("immutable" in file.headers["Cache-Control"]) is ("?v=" in url)
+    async with page.get("/static/page.js?v=another") as file:
+        assert file.headers["Cache-Control"] == "no-cache"
     for path in STATIC.rglob("*"):
         if path.is_file() and "vendor" not in path.parts:
             elsewhere = re.findall(r"https?://[^\s\"']+", path.read_text())

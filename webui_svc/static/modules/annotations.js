@@ -34,6 +34,10 @@ export class Annotations {
     this.#annotations = new Map(kept.sort((a, b) => a.at - b.at).slice(-MOST).map((annotation) => [key(annotation), annotation]));
   }
 
+  get all() {
+    return [...this.#annotations.values()];
+  }
+
   within({ begin, end }) {
     return [...this.#annotations.values()].filter((annotation) => annotation.at <= end && (annotation.until ?? annotation.at) >= begin);
   }

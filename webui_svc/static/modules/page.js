@@ -1,12 +1,13 @@
 // Wires what arrives to what is shown.
 
+import UPlot from "../vendor/uplot/uPlot.esm.js";
 import { showCoins } from "./coins.js";
-import { connect } from "./connection.js";
+import { follow } from "./connection.js";
 import { element, show } from "./dom.js";
 import { showFigures } from "./figures.js";
 import { Graph } from "./graph.js";
 import { LoadTests } from "./load-tests.js";
-import { showStatus } from "./status.js";
+import { showStatus, showTitle } from "./status.js";
 import { Topology } from "./topology.js";
 
 const TICK = 1000; // ms; time goes on without news
@@ -16,6 +17,7 @@ const topology = new Topology(element("topology"));
 const loadTests = new LoadTests();
 let connected = false;
 let figures = null;
+let shown = {};
 
 function showState() {
   showStatus(connected, figures);
@@ -23,39 +25,48 @@ function showState() {
   topology.still = !connected || !figures?.redis;
 }
 
-function arrived(data) {
-  figures = data;
-  showFigures(data);
+// A hidden tab keeps what arrives, and shows it when it is seen again; its title is seen all the time.
+function showAll() {
+  if (!figures) return;
+  showTitle(connected, figures);
+  if (document.hidden) return;
+  showFigures(figures);
   showState();
-  if (data.topology) topology.show(data.topology);
-  if (data.coin_statistics) showCoins(data.coin_statistics);
-  loadTests.known(data.load_tests);
+  graph.draw();
+  if (figures.topology !== shown.topology) topology.show(figures.topology);
+  if (figures.coin_statistics !== shown.coin_statistics) showCoins(figures.coin_statistics);
+  loadTests.known(figures.load_tests);
+  shown = figures;
 }
 
-connect("events", {
+follow("events", document.body.dataset.stream, {
   snapshot(data) {
+    figures = data;
     graph.restart(data);
-    arrived(data);
+    showAll();
   },
   update(data) {
-    graph.arrived(data);
-    arrived(data);
+    figures = { ...figures, ...data };
+    graph.keep(data);
+    showAll();
   },
   connected(yes) {
     connected = yes;
     showState();
+    showAll();
   },
 });
+document.addEventListener("visibilitychange", showAll);
 
 setInterval(() => {
   if (graph.stale && !document.hidden) graph.draw();
 }, TICK);
 
-try {
-  await graph.open();
-} catch (error) {
-  console.error(error);
+if (UPlot) {
+  graph.open();
+} else {
   element("chart").hidden = true;
   element("chart-note").hidden = false;
   show("chart-note", "The graph is missing: the chart library uPlot could not be loaded. It is fetched by npm when webui is built.");
 }
+document.documentElement.dataset.started = "";

@@ -1,5 +1,6 @@
 // Curves over the batch size, both axes by their logarithm.
 
+import UPlot from "../vendor/uplot/uPlot.esm.js";
 import { onColourChange, pageColours, SERIES } from "./colours.js";
 import { count } from "./format.js";
 
@@ -15,8 +16,7 @@ function bounds(columns, base) {
 }
 
 // lines: [{ colour (1 to 8), dashed, points: [[batch size, value]] }]; name makes the marks of the y axis.
-export async function drawCurves(place, lines, name) {
-  const { default: UPlot } = await import("./vendor/uplot/uPlot.esm.js");
+export function drawCurves(place, lines, name) {
   let colours = pageColours();
   const sizes = [...new Set(lines.flatMap((line) => line.points.map(([batch]) => batch)))].sort((a, b) => a - b);
   const columns = lines.map((line) => {

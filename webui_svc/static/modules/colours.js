@@ -18,5 +18,9 @@ export function pageColours() {
 export function onColourChange(listener) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", listener);
-  return () => dark.removeEventListener("change", listener);
+  document.addEventListener("restyled", listener);
+  return () => {
+    dark.removeEventListener("change", listener);
+    document.removeEventListener("restyled", listener);
+  };
 }

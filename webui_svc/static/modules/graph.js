@@ -28,12 +28,12 @@ export class Graph {
   #ahead = 0; // seconds that the server's clock is ahead of this one
   #cursor = null;
 
-  async open() {
+  open() {
     const form = element("view");
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", () => this.#choose());
     document.addEventListener("visibilitychange", () => this.#follow());
-    this.#chart = await openChart(element("chart"), (index) => {
+    this.#chart = openChart(element("chart"), (index) => {
       this.#cursor = index;
       this.#read();
     });
@@ -44,15 +44,14 @@ export class Graph {
     this.#series.clear();
     this.#known = data.shown_seconds;
     this.annotations.clear();
-    this.arrived(data);
+    this.keep(data);
     this.#follow();
   }
 
-  arrived(data) {
+  keep(data) {
     this.#ahead = data.now - Date.now() / 1000;
     this.#series.keep(data.points);
     this.annotations.keep(data.annotations ?? [], data.now);
-    this.draw();
   }
 
   get stale() {

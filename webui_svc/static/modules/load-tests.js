@@ -12,7 +12,6 @@ export class LoadTests {
   #reports = [];
   #known = "";
   #drawn = [];
-  #turn = 0; // only the latest of several drawings counts
 
   constructor() {
     element("report").addEventListener("change", () => this.#draw());
@@ -41,12 +40,10 @@ export class LoadTests {
     if (!reports.length) return;
     const options = reports.map((report) => make("option", {}, date(report.began) + (report.complete ? "" : ", not complete")));
     element("report").replaceChildren(...options);
-    await this.#draw();
+    this.#draw();
   }
 
-  async #draw() {
-    this.#turn += 1;
-    const turn = this.#turn;
+  #draw() {
     const report = this.#reports[element("report").selectedIndex];
     const series = new Map();
     for (const { point, summary } of report.points) {
@@ -60,17 +57,14 @@ export class LoadTests {
     const lines = (dashed, value) =>
       [...series.values()].map((points, index) => ({ colour: index + 1, dashed, points: points.map(({ batch, summary }) => [batch, value(summary)]) }));
     this.#drawn.forEach((remove) => remove());
-    this.#drawn = [];
-    const drawn = await Promise.all([
+    this.#drawn = [
       drawCurves(element("throughput"), lines(false, (summary) => summary.hashes_per_second.median), tick),
       drawCurves(
         element("latency"),
         [...lines(false, (summary) => summary.latency_seconds.total.p50), ...lines(true, (summary) => summary.latency_seconds.total.p99)],
         duration,
       ),
-    ]);
-    if (turn === this.#turn) this.#drawn = drawn;
-    else drawn.forEach((remove) => remove());
+    ];
   }
 
   #showLegend(names) {

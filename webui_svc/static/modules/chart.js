@@ -1,5 +1,6 @@
 // The graph, in the colours of the page: one curve, or areas stacked on each other.
 
+import UPlot from "../vendor/uplot/uPlot.esm.js";
 import { drawLines, drawShades } from "./annotations.js";
 import { onColourChange, pageColours, SERIES } from "./colours.js";
 import { clock, minute, tick } from "./format.js";
@@ -16,8 +17,7 @@ function stacked(columns) {
   return [times, ...parts.map((part) => part.map((value, index) => (value === null ? null : (sums[index] += value))))];
 }
 
-export async function openChart(place, read) {
-  const { default: UPlot } = await import("./vendor/uplot/uPlot.esm.js");
+export function openChart(place, read) {
   let colours = pageColours();
   let plot = null;
   let areas = null;

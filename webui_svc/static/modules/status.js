@@ -1,6 +1,7 @@
 // How things stand, in a word or two; the only thing on the page that speaks up by itself.
 
 import { element, show } from "./dom.js";
+import { speed } from "./format.js";
 
 export function showStatus(connected, figures) {
   const [state, text] = !connected
@@ -18,4 +19,11 @@ export function showStatus(connected, figures) {
   if (node.dataset.state !== state) node.dataset.state = state;
   show("status", text);
   document.querySelector("main").classList.toggle("stale", state === "lost");
+}
+
+// A tab among many shows the speed.
+export function showTitle(connected, figures) {
+  const known = connected && figures.redis && figures.speed !== null;
+  const title = known ? `${speed(figures.speed)}/s · DockerCoins` : "DockerCoins";
+  if (document.title !== title) document.title = title;
 }

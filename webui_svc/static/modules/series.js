@@ -15,8 +15,8 @@ export class Series {
     for (const second of this.#hashes.keys()) if (second <= begin) this.#hashes.delete(second);
   }
 
-  get size() {
-    return this.#hashes.size;
+  get points() {
+    return [...this.#hashes];
   }
 
   // The last second known, null if none is.
