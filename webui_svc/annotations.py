@@ -22,18 +22,21 @@ WAITING_EVERY_S = 10.0
 
 
 class Annotation(Struct, frozen=True):
-    """One change. Times are seconds of the time axis."""
+    """One change. Times are seconds of the time axis; a change without an end ends when it begins."""
 
     at: float
     kind: str
-    name: str
+    service: str
+    names: tuple[str, ...] = ()
     value: float | None = None
     until: float | None = None
 
     def shifted(self, shift_s: int) -> dict[str, Any]:
         """Return it with its times, in Unix seconds, moved by an offset."""
-        until = None if self.until is None else round(self.until + shift_s, 3)
-        return asdict(self) | {"at": round(self.at + shift_s, 3), "until": until}
+        at = round(self.at + shift_s, 3)
+        until = at if self.until is None else round(self.until + shift_s, 3)
+        key = f"{self.kind} {self.service} {' '.join(self.names)} {at}"
+        return asdict(self) | {"id": key, "at": at, "until": until, "count": len(self.names), "to": []}
 
 
 class Annotations:
@@ -73,9 +76,9 @@ class Annotations:
         self._present[service] = dict(present)
         if before is not None:
             for each in before.keys() - present.keys():
-                self.add(Annotation(changed_at.get(each, now), f"{service} left", before[each]))
+                self.add(Annotation(changed_at.get(each, now), "left", service, (before[each],)))
             for each in present.keys() - before.keys():
-                self.add(Annotation(changed_at.get(each, now), f"{service} joined", present[each]))
+                self.add(Annotation(changed_at.get(each, now), "joined", service, (present[each],)))
 
     def compare_waiting(self, since: Mapping[str, float]) -> None:
         """Annotate the services that no worker waited for at the last call, from the moment in `since` on."""
@@ -97,4 +100,4 @@ class Annotations:
         size, at = known
         if report.batch_size != size and not 0 <= begin - at < BATCH_SIZE_EVERY_S:
             self._batch_sizes[report.worker] = (report.batch_size, begin)
-            self.add(Annotation(begin, "batch size", report.instance, report.batch_size))
+            self.add(Annotation(begin, "autotuned", "worker", (report.instance,), report.batch_size))

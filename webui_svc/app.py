@@ -66,6 +66,7 @@ def make_app(
     for path in PROBES:
         app.router.add_get(path, partial(_probe, path, telemetry.health))
     app.router.add_get("/", files.index)
+    app.router.add_get("/tutorial", files.tutorial)
     app.router.add_get("/json", api.counts)
     app.router.add_get("/api/history", api.history)
     app.router.add_get("/api/load-tests", api.load_tests)

@@ -16,9 +16,6 @@ from webui_svc.timeline import Timeline
 # Seconds of the graph that a browser gets when it opens the page.
 SHOWN_S = 300
 
-# The maximum of batch sizes shown, the smallest first.
-MAX_BATCH_SIZES = 8
-
 # Figures that are sent only when they change.
 LARGE = ("topology", "coin_statistics")
 
@@ -108,6 +105,7 @@ class DashboardState:
         points: Sequence[Sequence[float]]
         if by_worker:
             history["workers"], points = source.points_by_worker(seconds)
+            history["gone"] = []
         else:
             points = source.points(seconds)
         return {**history, "points": self._shifted(points) if is_recent else points}
@@ -150,17 +148,18 @@ class DashboardState:
             "coin_statistics": self._coin_figures,
         }
         if not self.redis_available:  # the current workers are unknown
-            return {**figures, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_sizes": []}
+            return {**figures, "speed": None, "workers": None, "waits_for": [], "paces": [], "batch_size": None}
         clock = time.monotonic()
         speed = self.speed.current(clock, self.timeline.now_us)
         reports = [worker.report for worker in self.speed.live(clock).values()]
+        sizes = {report.batch_size for report in reports}
         return {
             **figures,
             "speed": None if speed is None else round(speed, 4),
             "workers": len(reports),
             "waits_for": sorted(self._waits_for(clock)),
             "paces": sorted({report.pace.value for report in reports}),
-            "batch_sizes": sorted({report.batch_size for report in reports})[:MAX_BATCH_SIZES],
+            "batch_size": [min(sizes), max(sizes)] if sizes else None,
         }
 
     def _waits_for(self, clock: float) -> dict[str, float]:

@@ -18,6 +18,8 @@ from aiohttp import web
 from webui_svc.bundle import bundle
 from webui_svc.connections import SECURITY
 
+PROJECT = "dockercoins-grpc"
+
 # Less than this fits into one packet anyway.
 MIN_COMPRESSED_BYTES = 1_024
 LEVEL = 6
@@ -55,6 +57,10 @@ class StaticFiles:
         policy = SECURITY["Content-Security-Policy"].replace("script-src ", f"script-src 'sha256-{digest}' ")
         response.headers["Content-Security-Policy"] = policy
         return response
+
+    async def tutorial(self, _: web.Request) -> web.Response:
+        """Return the project's README, which has the tutorial and comes with each installation."""
+        return web.Response(text=metadata.metadata(PROJECT)["Description"], headers={"Cache-Control": "no-cache"})
 
     async def file(self, request: web.Request) -> web.Response:
         """Return the file that the path names."""
@@ -109,7 +115,7 @@ def _joined(folder: Path, name: str, stamps: tuple[tuple[str, int, int], ...]) -
 
     def fill(found: re.Match[str]) -> str:
         if found[1] == "version":
-            return metadata.version("dockercoins-grpc")
+            return metadata.version(PROJECT)
         if found[1] == "boot.js":
             return (folder / "boot.js").read_text()
         return f"static/{found[1]}?v={_joined(folder, found[1], stamps).etag}"

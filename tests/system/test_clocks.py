@@ -86,7 +86,7 @@ def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(mine
     mine.running["hasher"].send(signal.SIGSTOP)
     wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
     assert page.data["waits_for"] == ["hasher"]
-    assert ("waiting", "hasher") in [(each["kind"], each["name"]) for each in page.annotations]
+    assert ("waiting", "hasher") in [(each["kind"], each["service"]) for each in page.annotations]
     points = len(page.points)
     wait_until(lambda: len(page.points) >= points + 3)
     assert set(page.points[points:]) == {0}

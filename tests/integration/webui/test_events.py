@@ -30,7 +30,7 @@ async def test_a_browser_gets_a_snapshot_then_what_changes_and_what_it_missed_wh
         data = await events.until(lambda data: data["points"])
         assert data["points"][0] == [now - 6, 10]
         data = await events.until(lambda data: data["hashes"] == 50)
-        assert (data["workers"], data["paces"], data["batch_sizes"]) == (1, ["full"], [16])
+        assert (data["workers"], data["paces"], data["batch_size"]) == (1, ["full"], [16, 16])
         reports.add_seconds(now - 1, 1)
         data = await events.until(lambda data: data["points"])
         assert data["points"] == [[now - 1, 10]]
@@ -68,10 +68,10 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         await events.until_part("topology", lambda topology: topology["rng"]["replicas"][1]["state"] == "gone")
     async with page.get("/events") as response:
         _, data = await Events(response).next()
-    assert [(each["kind"], each["name"], each["value"]) for each in data["annotations"]] == [
-        ("worker joined", "worker-1", None),
-        ("batch size", "worker-1", 16),
-        ("rng left", "rng-2", None),
+    assert [(each["kind"], each["service"], each["names"], each["value"]) for each in data["annotations"]] == [
+        ("joined", "worker", ["worker-1"], None),
+        ("autotuned", "worker", ["worker-1"], 16),
+        ("left", "rng", ["rng-2"], None),
     ]
 
 

@@ -11,7 +11,7 @@ async def by_worker(page: Page, seconds: int) -> dict[str, list[float]]:
     """Return the columns of the history by their names."""
     async with page.get("/api/history", params={"seconds": str(seconds), "by": "worker"}) as response:
         answer = await response.json()
-    assert list(answer) == ["now", "resolution", "workers", "points"]
+    assert list(answer) == ["now", "resolution", "workers", "gone", "points"]
     names = ["second", *answer["workers"], "others"]
     columns = [list(column) for column in zip(*answer["points"], strict=True)] or [[] for _ in names]
     return dict(zip(names, columns, strict=True))

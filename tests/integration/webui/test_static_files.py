@@ -95,13 +95,16 @@ async def test_the_page_refers_only_to_its_own_files_by_relative_urls(page: Page
     assert len(re.findall("<script>", html)) == 1
     assert not re.search(r"<style|style=|\son\w+=|\{\{", html)
     urls = re.findall(r'(?:src|href|data-stream)="([^"#]+)"', html)
-    assert len(urls) == 4
+    assert len(urls) == 5
     for url in urls:
         assert not url.startswith(("/", "http"))
         async with page.get(f"/{url}") as file:
             assert file.status == 200
             # What is named by its hash is never requested again, and the page always is.
-            assert ("immutable" in file.headers["Cache-Control"]) is ("?v=" in url)
+            kept = file.headers["Cache-Control"]
+            assert ("immutable" in kept) is ("?v=" in url)
+    async with page.get("/tutorial") as tutorial:
+        assert (tutorial.content_type, "make run" in await tutorial.text()) == ("text/plain", True)
     async with page.get("/static/page.js?v=another") as file:
         assert file.headers["Cache-Control"] == "no-cache"
     for path in STATIC.rglob("*"):

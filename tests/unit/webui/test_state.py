@@ -43,14 +43,14 @@ def annotations() -> Annotations:
     return Annotations()
 
 
-def new(annotations: Annotations) -> list[tuple[float, str, str]]:
-    return [(each["at"] - BASE, each["kind"], each["name"]) for each in annotations.take_new()]
+def new(annotations: Annotations) -> list[tuple[Any, ...]]:
+    return [(each["at"] - BASE, each["kind"], *each["names"], each["service"]) for each in annotations.take_new()]
 
 
 def test_replicas_that_are_there_at_first_did_not_join(annotations: Annotations) -> None:
     for second, present, expected in (
         (0, ("rng-1", "rng-2"), []),
-        (1, ("rng-2", "rng-3"), [(1, "rng left", "rng-1"), (1, "rng joined", "rng-3")]),
+        (1, ("rng-2", "rng-3"), [(1, "left", "rng-1", "rng"), (1, "joined", "rng-3", "rng")]),
         (2, ("rng-2", "rng-3"), []),
     ):
         now = BASE + second

@@ -1,16 +1,18 @@
 // The latest coins, and whether there are as many as expected.
 
 import { arrange, element, make, setText, show } from "./dom.js";
-import { about, clock, count } from "./format.js";
+import { about, clock, count, range } from "./format.js";
 
 const FEWEST_DIGITS = 2; // of the digest, shown in bits
 const MOST_DIGITS = 6;
+const NORMAL = 1.96; // standard deviations each way that have 95 % of a normal distribution
 const SPAN = 4; // standard deviations from the middle of the scale to its end
 
 export function showCoins({ latest, minute, expected, deviation }) {
   show("coins-per-minute", count(minute));
   // Not known until a worker has reported how many bits make a coin.
-  show("expected", expected === null ? "" : `${about(expected)} ± ${about(deviation)} expected`);
+  const [least, most] = [Math.max(0, Math.ceil(expected - NORMAL * deviation)), Math.floor(expected + NORMAL * deviation)];
+  show("expected", expected === null ? "" : `${about(expected)} expected; ${range(least, most)} in 95\u00a0% of all minutes`);
   const off = deviation > 0 ? Math.max(-SPAN, Math.min(SPAN, (minute - expected) / deviation)) : 0;
   element("deviation").hidden = !(deviation > 0);
   element("deviation").style.setProperty("--off", off / SPAN);

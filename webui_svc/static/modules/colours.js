@@ -7,7 +7,7 @@ export function pageColours() {
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const size = parseFloat(style.fontSize);
   return {
-    ...Object.fromEntries(["line", "fill", "grid", "quiet", "ink", "card", "good", "bad", "shade"].map((name) => [name, colour(name)])),
+    ...Object.fromEntries(["line", "fill", "grid", "quiet", "ink", "card", "good", "late", "bad", "shade"].map((name) => [name, colour(name)])),
     series: [...Array.from({ length: SERIES }, (_, index) => colour(`series-${index + 1}`)), colour("others")],
     font: `${Math.round(size * 0.8)}px system-ui, sans-serif`,
     size,

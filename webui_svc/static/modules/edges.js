@@ -4,6 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const PERIOD = 18; // px between two dots, as in the style sheet
 // Dots move in steps, by a timer: an animation of the browser's costs five times as much, since it computes each frame.
 const STEP = 150; // ms
+const CORNER = 8; // px
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 // Steps along an edge per second: one batch a second is slow, a million are fast, and both can be followed by eye.
@@ -87,7 +88,7 @@ export class Edges {
     const side = this.#place.clientWidth - 6;
     const middle = (worker.top + worker.bottom) / 2;
     const target = (redis.top + redis.bottom) / 2;
-    const around = `M${worker.right} ${middle}H${side - 8}Q${side} ${middle} ${side} ${middle + 8}V${target - 8}Q${side} ${target} ${side - 8} ${target}H${redis.right}`;
+    const around = `M${worker.right} ${middle}H${side - CORNER}Q${side} ${middle} ${side} ${middle + CORNER}V${target - CORNER}Q${side} ${target} ${side - CORNER} ${target}H${redis.right}`;
     return new Map([
       ["rng", drop(rng, worker)],
       ["hasher", drop(worker, hasher)],
@@ -115,10 +116,9 @@ export class Edges {
       routes.set(name("from worker", indexes), bend(worker.right, y, right, height));
     });
     rows("hasher").forEach(({ y, indexes }) => routes.set(name("hasher", indexes), bend(right, height, hasher.left, y)));
+    routes.set("reports", bend(worker.right, list.bottom - CORNER, redis.left, (redis.top + redis.bottom) / 2));
     const x = (redis.left + redis.right) / 2;
-    routes.set("reports", `M${x} ${worker.bottom}V${redis.top}`);
-    const y = (redis.top + redis.bottom) / 2;
-    routes.set("events", `M${redis.right} ${y}H${webui.left}`);
+    routes.set("events", `M${x} ${redis.bottom}V${webui.top}`);
     return routes;
   }
 

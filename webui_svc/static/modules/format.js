@@ -6,13 +6,16 @@ const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
 const two = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 2 });
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumSignificantDigits: 2 });
-const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const minutes = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
+const minutes = new Intl.DateTimeFormat(undefined, { timeStyle: "short", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 const UNITS = ["", "k", "M", "G", "T", "P"];
 
 export const count = (value) => whole.format(value);
 export const share = (value) => percent.format(value);
+
+// One number if both are the same.
+export const range = (least, most) => (least === most ? count(least) : `${count(least)}–${count(most)}`);
 
 // To the tenth where that says something.
 export const about = (value) => (value < 100 ? tenth : whole).format(value);

@@ -1,25 +1,31 @@
 // What the graph shows: which time, of whom, and how that is kept up to date.
 
+import { Annotations, text } from "./annotations.js";
 import { openChart } from "./chart.js";
-import { SERIES } from "./colours.js";
 import { element, show } from "./dom.js";
 import { clock, speed } from "./format.js";
 import * as history from "./history.js";
 import { Legend } from "./legend.js";
-import { Annotations, text } from "./annotations.js";
 import { Series } from "./series.js";
+import { Story } from "./story.js";
 
 const BY_SECOND = 900; // seconds; further back the server knows ten at a time
 const HOUR_EVERY = 10_000; // ms between two looks at the hour
 const WORKERS_EVERY = 2_000; // ms
+const SHORTEST = 30; // seconds that are shown at least
 
 export class Graph {
-  annotations = new Annotations();
+  // What the speed should be, in hashes per second; null if that is not shown.
+  predicted = null;
+  #annotations = new Annotations();
   #series = new Series();
   #legend = new Legend();
+  #story = new Story(() => this.draw());
   #chart = null;
   #seconds = 300;
   #by = "total";
+  #log = false;
+  #from = 0; // what was before is not shown
   #fetched = null; // the hour, or workers: what the server said last
   #known = 0; // seconds that the series holds from the beginning
   #request = 0; // the number of the latest request, whose answer counts
@@ -27,11 +33,13 @@ export class Graph {
   #stale = false;
   #ahead = 0; // seconds that the server's clock is ahead of this one
   #cursor = null;
+  #columns = [[], []]; // as drawn
 
   open() {
     const form = element("view");
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", () => this.#choose());
+    element("reset").addEventListener("click", () => this.#reset());
     document.addEventListener("visibilitychange", () => this.#follow());
     this.#chart = openChart(element("chart"), (index) => {
       this.#cursor = index;
@@ -43,7 +51,7 @@ export class Graph {
   restart(data) {
     this.#series.clear();
     this.#known = data.shown_seconds;
-    this.annotations.clear();
+    this.#annotations.clear();
     this.keep(data);
     this.#follow();
   }
@@ -51,7 +59,7 @@ export class Graph {
   keep(data) {
     this.#ahead = data.now - Date.now() / 1000;
     this.#series.keep(data.points);
-    this.annotations.keep(data.annotations ?? [], data.now);
+    this.#annotations.keep(data.annotations ?? [], data.now);
   }
 
   get stale() {
@@ -60,20 +68,31 @@ export class Graph {
 
   // Whether there is no news now.
   set stale(yes) {
-    if (yes === this.#stale) return;
     this.#stale = yes;
-    this.draw();
   }
 
   draw() {
     if (!this.#chart) return;
     const window = this.#window;
-    this.annotations.list(window);
-    const annotations = this.annotations.within(window);
+    const all = this.#annotations.within(window);
+    const annotations = this.#story.chosen(all);
     const last = this.#last;
-    const shades = annotations.filter((each) => each.kind === "gap").map((each) => [each.at, each.until ?? window.end]);
+    const shades = all.filter(({ kind }) => kind === "gap").map(({ at, until }) => [at, until > at ? until : window.end]);
     if (this.#stale && last !== null) shades.push([last, window.end]);
-    this.#chart.draw({ columns: this.#columns(window), window, annotations, shades }, this.#by === "worker");
+    const epochs = all.filter(({ kind, at }) => kind === "pace" && at >= window.begin).map(({ at }) => at);
+    this.#columns = this.#columnsOf(window);
+    this.#chart.draw({
+      columns: this.#columns,
+      window,
+      annotations,
+      shades,
+      epochs,
+      kind: this.#by === "total" ? "total" : this.#log ? "lines" : "stack",
+      log: this.#log,
+      predicted: this.predicted,
+      view: `${this.#seconds} ${this.#from}`,
+    });
+    this.#story.show(annotations, all.length > 0, window, this.#chart.area);
     this.#read();
   }
 
@@ -85,32 +104,30 @@ export class Graph {
     return this.#fetching ? (this.#fetched?.points.at(-1)?.[0] ?? null) : this.#series.end;
   }
 
-  // It ends with the last second known, so the curve never tears off at the right, but goes on without news.
-  get #window() {
-    const now = Math.floor(Date.now() / 1000 + this.#ahead);
-    const end = this.#stale ? Math.max(now, this.#last ?? 0) : (this.#last ?? now);
-    return { begin: end - this.#seconds + 1, end };
+  get #now() {
+    return Math.floor(Date.now() / 1000 + this.#ahead);
   }
 
-  #columns({ begin }) {
-    const width = this.#by === "worker" ? SERIES + 1 : 1;
-    if (!this.#fetching) return this.#series.columns(begin);
+  // It ends with the last second known, so the curve never tears off at the right, but goes on without news.
+  get #window() {
+    const end = this.#stale ? Math.max(this.#now, this.#last ?? 0) : (this.#last ?? this.#now);
+    return { begin: Math.max(end - this.#seconds + 1, Math.min(this.#from, end - SHORTEST)), end };
+  }
+
+  #columnsOf({ begin }) {
+    const first = Math.max(begin, this.#from);
+    if (!this.#fetching) return this.#series.columns(first);
+    if (this.#by === "worker") return since(this.#legend.columns(this.#fetched), first);
     const points = this.#fetched?.points ?? [];
-    const columns = Array.from({ length: width + 1 }, () => []);
-    for (const [second, ...values] of points) {
-      columns[0].push(second);
-      // The last column is that of all others, however many workers have one of their own.
-      for (let index = 0; index < width - 1; index += 1) columns[index + 1].push(index < values.length - 1 ? values[index] : 0);
-      columns[width].push(values.at(-1));
-    }
-    return columns;
+    return since([points.map(([second]) => second), points.map(([, value]) => value)], first);
   }
 
   #choose() {
     const chosen = new FormData(element("view"));
     this.#seconds = Number(chosen.get("seconds"));
+    this.#log = chosen.get("scale") === "log";
+    if (this.#by !== chosen.get("by") || this.#fetching) this.#fetched = null;
     this.#by = chosen.get("by");
-    this.#fetched = null;
     this.#cursor = null;
     const minutes = this.#seconds / 60;
     element("chart").setAttribute(
@@ -120,6 +137,12 @@ export class Graph {
     this.#legend.shown = this.#by === "worker";
     this.draw();
     this.#follow();
+  }
+
+  #reset() {
+    this.#from = this.#from ? 0 : this.#now;
+    element("reset").setAttribute("aria-pressed", this.#from > 0);
+    this.draw();
   }
 
   // Fetches what no event brings, at once and then again while the page is visible.
@@ -147,16 +170,22 @@ export class Graph {
   }
 
   #read() {
-    const columns = this.#columns(this.#window);
+    const columns = this.#columns;
     const index = this.#cursor !== null && columns[0][this.#cursor] !== undefined ? this.#cursor : null;
-    if (this.#by === "worker") this.#legend.show(this.#fetched, index);
+    if (this.#by === "worker") this.#legend.show(this.#fetched, columns, index);
     if (index === null) {
       show("reading", "");
       return;
     }
     const second = columns[0][index];
     const hashes = columns.slice(1).reduce((sum, column) => sum + (column[index] ?? 0), 0);
-    const near = this.annotations.within(this.#window).filter((each) => Math.abs(each.at - second) <= this.#seconds / 120);
+    const near = this.#story.chosen(this.#annotations.within(this.#window)).filter(({ at }) => Math.abs(at - second) <= this.#seconds / 120);
     show("reading", [clock(second), speed(hashes), ...near.slice(-2).map(text)].join(" · "));
   }
+}
+
+// The columns from a second on.
+function since(columns, second) {
+  const first = columns[0].findIndex((each) => each >= second);
+  return columns.map((column) => (first < 0 ? [] : column.slice(first)));
 }

@@ -8,9 +8,13 @@ import { showFigures } from "./figures.js";
 import { Graph } from "./graph.js";
 import { LoadTests } from "./load-tests.js";
 import { showStatus, showTitle } from "./status.js";
+import { explain } from "./terms.js";
 import { Topology } from "./topology.js";
+import { Views } from "./views.js";
 
 const TICK = 1000; // ms; time goes on without news
+
+const NO_LESSON = { limit: null, predicted: null, sentence: "" };
 
 const graph = new Graph();
 const topology = new Topology(element("topology"));
@@ -18,6 +22,10 @@ const loadTests = new LoadTests();
 let connected = false;
 let figures = null;
 let shown = {};
+const views = new Views(() => {
+  shown = {};
+  requestAnimationFrame(showAll); // after the layout has changed
+});
 
 function showState() {
   showStatus(connected, figures);
@@ -32,8 +40,10 @@ function showAll() {
   if (document.hidden) return;
   showFigures(figures);
   showState();
+  const lesson = views.why ? (figures.lesson ?? NO_LESSON) : null;
+  graph.predicted = lesson?.predicted ?? null;
   graph.draw();
-  if (figures.topology !== shown.topology) topology.show(figures.topology);
+  if (figures.topology !== shown.topology || figures.lesson !== shown.lesson) topology.show(figures.topology, lesson);
   if (figures.coin_statistics !== shown.coin_statistics) showCoins(figures.coin_statistics);
   loadTests.known(figures.load_tests);
   shown = figures;
@@ -69,4 +79,5 @@ if (UPlot) {
   element("chart-note").hidden = false;
   show("chart-note", "The graph is missing: the chart library uPlot could not be loaded. It is fetched by npm when webui is built.");
 }
+explain();
 document.documentElement.dataset.started = "";

@@ -1,8 +1,9 @@
-// The topology: every replica that is there, and what flows between them.
+// The topology: every replica that is there, and what flows between them. With "Why?" it shows where batches wait.
 
-import { arrange, make, setText } from "./dom.js";
+import { arrange, element, make, setText, show } from "./dom.js";
 import { Edges, isAway } from "./edges.js";
 import { about, count, duration, share, speed } from "./format.js";
+import { TERMS } from "./terms.js";
 
 const DENSE = 4; // replicas beyond which each gets less room
 const ABOUT = {
@@ -13,6 +14,7 @@ const ABOUT = {
   webui: "this page",
 };
 const rate = (value) => `${speed(value)}/s`;
+const known = (value, format) => (value == null ? "–" : format(value));
 
 // Lines of a box, each a list of [label that is read, text].
 const facts = {
@@ -25,6 +27,16 @@ const facts = {
   webui: ({ browsers }) => [[["browsers", count(browsers)]]],
 };
 
+// The same, of what "Why?" needs.
+const reasons = {
+  ...facts,
+  server: ({ busy, waiting, service_time: time, rate: batches }) => [
+    [["utilisation", known(busy, share)], ["queue", known(waiting, about)]],
+    [["service time", duration(time)], ["batches", rate(batches)]],
+  ],
+  worker: (worker) => [[["hashes", rate(worker.speed)], ["utilisation", known(worker.busy, share)]]],
+};
+
 export class Topology {
   #place;
   #groups = {};
@@ -34,12 +46,13 @@ export class Topology {
   constructor(place) {
     this.#place = place;
     for (const name of ["rng", "worker", "hasher", "redis", "webui"]) {
-      const title = make("h3", {}, name);
+      const title = make("h3", { title: TERMS[name] }, name);
       const replicas = make("ul", { class: "replicas" });
       const note = make("p", { class: "about" });
       const more = make("p", { class: "more", hidden: "" });
-      const group = make("div", { class: "service", role: "group", "data-service": name, "aria-label": name }, make("div", { class: "service-bar" }, title, note), replicas, more);
-      this.#groups[name] = { group, replicas, note, more };
+      const limit = make("p", { class: "limit", title: TERMS.limit, hidden: "" }, "the limit");
+      const group = make("div", { class: "service", role: "group", "data-service": name, "aria-label": name }, make("div", { class: "service-bar" }, title, note, limit), replicas, more);
+      this.#groups[name] = { group, replicas, note, more, limit };
       setText(note, ABOUT[name]);
       place.append(group);
     }
@@ -54,40 +67,49 @@ export class Topology {
     this.#edges.still = yes;
   }
 
-  show(topology) {
-    this.#showReplicas("rng", topology.rng, facts.server);
-    this.#showReplicas("worker", topology.worker, facts.worker);
-    this.#showReplicas("hasher", topology.hasher, facts.server);
-    this.#showReplicas("redis", { replicas: [topology.redis], more: 0 }, facts.redis);
-    this.#showReplicas("webui", { replicas: [{ ...topology.webui, state: "serving" }], more: 0 }, facts.webui);
+  // lesson: which service is the limit, and why; null if that is not to be seen.
+  show(topology, lesson) {
+    const lines = lesson ? reasons : facts;
+    this.#showReplicas("rng", topology.rng, lines.server, lesson);
+    this.#showReplicas("worker", topology.worker, lines.worker, lesson);
+    this.#showReplicas("hasher", topology.hasher, lines.server, lesson);
+    this.#showReplicas("redis", { replicas: [topology.redis], more: 0 }, lines.redis);
+    this.#showReplicas("webui", { replicas: [{ ...topology.webui, state: "serving" }], more: 0 }, lines.webui);
     this.#edges.show(topology);
+    element("why").hidden = !lesson;
+    if (lesson) show("why", lesson.sentence || "Nothing is counted yet, so the limit is not known.");
   }
 
-  #showReplicas(service, { replicas, more }, lines) {
-    const { group, replicas: list, note, more: rest } = this.#groups[service];
+  #showReplicas(service, { replicas, more }, lines, lesson) {
+    const { group, replicas: list, note, more: rest, limit } = this.#groups[service];
     const byKey = new Map(replicas.map((replica) => [replica.id ?? replica.name, replica]));
     const total = replicas.filter((replica) => !isAway(replica)).length + more;
     setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? ABOUT[service] : "none known");
     group.classList.toggle("dense", replicas.length > DENSE);
+    group.classList.toggle("limits", lesson?.limit === service);
+    limit.hidden = lesson?.limit !== service;
     rest.hidden = !more;
     setText(rest, more ? `+${count(more)} more` : "");
     const boxes = arrange(list, [...byKey.keys()], () =>
       make("li", { class: "replica" }, make("p", { class: "name" }, make("b"), make("span", { class: "state" })), make("div", { class: "facts" })),
     );
-    boxes.forEach((box, index) => this.#showBox(box, [...byKey.values()][index], lines));
+    boxes.forEach((box, index) => this.#showBox(box, [...byKey.values()][index], lines, lesson));
   }
 
-  #showBox(box, replica, lines) {
+  #showBox(box, replica, lines, lesson) {
     const [head, body] = box.children;
     if (box.dataset.state !== replica.state) box.dataset.state = replica.state;
     head.firstChild.title = replica.address ? `${replica.name} at ${replica.address}` : replica.name;
     setText(head.firstChild, replica.name);
     setText(head.lastChild, replica.state === "waiting" ? `waits for ${replica.waits_for}` : replica.state);
-    box.style.setProperty("--share", (!isAway(replica) && replica.share) || 0);
+    head.lastChild.title = TERMS[replica.state];
+    box.style.setProperty("--share", (!isAway(replica) && (lesson ? replica.busy : replica.share)) || 0);
     const wanted = isAway(replica) ? [] : lines(replica);
     const rows = arrange(body, wanted.map((_, index) => `${index}`), () => make("p"));
     rows.forEach((row, index) => {
-      const cells = arrange(row, wanted[index].map(([label]) => label), (label) => make("span", { class: "fact" }, make("span", { class: "label" }, `${label} `), make("span", { class: "value" })));
+      const cells = arrange(row, wanted[index].map(([label]) => label), (label) =>
+        make("span", { class: "fact", title: TERMS[label] }, make("span", { class: "label" }, `${label} `), make("span", { class: "value" })),
+      );
       cells.forEach((cell, position) => setText(cell.lastChild, wanted[index][position][1]));
     });
   }
