@@ -26,9 +26,7 @@ from webui_svc.state import DashboardState
 from webui_svc.static_files import StaticFiles
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
-    from chassis.telemetry.tracing import Tracing
+    from chassis.telemetry.tracing import Span, Tracing
 
 STATIC = Path(__file__).parent / "static"
 
@@ -105,20 +103,15 @@ def _trace(app: web.Application, tracing: "Tracing") -> None:
         if route not in TRACED:
             return await handler(request)
         attributes = {"http.request.method": request.method, "http.route": route, "url.path": request.path}
-        span = tracing.serve(request.headers.get("traceparent", ""), f"{request.method} {route}", attributes)
-        if span is not None:
-            request[spans] = span
+        request[spans] = tracing.serve(request.headers.get("traceparent", ""), f"{request.method} {route}", attributes)
         return await handler(request)
 
     async def end(request: web.Request, response: web.StreamResponse) -> None:
         span = request.get(spans)
         if span is None:
             return
-        span.set_attribute("http.response.status_code", response.status)
-        if response.status >= 500:
-            tracing.fail(span, f"{response.status}")
-        else:
-            span.end()
+        span.attributes["http.response.status_code"] = response.status
+        span.end(f"{response.status}" if response.status >= 500 else "")
 
     app.middlewares.append(begin)
     app.on_response_prepare.append(end)

@@ -2,10 +2,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # They import OpenTelemetry, which only a process that records traces needs.
-    from opentelemetry.trace import Span
-
-    from chassis.telemetry.tracing import Tracing
+if TYPE_CHECKING:  # It imports OpenTelemetry, which only a process that records traces needs.
+    from chassis.telemetry.tracing import Span, Tracing
 
 # The reason of a hedge; those of a retry are the pool's.
 HEDGE = "slow"
@@ -74,12 +72,12 @@ class BatchTrace:
     def completed(self, stage: str, replica: str | None) -> None:
         """End the span of a stage with the first response, which is of this replica."""
         span = self._stages[stage]
-        span.set_attribute("dockercoins.replica", replica or "")
+        span.attributes["dockercoins.replica"] = replica or ""
         span.end()
 
     def traceparent(self, stage: str) -> str:
         """Return the traceparent that a stage's request carries."""
-        return self._tracing.traceparent(self._stages[stage])
+        return self._stages[stage].traceparent
 
     def counted(self) -> None:
         """End the batch's span: it is counted."""
@@ -88,5 +86,4 @@ class BatchTrace:
     def dropped(self) -> None:
         """End all spans of a batch that is not counted."""
         for span in (*self._stages.values(), self._root):
-            if span.is_recording():
-                self._tracing.fail(span, UNFINISHED)
+            span.end(UNFINISHED)

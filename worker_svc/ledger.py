@@ -23,10 +23,9 @@ from worker_svc.settings import WorkerSettings
 from worker_svc.tally import Entry
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
     from redis.commands.core import AsyncScript
 
-    from chassis.telemetry.tracing import Tracing
+    from chassis.telemetry.tracing import Span, Tracing
 
 # Reports that queue up while Redis is away, one per second; then mining pauses.
 MAX_UNACKNOWLEDGED = 60

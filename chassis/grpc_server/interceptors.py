@@ -31,9 +31,7 @@ from chassis.log import ThrottledLogger
 from chassis.telemetry.rpc_metrics import MethodCounts, RpcMetrics
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
-    from chassis.telemetry.tracing import Tracing
+    from chassis.telemetry.tracing import Span, Tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # A grpc.RpcMethodHandler; types-grpcio has only those of synchronous servers.
@@ -290,7 +288,7 @@ class TracingInterceptor(MethodInterceptor):
         self._service = service
         self._tracing = tracing
 
-    def _start(self, method: str, traceparent: str) -> "Span | None":
+    def _start(self, method: str, traceparent: str) -> "Span":
         attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
         return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
 
@@ -311,13 +309,13 @@ class TracingInterceptor(MethodInterceptor):
             try:
                 async for response in behavior(started(), context):
                     if span is not None:
-                        span.set_attribute(WAITED, _waited_s.get())
+                        span.attributes[WAITED] = _waited_s.get()
                         span.end()
                         span = None
                     yield response
             except BaseException as error:
                 if span is not None:
-                    self._tracing.fail(span, _reason(error, context))
+                    span.end(_reason(error, context))
                 raise
 
         return traced

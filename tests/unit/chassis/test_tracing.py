@@ -5,12 +5,13 @@ import pytest
 import structlog
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanContext
 from support.waiting import until
 
 from chassis.settings import Pace, ServiceSettings
 from chassis.telemetry import tracing as tracing_module
-from chassis.telemetry.tracing import Tracing, open_tracing
+from chassis.telemetry.tracing import open_tracing
 from webui_svc.settings import WebuiSettings
 
 COLLECTOR = "http://collector.example"
@@ -49,6 +50,14 @@ def test_attributes_of_the_environment_do_no_harm(
 LOW, HIGH = f"{1:032x}", "f" * 32
 
 
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[ReadableSpan]:
+    """The spans that are queued for the collector."""
+    queued: list[ReadableSpan] = []
+    monkeypatch.setattr(BatchSpanProcessor, "on_end", lambda _, span: queued.append(span))
+    return queued
+
+
 @pytest.mark.parametrize(
     ("sampler", "arg", "root", "sampled_parent", "unsampled_parent"),
     [
@@ -62,25 +71,60 @@ LOW, HIGH = f"{1:032x}", "f" * 32
     ],
 )
 async def test_the_sampler_decides_by_the_trace_id_or_the_parent(
-    sampler: str, arg: float, *, root: bool | None, sampled_parent: list[bool], unsampled_parent: list[bool]
+    spans: list[ReadableSpan],
+    sampler: str,
+    arg: float,
+    *,
+    root: bool | None,
+    sampled_parent: list[bool],
+    unsampled_parent: list[bool],
 ) -> None:
     settings = ServiceSettings(
         otel_exporter_otlp_endpoint=COLLECTOR, otel_traces_sampler=sampler, otel_traces_sampler_arg=arg
     )
     async with open_tracing("rng", settings, lambda: 0.0) as tracing:
         for flags, sampled in (("01", sampled_parent), ("00", unsampled_parent)):
-            spans = [tracing.serve(f"00-{trace_id}-{'1' * 16}-{flags}", "call", {}) for trace_id in (LOW, HIGH)]
-            assert [span is not None for span in spans] == sampled
-        roots = [tracing.root("batch", "INTERNAL", {}) is not None for _ in range(200)]
-    assert set(roots) == ({False, True} if root is None else {root})
+            for number, trace_id in enumerate((LOW, HIGH)):
+                tracing.serve(f"00-{trace_id}-{'1' * 16}-{flags}", f"{flags}, {number}", {}).end()
+            tracing.make()
+            made = [span.name for span in spans]
+            assert [f"{flags}, {number}" in made for number in (0, 1)] == sampled
+        roots = [tracing.root("batch", "INTERNAL", {}) for _ in range(200)]
+        for span in filter(None, roots):
+            span.end()
+    assert {span is not None for span in roots} == ({False, True} if root is None else {root})
+    assert sum(span.name == "batch" for span in spans) == 200 - roots.count(None)
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"ff-{HIGH}-{'1' * 16}-00", f"00-{'0' * 32}-{'1' * 16}-00"])
-async def test_an_invalid_traceparent_starts_a_trace(traceparent: str) -> None:
+async def test_an_invalid_traceparent_starts_a_trace(spans: list[ReadableSpan], traceparent: str) -> None:
     async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR), lambda: 0.0) as tracing:
-        span = tracing.serve(traceparent, "call", {})
-        assert span is not None
-        assert Tracing.traceparent(span).split("-")[1] not in traceparent
+        tracing.serve(traceparent, "call", {}).end()
+    (span,) = spans
+    assert span.parent is None
+    assert f"{span.context.trace_id:032x}" not in traceparent
+
+
+async def test_spans_keep_the_times_ids_and_errors_with_which_they_were_recorded(spans: list[ReadableSpan]) -> None:
+    async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR), lambda: 0.0) as tracing:
+        root = tracing.root("batch", "INTERNAL", {"size": 1})
+        assert root is not None
+        child = tracing.child(root, "rng", {})
+        child.add_event("sent", {"to": "rng-1"})
+        with pytest.raises(OSError, match="lost"), child:
+            raise OSError("lost")
+        root.end()
+        root.end("too late")
+        tracing.serve(child.traceparent, "call", {}).end()
+    called, batch = {span.name: span for span in spans}, root
+    for made, recorded in ((called["batch"], batch), (called["rng"], child)):
+        assert (made.context.trace_id, made.context.span_id) == (batch.trace_id, recorded.span_id)
+        assert (made.start_time, made.end_time) == (recorded.began_ns, recorded.ended_ns)
+    assert called["batch"].status.is_unset
+    assert called["rng"].status.description == "OSError: lost"
+    assert [(each.name, each.timestamp) for each in called["rng"].events] == [("sent", child.events[0][2])]
+    parents = {name: (span.parent.span_id, span.parent.is_remote) for name, span in called.items() if span.parent}
+    assert parents == {"rng": (batch.span_id, False), "call": (child.span_id, True)}
 
 
 @pytest.mark.parametrize(("pace", "part"), [(Pace.CLASSIC, 1), (Pace.FULL, 0.01)])
