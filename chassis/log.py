@@ -92,6 +92,8 @@ class LogOutput(Collector):
         self._descriptor = descriptor
         # Called after a line was written, with the number of lines that were lost until then, and the cause.
         self.on_recovery: Callable[[int, str], None] = lambda _, __: None
+        # Called for each write that failed.
+        self.on_error: Callable[[OSError], None] = lambda _: None
         # Both are reentrant: garbage collection inside may log a failure of __del__.
         self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._lock = threading.RLock()
@@ -143,6 +145,7 @@ class LogOutput(Collector):
                 torn = b""
             except OSError as error:
                 self._lose(min(rest.count(b"\n"), lines.count(b"\n")), str(error.strerror))
+                self.on_error(error)
                 if written := data[: len(data) - len(rest)]:
                     # A line of which only a part was written must not run into the next one.
                     torn = b"" if written.endswith(b"\n") else b"\n"

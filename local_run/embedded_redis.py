@@ -80,10 +80,10 @@ def command(port: int, data_dir: str, *, with_password: bool = False) -> tuple[s
 
 
 @contextmanager
-def data_folder(data_dir: str) -> Iterator[None]:
+def data_folder(data_dir: str) -> Iterator[int]:
     """Create the folder if necessary and lock it: two servers that append to one file would ruin it.
 
-    Raises DataFolderError.
+    The lock lasts until each process that has inherited the descriptor has closed it. Raises DataFolderError.
     """
     folder = Path(data_dir)
     try:
@@ -93,7 +93,7 @@ def data_folder(data_dir: str) -> Iterator[None]:
         raise DataFolderError(f"the data folder {folder} can't be used ({error.strerror}); {_CHOOSE}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield lock
     except BlockingIOError:
         raise DataFolderError(f"the data folder {folder} is in use by another run; {_CHOOSE}") from None
     finally:

@@ -1,32 +1,24 @@
-"""Keeps the programs running and stops them in order: supervisor, without its files, servers and daemon.
+"""Keeps the programs running, and starts and stops them in order.
 
-What it does beyond a plain supervisord: signals wake its loop at once, so that a stop in three stages loses no time
-between them; a second signal to stop kills what is left; a program that refuses its settings stops everything; and
-every event is one readable line.
+A program that ends unexpectedly is started again: at once if it had started, otherwise after a growing pause. Each runs
+in a process group of its own, so that Ctrl-C reaches this process only, which then stops one stage after the other. A
+second signal kills what is left.
 """
 
-import contextlib
+import asyncio
 import os
-import shlex
 import signal
 import time
-from collections.abc import Callable, Sequence
-
-from supervisor import events, loggers
-from supervisor.datatypes import RestartWhenExitUnexpected
-from supervisor.medusa.asyncore_25 import ExitNow
-from supervisor.options import ProcessConfig, ProcessGroupConfig, ServerOptions
-from supervisor.poller import Poller
-from supervisor.process import Subprocess
-from supervisor.states import ProcessStates, SupervisorStates
-from supervisor.supervisord import Supervisor
+from collections.abc import Coroutine, Iterable
+from enum import StrEnum
 
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
+from local_run import guardian
 from local_run.output import Output
 from local_run.programs import Program, Stage
 
 # A program that runs that long has started; one that ends sooner is started again after a growing pause.
-START_SECONDS = 2
+START_SECONDS = 2.0
 
 # Attempts, 55 s of pauses together, after which a program that does not start ends the run.
 START_RETRIES = 10
@@ -34,249 +26,256 @@ START_RETRIES = 10
 # After this time a program that does not stop is killed; the services limit their own stop to 3.2 s.
 STOP_LIMIT_S = 3.5
 
-# The loop sleeps that long at most, and checks deadlines as often; supervisor's own 1 s makes stops late.
-TURN_S = 0.25
+# How long the last output of a program that has ended is waited for: a process that it left may hold the pipe open.
+LAST_OUTPUT_LIMIT_S = 0.2
+
+_READ_BYTES = 64 * 1024
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_CLEAN = {0, *(128 + number for number in _STOP_SIGNALS)}
 
 
-class Manager(Supervisor):  # type: ignore[misc]  # supervisor ships no types
-    """Runs the programs until a signal stops it. While everything runs, it calls `on_turn` several times a second."""
+class State(StrEnum):
+    """What a process does."""
 
-    on_turn: Callable[[], None] | None = None
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    ENDED = "ended"
 
-    def __init__(self, programs: Sequence[Program], output: Output) -> None:
-        super().__init__(_Options(self.say))
-        self.options.process_group_configs = [
-            ProcessGroupConfig(
-                self.options,
-                stage.name.lower(),
-                int(stage),
-                [_Config(self, program) for program in programs if program.stage is stage],
-            )
-            for stage in Stage
-        ]
-        self._output = output
+
+class Manager:
+    """Runs programs until a signal stops them."""
+
+    def __init__(self, output: Output) -> None:
+        self.processes: dict[str, Process] = {}
+        self.say = output.say
+        self.output = output
+        self.stopping = asyncio.Event()
         self._exit_code = 0
-        self._reader_gone = False
+        self._crash: BaseException | None = None
+        has_signal = guardian.HAS_PARENT_DEATH_SIGNAL
+        self.prepare = guardian.parent_death_signal() if has_signal else None
+        self.guardian = None if has_signal else guardian.Guardian()
 
-    def run_until_stopped(self) -> int:
-        """Return the exit code: 0, 1 if a program failed or had to be killed, 2 if one refused its settings."""
+    async def run(self, programs: Iterable[Program]) -> int:
+        """Run until a signal or a failure stops everything, and return the exit code.
+
+        The code is 128 + the signal's number after a clean stop, as shells have it, 1 if a program failed or had to be
+        killed, 2 if one refused its settings, and 0 if the output's reader went away.
+        """
+        loop = asyncio.get_running_loop()
+        self.output.watch(self.stopping.set)
+        for number in _STOP_SIGNALS:
+            # What nohup has set stays.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, number)
         try:
-            self.run()
-        except ExitNow:
-            self.say("all stopped" if self._exit_code == 0 else "all stopped, not all of it cleanly")
+            for program in programs:
+                self.start(program)
+            await self.stopping.wait()
+            for stage in reversed(Stage):
+                await asyncio.gather(*(each.stop() for each in self._at(stage)))
+            if self._crash:
+                raise self._crash
+            self.say("all stopped" if self._exit_code in _CLEAN else "all stopped, not all of it cleanly")
+            return self._exit_code
         finally:
+            self.output.close()
             self._kill_all()  # none is left, unless this process failed
-        return self._exit_code
+            if self.guardian:
+                self.guardian.close()
 
-    def say(self, line: str) -> None:
-        """Print a line of our own."""
-        self._print(lambda: self._output.say(line))
-
-    def stop(self) -> None:
-        """Begin to stop, the last stage first."""
-        self.options.mood = SupervisorStates.SHUTDOWN
-
-    def ended(self, process: "_Process", code: int) -> None:
-        """Handle the end of a process and print what happens next. A negative code is that of a signal."""
-        name = process.config.name
-        self._print(lambda: self._output.end(name))
-        ended = f"ended with exit code {code}{process.config.where}"
-        how = ended if code >= 0 else f"died of {signal.Signals(-code).name}"
-        if self._stopping:
-            # A program that is stopped before it handles the signal dies of it.
-            if code not in (0, -signal.SIGTERM):
-                self._fail(EXIT_FAILURE)
-                self.say(f"{name} {how}")
-        elif code == EXIT_SETTINGS:
-            self._abort(EXIT_SETTINGS, f"{name} refused a setting")
-        elif process.state == ProcessStates.BACKOFF:
-            self.say(f"{name} {how} after {time.time() - process.laststart:.1f} s; another try in {process.backoff} s")
-        elif code == 0:
-            self.say(f"{name} ended by itself and stays away")
-        else:
-            self.say(f"{name} {how} and is started again")
-
-    def gave_up(self, process: "_Process") -> None:
-        """End the run, since a program does not start."""
-        if not self._stopping:
-            self._abort(EXIT_FAILURE, f"{process.config.name} did not start in {START_RETRIES + 1} attempts")
-
-    @property
-    def _stopping(self) -> bool:
-        return bool(self.options.mood < SupervisorStates.RUNNING)
-
-    def _abort(self, code: int, reason: str) -> None:
-        self._fail(code)
-        self.say(f"{reason}; everything stops")
-        self.stop()
-
-    def _fail(self, code: int) -> None:
-        self._exit_code = self._exit_code or code
-
-    def _print(self, write: Callable[[], None]) -> None:
-        if self._reader_gone:
-            return
-        try:
-            write()
-        except OSError:
-            # The terminal was closed, or the reader of a pipe went away.
-            self._reader_gone = True
-            self.stop()
-
-    def runforever(self) -> None:
-        """Run supervisor's loop, and print the programs' output."""
-        events.subscribe(
-            events.ProcessLogEvent,
-            lambda event: self._print(lambda: self._output.add(event.process.config.name, event.data)),
-        )
-        super().runforever()
-
-    def tick(self, now: float | None = None) -> None:  # noqa: ARG002 - supervisor's signature
-        """Call `on_turn`; supervisor's own turn sends events that have no listener here."""
-        if self.on_turn and not self._stopping:
-            self.on_turn()
-
-    def handle_signal(self) -> None:
-        """Handle all signals since the last turn: the first one to stop stops, the next one kills."""
-        while number := self.options.get_signal():
-            if number not in _STOP_SIGNALS:
-                continue
-            if self._stopping:
-                self._fail(EXIT_FAILURE)
-                self._kill_all()
-            else:
-                self.say("stopping; once more (Ctrl-C) kills what is left")
-                self.stop()
-
-    def _kill_all(self) -> None:
-        for group in self.process_groups.values():
-            for process in group.processes.values():
-                if process.pid:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(process.pid, signal.SIGKILL)
-
-
-class _Process(Subprocess):  # type: ignore[misc]  # supervisor ships no types
-    """A process that reports its end to the manager."""
-
-    manager: Manager
-
-    def finish(self, pid: int, status: int) -> None:
-        super().finish(pid, status)
-        self.manager.ended(self, os.waitstatus_to_exitcode(status))
-
-    def record_spawnerr(self, msg: str) -> None:
-        super().record_spawnerr(msg)
-        self.manager.say(f"{self.config.name} can't be started: {msg}")
-
-    def give_up(self) -> None:
-        super().give_up()
-        self.manager.gave_up(self)
-
-    def kill(self, number: int) -> str | None:
-        if number == signal.SIGKILL:
-            self.manager.say(f"{self.config.name} did not stop within {STOP_LIMIT_S} s and is killed")
-        failure: str | None = super().kill(number)
-        return failure
-
-
-class _Config(ProcessConfig):  # type: ignore[misc]  # supervisor ships no types
-    """A program as supervisor describes it: started again when it dies, stopped with TERM."""
-
-    def __init__(self, manager: Manager, program: Program) -> None:
-        logs: dict[str, object] = {}
-        for channel in ("stdout", "stderr"):
-            logs |= {f"{channel}_{name}": 0 for name in ("logfile_backups", "logfile_maxbytes", "capture_maxbytes")}
-            logs |= {f"{channel}_logfile": None, f"{channel}_events_enabled": True, f"{channel}_syslog": False}
-        super().__init__(
-            manager.options,
-            name=program.name,
-            command=shlex.join(program.command),
-            environment=dict(program.environment),
-            priority=int(program.stage),
-            autostart=True,
-            autorestart=RestartWhenExitUnexpected,
-            exitcodes=[0, EXIT_SETTINGS],
-            startsecs=START_SECONDS,
-            startretries=START_RETRIES,
-            stopsignal=signal.SIGTERM,
-            stopwaitsecs=STOP_LIMIT_S,
-            stopasgroup=False,
-            killasgroup=True,
-            redirect_stderr=True,
-            uid=None,
-            directory=None,
-            umask=None,
-            **logs,
-        )
-        self._manager = manager
-        self.where = f" (see {program.log_file})" if program.log_file else ""
-
-    def make_process(self, group: object = None) -> _Process:
-        process = _Process(self)
-        process.group = group
-        process.manager = self._manager
+    def start(self, program: Program) -> "Process":
+        """Start a program and keep it running."""
+        process = self.processes[program.name] = Process(program, self)
         return process
 
+    async def stop(self, name: str) -> None:
+        """Stop a program for good."""
+        await self.processes[name].stop()
+        del self.processes[name]
 
-class _Options(ServerOptions):  # type: ignore[misc]  # supervisor ships no types
-    """Supervisor's options without a configuration file, and without the files that it would write."""
+    def abort(self, code: int, reason: str) -> None:
+        """Begin to stop everything because of a failure, unless that has begun."""
+        if not self.stopping.is_set():
+            self.fail(code)
+            self.say(f"{reason}; everything stops")
+            self.stopping.set()
 
-    nodaemon = True
-    test = False
-    serverurl = None
-    loglevel = loggers.LevelsByName.ERRO
-    # A child closes descriptors from here to this: none, as Python's are not inherited.
-    minfds = 3
+    def crash(self, error: BaseException) -> None:
+        """Begin to stop everything because of an unforeseen error of ours, which run() raises then."""
+        self._crash = self._crash or error
+        self.stopping.set()
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__()
-        self.poller = _WakingPoller(self)
-        self.logger = loggers.getLogger(self.loglevel)
-        self.logger.addHandler(_Handler(say))
+    def fail(self, code: int) -> None:
+        """Have the run end with this exit code; the first failure counts, and any counts more than a signal."""
+        if self._exit_code in _CLEAN:
+            self._exit_code = code
 
-    def openhttpservers(self, supervisord: Supervisor) -> None:
-        """Open none: only signals control this supervisor."""
+    def _at(self, stage: Stage) -> list["Process"]:
+        return [each for each in self.processes.values() if each.program.stage is stage]
 
-    def write_pidfile(self) -> None:
-        """Write none: it runs in the foreground."""
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.stopping.is_set():
+            self._kill_all()
+        else:
+            self._exit_code = 128 + number
+            self.say("stopping; once more (Ctrl-C) kills what is left")
+            self.stopping.set()
 
-
-class _Handler(loggers.Handler):  # type: ignore[misc]  # supervisor ships no types
-    """Prints supervisor's own errors."""
-
-    level = loggers.LevelsByName.ERRO
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__()
-        self._say = say
-
-    def emit(self, record: loggers.LogRecord) -> None:
-        self._say(record.asdict()["message"])
-
-    def close(self) -> None:
-        pass
+    def _kill_all(self) -> None:
+        for process in self.processes.values():
+            process.send(signal.SIGKILL)
 
 
-class _WakingPoller(Poller):  # type: ignore[misc]  # supervisor ships no types
-    """A poller whose sleep a signal ends; supervisor's sleeps on, since Python retries interrupted calls (PEP 475)."""
+class Process:
+    """A program that is kept running until it is stopped, or ends by itself with exit code 0."""
 
-    def initialize(self) -> None:
-        super().initialize()
-        self._woken, waking = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(waking, False)
-        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
-        self.register_readable(self._woken)
-        self._signalled = False
+    def __init__(self, program: Program, manager: Manager) -> None:
+        self.program = program
+        self.state = State.RUNNING
+        self.restarts = 0
+        self._manager = manager
+        self._process: asyncio.subprocess.Process | None = None
+        self._stop_requested = asyncio.Event()
+        self._replaced = False
+        self._task = self._create_task(self._keep_running())
 
-    def poll(self, timeout: float) -> tuple[list[int], list[int]]:
-        # After a signal the loop reaps and stops in one turn what it acts on in the next.
-        readable, writable = super().poll(0 if self._signalled else min(timeout, TURN_S))
-        self._signalled = self._woken in readable
-        if self._signalled:
-            os.read(self._woken, 4_096)
-            readable.remove(self._woken)
-        return readable, writable
+    @property
+    def pid(self) -> int | None:
+        """The process's id while there is one."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; SIGKILL also to what the process has started."""
+        if self.pid is None:
+            return
+        if number == signal.SIGKILL:
+            guardian.kill_group(self.pid)
+        else:
+            self._process.send_signal(number)  # type: ignore[union-attr] # there is a pid
+        if number in {signal.SIGSTOP, signal.SIGCONT}:
+            self.state = State.PAUSED if number == signal.SIGSTOP else State.RUNNING
+
+    async def stop(self) -> None:
+        """Stop the process, or kill it when it does not stop in time."""
+        self._stop_requested.set()
+        self._terminate()
+        done, _ = await asyncio.wait({self._task}, timeout=STOP_LIMIT_S)
+        if not done:
+            self._manager.say(f"{self.program.name} did not stop within {STOP_LIMIT_S} s and is killed")
+            self.send(signal.SIGKILL)
+            await asyncio.wait({self._task})
+
+    def replace(self, program: Program) -> None:
+        """Stop the process and start this program in its place."""
+        self.program = program
+        self._replaced = True
+        self._terminate()
+        asyncio.get_running_loop().call_later(STOP_LIMIT_S, self._kill, self.pid)
+
+    def _terminate(self) -> None:
+        # A process that is frozen does not handle the signal, and others would wait for its responses.
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        self.state = State.STOPPING
+
+    def _kill(self, pid: int | None) -> None:
+        if pid is not None and pid == self.pid:
+            self.send(signal.SIGKILL)
+
+    def _create_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._check)
+        return task
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._manager.crash(error)
+
+    async def _keep_running(self) -> None:
+        failures = 0
+        while not self._stop_requested.is_set():
+            self.state = State.RUNNING
+            began = time.monotonic()
+            ended = await self._run_once()
+            seconds = time.monotonic() - began
+            failures = 0 if seconds >= START_SECONDS or self._replaced else failures + 1
+            pause_s = self._next_start(ended, seconds, failures)
+            if pause_s is None:
+                break
+            self.state = State.RESTARTING
+            self.restarts += 1
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._stop_requested.wait()
+            except TimeoutError:
+                continue
+        self.state = State.ENDED
+
+    async def _run_once(self) -> int | None:
+        """Return the exit code, that of a signal being negative; None if the program can't be started."""
+        name, manager = self.program.name, self._manager
+        try:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *self.program.command,
+                env={**os.environ, **self.program.environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                process_group=0,
+                pass_fds=self.program.descriptors,
+                preexec_fn=manager.prepare,
+            )
+        except OSError as error:
+            manager.say(f"{name} can't be started: {error}")
+            return None
+        if manager.guardian:
+            manager.guardian.add(process.pid)
+        if self._stop_requested.is_set():
+            self._terminate()
+        reading = self._create_task(self._read(process))
+        code = await process.wait()
+        await asyncio.wait({reading}, timeout=LAST_OUTPUT_LIMIT_S)
+        reading.cancel()
+        if manager.guardian:
+            manager.guardian.remove(process.pid)
+        manager.output.end(name)
+        return code
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        while process.stdout and (data := await process.stdout.read(_READ_BYTES)):
+            self._manager.output.add(self.program.name, data)
+
+    def _next_start(self, code: int | None, seconds: float, failures: int) -> float | None:
+        """Return the seconds until the next start, None for no other, and print what happens."""
+        name, manager = self.program.name, self._manager
+        where = f" (see {self.program.log_file})" if self.program.log_file else ""
+        how = f"ended with exit code {code}{where}"
+        if code is not None and code < 0:
+            how = f"died of {signal.Signals(-code).name}"
+        if self._stop_requested.is_set():
+            # A program that is stopped before it handles the signal dies of it.
+            if code not in {0, None, -signal.SIGTERM}:
+                manager.fail(EXIT_FAILURE)
+                manager.say(f"{name} {how}")
+            return None
+        if self._replaced:
+            self._replaced = False
+            return 0
+        if code == EXIT_SETTINGS:
+            manager.abort(EXIT_SETTINGS, f"{name} refused a setting")
+            return None
+        if code == 0:
+            manager.say(f"{name} ended by itself and stays away")
+            return None
+        if failures > START_RETRIES:
+            manager.abort(EXIT_FAILURE, f"{name} did not start in {START_RETRIES + 1} attempts")
+            return None
+        if failures:
+            manager.say(f"{name} {how} after {seconds:.1f} s; another try in {failures} s")
+        else:
+            manager.say(f"{name} {how} and is started again")
+        return failures

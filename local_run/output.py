@@ -1,11 +1,12 @@
-"""The terminal of a run: the lines of many processes, each behind the name of its instance, and the page's address."""
+"""One output of many processes, each behind the name of its instance."""
 
-import http.client
+import asyncio
+import errno
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
+
+from chassis.log import CLOSE_LIMIT_S, LogOutput
 
 # A longer line is split.
 MAX_LINE_BYTES = 64 * 1024
@@ -13,35 +14,42 @@ MAX_LINE_BYTES = 64 * 1024
 # The name before our own lines.
 OURS = "run"
 
-# The page's probes hold up everything else.
-PROBE_INTERVAL_S = 0.25
-PROBE_TIMEOUT_S = 0.2
-
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _RESET = b"\x1b[0m"
 
 
 class Output:
-    """Writes whole lines only, in the order of their ends.
+    """Writes whole lines only, in the order of their ends, and never waits for a reader."""
 
-    The stream must be unbuffered: what can't be written is lost, and not written again at the very end. All methods
-    raise OSError when the reader of the stream is gone.
-    """
+    def __init__(self, log: LogOutput, names: Iterable[str], *, colours: bool) -> None:
+        """Align lines by the longest of these names."""
+        self._log = log
+        self._colours = itertools.cycle(_COLOURS)
+        self._has_colours = colours
+        self._width = max(len(name) for name in (*names, OURS))
+        self._rest: dict[str, bytes] = {}
+        self._prefixes = {OURS: self._prefix(OURS, 1)}
 
-    def __init__(self, stream: BinaryIO, names: Iterable[str], *, colours: bool) -> None:
-        names = list(names)
-        width = max(len(name) for name in (*names, OURS))
-        self._stream = stream
-        self._reset = _RESET if colours else b""
-        self._rest = dict.fromkeys(names, b"")
-        self._prefixes = {
-            name: f"\x1b[{colour}m{name:<{width}} |\x1b[0m ".encode() if colours else f"{name:<{width}} | ".encode()
-            for name, colour in zip((OURS, *names), itertools.chain([1], itertools.cycle(_COLOURS)), strict=False)
-        }
+    def watch(self, on_reader_gone: Callable[[], None]) -> None:
+        """From now on, report lines that were lost, and call this function when the reader of a pipe is gone."""
+        loop = asyncio.get_running_loop()
+
+        def on_error(error: OSError) -> None:
+            if error.errno == errno.EPIPE:
+                loop.call_soon_threadsafe(on_reader_gone)
+
+        def on_recovery(lines: int, cause: str) -> None:
+            loop.call_soon_threadsafe(self.say, f"{lines} lines of output were lost: {cause}")
+
+        self._log.on_error, self._log.on_recovery = on_error, on_recovery
+
+    def close(self) -> None:
+        """Wait a moment for a slow reader."""
+        self._log.close(CLOSE_LIMIT_S)
 
     def add(self, name: str, data: bytes) -> None:
         """Write the lines that these bytes complete."""
-        *lines, rest = (self._rest[name] + data).split(b"\n")
+        *lines, rest = (self._rest.get(name, b"") + data).split(b"\n")
         if len(rest) > MAX_LINE_BYTES:
             lines.append(rest)
             rest = b""
@@ -50,53 +58,26 @@ class Output:
 
     def end(self, name: str) -> None:
         """Write the unfinished line of a process that has ended."""
-        rest, self._rest[name] = self._rest[name], b""
-        if rest:
-            self._write(name, [rest + self._reset])
+        if rest := self._rest.pop(name, b""):
+            self._write(name, [rest + (_RESET if self._has_colours else b"")])
 
     def say(self, line: str) -> None:
         """Write a line of our own."""
         self._write(OURS, [line.encode()])
 
     def _write(self, name: str, lines: list[bytes]) -> None:
-        if lines:
-            prefix = self._prefixes[name]
-            data = memoryview(b"".join(prefix + line.rstrip(b"\r") + b"\n" for line in lines))
-            while data:
-                data = data[self._stream.write(data) :]
-
-
-def wants_colours(stream: BinaryIO) -> bool:
-    """Return whether lines have colours, by the rule of the services: a terminal or FORCE_COLOR, but no NO_COLOR."""
-    return (stream.isatty() or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
-
-
-class PageAddress:
-    """Prints the page's address once, as soon as the page responds."""
-
-    def __init__(self, host: str, port: int, say: Callable[[str], None]) -> None:
-        self._host = host
-        self._port = port
-        self._say = say
-        self._next_probe = 0.0
-
-    def announce(self) -> None:
-        """Probe the page, unless it has responded before or the last probe was a moment ago."""
-        if time.monotonic() < self._next_probe:
+        if not lines:
             return
-        responds = self._responds()
-        self._next_probe = float("inf") if responds else time.monotonic() + PROBE_INTERVAL_S
-        if responds:
-            host = f"[{self._host}]" if ":" in self._host else self._host
-            self._say(f"the page is at http://{host}:{self._port}/ (Ctrl-C stops everything)")
+        if name not in self._prefixes:
+            self._prefixes[name] = self._prefix(name, next(self._colours))
+        prefix = self._prefixes[name]
+        self._log.write(b"".join(prefix + line.rstrip(b"\r") + b"\n" for line in lines).decode(errors="replace"))
 
-    def _responds(self) -> bool:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=PROBE_TIMEOUT_S)
-        try:
-            connection.request("GET", "/readyz")
-            # With a token, or for other hosts, the page refuses this request, and so it is there.
-            return connection.getresponse().status != http.HTTPStatus.SERVICE_UNAVAILABLE
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+    def _prefix(self, name: str, colour: int) -> bytes:
+        prefix = f"{name:<{self._width}} |"
+        return f"\x1b[{colour}m{prefix}\x1b[0m ".encode() if self._has_colours else f"{prefix} ".encode()
+
+
+def wants_colours(descriptor: int) -> bool:
+    """Return whether lines have colours, by the rule of the services: a terminal or FORCE_COLOR, but no NO_COLOR."""
+    return (os.isatty(descriptor) or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")

@@ -77,6 +77,8 @@ class Program:
     ports: tuple[Port, ...] = ()
     settings: type[ServiceSettings] | None = None
     log_file: str = ""
+    # Descriptors that the process inherits.
+    descriptors: tuple[int, ...] = ()
 
     def check_settings(self) -> None:
         """Raise SettingsError if the program would refuse its environment."""
@@ -119,8 +121,11 @@ def check_ports(programs: Iterable[Program]) -> None:
                 raise PortError(message) from None
 
 
-def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]:
-    """Return all programs in the order of starting; `given` are the variables that the user has set."""
+def programs(settings: LocalRunSettings, given: frozenset[str], lock: int | None = None) -> list[Program]:
+    """Return all programs in the order of starting.
+
+    `given` are the variables that the user has set, `lock` is the descriptor that keeps the data folder locked.
+    """
     access = _redis_access(settings)
     # A service with a Redis of its own must not get the password of another one.
     redis = {service: {} if f"{service.upper()}_REDIS_URL" in given else access for service in ("webui", "worker")}
@@ -130,7 +135,7 @@ def programs(settings: LocalRunSettings, given: frozenset[str]) -> list[Program]
     }
     worker = redis["worker"] | {name: value for name, value in targets.items() if name not in given}
     return [
-        *([_redis(settings)] if settings.embeds_redis else []),
+        *([_redis(settings, lock)] if settings.embeds_redis else []),
         *_replicas("rng", settings.rngs, settings.rng_port, settings.rng_metrics_port),
         *_replicas("hasher", settings.hashers, settings.hasher_port, settings.hasher_metrics_port),
         _service("webui", "webui", redis["webui"], settings.webui_port, settings.webui_metrics_port),
@@ -157,13 +162,15 @@ def _redis_access(settings: LocalRunSettings) -> dict[str, str]:
     }
 
 
-def _redis(settings: LocalRunSettings) -> Program:
+def _redis(settings: LocalRunSettings, lock: int | None) -> Program:
     return Program(
         name="redis",
         stage=Stage.REDIS,
         command=embedded_redis.command(settings.redis_port, settings.data_dir, with_password=True),
         ports=(Port(embedded_redis.HOST, settings.redis_port, "REDIS_PORT"),),
         log_file=embedded_redis.log_file(settings.data_dir),
+        # The folder stays locked as long as the server runs, whatever becomes of this process.
+        descriptors=() if lock is None else (lock,),
     )
 
 

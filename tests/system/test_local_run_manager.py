@@ -10,7 +10,8 @@ from textwrap import dedent
 import pytest
 
 TINY = """
-import sys
+import asyncio, sys
+from chassis.log import LogOutput
 from local_run.manager import Manager
 from local_run.output import Output
 from local_run.programs import Program, Stage
@@ -19,9 +20,9 @@ def python(name, code, **environment):
     return Program(name, Stage.SERVERS, (sys.executable, "-c", code), environment)
 
 def run(*programs):
-    stdout = open(1, "wb", buffering=0, closefd=False)
-    output = Output(stdout, [each.name for each in programs], colours=False)
-    sys.exit(Manager(programs, output).run_until_stopped())
+    async def main():
+        return await Manager(Output(LogOutput(1), [each.name for each in programs], colours=False)).run(programs)
+    sys.exit(asyncio.run(main()))
 
 STAYS = "import time; print('here', flush=True); time.sleep(60)"
 """
@@ -72,7 +73,7 @@ def test_a_program_that_ends_soon_is_tried_again_after_a_growing_pause() -> None
     with tiny("run(python('a', 'raise SystemExit(1)'))") as popen:
         first, second = first_lines(popen, 2)
         popen.terminate()
-        assert popen.wait(20) == 0
+        assert popen.wait(20) == 128 + signal.SIGTERM
     assert "run | a ended with exit code 1 after 0." in first
     assert first.endswith("another try in 1 s\n")
     assert second.endswith("another try in 2 s\n")
@@ -85,7 +86,7 @@ def test_a_program_that_never_starts_ends_the_run() -> None:
         run(python('a', STAYS), Program('b', Stage.SERVERS, ('/nowhere/b',)))
     """)
     assert code == 1
-    assert output.count("run | b can't be started: can't find command '/nowhere/b'\n") == 2
+    assert output.count("run | b can't be started: [Errno 2] No such file or directory: '/nowhere/b'\n") == 2
     assert "run | b did not start in 2 attempts; everything stops\n" in output
 
 
@@ -94,7 +95,7 @@ def test_any_signal_to_stop_stops_everything(number: signal.Signals) -> None:
     with tiny("run(python('a', STAYS), python('b', STAYS))") as popen:
         assert set(first_lines(popen, 2)) == {"a   | here\n", "b   | here\n"}
         popen.send_signal(number)
-        assert popen.wait(20) == 0
+        assert popen.wait(20) == 128 + number
 
 
 def test_a_program_that_does_not_stop_is_killed_and_one_that_fails_while_stopping_is_reported() -> None:
@@ -126,7 +127,7 @@ def test_a_reader_that_goes_away_stops_everything() -> None:
 def test_an_unforeseen_failure_leaves_nothing_running() -> None:
     # The pipe's end comes when the last process that can write to it is gone.
     code, output = result("""
-        Manager.on_turn = lambda _: 1 / 0
+        Output.add = lambda *_: 1 / 0
         run(python('a', STAYS))
     """)
     assert code == 1

@@ -1,10 +1,12 @@
-import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from chassis.log import STANDARD_OUTPUT, LogOutput
 from chassis.settings import SettingsError
 from local_run import embedded_redis
 from local_run.embedded_redis import DataFolderError, data_folder
@@ -168,6 +170,14 @@ def test_a_folder_that_can_not_be_is_one_line(tmp_path: Path) -> None:
         pass
 
 
+@contextmanager
+def written(folder: Path, *, colours: bool) -> Iterator[Output]:
+    with (folder / "output").open("wb") as file:
+        log = LogOutput(file.fileno())
+        yield Output(log, ["a", "b-10"], colours=colours)
+        log.close(5)
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -178,23 +188,23 @@ def test_a_folder_that_can_not_be_is_one_line(tmp_path: Path) -> None:
     ],
     ids=["names have one width", "parts of lines do not mix", "no line grows for ever", "the end of a process ends it"],
 )
-def test_lines_are_whole_and_behind_names(said: list[tuple[str, bytes | None]], expected: bytes) -> None:
-    stream = io.BytesIO()
-    output = Output(stream, ["a", "b-10"], colours=False)
-    for name, data in said:
-        if data is None:
-            output.end(name)
-        else:
-            output.add(name, data)
-    assert stream.getvalue() == expected
+def test_lines_are_whole_and_behind_names(
+    tmp_path: Path, said: list[tuple[str, bytes | None]], expected: bytes
+) -> None:
+    with written(tmp_path, colours=False) as output:
+        for name, data in said:
+            if data is None:
+                output.end(name)
+            else:
+                output.add(name, data)
+    assert (tmp_path / "output").read_bytes() == expected
 
 
-def test_neighbours_differ_in_colour() -> None:
-    stream = io.BytesIO()
-    output = Output(stream, ["a", "b"], colours=True)
-    output.add("a", b"one\n")
-    output.add("b", b"two\n")
-    assert stream.getvalue() == b"\x1b[36ma   |\x1b[0m one\n\x1b[33mb   |\x1b[0m two\n"
+def test_neighbours_differ_in_colour(tmp_path: Path) -> None:
+    with written(tmp_path, colours=True) as output:
+        output.add("a", b"one\n")
+        output.add("b-10", b"two\n")
+    assert (tmp_path / "output").read_bytes() == b"\x1b[36ma    |\x1b[0m one\n\x1b[33mb-10 |\x1b[0m two\n"
 
 
 @pytest.mark.parametrize(
@@ -205,4 +215,4 @@ def test_colours_without_a_terminal_only_when_forced(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, wanted: bool
 ) -> None:
     monkeypatch.setattr("os.environ", variables)
-    assert wants_colours(io.BytesIO()) is wanted
+    assert wants_colours(STANDARD_OUTPUT) is wanted
