@@ -1,4 +1,7 @@
-"""Structured log lines: one event each, for people or for machines, on standard output."""
+"""Structured log lines: one event each, for people or for machines, on standard output.
+
+An event that is a sentence with figures in it has them again in `figures`, which become fields of a JSON line.
+"""
 
 import asyncio
 import atexit
@@ -273,8 +276,11 @@ def _processors(log_format: LogFormat, fields: dict[str, str]) -> "list[Processo
     def complete(_: object, __: str, event: "EventDict") -> "EventDict":
         at = datetime.fromtimestamp(event.get("timestamp", time.time()), zone)
         event["timestamp"] = at.strftime(pattern)
+        figures = event.pop("figures", {})
         if json:
-            return {**event, **fields}
+            return {**event, **figures, **fields}
+        if event.get("times") == 1:
+            del event["times"]
         event["event"] = " ".join(str(event["event"]).splitlines())
         return event
 

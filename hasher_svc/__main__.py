@@ -15,7 +15,7 @@ with quick_start.imports():
     from chassis.grpc_server import self_test, server
     from chassis.telemetry import Telemetry
     from hasher_svc.hashing import DigestThread, fastest, known_answer_test
-    from hasher_svc.service import CALLERS, SERVICE, HasherService
+    from hasher_svc.service import CALLERS, SERVICE, HasherService, describe
     from hasher_svc.settings import HasherSettings
 
 
@@ -27,7 +27,7 @@ async def hasher(settings: HasherSettings, telemetry: Telemetry) -> AsyncIterato
     with closing(DigestThread(hashing)) as thread:
         servicer = HasherService(settings.instance, thread, telemetry.metrics)
         add_servicer = partial(add_HasherServiceServicer_to_server, servicer)
-        async with server.serve(settings, telemetry, SERVICE, add_servicer, test, callers=CALLERS):
+        async with server.serve(settings, telemetry, SERVICE, add_servicer, test, describe=describe, callers=CALLERS):
             yield
 
 

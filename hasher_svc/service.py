@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.grpc_options import SERVED_BY
+from chassis.grpc_server.access_log import work
 from chassis.grpc_server.allow_list import Callers
 from chassis.grpc_server.bad_request import BadRequestError
 from chassis.large_fields import with_large_field
@@ -40,6 +41,7 @@ class HasherService(HasherServiceServicer):
         _check_length(len(data))
         digest = await self._thread.digests(data, len(data))
         self._hashes.inc()
+        work.set((1, 1, len(data)))
         return HashResponse(digest=digest, hex_digest=digest.hex(), served_by=self._instance)
 
     async def StreamHashes(
@@ -51,7 +53,9 @@ class HasherService(HasherServiceServicer):
             data = request.data
             _check(len(data), request.message_size)
             digests = await self._thread.digests(data, request.message_size)
-            self._hashes.inc(len(digests) // DIGEST_SIZE)
+            hashes = len(digests) // DIGEST_SIZE
+            self._hashes.inc(hashes)
+            work.set((1, hashes, len(data)))
             yield with_large_field(StreamHashesResponse(batch_id=request.batch_id), "digests", digests)
 
 
@@ -68,3 +72,9 @@ def _check(length: int, size: int) -> None:
 def _check_length(length: int) -> None:
     if not 1 <= length <= MAX_BATCH_BYTES:
         raise BadRequestError("data", length, f"1 to {MAX_BATCH_BYTES} bytes long")
+
+
+def describe(messages: int, size: int) -> str:
+    """Describe requests of this many messages and bytes in the access log."""
+    noun = "message" if messages == 1 else "messages"
+    return f"hashed {messages:,} {noun} of {size // max(messages, 1):,} bytes"

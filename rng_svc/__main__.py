@@ -14,7 +14,7 @@ with quick_start.imports():
     from chassis import process
     from chassis.grpc_server import self_test, server
     from chassis.telemetry import Telemetry
-    from rng_svc.service import CALLERS, SERVICE, RngService, repetition_test
+    from rng_svc.service import CALLERS, SERVICE, RngService, describe, repetition_test
     from rng_svc.settings import RngSettings
 
 
@@ -22,7 +22,9 @@ with quick_start.imports():
 async def rng(settings: RngSettings, telemetry: Telemetry) -> AsyncIterator[None]:
     """Serve until the context is left, which drains."""
     add_servicer = partial(add_RngServiceServicer_to_server, RngService(settings.instance, telemetry.metrics))
-    async with server.serve(settings, telemetry, SERVICE, add_servicer, repetition_test, callers=CALLERS):
+    async with server.serve(
+        settings, telemetry, SERVICE, add_servicer, repetition_test, describe=describe, callers=CALLERS
+    ):
         yield
 
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from chassis.batch_limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.grpc_options import SERVED_BY
+from chassis.grpc_server.access_log import work
 from chassis.grpc_server.allow_list import Callers
 from chassis.grpc_server.bad_request import BadRequestError
 from chassis.large_fields import with_large_field
@@ -44,6 +45,7 @@ class RngService(RngServiceServicer):
         _check_size(request.size)
         data = ssl.RAND_bytes(request.size)
         self._bytes_sent.inc(request.size)
+        work.set((1, 1, request.size))
         return GetRandomBytesResponse(data=data, served_by=self._instance)
 
     async def StreamRandomBytes(
@@ -55,6 +57,7 @@ class RngService(RngServiceServicer):
             _check(request)
             data = ssl.RAND_bytes(request.count * request.size)
             self._bytes_sent.inc(len(data))
+            work.set((1, request.count, len(data)))
             yield with_large_field(StreamRandomBytesResponse(batch_id=request.batch_id), "data", data)
 
 
@@ -69,6 +72,11 @@ def _check(request: StreamRandomBytesRequest) -> None:
 def _check_size(size: int) -> None:
     if not 1 <= size <= MAX_BATCH_BYTES:
         raise BadRequestError("size", size, f"1 to {MAX_BATCH_BYTES} bytes")
+
+
+def describe(_: int, size: int) -> str:
+    """Describe responses of this many bytes in the access log."""
+    return f"{size:,} random bytes"
 
 
 async def repetition_test() -> bool:

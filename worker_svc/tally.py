@@ -171,6 +171,10 @@ class Tally:
         room = min(MAX_WALLET_COINS - len(self._wallet), (MAX_WALLET_BYTES - self._wallet_bytes) // batch.message_size)
         return max(room, 0)
 
+    def last_coin(self, batch: Batch) -> str:
+        """Return the last coin of a batch in hex digits, or nothing if it has none."""
+        return next((_digest(batch.digests, at).hex() for at in self._finder.last_positions(batch.digests, 1)), "")
+
     def _keep_latest(self, digests: bytes | memoryview, coins: int, now: float) -> None:
         self._latest.append((digests, coins, now))
         self._latest_coins += coins

@@ -4,7 +4,6 @@ The allow list is one, too; chassis.grpc_server.server has the order.
 """
 
 import asyncio
-import logging
 import random
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from chassis import log
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID, TRACEPARENT
+from chassis.grpc_server.access_log import AccessLog
 from chassis.grpc_server.bad_request import BadRequestError, abort
 from chassis.grpc_server.limits import (
     MAX_CONCURRENT_REQUESTS,
@@ -48,8 +48,8 @@ MAX_STREAM_ID_DIGITS = 18
 # iterator. With one iteration of the event loop one in ten cancelled streams was taken for OK.
 CANCELLATION_LAG_S = 0.005
 
-# Streams shorter than this skip the delay, unless calls are logged; a cancelled one may then be counted as OK.
-SHORT_S = 0.1
+# Codes of calls without a line of their own: their requests are logged, as served or as refused.
+_NOT_LOGGED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 
 # An attribute of spans: the time for which a request waited for its slots. LimitInterceptor sets it; it runs inside
 # TracingInterceptor, in the same task.
@@ -134,10 +134,10 @@ class ThrottledLoggers:
             logger.close()
 
 
-def _caller(context: Context) -> dict[str, str | int]:
+def _caller(context: Context) -> dict[str, Any]:
     """Return log fields that name the client and, for workers, the stream."""
     metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    fields: dict[str, str | int] = {"peer": metadata.get(CLIENT_ID, "")[:MAX_PEER_LENGTH] or context.peer()}
+    fields: dict[str, Any] = {"peer": metadata.get(CLIENT_ID, "")[:MAX_PEER_LENGTH] or context.peer()}
     stream = metadata.get(STREAM_ID, "")
     if stream.isdecimal() and len(stream) <= MAX_STREAM_ID_DIGITS:
         fields["stream"] = int(stream)
@@ -145,14 +145,11 @@ def _caller(context: Context) -> dict[str, str | int]:
 
 
 class AccessLogInterceptor(MethodInterceptor):
-    """Logs each call of one service when it ends, and counts it and its messages.
+    """Logs the requests of one service that are served, and the calls that fail; and counts calls and messages."""
 
-    A call that ends with OK and a response has a line of its own; others are throttled. The bytes counted are those of
-    encoded messages, so this interceptor runs outside DecodingInterceptor.
-    """
-
-    def __init__(self, service: str, metrics: RpcMetrics, loggers: ThrottledLoggers) -> None:
+    def __init__(self, service: str, metrics: RpcMetrics, access_log: AccessLog, loggers: ThrottledLoggers) -> None:
         super().__init__(service)
+        self._access_log = access_log
         self._loggers = loggers
         self._counts: dict[str, MethodCounts] = {}
         self._streaming: set[str] = set()
@@ -163,30 +160,28 @@ class AccessLogInterceptor(MethodInterceptor):
             self._counts[method.name] = metrics.method(kind, f"/{service}/{method.name}")
 
     def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
-        """Count a call from its start to its end, and log it then."""
+        """Log the requests of a call, and count it from its start to its end."""
         counts, streaming = self._counts[method], method in self._streaming
 
         async def logged(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             caller = _caller(context)
-            began = time.monotonic()
-            batches = bytes_in = bytes_out = 0
+            began = arrived = time.monotonic()
             code = grpc.StatusCode.OK
             counts.started += 1
 
             async def received() -> AsyncIterator[bytes]:
-                nonlocal bytes_in
+                nonlocal arrived
                 async for request in requests:
+                    arrived = time.monotonic()
                     counts.received += 1
-                    bytes_in += len(request)
                     yield request
 
             try:
                 async for response in behavior(received(), context):
                     counts.sent += 1
-                    batches += 1
-                    bytes_out += len(response)
+                    self._access_log.add(caller["peer"], time.monotonic() - arrived)
                     yield response
-                if streaming and (log.get().is_enabled_for(logging.INFO) or time.monotonic() - began >= SHORT_S):
+                if streaming:
                     await asyncio.sleep(CANCELLATION_LAG_S)
             except BaseException as error:
                 code = _code(error, context) or grpc.StatusCode.UNKNOWN
@@ -194,12 +189,9 @@ class AccessLogInterceptor(MethodInterceptor):
             finally:
                 seconds = time.monotonic() - began
                 counts.ended(code.name, seconds)
-                numbers = {"batches": batches, "bytes_in": bytes_in, "bytes_out": bytes_out}
-                fields = {**caller, "code": code.name, "seconds": round(seconds, 4), **numbers}
-                if code is grpc.StatusCode.OK and batches:
-                    log.get().info(method, **fields)
-                else:
-                    self._loggers.log("info", method, code.name, **fields)
+                if code not in _NOT_LOGGED:
+                    fields = {**caller, "code": code.name, "details": context.details(), "seconds": round(seconds, 4)}
+                    self._loggers.log("info", f"{method} ended early", code.name, **fields)
 
         return logged
 

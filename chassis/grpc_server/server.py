@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import Gauge
 
 from chassis import grpc_options, listener, log
+from chassis.grpc_server.access_log import AccessLog, Describe
 from chassis.grpc_server.allow_list import NO_CALLERS, AllowListInterceptor, Callers
 from chassis.grpc_server.interceptors import (
     AccessLogInterceptor,
@@ -52,13 +53,14 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
     add_servicer: Callable[[grpc.aio.Server], None],
     self_test: Callable[[], Awaitable[bool]],
     *,
+    describe: Describe,
     callers: Callers = NO_CALLERS,
 ) -> AsyncIterator[int]:
     """Start a server, yield its port, and drain it.
 
     Health under the empty name reports that the process is alive, under the service's full name whether it is ready,
     which requires a passing self-test. With certificates in the settings, clients must present one that may call the
-    method. A background task that fails ends the context with an ExceptionGroup.
+    method. `describe` is for the access log. A background task that fails ends the context with an ExceptionGroup.
     Raises ListenError when the port can't be listened on, CertificateError when the certificates can't be used.
     """
     certificates = None
@@ -66,12 +68,12 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         certificates = RenewedCertificates(settings.tls)
         log.get().info("mutual TLS", certificate=str(settings.tls.cert), authority=str(settings.tls.ca))
     keep_freed_memory()
-    loggers = ThrottledLoggers()
+    access_log, loggers = AccessLog(describe), ThrottledLoggers()
     metrics = RpcMetrics("server")
     telemetry.metrics.register(metrics)
     limits = LimitInterceptor(service, settings.delay, settings.concurrency)
     interceptors: list[grpc.aio.ServerInterceptor] = [
-        AccessLogInterceptor(service, metrics, loggers),
+        AccessLogInterceptor(service, metrics, access_log, loggers),
         DecodingInterceptor(loggers),
     ]
     if certificates is not None:
@@ -108,7 +110,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         tasks = [
             background.create_task(_report_health(telemetry.health, statuses, service)),
             background.create_task(keep_testing(telemetry.health, self_test)),
-            background.create_task(_flush(loggers)),
+            background.create_task(_flush(access_log, loggers)),
         ]
         if certificates is not None:
             tasks.append(background.create_task(certificates.keep_checking()))
@@ -118,6 +120,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
             for task in tasks:
                 task.cancel()
             await _drain(server, statuses, service)
+            access_log.flush()
             loggers.close()
 
 
@@ -145,9 +148,10 @@ async def _drain(server: grpc.aio.Server, statuses: grpc_health.aio.HealthServic
     await server.stop(DRAIN_LIMIT_S - ACCEPT_TIME_S)
 
 
-async def _flush(loggers: ThrottledLoggers) -> None:
+async def _flush(access_log: AccessLog, loggers: ThrottledLoggers) -> None:
     while True:
         await asyncio.sleep(FLUSH_INTERVAL_S)
+        access_log.flush()
         loggers.flush()
 
 

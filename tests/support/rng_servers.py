@@ -16,7 +16,7 @@ from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from rng_svc.service import CALLERS, SERVICE, RngService, repetition_test
+from rng_svc.service import CALLERS, SERVICE, RngService, describe, repetition_test
 from rng_svc.settings import RngSettings
 from support.waiting import background, until
 from worker_svc.batch import Batch
@@ -69,7 +69,7 @@ async def rng_server(
     telemetry = Telemetry(health)
     servicer = kind(values, telemetry)
     add_servicer = partial(add_RngServiceServicer_to_server, servicer)
-    async with server.serve(values, telemetry, SERVICE, add_servicer, check, callers=CALLERS):
+    async with server.serve(values, telemetry, SERVICE, add_servicer, check, describe=describe, callers=CALLERS):
         yield servicer
 
 

@@ -1,5 +1,6 @@
 """What a call leaves behind: a line in the log, and numbers in the metrics."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 from support.served import RNG, hasher, health, raw_stream, rng, until_failure
 from support.waiting import until
 
+from chassis.grpc_server.access_log import MAX_LINES, MAX_PEERS, AccessLog, work
 from chassis.grpc_server.interceptors import MAX_PEER_LENGTH
 from chassis.health import Health
 from chassis.telemetry import Telemetry
@@ -39,8 +41,8 @@ def telemetry() -> Telemetry:
     return Telemetry(Health())
 
 
-def access_lines(lines: list[Any]) -> list[Any]:
-    """The lines of calls; all are there once the server has stopped."""
+def ended_early(lines: list[Any]) -> list[Any]:
+    """The lines of calls that failed; all are there once the server has stopped."""
     return [line for line in lines if "code" in line]
 
 
@@ -56,18 +58,55 @@ def counted(telemetry: Telemetry) -> Counter[tuple[str, ...]]:
     )
 
 
-async def test_a_stream_is_one_line_for_all_its_batches(lines: list[Any]) -> None:
-    requests = [StreamHashesRequest(batch_id=number, data=bytes(64), message_size=32) for number in range(3)]
-    metadata = (("client-id", "w" * 5_000), ("stream-id", "5"))
-    async with hasher(delay=0.1) as channel:
-        responses = [each async for each in HasherServiceStub(channel).StreamHashes(iter(requests), metadata=metadata)]
-    [line] = access_lines(lines)
-    assert line.pop("seconds") >= 0.29
-    assert line == {
-        "event": "StreamHashes", "log_level": "info", "peer": "w" * MAX_PEER_LENGTH, "stream": 5, "code": "OK",
-        "batches": 3, "bytes_in": sum(request.ByteSize() for request in requests),
-        "bytes_out": sum(response.ByteSize() for response in responses),
-    }  # fmt: skip
+async def hash_batches(peer: str, requests: int, *, delay: float) -> None:
+    """Have this number of batches hashed, of two messages each, on one stream."""
+    batches = [StreamHashesRequest(batch_id=number, data=bytes(64), message_size=32) for number in range(requests)]
+    async with hasher(delay=delay) as channel:
+        stream = HasherServiceStub(channel).StreamHashes(iter(batches), metadata=(("client-id", peer),))
+        assert len([response async for response in stream]) == requests
+
+
+async def test_a_request_is_a_line(lines: list[Any]) -> None:
+    """A batch of a stream is one, and the stream none."""
+    peer = "w" * (MAX_PEER_LENGTH - 9) + "-0a1b2c3d"
+    await hash_batches(peer + "e" * 5_000, 3, delay=0.1)
+    async with rng() as channel:
+        await RngServiceStub(channel).GetRandomBytes(GetRandomBytesRequest(size=2_000), metadata=(("client-id", "me"),))
+    *hashed, sent = [line for line in lines if "figures" in line]
+    for line in hashed:
+        assert line["figures"].pop("seconds") >= 0.09
+        assert line["figures"] == {"peer": peer, "requests": 1, "messages": 2, "bytes": 64}
+        assert re.fullmatch(rf"hashed 2 messages of 32 bytes in \d+ ms for {peer[:-9]}", line["event"])
+    assert len(hashed) == 3
+    assert re.fullmatch(r"2,000 random bytes in \d+(\.\d)? ms for me", sent["event"])
+
+
+async def test_many_requests_of_a_peer_are_a_line_a_second(lines: list[Any]) -> None:
+    """Those that are held back are logged when the server stops, at the latest."""
+    began = time.monotonic()
+    await hash_batches("worker-1", 150, delay=0.02)
+    seconds = time.monotonic() - began
+    figures = [line["figures"] for line in lines if "figures" in line]
+    assert sum(each["requests"] for each in figures) == 150
+    assert sum(each["messages"] for each in figures) == 300
+    assert sum(each["requests"] == 1 for each in figures) == MAX_LINES
+    assert len(figures) - MAX_LINES <= seconds + 2
+    assert re.fullmatch(r"hashed \d+ messages of 32 bytes in \d+ requests for worker-1", lines[-1]["event"])
+
+
+def test_peers_beyond_a_number_share_their_lines_until_they_are_gone(lines: list[Any]) -> None:
+    access_log = AccessLog(lambda messages, _: f"{messages} messages")
+    work.set((1, 1, 32))
+    for number in range(10 * MAX_PEERS):
+        access_log.add(f"peer-{number}", 0.1)
+    access_log.flush()
+    assert len(lines) == MAX_PEERS + MAX_LINES + 1
+    assert (
+        lines[-1]["event"] == f"{9 * MAX_PEERS - MAX_LINES} messages in {9 * MAX_PEERS - MAX_LINES} requests for others"
+    )
+    access_log.flush()
+    access_log.add("late", 0.1)
+    assert lines[-1]["event"] == "1 messages in 100 ms for late"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +154,12 @@ async def test_a_call_is_logged_and_counted_as_it_ends(
             assert len([response async for response in call]) == sent
         else:
             await until_failure(call)
-    [line] = access_lines(lines)
-    assert (line["event"], line["code"], line["batches"]) == (method, code, sent)
-    assert line["peer"].startswith("ipv4:127.0.0.1:")
-    assert "stream" not in line, "its number is none"
+    early = [] if code in {"OK", "INVALID_ARGUMENT"} else [(f"{method} ended early", code)]
+    assert [(line["event"], line["code"]) for line in ended_early(lines)] == early
+    for line in ended_early(lines):
+        assert line["peer"].startswith("ipv4:127.0.0.1:")
+        assert "stream" not in line, "its number is none"
+    assert sum("figures" in line for line in lines) == sent
     assert counted(telemetry) == going_on + Counter(ended)
 
 
@@ -130,9 +171,9 @@ async def test_a_defect_is_logged_as_unknown_and_the_server_serves_on(
         for method, request in ((UNARY, ONE), (STREAM, GOOD)):
             _, failure = await until_failure(raw_stream(channel, f"/{RNG}/{method}", request))
             assert failure.code() is grpc.StatusCode.UNKNOWN
-    assert [(line["event"], line["code"], line["batches"]) for line in access_lines(lines)] == [
-        (UNARY, "UNKNOWN", 0),
-        (STREAM, "UNKNOWN", 0),
+    assert [(line["event"], line["code"]) for line in ended_early(lines)] == [
+        (f"{UNARY} ended early", "UNKNOWN"),
+        (f"{STREAM} ended early", "UNKNOWN"),
     ]
 
 
@@ -154,22 +195,24 @@ async def test_methods_are_counted_from_0_and_health_and_those_that_do_not_exist
     assert [line["event"] for line in lines] == ["listening"]
 
 
-async def test_calls_that_fail_alike_or_carry_nothing_are_a_line_a_second_with_their_count(lines: list[Any]) -> None:
-    """Those that are held back are logged when the server stops, at the latest."""
+async def test_calls_that_fail_alike_are_a_line_a_second_with_their_count(lines: list[Any]) -> None:
+    """Those that are held back are logged when the server stops, at the latest. Calls that carry nothing have none."""
     calls = 200
     began = time.monotonic()
-    async with rng() as channel:
+    async with rng() as channel, rng(fault_error_rate=1) as faulty:
         stub: Any = RngServiceStub(channel)
         for _ in range(calls):
             await stub.GetRandomBytes(GetRandomBytesRequest(size=0)).code()
             await stub.StreamRandomBytes(iter(())).code()
-        await stub.GetRandomBytes(GetRandomBytesRequest(size=1))
+            await RngServiceStub(faulty).GetRandomBytes(GetRandomBytesRequest(size=1)).code()
     seconds = time.monotonic() - began
-    for event in (UNARY, STREAM, "request refused"):
-        alike = [line for line in lines if line["event"] == event and "times" in line]
+    lines = [line for line in lines if line["event"] not in {"listening", "faults injected"}]
+    for event in (f"{UNARY} ended early", "request refused"):
+        alike = [line for line in lines if line["event"] == event]
         assert sum(line["times"] for line in alike) == calls
         assert len(alike) <= seconds + 2
-    assert sum("times" not in line for line in access_lines(lines)) == 1
+        lines = [line for line in lines if line not in alike]
+    assert lines == []
 
 
 @pytest.mark.parametrize(

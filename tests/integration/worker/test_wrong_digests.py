@@ -19,7 +19,7 @@ from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
 from hasher_svc.hashing import DigestThread, known_answer_test
-from hasher_svc.service import SERVICE, HasherService
+from hasher_svc.service import SERVICE, HasherService, describe
 from hasher_svc.settings import HasherSettings
 from worker_svc import worker as worker_service
 from worker_svc.pool import pool
@@ -75,7 +75,7 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
         telemetry = Telemetry(health)
         servicer = Hasher(settings, thread, telemetry, lie)
         add_servicer = partial(add_HasherServiceServicer_to_server, servicer)
-        async with server.serve(settings, telemetry, SERVICE, add_servicer, known_answer_test):
+        async with server.serve(settings, telemetry, SERVICE, add_servicer, known_answer_test, describe=describe):
             yield servicer
 
 
