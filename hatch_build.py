@@ -1,30 +1,34 @@
-"""Generates the API's Python modules from protos/, and compiles hasher's kernel where there is a compiler.
+"""Generates the API's Python modules from protos/, copies the page's chart library, and compiles hasher's kernel.
 
 It runs when the package is built, and as a script.
 """
 
+import hashlib
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from grpc_tools import protoc
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-from packaging.tags import platform_tags
+from packaging.tags import mac_platforms, platform_tags
 
 ROOT = Path(__file__).parent
 PROTOS = ROOT / "protos"
 GENERATED = ROOT / "generated"
 KERNEL = ROOT / "hasher_svc/kernel.c"
 LIBRARY = ROOT / "hasher_svc/libkernel.so"
+CHART = ROOT / "webui_svc/static/vendor/uplot"
+CHART_CONTENTS = ROOT / "webui_svc/uplot.cdx.json"
 
 
 def generate() -> None:
-    """Replace generated/ by the modules, stubs and typed interfaces of all files under protos/.
+    """Replace generated/ by the files under protos/ with their modules, stubs and typed interfaces.
 
     Raises SystemExit if protoc fails; it writes the reason to standard error.
     """
@@ -41,6 +45,28 @@ def generate() -> None:
     code = protoc.main(["protoc", f"--proto_path={PROTOS}", f"--proto_path={well_known}", *plugins, *outputs, *files])
     if code:
         raise SystemExit(f"protoc ended with exit code {code}")
+    shutil.copytree(PROTOS, GENERATED, dirs_exist_ok=True)
+    (GENERATED / "dockercoins/py.typed").touch()
+
+
+def copy_chart() -> None:
+    """Copy uPlot from the package ftmon, which contains the files of uPlot's npm package, as a module.
+
+    Raises SystemExit if a file differs from that of the npm package.
+    """
+    if not CHART_CONTENTS.exists():  # the images of other services are built without the page
+        return
+    (chart,) = json.loads(CHART_CONTENTS.read_text())["components"]
+    vendor = Path(str(metadata.distribution("ftmon").locate_file("ftmon/web/static/vendor")))
+    CHART.mkdir(parents=True, exist_ok=True)
+    for file in chart["components"]:
+        content = (vendor / file["name"]).read_bytes()
+        if hashlib.sha256(content).hexdigest() != file["hashes"][0]["content"]:
+            raise SystemExit(f"{file['name']} of ftmon is not that of {chart['name']} {chart['version']}")
+        if file["name"] == "uPlot.iife.min.js":
+            (CHART / "uPlot.esm.js").write_bytes(content + b"\nexport { uPlot as default };\n")
+        else:
+            (CHART / file["name"]).write_bytes(content)
 
 
 def compile_kernel(source: Path = KERNEL, library: Path = LIBRARY) -> bool:
@@ -71,8 +97,11 @@ class BuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generate and compile, before hatchling collects the files."""
+        """Generate, copy and compile, before hatchling collects the files."""
         generate()
+        copy_chart()
+        if CHART_CONTENTS.exists():
+            build_data["sbom_files"] = [str(CHART_CONTENTS.relative_to(ROOT))]
         compiled = self.target_name == "wheel" and compile_kernel()
         if compiled and version == "standard":  # an editable wheel only points here
             build_data["artifacts"].append(f"/{LIBRARY.relative_to(ROOT)}")
@@ -81,10 +110,18 @@ class BuildHook(BuildHookInterface[Any]):
 
 
 def _platform() -> str:
-    """Return the platform's tag, without a promise for every Linux since some year."""
+    """Return the platform's tag, without a promise for every Linux since some year.
+
+    For macOS, MACOSX_DEPLOYMENT_TARGET is the oldest version, as it is for the compiler.
+    """
+    target = os.environ.get("MACOSX_DEPLOYMENT_TARGET")
+    if sys.platform == "darwin" and target:
+        major, minor = (*map(int, target.split(".")), 0)[:2]
+        return next(mac_platforms((major, minor)))
     return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 
 if __name__ == "__main__":
     generate()
+    copy_chart()
     compile_kernel()

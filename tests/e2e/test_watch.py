@@ -14,7 +14,7 @@ LIMIT_S = 60.0
 @pytest.fixture(scope="module")
 def watched(tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProject]:
     copy = tmp_path_factory.mktemp("checkout")
-    unneeded = (".*_cache", ".git", ".venv", "build", "data", "node_modules", "__pycache__", "tests", "docs", "bench")
+    unneeded = (".*_cache", ".git", ".venv", "build", "data", "__pycache__", "tests", "docs", "bench")
     shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*unneeded))
     project = ComposeProject(f"{tag}-watched", copy, ("compose.yaml", "compose.watch.yaml"))
     try:

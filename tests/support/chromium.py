@@ -50,7 +50,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if program is None:
         skip_or_fail("there is no Chromium; on Debian and Ubuntu, install chromium")
     if not (STATIC / "vendor" / "uplot").is_dir():
-        skip_or_fail("the chart library is not there; `make e2e` fetches it")
+        skip_or_fail("the chart library is not there; `make e2e` copies it")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -11,13 +12,10 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import CDPSession, Page, expect
 from support.chromium import Open, painted, shoot, until_painted, until_text
 from support.mining import Mining, load_test
-from support.programs import skip_or_fail
 from support.redis_server import RedisServer
 from support.reports import Reports
 
-from webui_svc.app import STATIC
-
-AXE = STATIC.parent / "node_modules" / "axe-core" / "axe.min.js"
+AXE = resources.files("axe_playwright_python") / "axe.min.js"
 
 # Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
 HIDE = """(yes) => {
@@ -194,8 +192,6 @@ def whole_page(open_page: Open, url: str, mining: Mining) -> WholePage:
 
 @pytest.mark.parametrize("view", VIEWS)
 async def test_nothing_is_cut_off_and_axe_finds_nothing(whole_page: WholePage, view: str) -> None:
-    if not AXE.is_file():
-        skip_or_fail("axe-core is not there; `npm ci` in webui_svc fetches it")
     graph, options = VIEWS[view]
     page = await whole_page(**options, reduced_motion="reduce")
     await page.get_by_role("radio", name=graph).press("Space")

@@ -77,7 +77,7 @@ if (UPlot) {
 } else {
   element("chart").hidden = true;
   element("chart-note").hidden = false;
-  show("chart-note", "The graph is missing: the chart library uPlot could not be loaded. It is fetched by npm when webui is built.");
+  show("chart-note", "The graph is missing: the chart library uPlot could not be loaded. A build copies it from a Python package.");
 }
 explain();
 document.documentElement.dataset.started = "";
