@@ -28,6 +28,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from chassis.redis import errors
 from chassis.redis.sentinel import REPLY_LIMIT_S, MasterFinder, cluster_query, sentinel_query
@@ -81,6 +82,8 @@ def client(kind: type[Any], arguments: dict[str, Any]) -> Redis:
         "retry": Retry(NoBackoff(), 0),
         # CLIENT SETINFO would need one more permission.
         "driver_info": None,
+        # Redis 7, Redis 8.0 and Valkey answer CLIENT MAINT_NOTIFICATIONS with an error, which redis-py 8.1 ignores.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     return Redis.from_pool(ConnectionPool(connection_class=kind, **arguments, **fixed))
 

@@ -47,6 +47,14 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     assert [name for name in client.scan_iter() if client.ttl(name) >= 0] == ["totals:w-1"]  # what Redis may evict
 
 
+async def test_a_connection_causes_no_error_in_redis(own_redis: RedisServer) -> None:
+    """The first report finds that the script is not loaded."""
+    client = own_redis.client()
+    client.config_resetstat()
+    await send(own_redis.url, report(1))
+    assert set(client.info("errorstats")) <= {"errorstat_NOSCRIPT"}
+
+
 async def test_a_report_is_counted_once_though_it_is_sent_again(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
