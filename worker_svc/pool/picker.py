@@ -58,6 +58,8 @@ class Replica:
     def update(self, now: float, slow_before: float, *, connecting: bool) -> None:
         """Set its state. It is slow if a batch is outstanding that was sent before `slow_before`."""
         self.readmit(now)
+        if self.state is not ReplicaState.GONE:
+            self.present_at = now
         if self.ejected:
             self.state = ReplicaState.EJECTED
         elif self.accepting:
@@ -67,8 +69,6 @@ class Replica:
             self.state = ReplicaState.DRAINING
         else:
             self.state = ReplicaState.CONNECTING if connecting else ReplicaState.GONE
-        if self.state is not ReplicaState.GONE:
-            self.present_at = now
 
 
 class Picker:

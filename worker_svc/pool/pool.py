@@ -34,12 +34,18 @@ LOOKUP_JITTER = 0.1
 FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
 
+# Of a pool without batches, since a look-up of 64 addresses takes 2 ms of CPU. The next batch ends the pause.
+IDLE_LOOKUP_INTERVAL_S = 5.0
+IDLE_AFTER_S = 10.0
+
 # With more addresses than MAX_ENDPOINTS, the pool uses a random subset and replaces one of it at this interval.
 SUBSET_REFRESH_INTERVAL_S = 5.0
 
 # The interval between checks for slow batches. A check that is later than this is skipped: this process was held up
 # itself, and has responses that it has not read.
 CHECK_INTERVAL_S = 0.1
+# The same without batches.
+IDLE_CHECK_INTERVAL_S = 1.0
 
 # A stream without a response for this long is aborted; after OVERTAKEN_LIMIT_S already if its endpoint has completed
 # newer batches on another stream.
@@ -179,6 +185,9 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()
         self._requests: dict[int, Request] = {}
+        self._submitted_at = self._loop.time()
+        # Ends a pause of an idle pool.
+        self._wake = asyncio.Event()
         self._queue: deque[Request] = deque()
         # The resolved targets that are used, of one address each.
         self._resolved: set[str] = set()
@@ -221,6 +230,8 @@ class Pool:
         request = self._requests[batch.id] = Request(batch, now, self._loop.create_future())
         if batch.trace is not None:
             batch.trace.submitted(self._stage.name, self._stage.path)
+        self._submitted_at = now
+        self._wake.set()
         self._hedging.add_token()
         self._queue.append(request)
         self._dispatch(now)
@@ -324,6 +335,7 @@ class Pool:
             self._log(REFUSED if broken.is_permanent else "stream broken", **about)
         if stream.replica:
             self._lost_at = self._loop.time()
+            self._wake.set()
             if not self.picker.remove(stream, self._lost_at).ejected:
                 self._retry(stream, "broken", str(broken))
         self._reconcile()
@@ -409,52 +421,66 @@ class Pool:
                 self._log(LOOKUP_FAILED, target=self._resolver.target, details=failure)
             if found and failure:
                 found |= {target for target, endpoint in self._endpoints.items() if endpoint.serving}
-            if found:
-                self._resolved = self._choose_subset(found, began)
-            self._renew_certificates(began)
-            self._reconcile()
-            is_fast = not self._names or began - self._lost_at < FAST_LOOKUP_TIME_S
-            interval = FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S
-            interval *= random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
-            await asyncio.sleep(began + interval - self._loop.time())
+            chosen = self._choose_subset(found, began) if found else self._resolved
+            if self._renew_certificates(began) or chosen != self._resolved:
+                self._resolved = chosen
+                self._reconcile()
+            elif len(self._names) < len(self.picker.replicas):  # only replicas that do not serve change with time
+                self._update_states()
+            jitter = random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
+            pause = began - self._loop.time()
+            if not self._names or began - self._lost_at < FAST_LOOKUP_TIME_S:
+                await asyncio.sleep(pause + FAST_LOOKUP_INTERVAL_S * jitter)
+            elif self._requests or began - self._submitted_at < IDLE_AFTER_S:
+                await asyncio.sleep(pause + LOOKUP_INTERVAL_S * jitter)
+            else:
+                await self._rest(pause + IDLE_LOOKUP_INTERVAL_S * jitter)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait until a batch is submitted or a stream ends, but no longer than this."""
+        self._wake.clear()
+        await sleep_unless(self._wake, seconds)
 
     def _choose_subset(self, found: set[str], now: float) -> set[str]:
         """Return all targets, or a subset of MAX_ENDPOINTS: those in use, of which one is replaced at an interval."""
+        if len(found) <= self._max_endpoints:
+            return found
         kept, others = sorted(found & self._resolved), sorted(found - self._resolved)
         most_kept = self._max_endpoints
-        if len(found) > self._max_endpoints and now >= self._refresh_subset_at:
+        if now >= self._refresh_subset_at:
             self._refresh_subset_at = now + SUBSET_REFRESH_INTERVAL_S
             most_kept -= 1
         kept = random.sample(kept, min(len(kept), most_kept))
         return {*kept, *random.sample(others, min(len(others), self._max_endpoints - len(kept)))}
 
-    def _renew_certificates(self, now: float) -> None:
-        """Let endpoints leave whose certificates were renewed on disk, one after the other."""
+    def _renew_certificates(self, now: float) -> bool:
+        """Let endpoints leave whose certificates were renewed on disk, one after the other. Return whether one does."""
         if self._certificates is not None and now >= self._renew_at:
             self._certificates.check()
             for endpoint in self._endpoints.values():
                 if endpoint.certificates is not self._certificates.latest:
                     endpoint.leave()
                     self._renew_at = now + RENEWAL_INTERVAL_S
-                    break
+                    return True
+        return False
 
     # What is slow, silent or absent.
 
     async def _check(self) -> None:
         while True:
             began = self._loop.time()
-            oldest = (
-                min((stream.oldest_sent_at for stream in self._streams()), default=began) if self._requests else began
-            )
-            due = min(max(oldest + self._hedging.delay, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
-            await asyncio.sleep(due - began)
-            now = self._loop.time()
-            if self._requests and now - due < CHECK_INTERVAL_S:
-                self._hedge(now)
-                self._replace_silent(now)
-            # Without requests, only streams and look-ups change states, and they update them.
             if self._requests:
+                oldest = min((stream.oldest_sent_at for stream in self._streams()), default=began)
+                due = min(max(oldest + self._hedging.delay, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
+                await asyncio.sleep(due - began)
+                now = self._loop.time()
+                if now - due < CHECK_INTERVAL_S:
+                    self._hedge(now)
+                    self._replace_silent(now)
                 self._update_states()
+            else:  # only streams and look-ups change states, and they update them
+                await self._rest(IDLE_CHECK_INTERVAL_S)
+                now = self._loop.time()
             for line in self._loggers.values():
                 line.flush()
             if self._names:

@@ -106,9 +106,9 @@ def test_states_follow_what_streams_do_and_a_change_is_reported_once(picker: Pic
     assert picker.changes(4.0, a="10.0.0.1:50051")
     assert picker.states == {"a": "connecting"}
     assert picker.changes(5.0)
-    assert not picker.changes(4.0 + GONE_LISTED_S)
+    assert not picker.changes(5.0 + GONE_LISTED_S)
     assert picker.states == {"a": "gone"}
-    picker.changes(4.1 + GONE_LISTED_S)
+    picker.changes(5.1 + GONE_LISTED_S)
     assert picker.states == {}
 
 

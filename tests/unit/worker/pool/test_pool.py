@@ -237,7 +237,7 @@ async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again(
     assert absent[0]["details"] == "nowhere: not found"
 
 
-async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_serves_and_after_a_loss() -> None:
+async def test_names_are_looked_up_each_second_more_often_when_an_endpoint_is_missed_and_less_often_when_idle() -> None:
     sending = Sending()
     resolver: Any = SimpleNamespace(target="rng:50051", failure="not found", resolve=AsyncMock(return_value=[]))
     sending.pool._resolver = resolver
@@ -254,8 +254,11 @@ async def test_names_are_looked_up_each_second_and_more_often_while_no_endpoint_
     sending.pool._endpoints = {"ipv4:10.0.0.1:50051": endpoint}
     sending.pool._resolved = {"ipv4:10.0.0.1:50051"}
     [stream] = sending.join("a")
+    await asyncio.sleep(1)
+    idle = await seconds_each(40)
+    sending.submit()
     served = await seconds_each(20)
     sending.pool._end(stream, None)
     lost = await seconds_each(10)
-    assert [absent, served, lost] == pytest.approx([0.25, 1, 0.25], rel=0.1)
+    assert [absent, idle, served, lost] == pytest.approx([0.25, 5, 1, 0.25], rel=0.15)
     following.cancel()
