@@ -10,7 +10,9 @@ from support.rng_servers import PoolClient
 from support.waiting import until
 
 SETTLING_S = 12.0
-SECONDS = 20.0
+ROUNDS = 3
+# Of a round; in each there is one look-up.
+SECONDS = 10.0
 MIB = 1 << 20
 
 
@@ -33,7 +35,9 @@ async def _idle(target: str) -> tuple[float, float]:
     async with PoolClient(target=target, window=0).running() as client:
         await until(lambda: len(client.pool.replicas) == many_servers.COUNT, 30)
         await asyncio.sleep(SETTLING_S)
-        began = time.process_time()
-        await asyncio.sleep(SECONDS)
-        cpu_s = (time.process_time() - began) / SECONDS
-        return (process.memory_info().rss - before) / MIB, cpu_s
+        rounds = []
+        for _ in range(ROUNDS):
+            began = time.process_time()
+            await asyncio.sleep(SECONDS)
+            rounds.append((time.process_time() - began) / SECONDS)
+        return (process.memory_info().rss - before) / MIB, min(rounds)

@@ -34,8 +34,9 @@ LOOKUP_JITTER = 0.1
 FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
 
-# Of a pool without batches, since a look-up of 64 addresses takes 2 ms of CPU. The next batch ends the pause.
-IDLE_LOOKUP_INTERVAL_S = 5.0
+# The interval of look-ups and checks in an idle pool, since a look-up of 64 addresses takes 2 ms of CPU. The next batch
+# ends it, as does a stream's end.
+IDLE_INTERVAL_S = 10.0
 IDLE_AFTER_S = 10.0
 
 # With more addresses than MAX_ENDPOINTS, the pool uses a random subset and replaces one of it at this interval.
@@ -44,8 +45,8 @@ SUBSET_REFRESH_INTERVAL_S = 5.0
 # The interval between checks for slow batches. A check that is later than this is skipped: this process was held up
 # itself, and has responses that it has not read.
 CHECK_INTERVAL_S = 0.1
-# The same without batches.
-IDLE_CHECK_INTERVAL_S = 1.0
+# The interval while there are no batches.
+EMPTY_CHECK_INTERVAL_S = 1.0
 
 # A stream without a response for this long is aborted; after OVERTAKEN_LIMIT_S already if its endpoint has completed
 # newer batches on another stream.
@@ -216,6 +217,12 @@ class Pool:
         """Whether batches get no response: no replica takes any, or the oldest has waited for longer than is usual."""
         oldest = min((request.submitted_at for request in self._requests.values()), default=float("inf"))
         return not self.replicas or self._loop.time() - oldest > self._hedging.delay
+
+    @property
+    def _idle(self) -> bool:
+        """Whether endpoints serve, there were no batches for a while, and no stream has ended."""
+        busy_at = max(self._submitted_at, self._lost_at)
+        return bool(self._names) and not self._requests and self._loop.time() - busy_at > IDLE_AFTER_S
 
     @property
     def resent(self) -> int:
@@ -431,10 +438,10 @@ class Pool:
             pause = began - self._loop.time()
             if not self._names or began - self._lost_at < FAST_LOOKUP_TIME_S:
                 await asyncio.sleep(pause + FAST_LOOKUP_INTERVAL_S * jitter)
-            elif self._requests or began - self._submitted_at < IDLE_AFTER_S:
-                await asyncio.sleep(pause + LOOKUP_INTERVAL_S * jitter)
+            elif self._idle:
+                await self._rest(pause + IDLE_INTERVAL_S * jitter)
             else:
-                await self._rest(pause + IDLE_LOOKUP_INTERVAL_S * jitter)
+                await asyncio.sleep(pause + LOOKUP_INTERVAL_S * jitter)
 
     async def _rest(self, seconds: float) -> None:
         """Wait until a batch is submitted or a stream ends, but no longer than this."""
@@ -479,7 +486,7 @@ class Pool:
                     self._replace_silent(now)
                 self._update_states()
             else:  # only streams and look-ups change states, and they update them
-                await self._rest(IDLE_CHECK_INTERVAL_S)
+                await self._rest(IDLE_INTERVAL_S if self._idle else EMPTY_CHECK_INTERVAL_S)
                 now = self._loop.time()
             for line in self._loggers.values():
                 line.flush()
