@@ -1,9 +1,11 @@
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
 from playwright.async_api import Browser
 from support.chromium import Open, chromium, opened_pages
 from support.mining import Mining, mining_system
@@ -37,13 +39,31 @@ async def mining(own_redis: RedisServer) -> AsyncIterator[Mining]:
         yield mining
 
 
+@pytest.fixture
+def failing() -> Counter[str]:
+    """The requests for a file that fail from now on, by its name: their connections break."""
+    return Counter()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def webui(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestServer]:
+async def webui(
+    own_redis: RedisServer, failing: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[TestServer]:
     """webui, in this process, that has read Redis once: its first look must not wait where no test runs its loop."""
     monkeypatch.setattr(redis_reader, "REST_EVERY_S", 0.5)
     health = Health("redis")
     health.started()
-    root = web.Application()
+
+    @web.middleware
+    async def fail(request: web.Request, handler: Handler) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        if failing[name] > 0 and request.transport:
+            failing[name] -= 1
+            request.transport.abort()
+            return web.Response()
+        return await handler(request)
+
+    root = web.Application(middlewares=[fail])
     root.add_subapp(PREFIX, make_app(RedisAccess(own_redis.url), Telemetry(health), "webui-1"))
     server = TestServer(root)
     async with server:

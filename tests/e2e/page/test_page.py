@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any
@@ -10,18 +11,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import CDPSession, Page, expect
-from support.chromium import Open, painted, shoot, until_painted, until_text
+from support.chromium import SCREENSHOTS, Open, painted, shoot, until_painted, until_text
 from support.mining import Mining, load_test
 from support.redis_server import RedisServer
 from support.reports import Reports
 
 AXE = resources.files("axe_playwright_python") / "axe.min.js"
-
-# Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
-HIDE = """(yes) => {
-  Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
-  document.dispatchEvent(new Event('visibilitychange'));
-}"""
 
 WholePage = Callable[..., Awaitable[Page]]
 
@@ -30,17 +25,29 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 # Of all that the page fetches, as it comes over the wire, up to the first drawing of the graph.
 MOST_BYTES = 150 * 1_024
 
-# How the page is looked at, and what its graph shows then.
-VIEWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "light": ("By worker", {"color_scheme": "light"}),
-    "dark": ("Total", {"color_scheme": "dark"}),
-    "phone": ("Total", {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True}),
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+
+# How the page is looked at: what is on, what is pressed, and the options of its tab.
+VIEWS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "light-by-worker": ("", "By worker", {"color_scheme": "light"}),
+    "light-why": ("why", "Total", {"color_scheme": "light"}),
+    "dark-log": ("", "Log", {"color_scheme": "dark"}),
+    "phone": ("why", "Total", {**PHONE, "color_scheme": "light"}),
+    "phone-presentation": ("why&present", "Total", {**PHONE, "color_scheme": "dark"}),
     "small-phone": (
+        "",
         "By worker",
         {"viewport": {"width": 320, "height": 640}, "color_scheme": "dark", "has_touch": True},
     ),
-    "projector": ("Total", {"viewport": {"width": 1920, "height": 1080}, "color_scheme": "light"}),
+    "projector": ("why&present", "Total", {"viewport": {"width": 1920, "height": 1080}, "color_scheme": "light"}),
+    "4k": ("present", "By worker", {"viewport": {"width": 3840, "height": 2160}, "color_scheme": "dark"}),
 }
+
+# Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
+HIDE = """(yes) => {
+  Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
 
 
 async def test_the_page_opens_with_its_history_weighs_little_and_moves(
@@ -106,7 +113,49 @@ async def test_a_cut_connection_and_a_redis_that_is_away_are_shown_and_heal(
     await until_painted(page, "line", 0.85)
 
 
-async def test_the_time_is_chosen_by_keyboard_alone(open_page: Open, url: str, mining: Mining) -> None:
+async def test_what_fails_to_load_is_named_and_loaded_again(
+    open_page: Open, url: str, failing: Counter[str], mining: Mining
+) -> None:
+    mining.write_past(300)
+    failing.update({"page.js": 2, "page.css": 1, "events": 1})
+    page = await open_page(url)
+    await until_text(page, "#status", r"^page\.(js|css) did not load, trying again \(\d\)$")
+    await shoot(page, "script-failed")
+    await until_text(page, "#status", "^Live$")
+    await until_painted(page, "line", 0.8)
+    assert failing.total() == 0
+    await expect(page.locator("link[rel=stylesheet]")).to_have_count(1)
+
+
+async def test_ten_tabs_of_a_browser_share_one_stream_and_each_can_have_its_own(
+    open_page: Open, url: str, failing: Counter[str], mining: Mining
+) -> None:
+    mining.write_past(300)
+    first = await open_page(url)
+    tabs = [first, *[await first.context.new_page() for _ in range(9)]]
+    await asyncio.gather(*[tab.goto(url) for tab in tabs[1:]])
+    for tab in tabs:
+        await until_text(tab, "#status", "^Live$")
+        await until_text(tab, "#hashes", r"^\d,\d\d\d$")
+    browsers = first.get_by_role("group", name="webui").locator(".value")
+    await expect(browsers).to_have_text("1")
+    for tab in tabs[:9]:
+        await tab.close()
+    hashes = await tabs[9].locator("#hashes").inner_text()
+    await tabs[9].wait_for_function("(before) => document.querySelector('#hashes').textContent !== before", arg=hashes)
+    # Browsers that share no workers, and a worker that can't be loaded.
+    for script, failures in (("delete window.SharedWorker", 0), ("", 3)):
+        failing["stream.js"] = failures
+        tab = await open_page("about:blank")
+        await tab.add_init_script(script)
+        await tab.goto(url)
+        await until_text(tab, "#status", "^Live$")
+        await until_text(tab, "#speed", r"^10\.0$")
+        failing.clear()
+    await expect(tab.get_by_role("group", name="webui").locator(".value")).to_have_text("3")
+
+
+async def test_all_is_reached_by_keyboard_alone(open_page: Open, url: str, mining: Mining) -> None:
     mining.write_past(400)
     page = await open_page(url)
     await until_painted(page, "line", 0.8)
@@ -122,6 +171,35 @@ async def test_the_time_is_chosen_by_keyboard_alone(open_page: Open, url: str, m
         await page.keyboard.press("ArrowLeft")
     await expect(page.get_by_role("img", name="last minute")).to_be_visible()
     await until_painted(page, "line", 0.8)
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")  # from now on: thirty seconds are shown at least, and little of them is new
+    await until_painted(page, "line", 0.01, 0.4)
+    await page.keyboard.press("Enter")
+    await until_painted(page, "line", 0.8)
+    why, present = (page.get_by_role("button", name=name) for name in ("Why?", "Present"))
+    await page.keyboard.press("w")
+    await expect(why).to_have_attribute("aria-pressed", "true")
+    await expect(page.locator("#why")).to_be_visible()
+    await page.keyboard.press("f")
+    await expect(page.locator("#coins-card")).to_be_hidden()
+    assert page.url.endswith("#why&present")
+    await page.reload()  # the address keeps the view
+    await expect(page.locator("#coins-card")).to_be_hidden()
+    await until_text(page, "#status", "^Live$")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("w")
+    await expect(present).to_have_attribute("aria-pressed", "false")
+    await expect(page.locator("#why")).to_be_hidden()
+    assert page.url == url
+    await page.keyboard.press("?")
+    words = page.get_by_role("dialog", name="Words on this page")
+    await expect(words).to_contain_text("The service that computes SHA-256 digests.")
+    await page.keyboard.press("Escape")
+    await expect(words).to_be_hidden()
+    untold = (
+        "[...document.querySelectorAll('[data-term], .fact, .state, h3')].filter((each) => !(each.title.length > 9))"
+    )
+    assert await page.evaluate(f"{untold}.map((each) => each.outerHTML)") == []
 
 
 async def test_the_graph_shows_each_worker(open_page: Open, url: str, mining: Mining) -> None:
@@ -179,30 +257,56 @@ def whole_page(open_page: Open, url: str, mining: Mining) -> WholePage:
     mining.publish(load_test("2026-01-02T03:04:05+00:00"))
     mining.write_past(120)
 
-    async def open_whole_page(**options: Any) -> Page:
-        page = await open_page(url, **options)
-        await until_painted(page, "line", 0.3)
+    async def open_whole_page(view: str = "", **options: Any) -> Page:
+        page = await open_page(f"{url}#{view}", **options)
+        await until_painted(page, "line", 0.2)  # 120 of 300 seconds, beside the axis
         await until_text(page, "#status", "^Live$")
         await expect(page.get_by_role("group", name="hasher")).to_contain_text("+2 more")
-        await expect(page.get_by_role("region", name="Load tests").locator("canvas")).to_have_count(2)
+        if "present" not in view:
+            await expect(page.get_by_role("region", name="Load tests").locator("canvas")).to_have_count(2)
         return page
 
     return open_whole_page
 
 
-@pytest.mark.parametrize("view", VIEWS)
-async def test_nothing_is_cut_off_and_axe_finds_nothing(whole_page: WholePage, view: str) -> None:
-    graph, options = VIEWS[view]
-    page = await whole_page(**options, reduced_motion="reduce")
-    await page.get_by_role("radio", name=graph).press("Space")
-    legend = page.get_by_role("list", name="Workers, by hashes per second")
-    await expect(legend).to_be_visible(visible=graph == "By worker")
-    await shoot(page, view)
-    width, shown = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert width <= shown
+async def assert_accessible(page: Page) -> None:
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("axe.run()")
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_nothing_is_cut_off_and_axe_finds_nothing(whole_page: WholePage, view: str) -> None:
+    address, pressed, options = VIEWS[view]
+    page = await whole_page(address, **options, reduced_motion="reduce")
+    await page.get_by_role("radio", name=pressed).press("Space")
+    legend = page.get_by_role("list", name="Workers, by hashes per second")
+    await expect(legend).to_be_visible(visible=pressed == "By worker")
+    await shoot(page, view)
+    width, shown = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width <= shown
+    if "present" in address and "viewport" in options and not options.get("has_touch"):
+        assert await page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    await assert_accessible(page)
+    if view == "light-why":
+        await page.keyboard.press("?")
+        await shoot(page, "words")
+        await assert_accessible(page)
+
+
+async def test_a_system_of_ten_workers_fits_into_720_lines(open_page: Open, url: str, mining: Mining) -> None:
+    mining.workers = [f"worker-{number}-{number:08}" for number in range(1, 11)]
+    mining.rate = 1.0
+    mining.write_past(300)
+    page = await open_page(url, viewport={"width": 1280, "height": 720})
+    await expect(page.get_by_role("group", name="worker").get_by_role("listitem")).to_have_count(10)
+    await expect(page.locator("#lane")).not_to_be_empty()
+    for view in ("720", "720-why"):
+        await page.screenshot(path=SCREENSHOTS / f"{view}.png")
+        assert await page.locator(".system").evaluate(
+            "(system) => system.getBoundingClientRect().bottom <= innerHeight"
+        )
+        await page.keyboard.press("w")
 
 
 async def test_motion_stops_on_request_and_while_the_tab_is_hidden_and_only_the_status_is_announced(

@@ -32,7 +32,7 @@ const reasons = {
   ...facts,
   server: ({ busy, waiting, service_time: time, rate: batches }) => [
     [["utilisation", known(busy, share)], ["queue", known(waiting, about)]],
-    [["service time", duration(time)], ["batches", rate(batches)]],
+    [["service time", known(time, duration)], ["batches", rate(batches)]],
   ],
   worker: (worker) => [[["hashes", rate(worker.speed)], ["utilisation", known(worker.busy, share)]]],
 };
@@ -85,6 +85,7 @@ export class Topology {
     const byKey = new Map(replicas.map((replica) => [replica.id ?? replica.name, replica]));
     const total = replicas.filter((replica) => !isAway(replica)).length + more;
     setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? ABOUT[service] : "none known");
+    group.style.setProperty("--replicas", Math.max(1, replicas.length));
     group.classList.toggle("dense", replicas.length > DENSE);
     group.classList.toggle("limits", lesson?.limit === service);
     limit.hidden = lesson?.limit !== service;
