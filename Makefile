@@ -3,16 +3,15 @@
 # Stamp files record what is installed and generated, so that a change repeats only the steps that depend on it.
 
 SHELL := /bin/sh
-PYTHON ?= python3
 ARGS ?=
 SBOM ?= sbom
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check -qq
+INSTALL := $(PY) bootstrap.py install
 
 PACKAGES := chassis rng_svc hasher_svc worker_svc load_test webui_svc local_run
-SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests hatch_build.py
+SOURCES := $(PACKAGES) $(wildcard bench) deploy docs tests bootstrap.py hatch_build.py
 PROTOS := $(shell find protos -name '*.proto')
 KERNEL := hasher_svc/kernel.c
 SERVICES := rng hasher worker webui
@@ -30,6 +29,8 @@ PROJECT := generated/.installed
 # containers although nothing has changed.
 export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 
+# The steps of an installation write to one virtual environment, so -j must not run them in parallel.
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e docs \
   screenshot protos certs sbom lock clean
@@ -71,7 +72,7 @@ check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
 	@$(VENV)/bin/buf format --diff --exit-code
 	@$(VENV)/bin/buf lint
 	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) load_test/Dockerfile deploy/certs/Dockerfile
-	@$(VENV)/bin/mypy --strict --no-error-summary $(SOURCES)
+	@$(PY) -m mypy --strict --no-error-summary $(SOURCES)
 	@echo "format, style, API, Dockerfiles and types are fine"
 
 format: $(DEV) ## Format the code, and fix what can be fixed automatically
@@ -132,33 +133,32 @@ clean: ## Remove everything that was installed or generated; data/ and certs/ ar
 	  .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(MADE):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "$(PYTHON) is no Python 3.11 or newer; name one with PYTHON=…" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "$(PYTHON) can't make virtual environments; on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
-	@echo "Making a virtual environment"
-	@$(PYTHON) -m venv $(VENV)
-	@touch $@
+# This runs each time, and makes .venv anew where it was made at another path or its Python is gone. PYTHON=… names one.
+$(MADE): FORCE
+	@for python in $(PY) $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11); do \
+	  if "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec "$$python" bootstrap.py venv; \
+	  fi; \
+	done; \
+	echo "there is no Python 3.11 or newer that can make virtual environments$(if $(PYTHON),: $(PYTHON))" >&2; \
+	echo "on Debian and Ubuntu, install python3-venv; PYTHON=… names an interpreter that is not in PATH" >&2; exit 1
+
+FORCE:
 
 $(RUN): requirements/run.txt requirements/chart.txt $(MADE)
-	@echo "Installing the dependencies of the services"
-	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt -r requirements/chart.txt
+	@$(INSTALL) "Installing the dependencies of the services" 15 requirements/run.txt requirements/chart.txt
 	@touch $@
 
 $(CERTS): requirements/certs.txt $(MADE)
-	@echo "Installing what makes certificates"
-	@$(PIP) install --require-hashes --no-deps -r requirements/certs.txt
+	@$(INSTALL) "Installing what makes certificates" 5 requirements/certs.txt
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
-	@echo "Installing the development tools"
-	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@$(INSTALL) "Installing the development tools" 40 requirements/dev.txt
 	@touch $@
 
 $(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
-	@echo "Generating the API, compiling hasher's kernel"
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PY) bootstrap.py project "Generating the API, compiling hasher's kernel" 3
 	@test -e hasher_svc/libkernel.so || \
 	  echo "There is no C compiler, so hasher has no kernel and will be slower ($(PY) hatch_build.py says why)"
 	@touch $@

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from importlib import metadata, resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from grpc_tools import protoc
@@ -34,19 +35,29 @@ def generate() -> None:
     """
     shutil.rmtree(GENERATED, ignore_errors=True)
     GENERATED.mkdir()
-    scripts = Path(sys.executable).parent
-    names = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
-    plugins = [f"--plugin={name}={shutil.which(name) or scripts / name}" for name in names]
-    outputs = [f"--{kind}_out={GENERATED}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    well_known = resources.files("grpc_tools") / "_proto"
     files = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     if not files:  # webui's image is built without the API
         return
-    code = protoc.main(["protoc", f"--proto_path={PROTOS}", f"--proto_path={well_known}", *plugins, *outputs, *files])
+    well_known = resources.files("grpc_tools") / "_proto"
+    outputs = [f"--{kind}_out={GENERATED}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    with TemporaryDirectory() as folder:
+        plugins = [f"--plugin={_plugin(Path(folder), name)}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+        proto_paths = (f"--proto_path={PROTOS}", f"--proto_path={well_known}")
+        code = protoc.main(["protoc", *proto_paths, *plugins, *outputs, *files])
     if code:
         raise SystemExit(f"protoc ended with exit code {code}")
     shutil.copytree(PROTOS, GENERATED, dirs_exist_ok=True)
     (GENERATED / "dockercoins/py.typed").touch()
+
+
+def _plugin(folder: Path, name: str) -> Path:
+    """Write a program that runs a console script; the one that pip makes fails in a path with a dollar sign."""
+    (script,) = metadata.entry_points(group="console_scripts", name=name)
+    program = folder / name
+    call = f"from {script.module} import {script.attr}; {script.attr}()"
+    program.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(call)}\n")
+    program.chmod(0o700)
+    return program
 
 
 def copy_chart() -> None:
