@@ -39,7 +39,7 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: $(PROJECT) ## Run the five services on this machine; e.g. make run WORKERS=3 RNGS=2 HASHERS=2 PACE=full
-	@exec $(PY) -m local_run
+	@exec $(PY) -m local_run run $(ARGS)
 
 test: $(DEV) $(PROJECT) ## Run the tests that start no service as a process (2 minutes); ARGS="-k name" selects tests
 	@$(PY) -m pytest --numprocesses=4 --dist=loadfile $(ARGS)

@@ -1,62 +1,176 @@
-"""The whole system on one machine without containers: Redis, the four services, and a manager of their processes."""
+"""The command `dockercoins`: runs the whole system on one machine without containers, and changes it while it runs."""
 
-import asyncio
+import argparse
 import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, NoReturn
 
-from chassis.log import STANDARD_OUTPUT, LogOutput
-from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
-from chassis.settings import SettingsError, misspelled
-from local_run import embedded_redis
-from local_run.manager import Manager
-from local_run.output import Output, wants_colours
-from local_run.page import Page
-from local_run.programs import PortError, Program, check_ports, page_address, programs, variables
-from local_run.settings import LocalRunSettings
+from chassis import quick_start
+
+PROGRAM = "dockercoins"
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_SHELLS = ("bash", "zsh", "fish")
+
+_EXAMPLES = """\
+examples:
+  dockercoins run                            start everything; Ctrl-C stops it
+  dockercoins run WORKERS=10 RNGS=2          ten workers and two rngs
+  dockercoins run PACE=full                  without delays
+and in another terminal, while it runs:
+  dockercoins status                         the speed, and each replica with its share
+  dockercoins scale rng=3 worker=10          change the number of replicas
+  dockercoins kill rng-2                     it is started again
+  dockercoins pause rng-2                    freeze it; resume continues it
+  dockercoins slow rng-2 0.5                 each request waits 0.5 s; 0 ends that
+  eval "$(dockercoins completion bash)"      complete commands and names with Tab
+
+Several runs side by side need a DATA_DIR each; WEBUI_PORT=… before a command chooses one of them.
+All variables: docs/configuration.md. Exit codes: 0, 1 for a failure, 2 for a wrong argument or setting, and 128 + the
+number of the signal that stopped a run."""
 
 
 def main() -> int:
-    """Run everything until a signal stops it, and return the exit code."""
+    """Carry out the command line, and return the exit code."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["load-test"]:
+            from load_test.__main__ import main as load_test  # noqa: PLC0415 - only this command needs it
+
+            return load_test(arguments[1:])
+        parser = _parser()
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete  # noqa: PLC0415 - shells alone set this variable
+
+            argcomplete.autocomplete(parser)
+        options = parser.parse_args(arguments or ["--help"])
+        if options.command == "run":
+            return _run(options.settings, log=options.log)
+        if options.command == "completion":
+            return _complete(options.shell)
+        return _send({name: value for name, value in vars(options).items() if value is not None})
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(given: Sequence[str], *, log: bool) -> int:
+    with quick_start.imports():
+        from chassis.settings import SettingsError, misspelled  # noqa: PLC0415
+        from local_run.control import NotRunningError  # noqa: PLC0415
+        from local_run.embedded_redis import DataFolderError  # noqa: PLC0415
+        from local_run.programs import PortError, variables  # noqa: PLC0415
+        from local_run.run import run  # noqa: PLC0415
+        from local_run.settings import LocalRunSettings  # noqa: PLC0415
+    known = LocalRunSettings.variables() | variables()
+    for name, _, value in (each.partition("=") for each in given):
+        os.environ[name] = value
+        if name not in known:
+            hint = f"did you mean {meant}?" if (meant := misspelled([name], known).get(name)) else "see --help"
+            return _fail(f"{name}={value} is not allowed: there is no such variable; {hint}", EXIT_USAGE)
     try:
         settings = LocalRunSettings.load()
-        _report_unknown()
-        with embedded_redis.data_folder(settings.data_dir) if settings.embeds_redis else nullcontext() as lock:
-            planned = programs(settings, frozenset(os.environ), lock)
-            if settings.embeds_redis:
-                embedded_redis.renew_password(settings.data_dir)
-            for program in planned:
-                program.check_settings()
-            check_ports(planned)
-            return asyncio.run(_run(settings, planned))
-    except (SettingsError, embedded_redis.DataFolderError, PortError) as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_SETTINGS if isinstance(error, SettingsError) else EXIT_FAILURE
+        for name, meant in misspelled(os.environ, known).items():
+            sys.stderr.write(f"the variable {name} is unknown; did you mean {meant}?\n")
+            # Each service would report it again.
+            del os.environ[name]
+        return run(settings, frozenset(os.environ), log=log)
+    except (SettingsError, DataFolderError, PortError, NotRunningError) as error:
+        return _fail(error, EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILURE)
 
 
-def _report_unknown() -> None:
-    for name, meant in misspelled(os.environ, LocalRunSettings.variables() | variables()).items():
-        sys.stderr.write(f"the variable {name} is unknown; did you mean {meant}?\n")
-        # Each service would report it again.
-        del os.environ[name]
+def _send(request: dict[str, Any]) -> int:
+    from local_run import control  # noqa: PLC0415 - it imports asyncio
+
+    try:
+        lines = control.send(request)
+    except (control.NotRunningError, OSError) as error:
+        return _fail(error, EXIT_FAILURE)
+    except control.CommandError as error:
+        return _fail(error, EXIT_USAGE)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
 
 
-async def _run(settings: LocalRunSettings, planned: list[Program]) -> int:
-    colours = wants_colours(STANDARD_OUTPUT)
-    # A service writes to a pipe: it can't see for itself that colours are welcome, nor that each line is awaited.
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    if colours:
-        os.environ["FORCE_COLOR"] = "1"
-    manager = Manager(Output(LogOutput(STANDARD_OUTPUT), [program.name for program in planned], colours=colours))
-    announcing = asyncio.create_task(_announce(Page(*page_address(settings)), manager))
-    code = await manager.run(planned)
-    announcing.cancel()
+def _complete(shell: str) -> int:
+    from argcomplete.shell_integration import shellcode  # noqa: PLC0415
+
+    sys.stdout.write(shellcode([PROGRAM], shell=shell))
+    return 0
+
+
+def _fail(error: object, code: int) -> int:
+    sys.stderr.write(f"{error}\n")
     return code
 
 
-async def _announce(page: Page, manager: Manager) -> None:
-    await page.wait_until_it_responds()
-    manager.say(f"the page is at {page.url} (Ctrl-C stops everything)")
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog=PROGRAM, description=__doc__, epilog=_EXAMPLES, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {metadata.version('dockercoins-grpc')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="start everything, until Ctrl-C stops it")
+    run.add_argument("settings", nargs="*", metavar="NAME=VALUE", type=_setting, help="settings, as in the environment")
+    run.add_argument("--log", action="store_true", help="show the log on a terminal, instead of the live status")
+    # For the list of commands: its arguments are parsed elsewhere.
+    commands.add_parser("load-test", help="measure speed and latency at many batch sizes", add_help=False)
+    scale = commands.add_parser("scale", help="change the number of replicas while it runs")
+    counts = scale.add_argument("counts", nargs="+", metavar="SERVICE=N", type=_count, action=_Counts)
+    counts.completer = lambda **_: ["rng=", "hasher=", "worker="]  # type: ignore[attr-defined] # of argcomplete
+    for command, text in (
+        ("kill", "kill a replica; it is started again"),
+        ("pause", "freeze a replica"),
+        ("resume", "let a frozen replica go on"),
+        ("slow", "restart an rng or a hasher with FAULT_SLOW"),
+    ):
+        one = commands.add_parser(command, help=text)
+        name = one.add_argument("name", metavar="REPLICA", help="such as rng-2")
+        name.completer = _names  # type: ignore[attr-defined] # of argcomplete
+        if command == "slow":
+            one.add_argument("seconds", metavar="SECONDS", help="how long each request waits; 0 ends that")
+    commands.add_parser("status", help="show the speed and the replicas")
+    shells = commands.add_parser("completion", help="print what makes a shell complete commands and names")
+    shells.add_argument("shell", choices=_SHELLS)
+    return parser
+
+
+def _setting(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be NAME=VALUE, such as WORKERS=3")
+    return text
+
+
+def _count(text: str) -> tuple[str, str]:
+    service, equals, count = text.partition("=")
+    if not (service and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be rng=N, hasher=N or worker=N")
+    return service, count
+
+
+class _Counts(argparse.Action):
+    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, __: object = None) -> None:
+        setattr(namespace, self.dest, dict(values))
+
+
+def _names(**_: object) -> list[str]:
+    from local_run import control  # noqa: PLC0415
+
+    try:
+        names: list[str] = control.send({"command": "describe"})["names"]
+    except (control.NotRunningError, control.CommandError, OSError):
+        return []
+    return names
 
 
 if __name__ == "__main__":

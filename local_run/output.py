@@ -19,11 +19,16 @@ _RESET = b"\x1b[0m"
 
 
 class Output:
-    """Writes whole lines only, in the order of their ends, and never waits for a reader."""
+    """Writes whole lines only, in the order of their ends, and never waits for a reader.
 
-    def __init__(self, log: LogOutput, names: Iterable[str], *, colours: bool) -> None:
-        """Align lines by the longest of these names."""
+    On a terminal it keeps the status below all other lines.
+    """
+
+    def __init__(self, log: LogOutput, names: Iterable[str], *, colours: bool, hides_log: bool = False) -> None:
+        """Align lines by the longest of these names; with `hides_log`, write our own lines only."""
         self._log = log
+        self._hides_log = hides_log
+        self._status: list[str] = []
         self._colours = itertools.cycle(_COLOURS)
         self._has_colours = colours
         self._width = max(len(name) for name in (*names, OURS))
@@ -65,13 +70,27 @@ class Output:
         """Write a line of our own."""
         self._write(OURS, [line.encode()])
 
+    def show(self, status: list[str]) -> None:
+        """Write these lines in the place of the status before."""
+        self._log.write(self._erasure + self._text(status))
+        self._status = status
+
+    @property
+    def _erasure(self) -> str:
+        return f"\x1b[{len(self._status)}A\r\x1b[J" if self._status else ""
+
+    @staticmethod
+    def _text(lines: Iterable[str]) -> str:
+        return "".join(f"{line}\n" for line in lines)
+
     def _write(self, name: str, lines: list[bytes]) -> None:
-        if not lines:
+        if not lines or (self._hides_log and name != OURS):
             return
         if name not in self._prefixes:
             self._prefixes[name] = self._prefix(name, next(self._colours))
         prefix = self._prefixes[name]
-        self._log.write(b"".join(prefix + line.rstrip(b"\r") + b"\n" for line in lines).decode(errors="replace"))
+        text = b"".join(prefix + line.rstrip(b"\r") + b"\n" for line in lines).decode(errors="replace")
+        self._log.write(self._erasure + text + self._text(self._status))
 
     def _prefix(self, name: str, colour: int) -> bytes:
         prefix = f"{name:<{self._width}} |"

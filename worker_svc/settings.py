@@ -14,6 +14,7 @@ _TARGET = (
     rf"|ipv4:{_IPV4}(?:,{_IPV4})*"
     rf"|ipv6:{_IPV6}(?:,{_IPV6})*"
     r"|unix:[^,\s]+"
+    r"|file:/.+"
 )
 
 AUTO = "auto"
@@ -41,8 +42,8 @@ def _target(service: str, port: int) -> Any:
     return text(
         f"dns:///{service}:{port}",
         _TARGET,
-        "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052",
-        f"Where {service} is found; `make run` sets its own.",
+        "a gRPC target such as dns:///rng:50051 or ipv4:127.0.0.1:50051,127.0.0.1:50052, or file:/PATH",
+        f"Where {service} is found; a file has a target of one address per line. `make run` sets its own.",
     )
 
 
@@ -99,7 +100,7 @@ class WorkerSettings(RedisSettings):
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
             )
         for name, target in (("rng_target", self.rng_target), ("hasher_target", self.hasher_target)):
-            if self.tls is not None and target.startswith(("ipv4:", "ipv6:", "unix:")):
+            if self.tls is not None and target.startswith(("ipv4:", "ipv6:", "unix:", "file:")):
                 raise SettingsError(
                     f"{self.variable(name)}={target!r} is not allowed with {self.variable('tls_cert')}: it must have a "
                     "name, as dns:///rng:50051 has, for that is what the server's certificate is checked for"

@@ -11,24 +11,28 @@ from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from local_run import embedded_redis
 from local_run.__main__ import main
-from local_run.programs import Port, PortError, Program, Stage, check_ports
+from local_run.programs import Port
 
 
-def program(name: str, port: int, address: str = "127.0.0.1") -> Program:
-    return Program(name, Stage.SERVERS, ("true",), ports=(Port(address, port, "SOME_PORT", "SOME_BIND_ADDRESS"),))
-
-
-def test_a_port_is_free_until_another_program_or_two_of_the_run_have_it() -> None:
-    port = free_port()
+def test_a_port_is_free_until_someone_listens_there() -> None:
+    port = Port("127.0.0.1", free_port(), "SOME_PORT", "SOME_BIND_ADDRESS")
     for _ in range(2):
-        check_ports([program("rng-1", port)])
-    with pytest.raises(PortError, match=f"^webui: port {port} is already in use"):
-        check_ports([program("rng-1", port), program("webui", port)])
+        assert port.problem() == ""
+    with socket.create_server((port.address, port.number)):
+        assert port.problem() == "is already in use"
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^SOME_BIND_ADDRESS='192\.0\.2\.1' is not allowed: it must be an address"):
-        check_ports([program("rng-1", free_port(), "192.0.2.1")])
+        Port("192.0.2.1", free_port(), "SOME_PORT", "SOME_BIND_ADDRESS").problem()
+
+
+@pytest.fixture(autouse=True)
+def arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    words = ["dockercoins", "run"]
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    return words
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ class ServiceProcess:
         self.output = output
         with output.open("ab") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", *module.split()],
                 env=environment(**{"METRICS_PORT": 0, "PYTHONUNBUFFERED": 1, **env}),
                 stdout=file,
                 stderr=subprocess.STDOUT,

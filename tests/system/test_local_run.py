@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -14,6 +15,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support import programs
 from support.admin_endpoint import http_get
 from support.free_port import free_ports
 from support.service_process import ServiceProcess
@@ -25,7 +27,7 @@ LIMIT_S = 60.0
 
 
 class LocalRun(ServiceProcess):
-    """One `python -m local_run`."""
+    """One `dockercoins run`."""
 
     def __init__(self, data: Path, output: Path, **variables: str) -> None:
         self.data = data
@@ -40,8 +42,19 @@ class LocalRun(ServiceProcess):
             "WEBUI_PORT": str(self.webui_port),
             **variables,
         }
-        super().__init__("local_run", environment, output)
+        self.environment = environment
+        super().__init__("local_run run", environment, output)
         self._process = psutil.Process(self.popen.pid)
+
+    def command(self, *words: str) -> tuple[int, str]:
+        """Return the exit code and the output of another `dockercoins`."""
+        done = programs.run(sys.executable, "-m", "local_run", *words, env=programs.environment(**self.environment))
+        return done.returncode, done.stdout + done.stderr
+
+    def share(self, name: str) -> float:
+        """Return a replica's share of the requests, as the status has it."""
+        found = re.search(rf"^  {name} .* (\d+)% of the requests", self.command("status")[1], re.MULTILINE)
+        return int(found[1]) / 100 if found else 0.0
 
     @property
     def password(self) -> str:
@@ -89,7 +102,7 @@ def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
     page = run.wait_for(r"run +\| the page is at (http://\S+/) \(Ctrl-C stops everything\)\n")[1]
     assert page == f"http://127.0.0.1:{run.webui_port}/"
     assert "<html" in http_get(run.webui_port, "/", 10)[1]
-    assert " ".join(run.processes()) == "redis rng-1 rng-2 hasher-1 hasher-2 webui worker-1 worker-2"
+    assert " ".join(run.processes()) == "redis webui rng-1 rng-2 hasher-1 hasher-2 worker-1 worker-2"
 
 
 def test_redis_is_on_loopback_alone_and_requires_the_password_in_its_file(run: LocalRun) -> None:
@@ -123,6 +136,47 @@ def test_a_killed_process_is_started_again(run: LocalRun, name: str) -> None:
     run.wait_for(rf"run +\| {name} died of SIGKILL and is started again\n")
     wait_until(lambda: name in run.processes() and run.processes()[name].pid != old.pid)
     run.wait_until_mining("worker-1", "worker-2")
+
+
+def test_commands_scale_break_and_show_what_runs(run: LocalRun) -> None:
+    for words, said in (
+        (("scale", "rng=3"), "rng: 2 → 3\n"),
+        (("pause", "hasher-2"), "hasher-2 is paused\n"),
+        (("resume", "hasher-2"), "hasher-2 runs again\n"),
+        (("slow", "rng-2", "0.01"), "rng-2 is restarted with FAULT_SLOW=0.01\n"),
+    ):
+        assert run.command(*words) == (0, said)
+        if words == ("scale", "rng=3"):
+            wait_until(lambda: all(run.share(f"rng-{number}") > 0.1 for number in (1, 2, 3)), 10)
+        if words == ("pause", "hasher-2"):
+            wait_until(lambda: run.processes()["hasher-2"].status() == psutil.STATUS_STOPPED)
+            assert re.search(r"^  hasher-2 +paused$", run.command("status")[1], re.MULTILINE)
+    slow = {"RNG_FAULT_SLOW": "0.01"}
+    wait_until(lambda: any(slow.items() <= each.environ().items() for each in run.processes().values()))
+    run.wait_until_mining("worker-1")
+    assert run.command("slow", "rng-2", "0")[0] == 0
+    assert run.command("scale", "rng=2", "worker=2")[1] == "rng: 3 → 2\nworker: 2 → 2\n"
+    assert "rng-3" not in run.processes()
+    assert run.command("kill", "rng-1")[0] == 0
+    run.wait_for(r"run +\| rng-1 died of SIGKILL ")
+    wait_until(lambda: run.share("rng-1") > 0.3 and run.share("rng-2") > 0.3, 20, lambda: run.command("status")[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            "kill rng-9",
+            "there is no rng-9; there are redis, webui, rng-1, rng-2, hasher-1, hasher-2, worker-1, worker-2",
+        ),
+        ("slow webui 1", "webui can't be slow: only rng and hasher have FAULT_SLOW"),
+        ("slow rng-1 soon", "FAULT_SLOW='soon' is not allowed: it must be a number from 0 to 10 (seconds)"),
+        ("scale rng=50", "rng='50' is not allowed: it must be a whole number from 0 to 49 (processes)"),
+        ("scale web=2", "web=2 is not allowed: it must be rng=N, hasher=N or worker=N"),
+    ],
+)
+def test_a_command_that_is_not_allowed_is_one_line_and_exit_code_2(run: LocalRun, words: str, error: str) -> None:
+    assert run.command(*words.split()) == (2, f"{error}\n")
 
 
 def test_a_process_that_ended_well_stays_away(run: LocalRun) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+from pathlib import Path
 
 import aiodns
 import pycares
@@ -24,7 +25,10 @@ _ERRORS = (aiodns.error.DNSError, pycares.AresError, OSError, UnicodeError)
 
 
 class Resolver:
-    """Looks up one gRPC target: [dns:[//SERVER[:PORT]/]]NAME:PORT, or addresses as they are."""
+    """Looks up one gRPC target: [dns:[//SERVER[:PORT]/]]NAME:PORT, addresses as they are, or file:PATH.
+
+    A file has one target of one address per line.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -33,7 +37,10 @@ class Resolver:
         # Why the last look-up found nothing, or only a part.
         self.failure = ""
         self._addresses: list[str] = []
-        if match := _ADDRESSES.fullmatch(target):
+        self._file: Path | None = None
+        if target.startswith("file:"):
+            self._file = Path(target.removeprefix("file:"))
+        elif match := _ADDRESSES.fullmatch(target):
             self._addresses = [f"{match['scheme']}:{each}" for each in match["addresses"].split(",")]
         elif match := _NAME.fullmatch(target):
             self.authority, self._host = match["authority"], match["ipv6"] or match["host"]
@@ -44,6 +51,12 @@ class Resolver:
 
     async def resolve(self) -> list[str]:
         """Return gRPC targets of one address each, IPv4 and IPv6; nothing if the look-up failed."""
+        if self._file is not None:
+            try:
+                found, self.failure = list(dict.fromkeys(self._file.read_text().split())), ""
+            except OSError as error:
+                found, self.failure = [], f"{self._file}: {error.strerror}"
+            return found
         if self.authority is None:
             return self._addresses
         try:

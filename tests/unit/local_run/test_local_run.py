@@ -1,6 +1,6 @@
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,22 +11,48 @@ from chassis.settings import SettingsError
 from local_run import embedded_redis
 from local_run.embedded_redis import DataFolderError, data_folder
 from local_run.output import MAX_LINE_BYTES, Output, wants_colours
-from local_run.programs import Program, Stage, page_address, programs
+from local_run.programs import Plan, Port, PortError, Program, Stage, page_host
 from local_run.settings import LocalRunSettings
 
 
-def plan(given: frozenset[str] = frozenset(), **settings: object) -> dict[str, Program]:
-    return {each.name: each for each in programs(LocalRunSettings(**settings), given)}
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Ports that others have; all others are free."""
+    ports: set[int] = set()
+    monkeypatch.setattr(Port, "problem", lambda self: "is already in use" if self.number in ports else "")
+    return ports
 
 
-def test_redis_starts_first_and_the_worker_stops_first() -> None:
+@pytest.fixture
+def plan(tmp_path: Path) -> Callable[..., dict[str, Program]]:
+    embedded_redis.renew_password(str(tmp_path))
+
+    def make(given: frozenset[str] = frozenset(), **settings: object) -> dict[str, Program]:
+        planned = Plan(LocalRunSettings(**{"data_dir": tmp_path, **settings}), given, tmp_path)
+        programs = planned.initial_programs()
+        planned.publish(programs)
+        return {each.name: each for each in programs}
+
+    return make
+
+
+Plan_ = Callable[..., dict[str, Program]]
+
+
+def addresses(folder: Path, service: str) -> list[str]:
+    return (folder / service).read_text().split()
+
+
+def test_redis_starts_first_and_the_worker_stops_first(plan: Plan_) -> None:
     servers = dict.fromkeys(("rng-1", "hasher-1", "webui"), Stage.SERVERS)
     stages = {name: each.stage for name, each in plan().items()}
     assert stages == {"redis": Stage.REDIS, **servers, "worker-1": Stage.WORKERS}
     assert Stage.REDIS < Stage.SERVERS < Stage.WORKERS
 
 
-def test_replicas_have_consecutive_ports_and_metrics_on_every_tenth_and_workers_get_them_all() -> None:
+def test_replicas_have_consecutive_ports_and_metrics_on_every_tenth_and_workers_find_them_all(
+    tmp_path: Path, plan: Plan_
+) -> None:
     run = plan(rngs=2, hashers=3, workers=2, rng_port=1_000, hasher_port=2_000)
     del run["redis"]
     ports = {name: (each.environment.get("PORT"), each.environment["METRICS_PORT"]) for name, each in run.items()}
@@ -43,11 +69,33 @@ def test_replicas_have_consecutive_ports_and_metrics_on_every_tenth_and_workers_
     assert [each.environment["INSTANCE"] for each in run.values()] == list(run)
     assert run["rng-2"].command == (sys.executable, "-m", "rng_svc")
     for worker in (run["worker-1"], run["worker-2"]):
-        assert worker.environment["RNG_TARGET"] == "ipv4:127.0.0.1:1000,127.0.0.1:1001"
-        assert worker.environment["HASHER_TARGET"] == "ipv4:127.0.0.1:2000,127.0.0.1:2001,127.0.0.1:2002"
+        assert worker.environment["RNG_TARGET"] == f"file:{tmp_path}/rng"
+        assert worker.environment["HASHER_TARGET"] == f"file:{tmp_path}/hasher"
+    assert addresses(tmp_path, "rng") == ["ipv4:127.0.0.1:1000", "ipv4:127.0.0.1:1001"]
+    assert addresses(tmp_path, "hasher") == [f"ipv4:127.0.0.1:{port}" for port in (2_000, 2_001, 2_002)]
 
 
-def test_targets_that_the_user_has_set_stay() -> None:
+def test_a_usual_port_that_is_taken_is_replaced_and_said_and_one_that_the_user_set_is_refused(
+    tmp_path: Path, plan: Plan_, taken: set[int]
+) -> None:
+    taken |= {8_000, 8_001, 50_052, 9_101}
+    run = plan(rngs=2)
+    assert run["webui"].environment["PORT"] == "8002"
+    assert run["rng-2"].environment["PORT"] == "50053"
+    assert (run["rng-1"].environment["METRICS_PORT"], run["rng-2"].environment["METRICS_PORT"]) == ("9111", "9121")
+    given = frozenset({"WEBUI_PORT"})
+    with pytest.raises(PortError, match=r"^webui: port 8001 is already in use; choose another with WEBUI_PORT=…$"):
+        plan(given, webui_port=8_001)
+    planned = Plan(LocalRunSettings(data_dir=tmp_path), frozenset(), tmp_path)
+    assert planned.notes == ["webui: port 8000 is already in use, so it has 8002; WEBUI_PORT=… chooses another"]
+    taken.clear()
+    first = planned.replica("rng", 1)
+    assert planned.replica("rng", 1).environment["PORT"] == "50052"
+    planned.release(first)
+    assert planned.replica("rng", 1).environment["PORT"] == first.environment["PORT"] == "50051"
+
+
+def test_targets_that_the_user_has_set_stay(plan: Plan_) -> None:
     environment = plan(given=frozenset({"RNG_TARGET"}))["worker-1"].environment
     assert {"RNG_TARGET", "HASHER_TARGET"} & environment.keys() == {"HASHER_TARGET"}
 
@@ -61,62 +109,65 @@ def test_targets_that_the_user_has_set_stay() -> None:
         ("::1", "ipv6:[::1]:50051"),
     ],
 )
-def test_targets_reach_what_listens_on_another_address(
-    monkeypatch: pytest.MonkeyPatch, address: str, target: str
+def test_addresses_reach_what_listens_on_another_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Plan_, address: str, target: str
 ) -> None:
     monkeypatch.setenv("BIND_ADDRESS", address)
     run = plan()
-    assert run["worker-1"].environment["RNG_TARGET"] == target
+    assert addresses(tmp_path, "rng") == [target]
     assert {port.address for port in run["webui"].ports} == {address}
-    assert page_address(LocalRunSettings())[0] in target
+    assert page_host() in target
 
 
-def test_one_service_may_listen_on_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_service_may_listen_on_another_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Plan_
+) -> None:
     monkeypatch.setenv("RNG_BIND_ADDRESS", "127.0.0.2")
     monkeypatch.setenv("WEBUI_BIND_ADDRESS", "127.0.0.3")
     run = plan()
-    assert run["worker-1"].environment["RNG_TARGET"] == "ipv4:127.0.0.2:50051"
-    assert run["worker-1"].environment["HASHER_TARGET"] == "ipv4:127.0.0.1:50151"
+    assert addresses(tmp_path, "rng") == ["ipv4:127.0.0.2:50051"]
+    assert addresses(tmp_path, "hasher") == ["ipv4:127.0.0.1:50151"]
     assert [port.address for port in (*run["rng-1"].ports, *run["worker-1"].ports)] == ["127.0.0.2"] * 2 + ["127.0.0.1"]
     assert {port.address_variable for port in run["rng-1"].ports} == {"RNG_BIND_ADDRESS"}
     assert {port.address_variable for port in run["worker-1"].ports} == {"BIND_ADDRESS"}
-    assert page_address(LocalRunSettings()) == ("127.0.0.3", 8_000)
+    assert page_host() == "127.0.0.3"
 
 
 @pytest.mark.parametrize(
-    ("name", "variable", "value", "message"),
+    ("variable", "value", "message"),
     [
-        ("hasher-1", "HASHER_BIND_ADDRESS", "localhost", "it must be an IPv4"),
-        ("hasher-1", "HASHER_DELAY", "soon", "it must be a number"),
-        ("rng-1", "TLS_CERT", "a.pem", "make run encrypts nothing"),
-        ("rng-1", "RNG_TLS_CERT", "a.pem", "make run encrypts nothing"),
-        ("worker-1", "WORKER_TLS_KEY", "a.pem", "make run encrypts nothing"),
-        ("webui", "WEBUI_TLS_CA", "a.pem", "make run encrypts nothing"),
+        ("HASHER_BIND_ADDRESS", "localhost", "it must be an IPv4"),
+        ("HASHER_DELAY", "soon", "it must be a number"),
+        ("TLS_CERT", "a.pem", "make run encrypts nothing"),
+        ("RNG_TLS_CERT", "a.pem", "make run encrypts nothing"),
+        ("WORKER_TLS_KEY", "a.pem", "make run encrypts nothing"),
+        ("WEBUI_TLS_CA", "a.pem", "make run encrypts nothing"),
     ],
 )
 def test_a_setting_that_a_service_would_refuse_is_named_as_it_was_set(
-    monkeypatch: pytest.MonkeyPatch, name: str, variable: str, value: str, message: str
+    monkeypatch: pytest.MonkeyPatch, plan: Plan_, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    run = plan()
-    with pytest.raises(SettingsError, match=rf"^({name}: )?{variable}='{value}' is not allowed: {message}"):
-        run[name].check_settings()
+    with pytest.raises(SettingsError, match=rf"^([a-z]+(-1)?: )?{variable}='{value}' is not allowed: {message}"):
+        plan()
 
 
-def test_redis_is_the_server_itself_and_keeps_everything_on_loopback() -> None:
-    command = plan(redis_port=1_234, data_dir="/some/where else")["redis"].command
+def test_redis_is_the_server_itself_and_keeps_everything_on_loopback(tmp_path: Path, plan: Plan_) -> None:
+    command = plan(redis_port=1_234)["redis"].command
     assert command[0].endswith("valkey-server")
     options = dict(zip(command[1::2], command[2::2], strict=True))
-    assert (options["--bind"], options["--port"], options["--dir"]) == ("127.0.0.1", "1234", "/some/where else")
+    assert (options["--bind"], options["--port"], options["--dir"]) == ("127.0.0.1", "1234", str(tmp_path))
     assert (options["--appendonly"], options["--appendfsync"]) == ("yes", "always")
 
 
-def test_worker_and_webui_find_the_password_of_redis_in_a_file_and_a_given_redis_is_used_instead() -> None:
-    given, embedded = plan(redis_url="redis://elsewhere:6379"), plan(data_dir="/somewhere")
+def test_worker_and_webui_find_the_password_of_redis_in_a_file_and_a_given_redis_is_used_instead(
+    tmp_path: Path, plan: Plan_
+) -> None:
+    given, embedded = plan(redis_url="redis://elsewhere:6379"), plan()
     assert "redis" not in given
     for run, expected in (
         (given, {"REDIS_URL": "redis://elsewhere:6379"}),
-        (embedded, {"REDIS_URL": "redis://127.0.0.1:6379", "REDIS_PASSWORD_FILE": "/somewhere/redis-password"}),
+        (embedded, {"REDIS_URL": "redis://127.0.0.1:6379", "REDIS_PASSWORD_FILE": f"{tmp_path}/redis-password"}),
     ):
         for name in ("rng-1", "hasher-1", "webui", "worker-1"):
             found = {key: value for key, value in run[name].environment.items() if key.startswith("REDIS")}
@@ -125,20 +176,18 @@ def test_worker_and_webui_find_the_password_of_redis_in_a_file_and_a_given_redis
 
 @pytest.mark.parametrize(("name", "other"), [("worker-1", "webui"), ("webui", "worker-1")])
 def test_a_service_with_a_redis_of_its_own_gets_no_access_to_the_embedded_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, other: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Plan_, name: str, other: str
 ) -> None:
     variable = f"{name.removesuffix('-1').upper()}_REDIS_URL"
     monkeypatch.setenv(variable, "redis://:s3cret@elsewhere:7000")
-    run = plan(given=frozenset({variable}), data_dir=str(tmp_path))
-    embedded_redis.renew_password(str(tmp_path))
     before = dict(os.environ)
-    run[name].check_settings()
+    run = plan(given=frozenset({variable}))
     assert dict(os.environ) == before
     assert not {"REDIS_URL", "REDIS_PASSWORD_FILE"} & set(run[name].environment)
     assert run[other].environment["REDIS_PASSWORD_FILE"] == str(tmp_path / "redis-password")
 
 
-def test_every_port_but_any_free_one_is_to_be_checked() -> None:
+def test_every_port_but_any_free_one_is_checked(plan: Plan_) -> None:
     run = plan(rngs=2, rng_metrics_port=0, worker_metrics_port=7)
     ports = {name: [(port.number, port.variable) for port in each.ports] for name, each in run.items()}
     assert run["rng-2"].environment["METRICS_PORT"] == "0"

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 from typing import Any
 
 import aiodns
@@ -18,6 +19,15 @@ from worker_svc.pool.resolver import Resolver
 )
 async def test_addresses_need_no_look_up(target: str, addresses: list[str]) -> None:
     assert await Resolver(target).resolve() == addresses
+
+
+async def test_a_file_is_read_at_each_look_up(tmp_path: Path) -> None:
+    file = tmp_path / "rng"
+    resolver = Resolver(f"file:{file}")
+    assert (await resolver.resolve(), resolver.failure) == ([], f"{file}: No such file or directory")
+    for addresses in (["ipv4:127.0.0.1:1"], ["ipv4:127.0.0.1:1", "ipv6:[::1]:2"]):
+        file.write_text("\n".join(addresses))
+        assert (await resolver.resolve(), resolver.failure) == (addresses, "")
 
 
 async def test_a_name_server_that_is_no_address_is_a_failed_look_up() -> None:

@@ -1,0 +1,71 @@
+"""The status of a run as lines of text: the speed, the counts, and each process with what workers report of it."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from local_run.manager import Process, State
+
+_DIGITS = re.compile(r"\d+")
+
+# Lines beside those of processes.
+_FRAME_LINES = 7
+
+
+def status_lines(
+    url: str, board: dict[str, Any] | None, processes: Iterable[Process], rows: int = 1_000, columns: int = 1_000
+) -> list[str]:
+    """Return lines that fit a terminal; without the dashboard's state there are no figures."""
+    listed = sorted(processes, key=lambda each: (each.program.stage, _natural(each.program.name)))
+    replicas = _replicas(board or {})
+    width = max((len(each.program.name) for each in listed), default=0)
+    table = [_line(each, replicas.get(each.program.name, {}), width) for each in listed]
+    shown = max(1, rows - _FRAME_LINES)
+    if len(table) > shown:
+        table = [*table[: shown - 1], f"  … and {len(table) - shown + 1} more"]
+    lines = [f"DockerCoins  {url}", "", f"  {_figures(board)}", "", *table]
+    return [line[: columns - 1] for line in lines]
+
+
+def _figures(board: dict[str, Any] | None) -> str:
+    if board is None:
+        return "the page does not respond yet"
+    if not board["redis"]:
+        return "Redis is away; the worker keeps what it can't report yet"
+    speed = "no speed yet" if board["speed"] is None else f"{number(board['speed'])} hashes/s"
+    waits = f"   waiting for {' and '.join(board['waits_for'])}" if board["waits_for"] else ""
+    return f"{speed}   {number(board['hashes'])} hashes   {number(board['coins'])} coins{waits}"
+
+
+def _line(process: Process, replica: dict[str, Any], width: int) -> str:
+    state = str(process.state)
+    if process.state is State.RUNNING:
+        state = replica.get("state", "") or f"running ({process.pid})"
+    parts = [f"  {process.program.name:<{width}}  {state:<15}"]
+    if process.state is State.RUNNING:
+        if "share" in replica:
+            parts.append(f"{replica['share']:>5.0%} of the requests  {number(replica['rate']):>8} batches/s")
+        if "speed" in replica:
+            parts.append(f"{number(replica['speed']):>10} hashes/s")
+        if replica.get("waits_for"):
+            parts.append(f"for {replica['waits_for']}")
+    if process.restarts:
+        times = "once" if process.restarts == 1 else f"{process.restarts} times"
+        parts.append(f"restarted {times}")
+    return "  ".join(parts).rstrip()
+
+
+def _replicas(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what workers report, by name; a worker that is gone may share its name with the one that followed."""
+    services = [board.get("topology", {}).get(service, {}) for service in ("rng", "hasher", "worker")]
+    listed = [replica for service in services for replica in service.get("replicas", [])]
+    return {each["name"]: each for each in sorted(listed, key=lambda each: each["state"] != "gone")}
+
+
+def number(value: float) -> str:
+    """Return a number for people: 3.33, and 4,274,942."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _natural(name: str) -> str:
+    return _DIGITS.sub(lambda digits: digits[0].zfill(6), name)
