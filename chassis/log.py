@@ -199,11 +199,15 @@ class ThrottledLogger:
 
     def log(self, **fields: object) -> None:
         """Log one occurrence with these fields, or hold it back."""
+        self.hold_back(**fields)
+        self._write(now=time.monotonic(), held_back=False)
+
+    def hold_back(self, **fields: object) -> None:
+        """Hold one occurrence back until flush(), so that those that come together share a line."""
         with self._lock:
             self.times += 1
             self._held_back += 1
             self._last, self._last_at = fields, time.time()
-        self._write(now=time.monotonic(), held_back=False)
 
     def flush(self) -> None:
         """Log what is held back, if the interval has passed."""

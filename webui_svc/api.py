@@ -19,7 +19,7 @@ class Api:
         self._state = state
 
     async def counts(self, _: web.Request) -> web.Response:
-        """Return `/json` as the original has it; 503 and a sentence while Redis is away."""
+        """Return `/json` as the original has it; 503 and a sentence while Redis is unavailable."""
         state = self._state
         if not state.redis_available:
             return web.Response(status=503, text="Redis does not respond, so the counts are not known.\n")

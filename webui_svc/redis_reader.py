@@ -52,7 +52,7 @@ MAX_PAUSE_S = 1.0
 # The time between two reads of the ten-second buckets, and of what else changes rarely.
 REST_EVERY_S = 5.0
 
-# How much of a worker's buckets is read again: reports wait for up to 60 s while Redis is away.
+# How much of a worker's buckets is read again: reports wait for up to 60 s while Redis is unavailable.
 RECENT_S = 130
 
 # An entry of the stream: its id, and its fields unless it was deleted.
@@ -198,7 +198,7 @@ class RedisReader:
         self.malformed = ThrottledLogger("skipped malformed entries of Redis")
         # From a report's being written to its being published. Reports of before this process followed do not count.
         self.lag = LatencyHistogram()
-        self._away = ThrottledLogger("redis is away")
+        self._unavailable = ThrottledLogger("Redis is unavailable")
         self._redis = redis
         self._state = state
         self._browsers = browsers
@@ -233,7 +233,7 @@ class RedisReader:
             failures += 1
 
     def _lose(self, cause: str) -> None:
-        self._away.log(cause=cause)
+        self._unavailable.log(cause=cause)
         self._state.redis_available = False
         self._publish()
 
@@ -265,7 +265,9 @@ class RedisReader:
         self._replied_at = time.monotonic()
         if not self._state.redis_available:
             self._state.redis_available = True
-            self._away.clear()
+            self._unavailable.clear()
+            if self._unavailable.times:
+                log.get().info("Redis is available again")
             self._health.set("redis", met=True)
         self.malformed.flush()
         self._publish()

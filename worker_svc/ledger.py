@@ -77,7 +77,7 @@ class Ledger:
         self._flushed.set()
         self._flushing = asyncio.Event()
         self._coins_kept = 0
-        self._away = ThrottledLogger("redis is away, reports wait", to="redis")
+        self._unavailable = ThrottledLogger("Redis is unavailable, reports are queued", to="redis")
         self._log = log.get(to="redis")
         # Whether Redis has ever accepted a request, and whether it refuses all that is sent now.
         self._connected = False
@@ -119,6 +119,7 @@ class Ledger:
         """Connect to Redis, then send reports as they are added, until cancelled."""
         backoff = Backoff()
         attempt = 0
+        unavailable = False
         while True:
             self._forget(KEPT_AWAY_S)
             unacknowledged = self._unacknowledged()
@@ -134,7 +135,8 @@ class Ledger:
                 else:
                     await self._connect()
             except (RedisError, OSError, TimeoutError) as error:
-                self._away.log(cause=errors.describe(error), hashes=self.unreported_hashes)
+                unavailable = True
+                self._unavailable.log(cause=errors.describe(error), hashes=self.unreported_hashes)
                 self._refused = errors.is_permanent(error)
                 if errors.is_eviction(error):
                     # The sequence number may be evicted; what Redis has counted would be counted again.
@@ -147,7 +149,10 @@ class Ledger:
             else:
                 self._refused = False
                 self._forget(KEPT_S)
-                self._away.clear()
+                self._unavailable.clear()
+                if unavailable:
+                    unavailable = False
+                    self._log.info("Redis is available again", hashes=self.unreported_hashes)
                 backoff.reset()
                 attempt = 0
                 self.on_change()
@@ -189,7 +194,9 @@ class Ledger:
         self.latency.observe(time.monotonic() - began)
         self.sent = max(self.sent, held)  # sequence numbers begin with 1
         if held < self._acknowledged:
-            self._log.warning("redis is behind, reporting again", held=held, acknowledged=self._acknowledged)
+            self._log.warning(
+                "the ledger in Redis is behind, sending reports again", held=held, acknowledged=self._acknowledged
+            )
         for number, (each, _) in enumerate(self._entries):
             if self._acknowledged < each.report.sequence <= held:
                 self._entries[number] = each, steady_s()

@@ -118,10 +118,17 @@ class ThrottledLoggers:
 
     def log(self, level: Literal["info", "warning"], event: str, key: str = "", /, **fields: object) -> None:
         """Log an event, or count it for a later line."""
+        self._logger(level, event, key).log(**fields)
+
+    def hold_back(self, level: Literal["info", "warning"], event: str, key: str = "", /, **fields: object) -> None:
+        """Count an event for the next line, since others of its kind may come with it."""
+        self._logger(level, event, key).hold_back(**fields)
+
+    def _logger(self, level: Literal["info", "warning"], event: str, key: str) -> ThrottledLogger:
         logger = self._loggers.get((event, key))
         if logger is None:
             logger = self._loggers[event, key] = ThrottledLogger(event, interval_s=1.0, level=level)
-        logger.log(**fields)
+        return logger
 
     def flush(self) -> None:
         """Log what is held back, if the interval has passed."""
@@ -190,8 +197,9 @@ class AccessLogInterceptor(MethodInterceptor):
                 seconds = time.monotonic() - began
                 counts.ended(code.name, seconds)
                 if code not in _NOT_LOGGED:
-                    fields = {**caller, "code": code.name, "details": context.details(), "seconds": round(seconds, 4)}
-                    self._loggers.log("info", f"{method} ended early", code.name, **fields)
+                    details = {"details": context.details()} if context.details() else {}
+                    fields = {**caller, "code": code.name, **details, "seconds": round(seconds, 4)}
+                    self._loggers.hold_back("info", f"{method} ended early", code.name, **fields)
 
         return logged
 

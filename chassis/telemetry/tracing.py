@@ -208,7 +208,7 @@ class _TroubleHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.log = ThrottledLogger("trouble with traces", interval_s=TROUBLE_INTERVAL_S, to="collector")
+        self.log = ThrottledLogger("error while sending traces", interval_s=TROUBLE_INTERVAL_S, to="collector")
 
     def emit(self, record: logging.LogRecord) -> None:
         self.log.log(cause=record.getMessage())

@@ -56,11 +56,13 @@ def test_a_collector_in_trouble_costs_spans_and_nothing_else(mine: Mine) -> None
             mine.start(name, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY=100)
         mine_and_show(mine)
         for name in ("rng", "hasher", "webui"):  # what hangs shows after ten seconds
-            mine.running[name].wait_for("trouble with traces.*to=collector")
+            mine.running[name].wait_for("error while sending traces.*to=collector")
         mine.mines_on()
         stop(mine)
     assert mine.redis.hashes == mine.running["worker"].units_logged
     for process in mine.running.values():
-        assert process.text.count("trouble with traces") <= 2  # the first, and at the end those that were held back
+        assert (
+            process.text.count("error while sending traces") <= 2
+        )  # the first, and at the end those that were held back
         assert "Traceback" not in process.text
         assert "opentelemetry" not in process.text

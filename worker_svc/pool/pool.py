@@ -82,8 +82,11 @@ ABSENCE_LIMIT_S = 3.0
 UNKNOWN_ABSENCE_LIMIT_S = 4.0
 # The interval at which a persistent condition is logged.
 REPEAT_S = 5.0
+# The interval at which changes of replicas are logged, and the most names in a line.
+CHANGES_INTERVAL_S = 1.0
+MAX_LISTED = 8
 
-ENDPOINTS = "endpoints"
+BROKEN = "stream broken"
 REFUSED = "stream refused, retrying with maximum backoff"
 EJECTED = "wrong digest, replica ejected"
 UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
@@ -91,7 +94,6 @@ LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
 # The level of each event, and the interval in seconds at which it is logged at most. Other events are warnings, at most
 # one per second.
 LOG_EVENTS: dict[str, tuple[Literal["info", "warning", "error"], float]] = {
-    ENDPOINTS: ("info", 1.0),
     REFUSED: ("error", 5.0),
     EJECTED: ("error", 1.0),
     UNTRUSTED: ("error", 5.0),
@@ -201,7 +203,9 @@ class Pool:
         self._serving_at = self._loop.time()
         self._lost_at = float("-inf")
         self._loggers: dict[str, ThrottledLogger] = {}
-        self._silent_until = {"slow": 0.0, "absent": 0.0}
+        self._silent_until = {"slow": 0.0, "absent": 0.0, "changes": 0.0}
+        # The replicas in the last line about them.
+        self._logged_names: list[str] = []
 
     def resize(self, window: int) -> None:
         """Share another number of batches from now on."""
@@ -330,6 +334,7 @@ class Pool:
     def _join(self, stream: Stream) -> None:
         stream.endpoint.name = stream.replica
         self.picker.add(stream, self._loop.time())
+        self._forget(REFUSED, UNTRUSTED)
         self._reconcile()
 
     def _end(self, stream: Stream, broken: StreamBroken | None) -> None:
@@ -339,7 +344,7 @@ class Pool:
             self.errors[broken.code.name] += 1
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
-            self._log(REFUSED if broken.is_permanent else "stream broken", **about)
+            self._log(REFUSED if broken.is_permanent else BROKEN, **about)
         if stream.replica:
             self._lost_at = self._loop.time()
             self._wake.set()
@@ -386,9 +391,7 @@ class Pool:
 
     def _update_states(self) -> None:
         now = self._loop.time()
-        if self._names != (names := self.replicas):
-            self._names = names
-            self._log(ENDPOINTS, count=len(names), names=" ".join(names))
+        self._names = self.replicas
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
         if self.picker.update(now, slow_before=now - self._hedging.delay, connecting=connecting):
             self._on_change()
@@ -424,6 +427,8 @@ class Pool:
             found = set(await self._resolver.resolve())
             failure = self._resolver.failure
             failing_since = min(failing_since, began) if failure else float("inf")
+            if not failure:
+                self._forget(LOOKUP_FAILED)
             if failure and (found or began - failing_since > ABSENCE_LIMIT_S):
                 self._log(LOOKUP_FAILED, target=self._resolver.target, details=failure)
             if found and failure:
@@ -490,6 +495,8 @@ class Pool:
                 now = self._loop.time()
             for line in self._loggers.values():
                 line.flush()
+            if self._names != self._logged_names and now >= self._silent_until["changes"]:
+                self._log_changes(now)
             if self._names:
                 self._serving_at = now
             elif now - self._serving_at > ABSENCE_LIMIT_S:
@@ -536,6 +543,15 @@ class Pool:
                     if not other.outstanding:
                         other.probe()
 
+    def _log_changes(self, now: float) -> None:
+        """Log which replicas take batches."""
+        self._silent_until["changes"] = now + CHANGES_INTERVAL_S
+        names = self._logged_names = self._names
+        listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+        name = self._stage.name
+        event = f"using {len(names)} {name}{'s' if len(names) > 1 else ''}: {listed}" if names else f"using no {name}"
+        log.get().info(event, figures={"to": name, "count": len(names), "names": names})
+
     def _log_absence(self, now: float) -> None:
         """Log why no replica takes batches."""
         seconds = now - self._serving_at
@@ -554,4 +570,12 @@ class Pool:
         if event not in self._loggers:
             level, interval_s = LOG_EVENTS.get(event, ("warning", 1.0))
             self._loggers[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
-        self._loggers[event].log(**fields)
+        # All streams of a connection break together.
+        logger = self._loggers[event]
+        (logger.hold_back if event == BROKEN else logger.log)(**fields)
+
+    def _forget(self, *conditions: str) -> None:
+        """Drop lines that are held back about conditions that have ended."""
+        for event in conditions:
+            if event in self._loggers:
+                self._loggers[event].clear()

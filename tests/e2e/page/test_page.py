@@ -105,7 +105,7 @@ async def test_a_cut_connection_and_a_redis_that_is_away_are_shown_and_heal(
     await until_text(page, "#status", "^Live$")
     await until_text(page, "#speed", r"^10\.0$")
     own_redis.stop()
-    await until_text(page, "#status", "^Redis is away")
+    await until_text(page, "#status", "^Redis is unavailable")
     await until_text(page, "#speed", r"^10\.0$")
     await shoot(page, "redis-away")
     own_redis.start()

@@ -125,7 +125,7 @@ async def test_reports_that_a_failover_lost_are_sent_again(deployment: Deploymen
     with capture_logs() as lines:
         reporting.add()
         await reporting.flush()
-    [behind] = [line for line in lines if line["event"] == "redis is behind, reporting again"]
+    [behind] = [line for line in lines if line["event"] == "the ledger in Redis is behind, sending reports again"]
     assert (behind["held"], behind["acknowledged"]) == (5, 10)
 
 

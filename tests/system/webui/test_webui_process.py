@@ -63,6 +63,6 @@ def test_it_listens_at_its_address_shows_no_secret_and_stops_at_once_with_browse
 
 def test_without_redis_it_stops_at_once(processes: ServiceProcesses) -> None:
     webui = processes.start("webui", REDIS_URL=f"redis://127.0.0.1:{free_port()}", LOG_LEVEL="warning")
-    webui.wait_for("redis is away")
+    webui.wait_for("Redis is unavailable")
     assert webui.stop(signal.SIGINT, STOP_LIMIT) == 0
     assert "[info" not in webui.text

@@ -9,7 +9,7 @@ export function showStatus(connected, figures) {
     : !figures
       ? ["waiting", "Connecting"]
       : !figures.redis
-        ? ["lost", "Redis is away, showing what was last known"]
+        ? ["lost", "Redis is unavailable, showing the last known state"]
         : figures.workers === 0
           ? ["waiting", "No worker reports"]
           : figures.speed === 0 && figures.waits_for.length

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
+import grpc
 import pytest
 from structlog.testing import capture_logs
 from support.fake_streams import stream_to
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
-from worker_svc.pool.endpoint import Stream
+from worker_svc.pool.endpoint import Stream, StreamBroken
 from worker_svc.pool.picker import READMISSION_DELAY_S
 from worker_svc.pool.pool import (
     INITIAL_HEDGING_DELAY_S,
@@ -92,6 +93,11 @@ class Sending:
             self.respond(stream)
 
 
+def events(lines: list[Any]) -> list[str]:
+    """Return all events but the changes of replicas."""
+    return [line["event"] for line in lines if not line["event"].startswith("using ")]
+
+
 @pytest.fixture
 async def sending() -> AsyncIterator[Sending]:
     sending = Sending()
@@ -111,7 +117,7 @@ async def test_a_batch_over_the_hedging_delay_is_sent_to_one_other_replica_and_t
         waits.append(sending.pool.waiting)
         await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
     assert [*waits, sending.pool.waiting] == [True, False, True]
-    assert lines[-1]["event"] == "over the hedging delay, sent to a second replica"
+    assert events(lines)[-1] == "over the hedging delay, sent to a second replica"
     assert sending.pool.hedges == 1
     await asyncio.sleep(20)
     one, other = [stream for stream in streams if stream.outstanding]
@@ -172,8 +178,9 @@ async def test_a_batch_that_can_not_be_hedged_is_logged_again_and_again(
     sending.submit()
     with capture_logs() as lines:
         await asyncio.sleep(2 * REPEAT_S)
-    assert [line["event"] for line in lines] == ["no response yet"] * 2
-    assert [line["seconds"] for line in lines] == pytest.approx([first_s, first_s + REPEAT_S], abs=0.6)
+    assert events(lines) == ["no response yet"] * 2
+    seconds = [line["seconds"] for line in lines if "seconds" in line]
+    assert seconds == pytest.approx([first_s, first_s + REPEAT_S], abs=0.6)
     assert not sending.pool.hedges
 
 
@@ -235,6 +242,22 @@ async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again(
     absent: Any = [line for line in lines if line["event"] == "no endpoint, still trying"]
     assert [line["seconds"] for line in absent] == pytest.approx([3, 8, 13, 18], abs=1)
     assert absent[0]["details"] == "nowhere: not found"
+
+
+async def test_replicas_that_join_and_leave_share_a_line_a_second_at_most(sending: Sending) -> None:
+    with capture_logs() as lines:
+        streams = sending.join("a", "b")
+        await asyncio.sleep(0.6)
+        for stream in streams:
+            sending.pool._end(stream, StreamBroken(grpc.StatusCode.UNAVAILABLE, "gone"))
+        [_, b] = sending.join("c", "b")
+        await asyncio.sleep(2)
+        sending.pool._end(b, None)
+        sending.join("b")
+        await asyncio.sleep(2)
+    [first, broken, second] = lines
+    assert (first["event"], second["event"]) == ("using 2 rngs: a, b", "using 2 rngs: b, c")
+    assert (broken["event"], broken["times"]) == ("stream broken", 2)
 
 
 async def test_names_are_looked_up_each_second_more_often_when_an_endpoint_is_missed_and_less_often_when_idle() -> None:
