@@ -66,14 +66,15 @@ e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need
 screenshot: $(DEV) $(PROJECT) ## Take the picture of the page for the README; it needs Chromium
 	@PYTHONPATH=tests $(PY) -m docs.screenshot docs/page.png
 
-check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles and types
+check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles, workflows and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
 	@$(VENV)/bin/ruff check --quiet $(SOURCES)
 	@$(VENV)/bin/buf format --diff --exit-code
 	@$(VENV)/bin/buf lint
+	@$(VENV)/bin/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@$(VENV)/bin/hadolint $(SERVICES:%=%_svc/Dockerfile) load_test/Dockerfile deploy/certs/Dockerfile
 	@$(PY) -m mypy --strict --no-error-summary $(SOURCES)
-	@echo "format, style, API, Dockerfiles and types are fine"
+	@echo "format, style, API, Dockerfiles, workflows and types are fine"
 
 format: $(DEV) ## Format the code, and fix what can be fixed automatically
 	@$(VENV)/bin/ruff format --quiet $(SOURCES)
