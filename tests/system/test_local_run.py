@@ -213,3 +213,16 @@ def test_a_later_run_has_the_data_and_another_password_and_a_second_signal_kills
         later.wait_for(r"run +\| stopping")
         assert later.stop(signal.SIGINT) == 1
         assert "worker-1 died of SIGKILL" in later.text
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_one_starts_at_once(tmp_path: Path) -> None:
+    with closing(LocalRun(tmp_path / "data", tmp_path / "output")) as run:
+        run.wait_until_mining("worker-1")
+        left = list(run.processes().values())
+        run.kill()
+        with closing(LocalRun(tmp_path / "data", tmp_path / "later")) as later:
+            assert not psutil.wait_procs(left, timeout=3)[1]
+            later.wait_until_mining("worker-1")
+            assert later.command("status")[0] == 0
+            assert later.stop(signal.SIGINT) == 128 + signal.SIGINT
+        assert run.command("status") == (1, "nothing is running here; start it with `dockercoins run`\n")

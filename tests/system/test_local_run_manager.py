@@ -1,13 +1,18 @@
 """The manager with tiny programs in the place of services."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent
 
+import psutil
 import pytest
+from support.waiting import wait_until
 
 TINY = """
 import asyncio, sys
@@ -28,12 +33,16 @@ STAYS = "import time; print('here', flush=True); time.sleep(60)"
 """
 
 
+# For the time from a signal to the end: what the issue promises, and what loaded machines take on top.
+STOP_LIMIT_S = 1.5 + 3
+
+
 @contextmanager
-def tiny(code: str) -> Iterator[subprocess.Popen[str]]:
+def tiny(code: str, stdout: int = subprocess.PIPE, before: str = "") -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", dedent(TINY) + dedent(code)],
+        [sys.executable, "-c", dedent(TINY) + before + dedent(code)],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         process_group=0,
@@ -122,6 +131,69 @@ def test_a_reader_that_goes_away_stops_everything() -> None:
         assert popen.stdout is not None
         popen.stdout.close()
         assert popen.wait(20) == 0
+
+
+@pytest.mark.parametrize("has_parent_death_signal", [True, False], ids=["by the kernel", "by the guardian"])
+def test_a_killed_run_leaves_no_process(*, has_parent_death_signal: bool) -> None:
+    if has_parent_death_signal and sys.platform != "linux":
+        pytest.skip("only Linux has a parent-death signal")
+    code = f"import local_run.guardian; local_run.guardian.HAS_PARENT_DEATH_SIGNAL = {has_parent_death_signal}"
+    with tiny(
+        code
+        + """
+run(python('a', "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + STAYS), python('b', STAYS))
+"""
+    ) as popen:
+        first_lines(popen, 2)
+        children = psutil.Process(popen.pid).children(recursive=True)
+        frozen = next(each for each in children if "SIG_IGN" in each.cmdline()[-1])
+        frozen.suspend()
+        popen.kill()
+        assert len(children) >= 2
+        assert not psutil.wait_procs(children, timeout=STOP_LIMIT_S)[1]
+
+
+def test_signals_work_while_nothing_reads_the_output_and_the_second_one_kills() -> None:
+    with tiny("""
+        talks = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: print('line' * 1000)"
+        run(python('a', talks), python('b', STAYS))
+    """) as popen:
+        first_lines(popen, 1)
+        time.sleep(1)
+        popen.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            popen.wait(1)
+        popen.terminate()
+        assert popen.wait(STOP_LIMIT_S) == 1
+
+
+def test_a_frozen_process_is_stopped_like_any_other() -> None:
+    with tiny("run(python('a', STAYS), python('b', STAYS))") as popen:
+        first_lines(popen, 2)
+        psutil.Process(popen.pid).children()[0].suspend()
+        began = time.monotonic()
+        popen.terminate()
+        output, _ = popen.communicate(timeout=20)
+        assert time.monotonic() - began < STOP_LIMIT_S
+        assert popen.returncode == 128 + signal.SIGTERM
+    assert "killed" not in output
+
+
+def test_nohup_a_full_disk_and_a_closed_terminal_stop_nothing() -> None:
+    terminal, closed = pty.openpty()
+    os.close(terminal)
+    for stdout in (os.open("/dev/full", os.O_WRONLY), closed):
+        ignores = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        with tiny("run(python('a', STAYS))", stdout, before=ignores) as popen:
+            run = psutil.Process(popen.pid)
+            wait_until(run.children)
+            time.sleep(0.5)
+            popen.send_signal(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                popen.wait(1)
+            popen.terminate()
+            assert popen.wait(STOP_LIMIT_S) == 128 + signal.SIGTERM
+        os.close(stdout)
 
 
 def test_an_unforeseen_failure_leaves_nothing_running() -> None:

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -208,6 +209,17 @@ def test_the_data_folder_is_made_and_no_two_runs_share_it(tmp_path: Path) -> Non
             assert folder.is_dir()
             with pytest.raises(DataFolderError, match=r"is in use by another run"), data_folder(str(folder)):
                 pass
+
+
+def test_the_data_folder_stays_locked_as_long_as_a_server_that_inherited_the_lock_runs(tmp_path: Path) -> None:
+    with data_folder(str(tmp_path)) as lock:
+        server = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+    with pytest.raises(DataFolderError, match="in use by another run"), data_folder(str(tmp_path)):
+        pass
+    server.kill()
+    server.wait()
+    with data_folder(str(tmp_path)):
+        pass
 
 
 def test_a_folder_that_can_not_be_is_one_line(tmp_path: Path) -> None:
