@@ -7,23 +7,29 @@ on a busy machine that halves the noise of starts, and gains nothing at full pac
 import argparse
 import contextlib
 import functools
+import itertools
+import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 from support.free_port import free_port
 
 from bench.figures import Part, Report
 from bench.pairs import Figure, Kind, Pair, Sample, at_once, cpu_and_speed, lines, order
-from bench.processes import BenchError, log_tails, show, wait_until_listening, wait_until_ready
+from bench.processes import BenchError, log_tails, process, show, wait_until_listening, wait_until_ready
 from bench.system import HOST, Servers, servers
 from bench.tree import Tree
 
 WINDOW_SIZE = "8"
+
+# The batches whose latency is compared.
+LATENCY_POINT = {"--batch-sizes": "256", "--windows": "64", "--repeat": "1", "--warm-up": "0.5"}
 
 # Less than the default, so that a run can be short.
 REPORT_INTERVAL_S = 0.5
@@ -61,14 +67,52 @@ def _hash(arguments: argparse.Namespace, folder: Path) -> Report:
     for number in range(arguments.pairs):
         pair: tuple[dict[Figure, float], dict[Figure, float]] = ({}, {})
         with _systems(trees, folder, "full", arguments.replicas) as systems:
-            for place, size in enumerate(arguments.batch_sizes):
-                show(f"CPU per hash: pair {number + 1} of {arguments.pairs}, batch {size}")
-                settings = {"BATCH_SIZE": f"{size}", "WINDOW_SIZE": WINDOW_SIZE}
+            for place, (size, window) in enumerate(itertools.product(arguments.batch_sizes, arguments.window_sizes)):
+                show(f"CPU per hash: pair {number + 1} of {arguments.pairs}, batch {size}, window {window}")
+                settings = {"BATCH_SIZE": f"{size}", "WINDOW_SIZE": f"{window}"}
                 for tree in order(number + place):
                     run = systems[tree].mine(settings, arguments.seconds, REPORT_INTERVAL_S)
-                    pair[tree].update(cpu_and_speed(run, f"batch {size:>6,}: "))
+                    pair[tree].update(cpu_and_speed(run, f"batch {size:>6,}, window {window:>2}: "))
         pairs.append(pair)
     return _report("At full pace", trees, pairs)
+
+
+def _latency(arguments: argparse.Namespace, folder: Path) -> Report:
+    """p99 of a batch at half of the earlier commit's speed, and at half of each tree's own."""
+    trees = _trees(arguments.against)
+    pairs: list[Pair] = []
+    for number in range(arguments.pairs):
+        show(f"latency: pair {number + 1} of {arguments.pairs}")
+        pair: tuple[dict[Figure, float], dict[Figure, float]] = ({}, {})
+        with _systems(trees, folder, "full", arguments.replicas) as systems:
+            measure = functools.partial(_load_test, systems, arguments.seconds)
+            speeds = {tree: measure(tree)["hashes_per_second"]["median"] for tree in order(number)}
+            for load, rates in (
+                ("the same load", (speeds[1], speeds[1])),
+                ("half of its speed", (speeds[0], speeds[1])),
+            ):
+                for tree in order(number):
+                    latency = measure(tree, {"--rate": f"{rates[tree] / 2:.0f}"})["latency_seconds"]["total"]
+                    for name in ("p50", "p99"):
+                        figure = Figure(f"batch 256 at {load}: {name}, ms", Kind.TIME)
+                        pair[tree][figure] = latency[name] * 1e3
+        pairs.append(pair)
+    return _report("Latency", trees, pairs)
+
+
+def _load_test(
+    systems: tuple[Servers, Servers], seconds: float, tree: int, options: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """Return the summary of a load test of one tree on its own servers. Raises BenchError if it fails."""
+    running = systems[tree]
+    output, log = running.folder / "load-test.json", running.folder / "load-test.log"
+    given = {**LATENCY_POINT, "--duration": f"{seconds:g}", "--output": str(output), **(options or {})}
+    command = [running.tree.python, *running.tree.load_test, *itertools.chain.from_iterable(given.items())]
+    with process(command, running.targets, log, running.tree.root) as started:
+        if started.wait() != 0:
+            raise BenchError(f"the load test ended with {started.returncode}: {log_tails(running.folder)}")
+    summary: Mapping[str, Any] = json.loads(output.read_text())["points"][0]["summary"]
+    return summary
 
 
 def _start(arguments: argparse.Namespace, folder: Path) -> Report:
@@ -81,7 +125,7 @@ def _start(arguments: argparse.Namespace, folder: Path) -> Report:
             show(f"CPU of a start: pair {number} of {arguments.pairs}")
             pair: tuple[dict[Figure, float], dict[Figure, float]] = ({}, {})
             for service in ("rng", "hasher", "worker", "webui"):
-                figure = Figure(f"{service}: CPU of a start and stop, ms", Kind.CPU)
+                figure = Figure(f"{service}: CPU of a start and stop, ms", Kind.TIME)
                 measure = functools.partial(_cpu_of_start, service=service)
                 for tree, seconds in enumerate(at_once(measure, systems, number)):
                     pair[tree][figure] = seconds * 1e3
@@ -122,7 +166,7 @@ def _classic_sample(running: Servers, seconds: float) -> Sample:
         run = running.measure(processes, seconds)
     cpu = {"all processes": sum(run.cpu.values()), **run.cpu}
     return {
-        **{Figure(f"{name}: CPU, ms per second", Kind.CPU): each / run.seconds * 1e3 for name, each in cpu.items()},
+        **{Figure(f"{name}: CPU, ms per second", Kind.TIME): each / run.seconds * 1e3 for name, each in cpu.items()},
         Figure("hashes/s", Kind.SPEED): run.speed,
     }
 
@@ -193,4 +237,10 @@ def _receive(connection: socket.socket) -> None:
             pass
 
 
-PARTS: Mapping[str, Part] = {"hash": _hash, "start": _start, "classic": _classic, "memory": _memory}
+PARTS: Mapping[str, Part] = {
+    "hash": _hash,
+    "latency": _latency,
+    "start": _start,
+    "classic": _classic,
+    "memory": _memory,
+}

@@ -24,7 +24,7 @@ Measured = TypeVar("Measured")
 class Kind(Enum):
     """What a figure is. The value is the verdict on less of it, and the one on more."""
 
-    CPU = ("faster", "slower")
+    TIME = ("faster", "slower")
     SPEED = ("slower", "faster")
     MEMORY = ("smaller", "larger")
 
@@ -95,7 +95,7 @@ class Ratio:
 def cpu_and_speed(run: Run, prefix: str = "") -> dict[Figure, float]:
     """Return the two figures of a run at full pace."""
     return {
-        Figure(f"{prefix}CPU per hash, ns", Kind.CPU): run.cpu_per_hash_ns,
+        Figure(f"{prefix}CPU per hash, ns", Kind.TIME): run.cpu_per_hash_ns,
         Figure(f"{prefix}hashes/s", Kind.SPEED): run.speed,
     }
 

@@ -20,6 +20,13 @@ STOP_LIMIT_S = 5.0
 # Each probe costs the service some of the CPU that is measured.
 PROBE_INTERVAL_S = 0.05
 
+# gRPC's sockets without EventEngine, as before grpcio 1.80; docs/performance.md has the figures.
+_FORMER_ENGINE = ("-event_engine_client", "-event_engine_listener")
+FORMER_ENGINE = {"GRPC_EXPERIMENTS": ",".join(_FORMER_ENGINE)}
+PRESENT_ENGINE = {"GRPC_EXPERIMENTS": ""}
+
+_INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", *FORMER_ENGINE}
+
 
 class BenchError(Exception):
     """A measurement failed; the message names the process or address that caused it."""
@@ -36,7 +43,7 @@ def process(
     command: list[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a process for the duration of the context, in a folder if one is given; its output goes to the log."""
-    inherited = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    inherited = {key: value for key, value in os.environ.items() if key in _INHERITED}
     with log.open("wb") as output:
         started = subprocess.Popen(  # noqa: S603 - our own services
             command, cwd=folder, env={**inherited, **environment}, stdout=output, stderr=subprocess.STDOUT
@@ -50,6 +57,12 @@ def process(
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
+
+
+def grpc_engine() -> str:
+    """Return the name of what waits for gRPC's sockets in the processes that are measured."""
+    chosen = os.environ.get("GRPC_EXPERIMENTS", "").split(",")
+    return "iomgr" if set(_FORMER_ENGINE) <= set(chosen) else "EventEngine"
 
 
 def cpu_seconds(pid: int) -> float:

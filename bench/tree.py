@@ -72,11 +72,18 @@ class Tree:
             root, python, _git(root, "describe", "--always", "--dirty", "--exclude=*"), frozenset(found["names"])
         )
 
+    @property
+    def load_test(self) -> list[str]:
+        """Return Python's arguments for the load test, which was a command of the worker once."""
+        return ["-m", "load_test"] if (self.root / "load_test").is_dir() else ["-m", "worker_svc", "load-test"]
+
     def named(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the settings under this tree's names. Raises BenchError for one that it does not have."""
         return {self._name(name): value for name, value in settings.items()}
 
     def _name(self, name: str) -> str:
+        if name.startswith("GRPC_"):  # read by gRPC itself
+            return name
         names = next((synonyms for synonyms in SYNONYMS if name in synonyms), (name,))
         for each in names:
             if each in self.settings:

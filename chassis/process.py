@@ -43,6 +43,9 @@ MARGIN_S = 0.1
 # From the signal to the moment at which the process exits whatever is still running.
 EXIT_LIMIT_S = STOP_LIMIT_S + 0.1
 
+# Variables of gRPC that change how it works and may be left over in an environment.
+_GRPC_VARIABLES = ("GRPC_EXPERIMENTS", "GRPC_DNS_RESOLVER")
+
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
 
@@ -109,6 +112,8 @@ def _run(name: str, settings: Settings, service: Service[Settings], health: Heal
     logger = log.get()
     for name_set, meant in misspelled(os.environ, settings.variables()).items():
         logger.warning("unknown variable", variable=name_set, meant=meant)
+    if found := [f"{name_set}={os.environ[name_set]}" for name_set in _GRPC_VARIABLES if os.environ.get(name_set)]:
+        logger.info("gRPC is configured by the environment", variables=" ".join(found))
     try:
         asyncio.run(_live(name, settings, service, health, logs))
     except SettingsError as error:

@@ -39,8 +39,9 @@ def test_a_bad_setting_is_reported_on_a_terminal_before_the_process_ends() -> No
 
 
 def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: ServiceProcesses) -> None:
-    """A misspelled variable has a line. A second server fails because the port of the first one is in use."""
-    process = processes.start("rng", LOG_FORMAT="json", INSTANCE="rng-9", PCAE="full", RNG_CONCURENCY="s3cret")
+    """A misspelled variable has a line, as do those of gRPC. A second server fails because the port is in use."""
+    mistakes = {"PCAE": "full", "RNG_CONCURENCY": "s3cret"}
+    process = processes.start("rng", LOG_FORMAT="json", INSTANCE="rng-9", GRPC_DNS_RESOLVER="native", **mistakes)
     process.wait_for('"started"')
     code, out, err = refused_start("rng", PORT=process.port)
     assert (code, err, out.count("\n")) == (1, "", 1)
@@ -54,6 +55,8 @@ def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: Servic
     ]
     assert "s3cret" not in process.text
     others = [event["event"] for event in events if event not in warnings]
+    assert others.pop(0) == "gRPC is configured by the environment"
+    assert [event["variables"] for event in events if "variables" in event] == ["GRPC_DNS_RESOLVER=native"]
     assert others == ["listening", "started", "stopping", "stopped"]
     assert [event["pace"] for event in events if event["event"] == "started"] == ["classic"]
     assert {(event["service"], event["instance"]) for event in events} == {("rng", "rng-9")}

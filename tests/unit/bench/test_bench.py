@@ -7,7 +7,7 @@ from bench.processes import BenchError
 from bench.tree import Tree
 
 
-def ratio_of(ratios: list[float], kind: Kind = Kind.CPU) -> Ratio:
+def ratio_of(ratios: list[float], kind: Kind = Kind.TIME) -> Ratio:
     """Return the ratio of pairs on a machine that gets slower with each."""
     return Ratio(kind, [(ratio * number, number) for number, ratio in enumerate(ratios, 1)])
 
@@ -32,7 +32,7 @@ def test_verdict_follows_from_the_interval_of_six_pairs_or_more(
     low: float, high: float, verdicts: tuple[str, ...]
 ) -> None:
     ratios = [low + (high - low) * step / 5 for step in range(6)]
-    assert tuple(ratio_of(ratios, kind).verdict for kind in (Kind.CPU, Kind.SPEED, Kind.MEMORY)) == verdicts
+    assert tuple(ratio_of(ratios, kind).verdict for kind in (Kind.TIME, Kind.SPEED, Kind.MEMORY)) == verdicts
     assert ratio_of(ratios[:5]).verdict == "inconclusive"
 
 
@@ -41,7 +41,7 @@ THAT = Tree(Path("that"), "python", "0000002", frozenset({"PORT", "HOST", "WINDO
 
 
 def test_table_has_the_ratios_of_this_system_to_the_other_one() -> None:
-    cpu, speed = Figure("CPU per hash, ns", Kind.CPU), Figure("hashes/s", Kind.SPEED)
+    cpu, speed = Figure("CPU per hash, ns", Kind.TIME), Figure("hashes/s", Kind.SPEED)
     _, _, *rows = lines("At full pace", ("this", "that"), [({cpu: 100, speed: 2_000}, {cpu: 200, speed: 1_000})] * 6)
     assert [" ".join(row.split()) for row in rows] == [
         "CPU per hash, ns 100 200 0.500 0.500-0.500 faster",
