@@ -4,9 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 # CLOCK_MONOTONIC stands still on Linux while the machine sleeps; on macOS it goes on and there is no other.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+# See https://docs.kernel.org/scheduler/sched-stats.html.
+_SCHEDULING = Path("/proc/thread-self/schedstat")
 
 # The average time from the moment a timer is set for to the moment a client sees that something was done. epoll and
 # kqueue are given whole milliseconds, rounded up, and an idle process wakes slowly (measured on Linux: 0.4 ms for the
@@ -24,6 +28,14 @@ async def sleep_unless(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+def thread_busy_s() -> float:
+    """Return the seconds in which this thread ran or, where Linux counts that, waited for a CPU."""
+    with contextlib.suppress(OSError, ValueError):
+        ran_ns, waited_ns, _ = _SCHEDULING.read_text().split()
+        return (int(ran_ns) + int(waited_ns)) / 1e9
+    return time.thread_time()
 
 
 @contextlib.asynccontextmanager

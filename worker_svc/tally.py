@@ -13,6 +13,7 @@ from typing import NamedTuple
 from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES
 from chassis.redis.schema import MAX_NEW_COINS, Coin, NewCoins, ReplicaSnapshot, ReplicaStats, Report
 from chassis.telemetry.metrics import LatencyHistogram
+from chassis.timing import thread_busy_s
 from worker_svc.batch import Batch
 from worker_svc.settings import WorkerSettings
 
@@ -117,6 +118,7 @@ class Tally:
         self._clock_offset = clock_offset()
         self._previous_end: float | None = None
         self._previous_report = 0.0
+        self._previous_busy_s = thread_busy_s()
         self._end: float | None = None
         self._sequence = 0
         self._batches = 0
@@ -192,15 +194,17 @@ class Tally:
         self._latest_coins = 0
         return latest[-MAX_NEW_COINS:]
 
-    def report(
+    def report(  # noqa: PLR0913 - what the tally itself does not count
         self,
         now: float,
         oldest: float | None,
         batch_size: int,
         replicas: Mapping[str, Sequence[ReplicaStats]],
+        *,
         waits_for: str = "",
+        window: int = 1,
     ) -> Entry:
-        """Return everything since the last report, with the batch size, the replicas and the service waited for.
+        """Return everything since the last report, and what the tally does not count.
 
         `oldest` is when the oldest batch in flight began. A report without a batch ends its interval there, since time
         after that may yet turn out to be worked in.
@@ -229,14 +233,16 @@ class Tally:
             waits_for=waits_for if self.stalled else "",
         )
         seconds = round(now - self._previous_report, 6)
+        busy_s = thread_busy_s()
         entry = Entry(
             report,
-            ReplicaSnapshot(seconds, **replicas),
+            ReplicaSnapshot(seconds, **replicas, window=window, cpu_s=round(busy_s - self._previous_busy_s, 6)),
             NewCoins(self._settings.difficulty_bits, self._take_latest()),
             self._wallet,
             end,
         )
         self._previous_report = now
+        self._previous_busy_s = busy_s
         self._previous_end = end
         self._reported = self.totals
         self._batches = self._hashes = self._coins = self._wallet_bytes = 0

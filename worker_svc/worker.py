@@ -147,12 +147,14 @@ class Worker:
     def _report(self) -> None:
         self._changed.clear()
         self._tally.wallet_open = self.ledger.wallet_open
+        now = asyncio.get_running_loop().time()
         entry = self._tally.report(
-            asyncio.get_running_loop().time(),
+            now,
             self._pipeline.oldest,
             (self._autotuner.best if self._autotuner else self._sizes).batch_size,
-            {name: pool.picker.snapshot() for name, pool in self._pools.items()},
-            next((name for name, pool in self._pools.items() if pool.waiting), ""),
+            {name: pool.picker.snapshot(now) for name, pool in self._pools.items()},
+            waits_for=next((name for name, pool in self._pools.items() if pool.waiting), ""),
+            window=self._pipeline.window,
         )
         hashes = entry.report.hashes
         if hashes or self._worked:

@@ -57,6 +57,7 @@ _BUCKET = re.compile(rb"[0-9]{1,12}")
 Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
 Name = Annotated[str, Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 LatencyBucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
 # The services in ReplicaSnapshot.
 SERVICES = ("rng", "hasher")
@@ -164,6 +165,11 @@ class ReplicaStats(Struct, frozen=True):
     batches: Count
     # Batches that were not hedged by latency bucket (chassis/telemetry/metrics.py).
     latency: dict[LatencyBucket, Count]
+    # Seconds in which at least one batch was outstanding, and the seconds of all outstanding batches added up.
+    busy_s: Seconds = 0.0
+    outstanding_s: Seconds = 0.0
+    # The least latency of a batch that met no other one of this worker's, of the size last sent; 0 if unknown.
+    unqueued_s: Seconds = 0.0
 
 
 Replicas = Annotated[Sequence[ReplicaStats], Meta(max_length=MAX_REPLICAS)]
@@ -175,6 +181,9 @@ class ReplicaSnapshot(Struct, frozen=True):
     seconds: Annotated[float, Meta(ge=0, le=86_400)]
     rng: Replicas
     hasher: Replicas
+    # The batches that the worker keeps in flight, and the seconds in which its event loop had a CPU or waited for one.
+    window: Count = 0
+    cpu_s: Seconds = 0.0
 
 
 class Coin(Struct, frozen=True, array_like=True):

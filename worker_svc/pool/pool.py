@@ -254,7 +254,7 @@ class Pool:
             self._send(stream, request, now, request.failure)
 
     def _send(self, stream: Stream, request: Request, now: float, reason: str) -> None:
-        self.picker.sent(stream)
+        self.picker.sent(stream, now)
         if request.batch.trace is not None:
             request.batch.trace.sent(self._stage.name, stream.replica, reason)
         request.replica = stream.replica
@@ -270,15 +270,15 @@ class Pool:
             self._eject(replica, stream, batch, wrong)
             request = None
         del stream.outstanding[batch.id]
-        replica.outstanding -= 1
         now = self._loop.time()
+        replica.account(now, -1)
         if request is not None:
             del self._requests[batch.id]
             self.latency.observe(now - request.submitted_at)
             latency = None if request.hedged else now - attempt.sent_at
             if latency is not None:
                 self._hedging.observe(latency)
-            replica.observe(latency)
+            replica.observe(latency, attempt.sent_at, batch.count)
             if batch.trace is not None:
                 batch.trace.completed(self._stage.name, stream.replica)
             if not request.response.cancelled():

@@ -52,7 +52,7 @@ def count(tally: Tally, mined: Batch, now: float) -> None:
 
 
 def entry_at(tally: Tally, now: float, oldest: float | None = None, waits_for: str = "") -> Entry:
-    return tally.report(now, oldest, 64, {"rng": (), "hasher": ()}, waits_for)
+    return tally.report(now, oldest, 64, {"rng": (), "hasher": ()}, waits_for=waits_for)
 
 
 def report_at(tally: Tally, now: float, oldest: float | None = None, waits_for: str = "") -> Report:

@@ -21,19 +21,21 @@ class Picking(Picker):
             self.add(stream, 0.0)
         return streams
 
-    def send(self, batches: int = 1, avoid: str = "") -> list[Stream]:
+    def send(self, batches: int = 1, avoid: str = "", now: float = 0.0) -> list[Stream]:
         picked = []
         for _ in range(batches):
             stream = self.pick(avoid)
             assert stream is not None
-            self.sent(stream)
-            stream.send(Batch(len(stream.outstanding), 1, 32, 0.0), 0.0)
+            self.sent(stream, now)
+            stream.send(Batch(len(stream.outstanding), 1, 32, 0.0), now)
             picked.append(stream)
         return picked
 
-    def complete(self, stream: Stream) -> None:
-        stream.outstanding.popitem()
-        self.replicas[stream.replica].outstanding -= 1
+    def complete(self, stream: Stream, now: float = 0.0) -> None:
+        _, attempt = stream.outstanding.popitem()
+        replica = self.replicas[stream.replica]
+        replica.account(now, -1)
+        replica.observe(now - attempt.sent_at, attempt.sent_at, 1)
 
     def changes(self, now: float, slow_before: float = float("-inf"), **connecting: str) -> bool:
         return self.update(now, slow_before=slow_before, connecting=connecting)
@@ -116,15 +118,59 @@ def test_batches_and_latencies_are_in_one_snapshot_and_in_all_totals(picker: Pic
     picker.join("a", "b")
     a, b = picker.replicas.values()
     for latency in (0.001, 0.001, 0.5):
-        a.observe(latency)
-    b.observe(None)
-    one, other = picker.snapshot()
+        a.observe(latency, 1.0, 1)
+    b.observe(None, 1.0, 1)
+    one, other = picker.snapshot(0.0)
     assert (one.name, one.address, one.batches) == ("a", "a:50051", 3)
     assert one.latency == {bucket(0.001): 2, bucket(0.5): 1}
     assert (other.batches, other.latency) == (1, {})
-    a.observe(0.002)
-    assert [(each.batches, each.latency) for each in picker.snapshot()] == [(1, {bucket(0.002): 1}), (0, {})]
+    a.observe(0.002, 1.0, 1)
+    assert [(each.batches, each.latency) for each in picker.snapshot(0.0)] == [(1, {bucket(0.002): 1}), (0, {})]
     assert [each.completed for each in picker.listed] == [4, 1]
+
+
+def test_a_snapshot_has_the_time_with_batches_outstanding_their_queue_and_the_latency_without_one(
+    picker: Picking,
+) -> None:
+    [stream] = picker.join("a")
+    first, second = picker.send(2, now=1.0)
+    picker.complete(first, 1.25)
+    picker.complete(second, 1.5)
+    picker.send(now=2.0)
+    [stats] = picker.snapshot(2.25)
+    assert (stats.busy_s, stats.outstanding_s, stats.unqueued_s) == (0.75, 1.0, 0.25)
+    picker.complete(stream, 2.5)
+    [stats] = picker.snapshot(3.0)
+    assert (stats.busy_s, stats.outstanding_s, stats.batches) == (0.25, 0.25, 1)
+
+
+@pytest.mark.parametrize("latency", [0.5, None])
+def test_a_replica_far_slower_than_its_peers_is_slow_within_3_s_and_for_3_s_after_that(
+    picker: Picking, latency: float | None
+) -> None:
+    """One takes five times as long as its peers, or does not respond at all; its peers are not slow meanwhile."""
+    peers, slow = picker.join("a", "b"), picker.join("c")[0]
+    slow_at, states = [], []
+    sent_at = 0.0
+    for now in (tenth / 10 for tenth in range(1, 200)):
+        for stream in peers:
+            stream.outstanding and picker.complete(stream, now)
+            picker.sent(stream, now)
+            stream.send(Batch(1, 1, 32, now), now)
+        if slow.outstanding and (now > 10 or (latency is not None and now - sent_at >= latency)):
+            picker.complete(slow, now)
+        if not slow.outstanding:
+            sent_at = now
+            picker.sent(slow, now)
+            slow.send(Batch(1, 1, 32, now), now)
+        picker.changes(now)
+        states.append(picker.states)
+        if picker.states["c"] == "slow":
+            slow_at.append(now)
+    assert slow_at[0] <= 3
+    assert slow_at[-1] - slow_at[0] == pytest.approx((len(slow_at) - 1) / 10)
+    assert 10 < slow_at[-1] < 18
+    assert all((each["a"], each["b"]) == ("serving", "serving") for each in states)
 
 
 def test_replicas_that_serve_are_listed_first_where_not_all_can_be(picker: Picking) -> None:
@@ -132,4 +178,4 @@ def test_replicas_that_serve_are_listed_first_where_not_all_can_be(picker: Picki
         picker.remove(stream, 0.0)
     picker.join(*(f"rng-{number:02}" for number in range(MAX_REPLICAS)))
     picker.changes(0.0)
-    assert [each.state for each in picker.snapshot()] == [ReplicaState.SERVING] * MAX_REPLICAS
+    assert [each.state for each in picker.snapshot(0.0)] == [ReplicaState.SERVING] * MAX_REPLICAS
