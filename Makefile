@@ -60,7 +60,7 @@ load-test: $(PROJECT) ## Measure speed and latency at many batch sizes; ARGS=--h
 # and Chromium then aborts what it is loading (ERR_NETWORK_CHANGED).
 e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need Docker with compose, and Chromium (7 minutes)
 	@$(PY) -m pytest tests/e2e --ignore=tests/e2e/page --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS); \
-	containers=$$?; $(PY) -m pytest tests/e2e/page $(ARGS); pages=$$?; \
+	containers=$$?; $(PY) -m pytest tests/e2e/page --numprocesses=2 --dist=loadfile $(ARGS); pages=$$?; \
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
 
 screenshot: $(DEV) $(PROJECT) ## Take the picture of the page for the README; it needs Chromium
