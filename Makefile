@@ -95,11 +95,13 @@ docs: $(PROJECT) $(DEV) ## Generate docs/configuration.md and docs/metrics.md fr
 	@$(PY) -m docs >/dev/null
 
 up: ## Run the five services in containers; e.g. make up WORKERS=3 RNGS=2 PACE=full
+	@docker compose config --format json | $(or $(PYTHON),python3) deploy/check_ports.py $$(docker compose ps --services --status running) \
+	  || [ $$? = 127 ]  # without Python, the engine finds out
 	@docker compose up --detach --wait
-	@echo "the page is at http://$$(docker compose port webui 8000)/"
+	@docker compose port webui 8000 | sed 's|.*:\(.*\)|the page is at http://localhost:\1/|'
 
 down: ## Remove the containers; the counts are kept
-	@docker compose down --remove-orphans
+	@docker compose --profile '*' down --remove-orphans
 
 images: ## Build the images; REGISTRY= and TAG= set their names
 	@docker compose build

@@ -79,8 +79,8 @@ class Worker:
         self._draining = False
         self._coins_logged = 0
         self._no_coin_until = 0.0
-        # Whether the last report was about work.
-        self._worked = False
+        # When the last line about work was logged; infinity once one has said that there is none.
+        self._worked_at = float("inf")
 
     def _resize(self, sizes: Sizes) -> None:
         for pool in self._pools.values():
@@ -156,10 +156,10 @@ class Worker:
             waits_for=next((name for name, pool in self._pools.items() if pool.waiting), ""),
             window=self._pipeline.window,
         )
-        hashes = entry.report.hashes
-        if hashes or self._worked:
+        hashes, now = entry.report.hashes, asyncio.get_running_loop().time()
+        if hashes or now - self._worked_at >= self._report_interval:
             self._log.info(f"{hashes} units of work done", figures={"hashes": hashes, "coins": entry.report.coins})
-        self._worked = bool(hashes)
+            self._worked_at = now if hashes else float("inf")
         self.ledger.add(entry)
 
     def _log_coin(self, batch: Batch, now: float) -> None:

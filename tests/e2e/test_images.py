@@ -16,7 +16,7 @@ PACKAGES = {
     "hasher": ["chassis", "dockercoins", "hasher_svc"],
     "worker": ["chassis", "dockercoins", "worker_svc"],
     "webui": ["chassis", "webui_svc"],
-    "load-test": ["chassis", "dockercoins", "load_test", "rich", "worker_svc"],
+    "load-test": ["chassis", "dockercoins", "hasher_svc", "load_test", "rich", "rng_svc", "worker_svc"],
 }
 SITE = "/app/lib/python3.13/site-packages"
 
