@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from chassis import log
 from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES
 from chassis.redis.schema import MAX_NEW_COINS, Coin, NewCoins, ReplicaSnapshot, ReplicaStats, Report
 from chassis.telemetry.metrics import LatencyHistogram
@@ -19,6 +20,9 @@ from worker_svc.settings import WorkerSettings
 
 # The wall clock was set when it moved by more than this against the monotonic one; by less, it was only corrected.
 CLOCK_STEP_S = 0.5
+
+# At most one coin is logged in this time.
+COIN_INTERVAL_S = 1.0
 
 # What a report carries to the wallet: at full pace hundreds of thousands of coins per second are found, and messages
 # can be long. The longest one fits.
@@ -130,6 +134,9 @@ class Tally:
         # The digests among which are the latest coins, how many of them, and when they were counted.
         self._latest: deque[tuple[bytes | memoryview, int, float]] = deque()
         self._latest_coins = 0
+        # The coins that lines of the log have counted, and until when there is no other line.
+        self._logged_coins = 0
+        self._no_line_until = 0.0
 
     @property
     def totals(self) -> Totals:
@@ -151,6 +158,8 @@ class Tally:
         if coins := self._finder.count(batch.digests):
             self._coins += coins
             self._keep_latest(batch.digests, coins, now)
+            if now >= self._no_line_until:
+                self._log_coin(batch, now)
         # Fewer coins than were verified, if another batch was counted in between.
         for position in batch.verified_coins[: self._wallet_room(batch)]:
             message = batch.data[position * batch.message_size : (position + 1) * batch.message_size]
@@ -173,9 +182,15 @@ class Tally:
         room = min(MAX_WALLET_COINS - len(self._wallet), (MAX_WALLET_BYTES - self._wallet_bytes) // batch.message_size)
         return max(room, 0)
 
-    def last_coin(self, batch: Batch) -> str:
-        """Return the last coin of a batch in hex digits, or nothing if it has none."""
-        return next((_digest(batch.digests, at).hex() for at in self._finder.last_positions(batch.digests, 1)), "")
+    def _log_coin(self, batch: Batch, now: float) -> None:
+        """Log the last coin of a batch, with the number of coins since the line before."""
+        self._no_line_until = now + COIN_INTERVAL_S
+        coins = self.totals.coins - self._logged_coins
+        self._logged_coins += coins
+        [position] = self._finder.last_positions(batch.digests, 1)
+        digest = _digest(batch.digests, position).hex()
+        since = f" ({coins:,} since the last line)" if coins > 1 else ""
+        log.get().info(f"Coin found: {digest[:8]}...{since}", figures={"digest": digest, "coins": coins})
 
     def _keep_latest(self, digests: bytes | memoryview, coins: int, now: float) -> None:
         self._latest.append((digests, coins, now))

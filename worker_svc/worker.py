@@ -14,7 +14,6 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates, handshake_log
 from worker_svc.autotune import Autotuner
-from worker_svc.batch import Batch
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
@@ -25,8 +24,6 @@ from worker_svc.tally import Tally
 
 # The shortest time between two reports about changes of replicas, because a replica may flap.
 CHANGE_PAUSE_S = 0.25
-
-COIN_INTERVAL_S = 1.0
 
 # How long batches in flight have to complete. Ten classic workers on one rng wait one second each.
 DRAIN_LIMIT_S = 1.6
@@ -68,7 +65,7 @@ class Worker:
             message_size=settings.message_size,
             window=self._sizes.window,
             delay=settings.delay,
-            on_counted=[self._tally.count, self._log_coin, *([self._autotuner.count] if self._autotuner else [])],
+            on_counted=[self._tally.count, *([self._autotuner.count] if self._autotuner else [])],
             tracing=telemetry.tracing,
         )
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self.ledger)):
@@ -77,8 +74,6 @@ class Worker:
         # Whether replicas have changed since the last report.
         self._changed = asyncio.Event()
         self._draining = False
-        self._coins_logged = 0
-        self._no_coin_until = 0.0
         # When the last line about work was logged; infinity once one has said that there is none.
         self._worked_at = float("inf")
 
@@ -161,16 +156,6 @@ class Worker:
             self._log.info(f"{hashes} units of work done", figures={"hashes": hashes, "coins": entry.report.coins})
             self._worked_at = now if hashes else float("inf")
         self.ledger.add(entry)
-
-    def _log_coin(self, batch: Batch, now: float) -> None:
-        """Log a coin as it is found, at most one per COIN_INTERVAL_S, with the number since the line before."""
-        if now < self._no_coin_until or not (coin := self._tally.last_coin(batch)):
-            return
-        self._no_coin_until = now + COIN_INTERVAL_S
-        coins = self._tally.totals.coins - self._coins_logged
-        self._coins_logged += coins
-        since = f" ({coins:,} since the last line)" if coins > 1 else ""
-        self._log.info(f"Coin found: {coin[:8]}...{since}", figures={"digest": coin, "coins": coins})
 
     async def drain(self) -> None:
         """Wait until the batches in flight are counted. Those without a response in time are dropped and logged."""

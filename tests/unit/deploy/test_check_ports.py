@@ -13,7 +13,7 @@ def check(services: dict[str, str], *running: str) -> tuple[int, str]:
     """Return the exit code and the output for services with these published ports."""
     found = {name: {"ports": [{"published": published}]} for name, published in services.items()}
     composed = json.dumps({"services": {"redis": {}, **found}})
-    command = [sys.executable, SCRIPT, *running]
+    command = [sys.executable, str(SCRIPT), *running]
     ended = subprocess.run(command, input=composed, capture_output=True, text=True, check=False)
     return ended.returncode, ended.stderr
 
