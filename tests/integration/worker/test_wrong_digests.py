@@ -1,5 +1,4 @@
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
@@ -9,6 +8,7 @@ import grpc
 import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
 from dockercoins.hasher.v1.hasher_service_pb2_grpc import add_HasherServiceServicer_to_server
+from structlog.testing import capture_logs
 from support.free_port import free_port
 from support.redis_server import RedisServer
 from support.rng_servers import rng_server
@@ -112,7 +112,7 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Teleme
 
 @pytest.mark.parametrize("lie", [one_false_coin, one_flipped_bit])
 async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_restarted(
-    lie: Lie, redis: RedisServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    lie: Lie, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "ABSENCE_LIMIT_S", 0.5)
     # What stops does not wait for what is left without a response.
@@ -120,6 +120,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     monkeypatch.setattr(worker_service, "DRAIN_LIMIT_S", 0.2)
     ports = [free_port(), free_port()]
     async with AsyncExitStack() as later, mining(redis, ports) as telemetry:
+        lines: list[Any] = later.enter_context(capture_logs())
         async with hasher("good", ports[0]) as good, hasher("lying", ports[1], lie) as lying:
             await until(lambda: metric(telemetry, "retries_total", service="hasher", reason="wrong_digest") > 0)
             last = lying.last
@@ -131,16 +132,13 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
             assert telemetry.health.unmet == []
             if lie is one_false_coin:  # which is found at once
                 assert metric(telemetry, "batches_total") <= len(good.answered)
-            said = capfd.readouterr().out
-            assert re.findall("wrong digest, replica ejected.*replica=([a-z]+)", said) == ["lying"]
+            assert [line["replica"] for line in lines if line["event"] == pool.EJECTED] == ["lying"]
             good.lie = lie
             await until(lambda: telemetry.health.unmet == ["hasher"])
             counted = metric(telemetry, "hashes_total")
             lying.lie = good.lie = no_lie  # which they are not asked about, for they are still the same processes
-            async with asyncio.timeout(5):
-                while "good lying: wrong digests, not used until restarted" not in said:
-                    await asyncio.sleep(0.1)
-                    said += capfd.readouterr().out
+            reason = "good lying: wrong digests, not used until restarted"
+            await until(lambda: any(line.get("details") == reason for line in lines), 5)
             assert metric(telemetry, "hashes_total") == counted
         await asyncio.sleep(0.5)  # as long as a process takes to start
         await later.enter_async_context(hasher("good", ports[0]))

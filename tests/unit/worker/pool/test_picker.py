@@ -154,7 +154,8 @@ def test_a_replica_far_slower_than_its_peers_is_slow_within_3_s_and_for_3_s_afte
     sent_at = 0.0
     for now in (tenth / 10 for tenth in range(1, 200)):
         for stream in peers:
-            stream.outstanding and picker.complete(stream, now)
+            if stream.outstanding:
+                picker.complete(stream, now)
             picker.sent(stream, now)
             stream.send(Batch(1, 1, 32, now), now)
         if slow.outstanding and (now > 10 or (latency is not None and now - sent_at >= latency)):
