@@ -104,7 +104,7 @@ def test_changed_source_is_built_from_what_its_service_imports_and_no_others_bui
         installs = re.findall(r"^#(\d+) \[build +\d+/\d+\] RUN .*(?:--require-hashes|apt-get)", said, re.MULTILINE)
         assert len(installs) >= 2
         assert all(re.search(rf"^#{step} CACHED$", said, re.MULTILINE) for step in installs)
-        [wheel] = re.findall(r"^#(\d+) \[build +\d+/\d+\] RUN .* -m hatchling build", said, re.MULTILINE)
+        [wheel] = set(re.findall(r"^#(\d+) \[build +\d+/\d+\] RUN .* -m hatchling build", said, re.MULTILINE))
         assert bool(re.search(rf"^#{wheel} CACHED$", said, re.MULTILINE)) is (name != service)
 
 
