@@ -149,7 +149,7 @@ $(MADE): FORCE
 FORCE:
 
 $(RUN): requirements/run.txt requirements/chart.txt $(MADE)
-	@$(INSTALL) "Installing the dependencies of the services" 15 requirements/run.txt requirements/chart.txt
+	@$(INSTALL) "Installing the dependencies" 15 requirements/run.txt requirements/chart.txt
 	@touch $@
 
 $(CERTS): requirements/certs.txt $(MADE)

@@ -77,9 +77,9 @@ def _install(title: str, seconds: str, files: list[str]) -> None:
 
     def progress(lines: list[str]) -> str:
         if any(line.startswith("Installing collected packages") for line in lines):
-            return f"installing {len(list(packages.glob('*.dist-info'))) - before} of {total} packages"
+            return f"installing {len(list(packages.glob('*.dist-info'))) - before} of {total}"
         named = [line.split()[1] for line in lines if line.startswith(("Collecting ", "Requirement already"))]
-        return f"fetching {len(named)} of {total} packages"
+        return f"fetching {len(named)} of {total}"
 
     requirements = [word for file in files for word in ("-r", file)]
     _run(title, seconds, (*PIP, "--require-hashes", *requirements), progress)
@@ -113,7 +113,7 @@ def _run(title: str, seconds: str, command: tuple[str, ...], progress: Callable[
     while reader.is_alive():
         doing = "the network fails, retrying" if lines and "Retrying (" in lines[-1] else progress(lines)
         elapsed = f"{time.monotonic() - started:.0f} s of about {seconds} s"
-        _show(f"{title} ({elapsed}{', ' * bool(doing)}{doing})")
+        _show(f"{title}: {doing}{', ' * bool(doing)}{elapsed}")
         reader.join(0.2 if _TERMINAL else 1)
     code = process.wait()
     _show(f"{title}: {'failed' if code else 'done'} after {time.monotonic() - started:.0f} s", last=True)
