@@ -1,103 +1,56 @@
-"""What changed, for the graph: replicas that joined and left, batch sizes, waiting, and gaps without reports."""
+"""What changed, for the graph: annotations as the workers' reports have written them to Redis."""
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import asdict
+from chassis.redis.schema import ANNOTATIONS_S, Annotation, AnnotationKind
 
-from chassis.redis.schema import Report
-from webui_svc.speed import MAX_WORKERS
-
-# For how long annotations are kept, and how many, the latest ones.
-KEPT_S = 3_600
-MAX_ANNOTATIONS = 200
-
-# Between two annotations of a worker's batch size: a worker that looks for the best changes it all the time.
-BATCH_SIZE_EVERY_S = 10.0
-
-# Between two annotations of the same service: one that hangs again and again must not drive out all others.
-WAITING_EVERY_S = 10.0
-
-
-class Annotation(Struct, frozen=True):
-    """One change. Times are seconds of the time axis; a change without an end ends when it begins."""
-
-    at: float
-    kind: str
-    service: str
-    names: tuple[str, ...] = ()
-    value: float | None = None
-    until: float | None = None
-
-    def shifted(self, shift_s: int) -> dict[str, Any]:
-        """Return it with its times, in Unix seconds, moved by an offset."""
-        at = round(self.at + shift_s, 3)
-        until = at if self.until is None else round(self.until + shift_s, 3)
-        key = f"{self.kind} {self.service} {' '.join(self.names)} {at}"
-        return asdict(self) | {"id": key, "at": at, "until": until, "count": len(self.names), "to": []}
+# The latest annotations, and names of one, that browsers get.
+SHOWN_ANNOTATIONS = 200
+SHOWN_NAMES = 8
 
 
 class Annotations:
-    """The last hour's, and what they are made from: the reports, and what was there before."""
+    """The annotations of the last hour by id. Times are seconds of the time axis; those shown, in Unix seconds."""
 
     def __init__(self) -> None:
-        self._all: deque[Annotation] = deque(maxlen=MAX_ANNOTATIONS)
-        self._new: deque[Annotation] = deque(maxlen=MAX_ANNOTATIONS)
-        self._present: dict[str, dict[str, str]] = {}
-        self._waited_for: set[str] = set()
-        self._waiting_since: dict[str, float] = {}
-        self._batch_sizes: dict[str, tuple[int, float]] = {}
+        self._all: dict[str, dict[str, Any]] = {}
+        self._changed: set[str] = set()
 
-    def add(self, annotation: Annotation) -> None:
-        """Add one."""
-        self._all.append(annotation)
-        self._new.append(annotation)
+    def ingest(self, annotation: Annotation, place: Callable[[int], int]) -> None:
+        """Add one, or replace the one that it extends; `place` puts a moment of Redis's clock on the time axis."""
+        of_replica = annotation.kind in (AnnotationKind.SLOW, AnnotationKind.RETRIED, AnnotationKind.EJECTED)
+        name = annotation.names if of_replica else annotation.service
+        key = f"{annotation.kind} {name} {annotation.at_us}"
+        written_us = place(annotation.redis_us)
+        value = annotation.value
+        self._all.pop(key, None)
+        self._all[key] = {
+            "id": key,
+            "at": (written_us - annotation.redis_us + annotation.at_us) / 1e6,
+            "until": (written_us - annotation.redis_us + annotation.until_us) / 1e6,
+            "kind": annotation.kind,
+            "service": annotation.service,
+            "names": annotation.names.split()[:SHOWN_NAMES],
+            "count": annotation.count,
+            "to": annotation.to.split()[:SHOWN_NAMES],
+            "value": int(value) if value.isdecimal() else value or None,
+        }
+        if len(self._all) > SHOWN_ANNOTATIONS:
+            del self._all[next(iter(self._all))]
+        self._changed.add(key)
 
-    def take_new(self, shift_s: int = 0) -> list[dict[str, Any]]:
-        """Return those since the last call, oldest first."""
-        new = [each.shifted(shift_s) for each in self._new]
-        self._new.clear()
-        return new
+    def take_changed(self, shift_s: int = 0) -> list[dict[str, Any]]:
+        """Return those that are new or were extended since the last call, the oldest first."""
+        changed = [_shifted(each, shift_s) for key, each in self._all.items() if key in self._changed]
+        self._changed.clear()
+        return sorted(changed, key=lambda each: each["at"])
 
     def all(self, now: float, shift_s: int = 0) -> list[dict[str, Any]]:
-        """Return those of the last hour, oldest first."""
-        return [each.shifted(shift_s) for each in self._all if now - each.at <= KEPT_S]
+        """Return those of the last hour, the oldest first."""
+        kept = [_shifted(each, shift_s) for each in self._all.values() if now - each["until"] <= ANNOTATIONS_S]
+        return sorted(kept, key=lambda each: each["at"])
 
-    def compare_replicas(
-        self, service: str, present: Mapping[str, str], changed_at: Mapping[str, float], now: float
-    ) -> None:
-        """Annotate which replicas joined and left since the last call; those of the first call did not join.
 
-        `present` are those that are there, id to name. One that is in `changed_at` joined or left then, others now.
-        """
-        before = self._present.get(service)
-        self._present[service] = dict(present)
-        if before is not None:
-            for each in before.keys() - present.keys():
-                self.add(Annotation(changed_at.get(each, now), "left", service, (before[each],)))
-            for each in present.keys() - before.keys():
-                self.add(Annotation(changed_at.get(each, now), "joined", service, (present[each],)))
-
-    def compare_waiting(self, since: Mapping[str, float]) -> None:
-        """Annotate the services that no worker waited for at the last call, from the moment in `since` on."""
-        for service in sorted(since.keys() - self._waited_for):
-            if since[service] - self._waiting_since.get(service, -WAITING_EVERY_S) >= WAITING_EVERY_S:
-                self._waiting_since[service] = since[service]
-                self.add(Annotation(since[service], "waiting", service))
-        self._waited_for = set(since)
-
-    def ingest(self, report: Report) -> None:
-        """Annotate a worker's new batch size, unless another one was annotated a moment ago."""
-        begin, end = report.begin_us / 1e6, report.end_us / 1e6
-        known = self._batch_sizes.get(report.worker)
-        if known is None:
-            self._batch_sizes[report.worker] = (report.batch_size, end - BATCH_SIZE_EVERY_S)
-            if len(self._batch_sizes) > MAX_WORKERS:
-                del self._batch_sizes[next(iter(self._batch_sizes))]
-            return
-        size, at = known
-        if report.batch_size != size and not 0 <= begin - at < BATCH_SIZE_EVERY_S:
-            self._batch_sizes[report.worker] = (report.batch_size, begin)
-            self.add(Annotation(begin, "autotuned", "worker", (report.instance,), report.batch_size))
+def _shifted(annotation: dict[str, Any], shift_s: int) -> dict[str, Any]:
+    return annotation | {name: round(annotation[name] + shift_s, 3) for name in ("at", "until")}

@@ -41,6 +41,9 @@ CONNECT_LIMIT_S = 1.0
 # report a second, what was worked shows within 1.5 s.
 ROUND_S = 0.25
 
+# The latest annotations that are read at first.
+MAX_ANNOTATIONS_READ = 1_000
+
 # Entries per read, and workers whose buckets are read at a time: some 10 ms of work each.
 PAGE = 1_000
 WORKERS_PER_READ = 50
@@ -204,6 +207,8 @@ class RedisReader:
         self._browsers = browsers
         self._health = health
         self._stream = keys.reports
+        self._annotations = keys.annotations
+        self._annotations_position = _NOTHING
         # The id of the entry that was read last; None before anything was read.
         self._position: bytes | None = None
         self._snapshot = RedisSnapshot(redis, keys, state, self.malformed)
@@ -218,7 +223,8 @@ class RedisReader:
                 await self._round([])
                 failures = 0
                 while True:
-                    entries = await self._next_entries()
+                    entries, annotations = await self._next_entries()
+                    self._ingest_annotations(annotations)
                     await self._round(entries)
                     if len(entries) < PAGE:
                         await asyncio.sleep(ROUND_S)
@@ -237,10 +243,23 @@ class RedisReader:
         self._state.redis_available = False
         self._publish()
 
-    async def _next_entries(self) -> list[Entry]:
-        streams: dict[Any, Any] = {self._stream: self._position or _NOTHING}
+    async def _next_entries(self) -> tuple[list[Entry], list[Entry]]:
+        """Return new entries of the reports and of the annotations."""
+        streams: dict[Any, Any] = {
+            self._stream: self._position or _NOTHING,
+            self._annotations: self._annotations_position,
+        }
         reply = await _reply(self._redis.xread(streams, count=PAGE, block=BLOCK_MS))
-        return reply[0][1] if reply else []
+        entries = {name.decode(): entries for name, entries in reply or ()}
+        return entries.get(self._stream, []), entries.get(self._annotations, [])
+
+    def _ingest_annotations(self, entries: Sequence[Entry]) -> None:
+        for entry_id, fields in entries:
+            self._annotations_position = entry_id
+            try:
+                self._state.ingest_annotation(schema.decode_annotation(fields))
+            except MalformedError as error:
+                self.malformed.log(cause=f"annotation {entry_id.decode()}: {error}")
 
     async def _round(self, entries: Sequence[Entry]) -> None:
         """Ingest new entries of the stream, and what else Redis holds; publish what has changed."""
@@ -337,6 +356,9 @@ class RedisReader:
             self._position = newest
         sent_us = steady_us()
         self._observe(_microseconds(await _reply(self._redis.time())), sent_us)
+        annotations = await _reply(self._redis.xrevrange(self._annotations, count=MAX_ANNOTATIONS_READ))
+        self._annotations_position = _NOTHING
+        self._ingest_annotations(annotations[::-1])
 
     async def _newest(self) -> bytes:
         entries: list[Entry] = await _reply(self._redis.xrevrange(self._stream, count=1))

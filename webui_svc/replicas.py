@@ -93,13 +93,6 @@ class ReplicaStatistics:
             known.gone_since = None if known.gone_since is None else known.gone_since + seconds
 
     @property
-    def present(self) -> set[str] | None:
-        """The replicas that take batches; None without a worker that sees any."""
-        if not self._seen:
-            return None
-        return {name for name, known in self._known.items() if known.gone_since is None}
-
-    @property
     def states(self) -> list[tuple[str, ReplicaState]]:
         """The listed replicas' names and states, in the order of their names."""
         return [(name, self._known[name].state) for name in sorted(self._known, key=natural)[:MAX_LISTED]]

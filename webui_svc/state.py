@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from chassis.redis.schema import BUCKET_S, REPORTS_S, NewCoins, ReplicaSnapshot, Report
-from webui_svc.annotations import Annotation, Annotations
+from chassis.redis.schema import BUCKET_S, REPORTS_S, Annotation, NewCoins, ReplicaSnapshot, Report
+from webui_svc.annotations import Annotations
 from webui_svc.coins import CoinStatistics
 from webui_svc.replicas import Topology
 from webui_svc.speed import HourlyHistory, Speed
@@ -18,9 +18,6 @@ SHOWN_S = 300
 
 # Figures that are sent only when they change.
 LARGE = ("topology", "coin_statistics")
-
-# A shorter time without Redis is not annotated.
-MIN_GAP_S = 1.0
 
 
 class DashboardState:
@@ -50,8 +47,11 @@ class DashboardState:
         if placed := self.timeline.place(report):
             self.speed.ingest(placed, self.timeline.now, seen)
             self.topology.ingest(seen)
-            self._annotations.ingest(placed)
         return placed
+
+    def ingest_annotation(self, annotation: Annotation) -> None:
+        """Store what changed."""
+        self._annotations.ingest(annotation, self.timeline.place_moment)
 
     def ingest_replicas(self, worker: str, seen: ReplicaSnapshot) -> None:
         """Store what a worker reports about its replicas."""
@@ -68,9 +68,6 @@ class DashboardState:
         self.speed.ignore_gap(seconds)
         for statistics in self.topology.statistics.values():
             statistics.ignore_gap(seconds)
-        if seconds >= MIN_GAP_S:
-            now = self.timeline.now
-            self._annotations.add(Annotation(now - seconds, "gap", "redis", until=now))
 
     def set_totals(self, totals: dict[int, float]) -> None:
         """Store the hour's ten-second buckets; buckets that end by `speed.complete_until` are complete."""
@@ -88,14 +85,6 @@ class DashboardState:
         self.speed.finalize(now, clock)
         if self.topology.finalize(self.speed, self.timeline.now_us, clock):
             self._coin_figures = self._coins.figures(self.speed, self.timeline.shift_s)
-        known = self.speed.workers
-        live = {worker: each.report.instance for worker, each in known.items() if each.is_live(clock)}
-        ends = {worker: each.report.end_us / 1e6 for worker, each in known.items()}
-        self._annotations.compare_replicas("worker", live, ends, now)
-        for service, statistics in self.topology.statistics.items():
-            if (present := statistics.present) is not None:
-                self._annotations.compare_replicas(service, {name: name for name in present}, {}, now)
-        self._annotations.compare_waiting(self._waits_for(clock))
 
     def history(self, seconds: int, *, by_worker: bool) -> dict[str, Any]:
         """Return the speed over the last seconds, of all workers or of each, with its resolution in seconds."""
@@ -123,7 +112,7 @@ class DashboardState:
     def update(self) -> bytes | None:
         """Return what changed since the last update, as a server-sent event; None if nothing did."""
         points = self._shifted(self.speed.take_changed()[-SHOWN_S:])
-        annotations = self._annotations.take_new(self.timeline.shift_s)
+        annotations = self._annotations.take_changed(self.timeline.shift_s)
         figures = self._figures()
         if not points and not annotations and figures == self._published:
             return None
@@ -157,18 +146,10 @@ class DashboardState:
             **figures,
             "speed": None if speed is None else round(speed, 4),
             "workers": len(reports),
-            "waits_for": sorted(self._waits_for(clock)),
+            "waits_for": sorted({report.waits_for for report in reports if report.waits_for}),
             "paces": sorted({report.pace.value for report in reports}),
             "batch_size": [min(sizes), max(sizes)] if sizes else None,
         }
-
-    def _waits_for(self, clock: float) -> dict[str, float]:
-        """Return the services that workers wait for, and the start of the wait in seconds of the time axis."""
-        since: dict[str, float] = {}
-        for worker in self.speed.live(clock).values():
-            if service := worker.report.waits_for:
-                since[service] = min(worker.report.end_us / 1e6, since.get(service, float("inf")))
-        return since
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

@@ -115,7 +115,7 @@ class Timeline:
         Return None if it was placed before. A report comes again when Redis was restored from an older state: the
         worker repeats itself, and so does the stream. Then neither its number nor its time is new.
         """
-        at_us = self._place_moment(report.redis_us)
+        at_us = self.place_moment(report.redis_us)
         sample = at_us - report.sent_us
         clock = self._workers.pop(report.worker, None)
         if clock is None:
@@ -151,7 +151,8 @@ class Timeline:
         else:
             clock.offset = min(sample, clock.offset + CREEP_US)
 
-    def _place_moment(self, redis_us: int) -> int:
+    def place_moment(self, redis_us: int) -> int:
+        """Return a moment of Redis's clock, at which an entry was written, on the axis."""
         if self._observed is None:
             if redis_us < self._last_redis_us - STEP_US:
                 self._offset += self._last_redis_us - redis_us

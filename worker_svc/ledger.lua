@@ -24,6 +24,17 @@ local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
 local WORKER_SECONDS = 86400
+local ANNOTATIONS_SECONDS = 3600
+local MAX_ANNOTATIONS = 1000
+-- Changes of one kind are one annotation as long as the time between two of them is shorter; they are looked for among
+-- this number of the latest annotations.
+local GROUP_SECONDS = 10
+local MAX_OPEN_GROUPS = 32
+local MAX_NAMES = 256
+-- A worker is lost after this time without a report, or after three of its report intervals.
+local SILENCE_SECONDS = 5
+-- A longer time without any report than this and the report interval is a gap.
+local GAP_SECONDS = 2
 -- A longer gap between two reports does not age the workers: no worker ran, or the clock was set.
 local PAUSE_SECONDS = 3600
 -- The most workers whose keys one report removes.
@@ -39,7 +50,7 @@ local function forbidden(KEYS)
     {'TIME'}, {'INFO', 'memory'},
     {'GET', KEYS[1]}, {'INCRBY', KEYS[1], 1}, {'SET', KEYS[1], 1},
     {'GET', KEYS[2]}, {'INCRBY', KEYS[2], 1}, {'SET', KEYS[2], 1},
-    {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'},
+    {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'}, {'XLEN', KEYS[10]}, {'ZCARD', KEYS[11]},
     {'XLEN', KEYS[4]}, {'XINFO', 'STREAM', KEYS[4]}, {'XADD', KEYS[4], '*', 'f', 'v'},
     {'HLEN', KEYS[5]}, {'HINCRBYFLOAT', KEYS[5], 'f', 1}, {'HKEYS', KEYS[5]}, {'HDEL', KEYS[5], 'f'},
     {'HGET', KEYS[5], 'f'}, {'HGET', KEYS[7], 'f'}, {'ZSCORE', KEYS[8], 'm'},
@@ -48,6 +59,9 @@ local function forbidden(KEYS)
     {'EXPIRE', KEYS[7], 1},
     {'ZCARD', KEYS[8]}, {'ZADD', KEYS[8], 1, 'm'}, {'ZRANGEBYSCORE', KEYS[8], 0, 1}, {'ZREM', KEYS[8], 'm'},
     {'GET', KEYS[9]}, {'SET', KEYS[9], 'v'}, {'DEL', KEYS[9]},
+    {'XREVRANGE', KEYS[4], '+', '-'}, {'XREVRANGE', KEYS[10], '+', '-'}, {'XADD', KEYS[10], '*', 'f', 'v'},
+    {'XDEL', KEYS[10], '1-1'}, {'XTRIM', KEYS[10], 'MAXLEN', 1}, {'XINFO', 'STREAM', KEYS[10]},
+    {'ZADD', KEYS[11], 1, 'm'}, {'ZSCORE', KEYS[11], 'm'}, {'ZREM', KEYS[11], 'm'}, {'ZRANGEBYSCORE', KEYS[11], 0, 1},
   } or {}) do
     if not redis.acl_check_cmd(unpack(command)) then
       return redis.error_reply('NOPERM this user has no right to ' .. command[1] .. ' ' .. (command[2] or ''))
@@ -62,6 +76,8 @@ local function unfit(KEYS, ARGV)
   redis.call('HGET', KEYS[6], 'sequence')
   redis.call('HLEN', KEYS[7])
   redis.call('ZCARD', KEYS[8])
+  redis.call('XLEN', KEYS[10])
+  redis.call('ZCARD', KEYS[11])
   for i, more in ipairs({ARGV[5] or 0, ARGV[6] or 0}) do
     local count = redis.call('GET', KEYS[i]) or '0'
     local sound = count == '0' or count:match('^-?[1-9]%d*$')
@@ -80,22 +96,21 @@ local function evicting()
   end
 end
 
--- Adds an entry to the stream, under the same id if it is repeated: the report's time or, if that is not after the last
+-- Adds an entry to a stream, under the same id if it is repeated: the report's time or, if that is not after the last
 -- entry's, the id after that one. Ids then do not show the time, and the stream is held to a length.
-local function add_entry(reports, workers, now_us, ...)
-  local oldest_ms = math.max(0, math.floor(now_us / 1000000) - REPORTS_SECONDS) * 1000
+local function add_entry(name, seconds, length, now_us, ...)
+  local oldest_ms = math.max(0, math.floor(now_us / 1000000) - seconds) * 1000
   local id = string.format('%d-%d', math.floor(now_us / 1000), now_us % 1000)
-  local added = redis.pcall('XADD', reports, 'MINID', '~', oldest_ms, id, ...)
+  local added = redis.pcall('XADD', name, 'MINID', '~', oldest_ms, id, ...)
   if type(added) == 'table' and added.err then
-    local stream = redis.pcall('XINFO', 'STREAM', reports)
+    local stream = redis.pcall('XINFO', 'STREAM', name)
     for i = 1, stream.err and 0 or #stream, 2 do
       if stream[i] == 'last-generated-id' then
         local ms, number = stream[i + 1]:match('(%d+)-(%d+)')
         id = tonumber(number) < 2^53 and ms .. string.format('-%d', number + 1) or '*'
       end
     end
-    local length = (redis.call('ZCARD', workers) + 1) * REPORTS_SECONDS
-    added = redis.pcall('XADD', reports, 'MAXLEN', '~', length, id, ...)
+    added = redis.pcall('XADD', name, 'MAXLEN', '~', length, id, ...)
   end
   return type(added) == 'table' and added.err and added
 end
@@ -135,9 +150,111 @@ local function follow_clock(KEYS, worker, now)
   redis.call('ZADD', KEYS[8], now, worker, now, '')
 end
 
+-- Returns the annotation that a change belongs to, with its id, if there is one.
+local function open_group(annotations, kind, service, name, at_us)
+  for _, entry in ipairs(redis.call('XREVRANGE', annotations, '+', '-', 'COUNT', MAX_OPEN_GROUPS)) do
+    local group = {id = entry[1]}
+    for i = 1, #entry[2], 2 do
+      group[entry[2][i]] = entry[2][i + 1]
+    end
+    if group.kind == kind and group.service == service and (not name or group.names == name)
+        and math.abs(at_us - (tonumber(group.until_us) or 0)) < GROUP_SECONDS * 1000000 then
+      return group
+    end
+  end
+end
+
+-- Returns a list of names with one more, and whether it was not there yet.
+local function with_name(names, name)
+  if name == '' or (' ' .. names .. ' '):find(' ' .. name .. ' ', 1, true) then
+    return names, false
+  end
+  local _, spaces = names:gsub(' ', '')
+  if names == '' then
+    return name, true
+  end
+  return spaces < MAX_NAMES - 1 and names .. ' ' .. name or names, true
+end
+
+-- Writes what changed. What ten workers notice is one annotation, and so is a storm of changes. Changes of batches are
+-- those of one replica each, and add up.
+local function annotate(annotations, now_us, change)
+  local of_replica = change.kind == 'slow' or change.kind == 'retried' or change.kind == 'ejected'
+  local at_us = math.min(change.at_us, now_us)
+  local group = open_group(annotations, change.kind, change.service, of_replica and change.name, at_us)
+  local old = group or {names = '', count = 0, to = '', value = '', at_us = at_us, until_us = at_us}
+  local names, is_new = with_name(old.names, change.name)
+  local count = (tonumber(old.count) or 0) + (of_replica and change.count or is_new and 1 or 0)
+  local to = with_name(old.to, change.to)
+  if group and not is_new and count == tonumber(old.count) and change.value == old.value then
+    return
+  end
+  if group then
+    redis.call('XDEL', annotations, group.id)
+  end
+  add_entry(annotations, ANNOTATIONS_SECONDS, MAX_ANNOTATIONS, now_us, 'kind', change.kind, 'service', change.service,
+    'names', names, 'count', string.format('%d', count), 'to', to, 'value', change.value,
+    'at_us', string.format('%d', math.min(old.at_us, at_us)),
+    'until_us', string.format('%d', math.max(old.until_us, change.until_us or at_us)),
+    'redis_us', string.format('%d', now_us))
+  redis.call('XTRIM', annotations, 'MAXLEN', '~', MAX_ANNOTATIONS)
+end
+
+local function changed(kind, service, name, at_us)
+  return {kind = kind, service = service, name = name, at_us = at_us, count = 0, to = '', value = ''}
+end
+
+-- Returns what changed with this report, of this worker and of others: they join with their first report, leave with their
+-- last one, and are lost when none has come for some time. `last` is the Unix second of the last report of all.
+local function changes_of_workers(KEYS, ARGV, now_us, last)
+  local worker, instance, interval = ARGV[1], ARGV[2], tonumber(ARGV[11]) / 1000000
+  local now, changes = math.floor(now_us / 1000000), {}
+  local pause = now - last
+  if pause > GAP_SECONDS + interval then
+    -- No report came, so none is missed of other workers. If this one waited meanwhile, Redis was away.
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[11], '-inf', now)) do
+      redis.call('ZADD', KEYS[11], now + SILENCE_SECONDS, each)
+    end
+    local age_us = tonumber(ARGV[12]) - tonumber(ARGV[8])
+    if redis.call('ZSCORE', KEYS[11], worker) and age_us > GAP_SECONDS * 1000000 then
+      local gap = changed('gap', 'redis', '', last * 1000000)
+      gap.until_us = now_us
+      table.insert(changes, gap)
+    end
+  end
+  if ARGV[19] == '1' then
+    if redis.call('ZREM', KEYS[11], worker) == 1 then
+      table.insert(changes, changed('left', 'worker', instance, now_us))
+    end
+  elseif redis.call('ZADD', KEYS[11], now + math.max(SILENCE_SECONDS, 3 * math.ceil(interval)), worker) == 1 then
+    table.insert(changes, changed('joined', 'worker', instance, now_us))
+  end
+  for _, lost in ipairs(redis.call('ZRANGEBYSCORE', KEYS[11], '-inf', '(' .. now, 'LIMIT', 0, MAX_REMOVED)) do
+    redis.call('ZREM', KEYS[11], lost)
+    local seen = tonumber(redis.call('ZSCORE', KEYS[8], lost) or now)
+    table.insert(changes, changed('lost', 'worker', lost:gsub('%-%x%x%x%x%x%x%x%x$', ''), seen * 1000000))
+  end
+  return changes
+end
+
+-- Returns the pace of the report before, of any worker.
+local function last_pace(reports)
+  local entry = redis.call('XREVRANGE', reports, '+', '-', 'COUNT', 1)[1]
+  for i = 1, entry and #entry[2] or 0, 2 do
+    if entry[2][i] == 'pace' then
+      return entry[2][i + 1]
+    end
+  end
+end
+
 -- Counts a report that was written at that time, in microseconds. Returns the error, if there is one.
 local function apply(KEYS, ARGV, now_us)
-  local failed = forbidden(KEYS) or unfit(KEYS, ARGV) or add_entry(KEYS[4], KEYS[8], now_us,
+  local failed = forbidden(KEYS) or unfit(KEYS, ARGV)
+  if failed then
+    return failed
+  end
+  local pace_before = ARGV[3] == '1' and last_pace(KEYS[4])
+  failed = add_entry(KEYS[4], REPORTS_SECONDS, (redis.call('ZCARD', KEYS[8]) + 1) * REPORTS_SECONDS, now_us,
     'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
     'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11],
     'sent_us', ARGV[12], 'stalled_since_us', ARGV[13], 'waits_for', ARGV[14], 'redis_us', string.format('%d', now_us))
@@ -150,13 +267,14 @@ local function apply(KEYS, ARGV, now_us)
     redis.call('INCRBY', KEYS[i], more)
     redis.call('SET', KEYS[i], redis.call('GET', KEYS[i]))
   end
+  local last = tonumber(redis.call('ZSCORE', KEYS[8], '') or now)
   follow_clock(KEYS, ARGV[1], now)
   redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'replicas', ARGV[16], 'coins', ARGV[17])
 
   local room = tonumber(ARGV[15]) - redis.call('HLEN', KEYS[3])
-  local last = math.min(#ARGV, 17 + 2 * room)
-  if last > 18 then
-    redis.call('HSET', KEYS[3], unpack(ARGV, 18, last))
+  local last_coin = math.min(#ARGV, 19 + 2 * room)
+  if last_coin > 20 then
+    redis.call('HSET', KEYS[3], unpack(ARGV, 20, last_coin))
   end
 
   -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds
@@ -204,6 +322,20 @@ local function apply(KEYS, ARGV, now_us)
   )) do
     redis.call('DEL', before_id .. worker)
     redis.call('ZREM', KEYS[8], worker)
+  end
+
+  local changes = changes_of_workers(KEYS, ARGV, now_us, last)
+  if pace_before and pace_before ~= ARGV[10] then
+    local pace = changed('pace', 'worker', ARGV[2], now_us)
+    pace.value = ARGV[10]
+    table.insert(changes, pace)
+  end
+  for _, change in ipairs(ARGV[18] == '[]' and {} or cjson.decode(ARGV[18])) do
+    change.at_us = change.at_us + ahead_us
+    table.insert(changes, change)
+  end
+  for _, change in ipairs(changes) do
+    annotate(KEYS[10], now_us, change)
   end
   redis.call('DEL', KEYS[9])
 end

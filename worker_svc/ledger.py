@@ -187,6 +187,8 @@ class Ledger:
             oldest_sequence=self._entries[0][0].report.sequence,
             wallet=entry.wallet,
             wallet_limit=self._wallet_limit,
+            changes=entry.changes,
+            leaving=entry.leaving,
         )
         with self._span(report, attempt):
             async with deadline(RESPONSE_LIMIT_S, f"response to report {sequence}"):

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from chassis import log
 from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES
-from chassis.redis.schema import MAX_NEW_COINS, Coin, NewCoins, ReplicaSnapshot, ReplicaStats, Report
+from chassis.redis.schema import MAX_NEW_COINS, Change, Coin, NewCoins, ReplicaSnapshot, ReplicaStats, Report
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.timing import thread_busy_s
 from worker_svc.batch import Batch
+from worker_svc.changes import Noticed
 from worker_svc.settings import WorkerSettings
 
 # The wall clock was set when it moved by more than this against the monotonic one; by less, it was only corrected.
@@ -95,6 +96,9 @@ class Entry(NamedTuple):
     wallet: Sequence[tuple[str, bytes]]
     # The end of the interval on the event loop's clock.
     end: float
+    # What the worker noticed, for annotations; and whether this is its last report.
+    changes: Sequence[Change] = ()
+    leaving: bool = False
 
 
 class Totals(NamedTuple):
@@ -218,6 +222,8 @@ class Tally:
         *,
         waits_for: str = "",
         window: int = 1,
+        changes: Sequence[Noticed] = (),
+        leaving: bool = False,
     ) -> Entry:
         """Return everything since the last report, and what the tally does not count.
 
@@ -255,6 +261,11 @@ class Tally:
             NewCoins(self._settings.difficulty_bits, self._take_latest()),
             self._wallet,
             end,
+            [
+                Change(each.kind, each.service, each.name, self._wall_us(each.at), each.count, each.to, each.value)
+                for each in changes
+            ],
+            leaving,
         )
         self._previous_report = now
         self._previous_busy_s = busy_s

@@ -9,11 +9,13 @@ from functools import partial
 from chassis import log
 from chassis.large_fields import keep_freed_memory
 from chassis.process import ServiceFailed
+from chassis.redis.schema import AnnotationKind
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates, handshake_log
 from worker_svc.autotune import Autotuner
+from worker_svc.changes import Noticed
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
@@ -39,6 +41,9 @@ class Worker:
         worker_id = f"{settings.instance}-{secrets.token_hex(4)}"
         self._report_interval = settings.report_interval
         self._sizes = settings.initial_sizes
+        self._instance = settings.instance
+        self._reported_batch_size = self._sizes.batch_size
+        self._waits_for = ""
         self._health = telemetry.health
         self._log = log.get()
         self._tally = Tally(settings, worker_id)
@@ -139,17 +144,34 @@ class Worker:
                 self._report()
             await asyncio.sleep(CHANGE_PAUSE_S)
 
-    def _report(self) -> None:
+    def _changes(self, batch_size: int, waits_for: str, now: float) -> list[Noticed]:
+        """Return what is noticed with this report: of replicas, of the batch size, and of a wait that begins."""
+        changes = [change for pool in self._pools.values() for change in pool.changes.take()]
+        if batch_size != self._reported_batch_size:
+            self._reported_batch_size = batch_size
+            value = str(batch_size)
+            changes.append(Noticed(AnnotationKind.AUTOTUNED, "worker", self._instance, now, value=value))
+        if waits_for and not self._waits_for:
+            changes.append(Noticed(AnnotationKind.WAITING, waits_for, self._instance, now))
+        self._waits_for = waits_for
+        return changes
+
+    def _report(self, *, leaving: bool = False) -> None:
         self._changed.clear()
         self._tally.wallet_open = self.ledger.wallet_open
         now = asyncio.get_running_loop().time()
+        batch_size = (self._autotuner.best if self._autotuner else self._sizes).batch_size
+        waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
+        changes = [] if leaving else self._changes(batch_size, waits_for if self._tally.stalled else "", now)
         entry = self._tally.report(
             now,
             self._pipeline.oldest,
-            (self._autotuner.best if self._autotuner else self._sizes).batch_size,
+            batch_size,
             {name: pool.picker.snapshot(now) for name, pool in self._pools.items()},
-            waits_for=next((name for name, pool in self._pools.items() if pool.waiting), ""),
+            waits_for=waits_for,
             window=self._pipeline.window,
+            changes=changes,
+            leaving=leaving,
         )
         hashes, now = entry.report.hashes, asyncio.get_running_loop().time()
         if hashes or now - self._worked_at >= self._report_interval:
@@ -174,9 +196,9 @@ class Worker:
 
     async def report_last(self) -> bool:
         """Report what is left, and return whether Redis has acknowledged it; if not, log what is lost."""
-        if not self._tally.stalled:
-            self._report()
-        if not self.ledger.unreported_hashes or await self.ledger.flush(REPORT_LIMIT_S):
+        if not self._tally.stalled or (self.ledger.flushed and self.ledger.accepting):
+            self._report(leaving=True)
+        if await self.ledger.flush(REPORT_LIMIT_S) or not self.ledger.unreported_hashes:
             return True
         self._log.error("hashes could not be reported", hashes=self.ledger.unreported_hashes)
         return False

@@ -31,8 +31,16 @@ BUCKET_S = 10
 
 MAX_REPORT_INTERVAL_S = 60
 
+# How far back annotations reach, and how many there are at most. ledger.lua has them, too.
+ANNOTATIONS_S = 3_600
+MAX_ANNOTATIONS = 1_000
+
 # A worker or another replica that is gone is still listed for this time.
 GONE_LISTED_S = 10.0
+
+# Changes that a report carries, and names that an annotation has; `count` tells how many there are.
+MAX_CHANGES = 64
+MAX_ANNOTATION_NAMES = 256
 
 # Replicas of a service that a worker lists, and coins that it shows with a report.
 MAX_REPLICAS = 64
@@ -59,6 +67,8 @@ Name = Annotated[str, Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 LatencyBucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
+Service = Annotated[str, Meta(pattern=r"\A(worker|rng|hasher|redis)\Z")]
+_Names = Annotated[str, Meta(pattern=r"\A[ -~]{0,34000}\Z")]
 # The services in ReplicaSnapshot.
 SERVICES = ("rng", "hasher")
 
@@ -83,6 +93,29 @@ class ReplicaState(StrEnum):
     GONE = "gone"
 
 
+class AnnotationKind(StrEnum):
+    """What changed. Those of a replica's batches are about one replica each."""
+
+    JOINED = "joined"
+    # In order.
+    LEFT = "left"
+    # Killed or cut off: its streams broke, or a worker has not reported for 5 s.
+    LOST = "lost"
+    # A replica's batches take long; `count` of them were hedged `to` others.
+    SLOW = "slow"
+    # `count` batches were sent again because a stream of this replica broke.
+    RETRIED = "retried"
+    # Its digests were wrong.
+    EJECTED = "ejected"
+    # Workers wait for the service.
+    WAITING = "waiting"
+    PACE = "pace"
+    # The worker has found a better batch size, the value.
+    AUTOTUNED = "autotuned"
+    # Redis took no reports.
+    GAP = "gap"
+
+
 class Keys:
     """The names of all keys. Without a prefix, `hashes` and `wallet` are the keys of the original DockerCoins."""
 
@@ -95,6 +128,10 @@ class Keys:
         self.wallet = f"{prefix}wallet"
         # A stream: the fields of Report.
         self.reports = f"{prefix}reports"
+        # A stream: the fields of Annotation.
+        self.annotations = f"{prefix}annotations"
+        # A sorted set: the ids of workers that report, scored by the Unix second from which on they count as lost.
+        self.live_workers = f"{prefix}live_workers"
         # A Redis hash: the first Unix second of a ten-second bucket, on Redis's clock, to hashes.
         self.totals = f"{prefix}totals"
         # A sorted set: the ids of the last day's workers, scored by the Unix second of the last report. The member ""
@@ -116,7 +153,8 @@ class Keys:
     def for_report(self, worker_id: str) -> list[str]:
         """Return the KEYS of ledger.lua."""
         shared = [self.hashes, self.coins, self.wallet, self.reports, self.totals]
-        return [*shared, self.worker(worker_id), self.worker_totals(worker_id), self.workers, self.pending_report]
+        of_worker = [self.worker(worker_id), self.worker_totals(worker_id)]
+        return [*shared, *of_worker, self.workers, self.pending_report, self.annotations, self.live_workers]
 
     @property
     def share_hash_slot(self) -> bool:
@@ -186,6 +224,40 @@ class ReplicaSnapshot(Struct, frozen=True):
     cpu_s: Seconds = 0.0
 
 
+class Change(Struct, frozen=True):
+    """Something that a worker noticed, for an annotation."""
+
+    kind: AnnotationKind
+    service: Service
+    # A replica or a worker.
+    name: Name
+    at_us: Count
+    # Batches, for SLOW and RETRIED.
+    count: Count = 0
+    # The replica to which batches were hedged.
+    to: Annotated[str, Meta(pattern=r"\A[!-~]{0,128}\Z")] = ""
+    value: Annotated[str, Meta(pattern=r"\A[a-z0-9]{0,16}\Z")] = ""
+
+
+class Annotation(Struct, frozen=True, kw_only=True, gc=False):
+    """What changed, as the stream holds it: changes of one kind with less than ten seconds between them are one entry.
+
+    Times are on Redis's clock. An entry that is extended is written again with the same `at_us`.
+    """
+
+    kind: AnnotationKind
+    service: Service
+    # Separated by spaces.
+    names: _Names
+    count: Count
+    to: _Names
+    value: Annotated[str, Meta(pattern=r"\A[a-z0-9]{0,16}\Z")]
+    at_us: Count
+    until_us: Count
+    # When this was written.
+    redis_us: Count
+
+
 class Coin(Struct, frozen=True, array_like=True):
     """A digest in hex, and the Unix second in which it was found."""
 
@@ -208,17 +280,20 @@ def report_arguments(  # noqa: PLR0913 - those that have no default are what a r
     oldest_sequence: int,
     wallet: Sequence[tuple[str, bytes]],
     wallet_limit: int,
+    changes: Sequence[Change] = (),
+    leaving: bool = False,
 ) -> list[str | bytes | int]:
     """Return the ARGV of ledger.lua.
 
     `oldest_sequence` is that of the oldest report that the worker still has. The coins for the wallet are hex digests
-    and the bytes hashed; the wallet stores them while it has room.
+    and the bytes hashed; the wallet stores them while it has room. `leaving` is for a worker's last report.
     """
     return [
         *(report.worker, report.instance, report.sequence, oldest_sequence, report.hashes, report.coins),
         *(report.begin_us, report.end_us, report.batch_size, report.pace.value, report.report_interval_us),
         *(report.sent_us, report.stalled_since_us, report.waits_for, wallet_limit),
         *(msgspec.json.encode(replicas), msgspec.json.encode(coins)),
+        *(msgspec.json.encode(changes[:MAX_CHANGES]), int(leaving)),
         *(part for coin in wallet for part in coin),
     ]
 
@@ -239,6 +314,18 @@ def decode_report(fields: Mapping[bytes, bytes] | None, written_ms: int) -> Repo
     if report.redis_us // 1_000 > written_ms:
         raise MalformedError(f"redis_us: {report.redis_us} is later than the entry's id, {written_ms} ms")
     return report
+
+
+def decode_annotation(fields: Mapping[bytes, bytes] | None) -> Annotation:
+    """Return the annotation in a stream's entry."""
+    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (fields or {}).items()}
+    try:
+        annotation = msgspec.convert(texts, Annotation, strict=False)
+    except ValueError as error:
+        raise MalformedError(_line(error)) from None
+    if not annotation.at_us <= annotation.until_us:
+        raise MalformedError(f"until_us: {annotation.until_us} is before at_us {annotation.at_us}")
+    return annotation
 
 
 def decode_replicas(raw: bytes) -> ReplicaSnapshot:

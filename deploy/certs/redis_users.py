@@ -19,17 +19,19 @@ _DEFAULT = "off resetpass allkeys allchannels allcommands"
 # The health check, which has shown a certificate, can PING with any password.
 _HEALTH = "on nopass resetkeys resetchannels -@all +ping"
 
-_LEDGER_KEYS = "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:* ~workers ~pending_report"
+_LEDGER_KEYS = (
+    "~hashes ~coins ~wallet ~reports ~totals ~totals:* ~worker:* ~workers ~pending_report ~annotations ~live_workers"
+)
 
 _WORKER = (
     # An ACL can't name a script; the selectors below limit what any script can do.
     f"+ping +info|memory +script|load +evalsha +time +multi +exec {_LEDGER_KEYS}",
     "(~hashes ~coins +get +incrby +set)",
     "(~wallet +hlen +hset)",
-    "(~reports +xlen +xinfo|stream +xadd)",
+    "(~reports ~annotations +xlen +xinfo|stream +xadd +xrevrange +xdel +xtrim)",
     "(~totals ~totals:* +hlen +hget +hincrbyfloat +hkeys +hdel +expire)",
     "(~worker:* +hget +hset +del)",
-    "(~workers +zcard +zscore +zadd +zrangebyscore +zrem)",
+    "(~workers ~live_workers +zcard +zscore +zadd +zrangebyscore +zrem)",
     "(~pending_report +get +set +del)",
     # A load test's report, with --publish.
     "(~load_tests +lpush +ltrim)",
@@ -38,7 +40,7 @@ _WORKER = (
 _WEBUI = (
     "+ping +time",
     "(%R~hashes %R~coins +mget)",
-    "(%R~reports +xread +xrange +xrevrange)",
+    "(%R~reports %R~annotations +xread +xrange +xrevrange)",
     "(%R~totals %R~totals:* %R~worker:* +hgetall +hmget)",
     "(%R~workers +zrevrange)",
     "(%R~load_tests +lrange)",

@@ -33,12 +33,18 @@ class Mining:
         self.interval = 1.0
         self._client = client
         self._sequence = 0
+        self._serving = {*self.rngs, *self.hashers}
         self._began = int(time.time())
         self._until = float(self._began)
 
     def write(self, begin: float, end: float) -> None:
         """Write what every worker reports by the end of an interval, in Unix seconds."""
+        serving = {name for name, state in (self.rngs | self.hashers).items() if state != "gone"}
         with self._client.pipeline(transaction=False) as pipeline:
+            for kind, names in (("joined", serving - self._serving), ("left", self._serving - serving)):
+                for name in names:
+                    Reports(pipeline).annotate(end, kind, name.partition("-")[0], name)
+            self._serving = serving
             for worker in self.workers:
                 self._write(pipeline, worker, begin, end)
             pipeline.execute()

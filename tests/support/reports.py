@@ -81,6 +81,12 @@ class Reports:
             for key in ("totals", f"totals:{worker}"):
                 self.client.hincrbyfloat(key, str(second), hashes)
 
+    def annotate(self, at: float, kind: str, service: str, *names: str, value: str = "") -> None:
+        """Add an annotation of a moment."""
+        times = dict.fromkeys(("at_us", "until_us", "redis_us"), round(at * 1e6))
+        about = {"kind": kind, "service": service, "names": " ".join(names), "count": len(names)}
+        self.client.xadd("annotations", {**about, "to": "", "value": value, **times})
+
     def see(
         self, rng: Sequence[Any] = (), hasher: Sequence[Any] = (), coins: Sequence[Any] = (), worker: str = WORKER
     ) -> None:

@@ -16,12 +16,14 @@ from chassis import log
 from chassis.grpc_client import InstrumentedMethod, is_untrusted, open_channel
 from chassis.grpc_options import MAX_NAME
 from chassis.log import ThrottledLogger
+from chassis.redis.schema import AnnotationKind, ReplicaState
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
 from worker_svc.backoff import MAX_BACKOFF_S, Backoff
 from worker_svc.batch import HEDGE, Batch
+from worker_svc.changes import Changes, Noticed
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker, Replica
 from worker_svc.pool.resolver import Resolver
@@ -69,6 +71,9 @@ LATENCY_WEIGHT = 1 / 32
 # The interval at which endpoints are replaced after a renewal of certificates: a replacement serves before the next
 # endpoint drains.
 RENEWAL_INTERVAL_S = 1.0
+
+# Replicas that join so soon after the first one were there before.
+START_S = 3.0
 
 # The delay before a lost connection is replaced.
 RECONNECTION_DELAY_S = 0.25
@@ -178,6 +183,8 @@ class Pool:
         # Seconds from response() to the response, of all batches.
         self.latency = LatencyHistogram()
         self.picker = Picker(window)
+        # What is noticed of replicas, until it is reported.
+        self.changes = Changes()
         self._stage = stage
         self._max_endpoints = max_endpoints
         self._method = InstrumentedMethod(stage.path, metrics, client_id)
@@ -194,6 +201,10 @@ class Pool:
         self._queue: deque[Request] = deque()
         # The resolved targets that are used, of one address each.
         self._resolved: set[str] = set()
+        # Whether they are a subset, and when the first replica joined; the replicas that are slow.
+        self._is_subset = False
+        self._joined_at: float | None = None
+        self._slow: set[str] = set()
         # The current endpoint of each target; and the tasks of all open endpoints, including those that drain.
         self._endpoints: dict[str, Endpoint] = {}
         self._open: dict[Endpoint, asyncio.Task[None]] = {}
@@ -298,6 +309,8 @@ class Pool:
                 request.batch.trace.broken(self._stage.name, stream.replica, cause)
             if not request.attempts:
                 self.retries[reason] += 1
+                if reason == "broken":
+                    self._note(AnnotationKind.RETRIED, stream.replica, count=1)
                 self._queue.appendleft(request)
 
     def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
@@ -305,6 +318,7 @@ class Pool:
         about = {"replica": replica.name, "stream": stream.number, "batch": batch.id, **wrong._asdict()}
         self._log(EJECTED, **about)
         self.picker.eject(replica)
+        self._note(AnnotationKind.EJECTED, replica.name, count=1)
         for each in replica.streams:
             self._retry(each, "wrong_digest", "wrong digest")
         self._reconcile()
@@ -332,8 +346,14 @@ class Pool:
             )
 
     def _join(self, stream: Stream) -> None:
+        now = self._loop.time()
         stream.endpoint.name = stream.replica
-        self.picker.add(stream, self._loop.time())
+        if self._joined_at is None:
+            self._joined_at = now
+        replica = self.picker.replicas.get(stream.replica)
+        if now - self._joined_at > START_S and not self._is_subset and not (replica and replica.streams):
+            self._note(AnnotationKind.JOINED, stream.replica)
+        self.picker.add(stream, now)
         self._forget(REFUSED, UNTRUSTED)
         self._reconcile()
 
@@ -348,7 +368,10 @@ class Pool:
         if stream.replica:
             self._lost_at = self._loop.time()
             self._wake.set()
-            if not self.picker.remove(stream, self._lost_at).ejected:
+            replica = self.picker.remove(stream, self._lost_at)
+            if not replica.streams and not self._is_subset:
+                self._note(AnnotationKind.LEFT if broken is None else AnnotationKind.LOST, stream.replica)
+            if not replica.ejected:
                 self._retry(stream, "broken", str(broken))
         self._reconcile()
 
@@ -394,7 +417,14 @@ class Pool:
         self._names = self.replicas
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
         if self.picker.update(now, slow_before=now - self._hedging.delay, connecting=connecting):
+            slow = {each.name for each in self.picker.replicas.values() if each.state is ReplicaState.SLOW}
+            for name in slow - self._slow:
+                self._note(AnnotationKind.SLOW, name)
+            self._slow = slow
             self._on_change()
+
+    def _note(self, kind: AnnotationKind, replica: str, count: int = 0, to: str = "") -> None:
+        self.changes.add(Noticed(kind, self._stage.name, replica, self._loop.time(), count, to))
 
     async def run(self) -> None:
         """Find endpoints and keep batches going until cancelled; then end the streams, within CLOSE_LIMIT_S.
@@ -457,6 +487,7 @@ class Pool:
         """Return all targets, or a subset of MAX_ENDPOINTS: those in use, of which one is replaced at an interval."""
         if len(found) <= self._max_endpoints:
             return found
+        self._is_subset = len(found) > self._max_endpoints
         kept, others = sorted(found & self._resolved), sorted(found - self._resolved)
         most_kept = self._max_endpoints
         if now >= self._refresh_subset_at:
@@ -522,6 +553,7 @@ class Pool:
                     continue
                 self._log("over the hedging delay, sent to a second replica", **about, second=second.replica)
                 self.hedges += 1
+                self._note(AnnotationKind.SLOW, stream.replica, count=1, to=second.replica)
                 request.hedged = True
                 self._send(second, request, now, HEDGE)
         if waiting and now >= self._silent_until["slow"]:

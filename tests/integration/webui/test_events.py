@@ -63,14 +63,16 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         topology = await events.until_part("topology", lambda topology: topology["redis"]["reports"] > 0.2)
         assert topology["rng"]["replicas"][0]["rate"] == 3
         reports.see([replica("rng-1"), replica("rng-2", "gone", 0)], [replica("hasher-1")])
+        reports.annotate(now - 1, "left", "rng", "rng-2")
+        reports.annotate(now, "autotuned", "worker", "worker-1", value="16")
+        reports.client.xadd("annotations", {"kind": "odd"})
         reports.add_seconds(now - 1, 1, batch_size=16)
         await events.until_part("topology", lambda topology: topology["rng"]["replicas"][1]["state"] == "gone")
     async with page.get("/events") as response:
         _, data = await Events(response).next()
     assert [(each["kind"], each["service"], each["names"], each["value"]) for each in data["annotations"]] == [
-        ("joined", "worker", ["worker-1"], None),
-        ("autotuned", "worker", ["worker-1"], 16),
         ("left", "rng", ["rng-2"], None),
+        ("autotuned", "worker", ["worker-1"], 16),
     ]
 
 

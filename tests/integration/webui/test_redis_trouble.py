@@ -11,17 +11,16 @@ from support.waiting import until
 from support.webui_page import Events, Page, is_ready, points, until_shown, webui_page
 
 from chassis.telemetry import Telemetry
-from webui_svc import redis_reader, state
+from webui_svc import redis_reader
 from webui_svc.redis_reader import RedisReader
 
 KEYS = ("hashes", "coins", "totals", f"totals:{WORKER}", f"worker:{WORKER}", "workers", "load_tests")
 ODD = b"\xff\x00["
 
 
-async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterwards_there_is_a_gap(
-    own_redis: RedisServer, telemetry: Telemetry, metric: Metric, now: int, monkeypatch: pytest.MonkeyPatch
+async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept(
+    own_redis: RedisServer, telemetry: Telemetry, metric: Metric, now: int
 ) -> None:
-    monkeypatch.setattr(state, "MIN_GAP_S", 0.0)
     reports = Reports(own_redis.client())
     async with webui_page(own_redis.url, telemetry) as page, page.get("/events") as response:
         events = Events(response)
@@ -40,7 +39,6 @@ async def test_while_redis_is_stopped_or_frozen_what_is_known_is_kept_and_afterw
         own_redis.start()
         data = await events.until(lambda data: data["redis"])
         assert data["hashes"] == 20
-        assert any(each["kind"] == "gap" and each["until"] > each["at"] for each in data["annotations"])
         own_redis.freeze()
         await until(lambda: metric("redis") == 0)
         own_redis.send(signal.SIGCONT)

@@ -41,7 +41,9 @@ async def test_a_report_is_counted_everywhere(redis: RedisServer) -> None:
     assert key["sequence"] == "1"
     at = {"address": "10.0.0.3:50051"}
     replica = {"name": "rng-1", **at, "state": "slow", "batches": 12, "latency": {"40": 11, "47": 1}}
-    assert json.loads(key["replicas"]) == {"seconds": 1.003, "rng": [replica], "hasher": []}
+    replica |= {"busy_s": 0.0, "outstanding_s": 0.0, "unqueued_s": 0.0}
+    seen = {"seconds": 1.003, "rng": [replica], "hasher": [], "window": 0, "cpu_s": 0.0}
+    assert json.loads(key["replicas"]) == seen
     assert json.loads(key["coins"]) == {"bits": 4, "latest": [["00ab", 1_700_000_000.125]]}
     assert not client.exists("pending_report")
     assert [name for name in client.scan_iter() if client.ttl(name) >= 0] == ["totals:w-1"]  # what Redis may evict

@@ -6,9 +6,18 @@ from typing import Any
 import pytest
 from support.reports import WORKER, make_report
 
-from chassis.redis.schema import Coin, NewCoins, ReplicaSnapshot, ReplicaState, ReplicaStats
+from chassis.redis.schema import (
+    ANNOTATIONS_S,
+    Annotation,
+    AnnotationKind,
+    Coin,
+    NewCoins,
+    ReplicaSnapshot,
+    ReplicaState,
+    ReplicaStats,
+)
 from webui_svc import timeline
-from webui_svc.annotations import KEPT_S, MAX_ANNOTATIONS, Annotation, Annotations
+from webui_svc.annotations import SHOWN_ANNOTATIONS, SHOWN_NAMES, Annotations
 from webui_svc.coins import SHOWN_COINS, CoinStatistics
 from webui_svc.speed import Speed
 from webui_svc.state import DashboardState
@@ -38,48 +47,34 @@ def test_what_is_expected_of_the_last_minute_follows_from_hashes_and_bits_of_eac
     assert figures["deviation"] == pytest.approx(math.sqrt(16_000 / 16 * 15 / 16), abs=1e-3)
 
 
-@pytest.fixture
-def annotations() -> Annotations:
-    return Annotations()
+def annotation(at: float, until: float, **changes: Any) -> Annotation:
+    """Return an annotation that was written at its end."""
+    times = {name: round((BASE + second) * 1e6) for name, second in (("at_us", at), ("until_us", until))}
+    fields: dict[str, Any] = {"kind": AnnotationKind.JOINED, "service": "worker", "names": "w-1", "count": 1, "to": ""}
+    return Annotation(**(fields | {"value": "", **times, "redis_us": times["until_us"]} | changes))
 
 
-def new(annotations: Annotations) -> list[tuple[Any, ...]]:
-    return [(each["at"] - BASE, each["kind"], *each["names"], each["service"]) for each in annotations.take_new()]
+def test_an_annotation_replaces_the_one_that_it_extends_and_is_shown_with_the_time_of_redis() -> None:
+    annotations = Annotations()
+    annotations.ingest(annotation(1, 1), lambda redis_us: redis_us - 50_000_000)
+    [first] = annotations.take_changed(3_600)
+    assert (first["at"], first["until"], first["count"]) == (BASE + 3_551, BASE + 3_551, 1)
+    annotations.ingest(annotation(1, 4, names=" ".join(f"w-{number}" for number in range(10)), count=10), lambda at: at)
+    annotations.ingest(annotation(2, 2, kind=AnnotationKind.AUTOTUNED, value="16384"), lambda at: at)
+    extended, other = annotations.take_changed()
+    assert (extended["id"], extended["count"], len(extended["names"])) == (first["id"], 10, SHOWN_NAMES)
+    assert (extended["until"] - extended["at"], other["value"]) == (3, 16_384)
+    assert annotations.take_changed() == []
+    assert annotations.all(BASE + 5) == [extended, other]
 
 
-def test_replicas_that_are_there_at_first_did_not_join(annotations: Annotations) -> None:
-    for second, present, expected in (
-        (0, ("rng-1", "rng-2"), []),
-        (1, ("rng-2", "rng-3"), [(1, "left", "rng-1", "rng"), (1, "joined", "rng-3", "rng")]),
-        (2, ("rng-2", "rng-3"), []),
-    ):
-        now = BASE + second
-        annotations.compare_replicas("rng", {name: name for name in present}, {}, now)
-        assert new(annotations) == expected
-
-
-def test_waiting_is_annotated_once_where_it_began(annotations: Annotations) -> None:
-    for since in ({}, {"hasher": BASE + 1}, {"hasher": BASE + 1, "rng": BASE + 2}, {}, {"hasher": BASE + 9}, {}):
-        annotations.compare_waiting(since)
-    assert new(annotations) == [(1, "waiting", "hasher"), (2, "waiting", "rng")]
-    annotations.compare_waiting({"hasher": BASE + 11})
-    assert new(annotations) == [(11, "waiting", "hasher")]
-
-
-def test_a_batch_size_that_changes_all_the_time_is_annotated_now_and_then_and_at_last(annotations: Annotations) -> None:
-    for second in range(35):
-        annotations.ingest(make_report(BASE + second, BASE + second + 1, batch_size=2 ** min(second, 25)))
-    found = annotations.take_new()
-    assert [each["at"] - BASE for each in found] == [1, 11, 21, 31]
-    assert found[-1]["value"] == 2**25
-
-
-def test_no_more_than_an_hour_and_not_too_many_are_kept(annotations: Annotations) -> None:
-    for second in range(MAX_ANNOTATIONS + 5):
-        annotations.add(Annotation(BASE + second, "gap", "redis", until=BASE + second + 1))
-    assert len(annotations.all(BASE + 300)) == MAX_ANNOTATIONS
-    late = annotations.all(BASE + MAX_ANNOTATIONS + KEPT_S + 3)
-    assert [each["at"] for each in late] == [BASE + MAX_ANNOTATIONS + 3, BASE + MAX_ANNOTATIONS + 4]
+def test_no_more_than_an_hour_and_not_too_many_annotations_are_kept() -> None:
+    annotations = Annotations()
+    for second in range(SHOWN_ANNOTATIONS + 5):
+        annotations.ingest(annotation(second, second + 1), lambda at: at)
+    assert len(annotations.all(BASE + 300)) == SHOWN_ANNOTATIONS
+    late = annotations.all(BASE + SHOWN_ANNOTATIONS + ANNOTATIONS_S + 4)
+    assert [each["at"] - BASE for each in late] == [SHOWN_ANNOTATIONS + 3, SHOWN_ANNOTATIONS + 4]
 
 
 class Clocked:
