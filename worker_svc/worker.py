@@ -30,7 +30,7 @@ CHANGE_PAUSE_S = 0.25
 # How long batches in flight have to complete. Ten classic workers on one rng wait one second each.
 DRAIN_LIMIT_S = 1.6
 
-# How long the last report may take.
+# How long the last report may take, beside what draining leaves of its time.
 REPORT_LIMIT_S = 1.0
 
 
@@ -79,6 +79,8 @@ class Worker:
         # Whether replicas have changed since the last report.
         self._changed = asyncio.Event()
         self._draining = False
+        # When the last report must be acknowledged; drain() sets it.
+        self._report_until = 0.0
         # When the last line about work was logged; infinity once one has said that there is none.
         self._worked_at = float("inf")
 
@@ -173,7 +175,7 @@ class Worker:
             changes=changes,
             leaving=leaving,
         )
-        hashes, now = entry.report.hashes, asyncio.get_running_loop().time()
+        hashes = entry.report.hashes
         if hashes or now - self._worked_at >= self._report_interval:
             self._log.info(f"{hashes} units of work done", figures={"hashes": hashes, "coins": entry.report.coins})
             self._worked_at = now if hashes else float("inf")
@@ -182,6 +184,7 @@ class Worker:
     async def drain(self) -> None:
         """Wait until the batches in flight are counted. Those without a response in time are dropped and logged."""
         self._draining = True
+        self._report_until = asyncio.get_running_loop().time() + DRAIN_LIMIT_S + REPORT_LIMIT_S
         try:
             async with asyncio.timeout(DRAIN_LIMIT_S):
                 await self._pipeline.drain()
@@ -198,7 +201,8 @@ class Worker:
         """Report what is left, and return whether Redis has acknowledged it; if not, log what is lost."""
         if not self._tally.stalled or (self.ledger.flushed and self.ledger.accepting):
             self._report(leaving=True)
-        if await self.ledger.flush(REPORT_LIMIT_S) or not self.ledger.unreported_hashes:
+        seconds_left = self._report_until - asyncio.get_running_loop().time()
+        if await self.ledger.flush(seconds_left) or not self.ledger.unreported_hashes:
             return True
         self._log.error("hashes could not be reported", hashes=self.ledger.unreported_hashes)
         return False

@@ -118,6 +118,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     # What stops does not wait for what is left without a response.
     monkeypatch.setattr(server, "DRAIN_LIMIT_S", 0.2)
     monkeypatch.setattr(worker_service, "DRAIN_LIMIT_S", 0.2)
+    monkeypatch.setattr(worker_service, "REPORT_LIMIT_S", 10.0)  # for a busy machine
     ports = [free_port(), free_port()]
     async with AsyncExitStack() as later, mining(redis, ports) as telemetry:
         lines: list[Any] = later.enter_context(capture_logs())

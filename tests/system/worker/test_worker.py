@@ -94,6 +94,18 @@ def test_a_worker_that_was_frozen_goes_on_and_has_lost_nothing_when_it_stops(min
     assert mine.redis.hashes == worker.units_logged > 0
 
 
+def test_a_redis_that_is_frozen_for_a_while_at_the_very_end_costs_nothing(mine: Mine) -> None:
+    before = mine.redis.hashes
+    worker = mine.start("worker", **WORKER)
+    wait_until(lambda: mine.redis.hashes > before)
+    mine.redis.freeze()
+    worker.send(signal.SIGTERM)
+    time.sleep(1.5)
+    mine.redis.send(signal.SIGCONT)
+    assert worker.popen.wait(30) == 0
+    assert mine.redis.hashes - before == worker.units_logged
+
+
 def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
     mine.redis.client().flushall()
     worker = mine.start("worker", **WORKER)
