@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from chassis import log
 from chassis.batch_limits import DIGEST_SIZE
@@ -38,8 +38,11 @@ class KernelError(Exception):
 class Digests(Protocol):
     """A function that hashes a batch."""
 
-    def __call__(self, data: bytes, message_size: int) -> bytes:
-        """Return the digests (32 bytes x count) of the messages (message_size x count)."""
+    def __call__(self, data: bytes | memoryview, message_size: int) -> bytes:
+        """Return the digests (32 bytes x count) of the messages (message_size x count).
+
+        A view is of the end of some bytes.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Hashing:
     inline_bytes: int
 
 
-def hashlib_digests(data: bytes, message_size: int) -> bytes:
+def hashlib_digests(data: bytes | memoryview, message_size: int) -> bytes:
     """Hash in a Python loop, which works everywhere."""
     return b"".join(_slices(memoryview(data), message_size))
 
@@ -78,15 +81,17 @@ def load_kernel() -> Digests:
         update = ctypes.CDLL(importlib.import_module("_hashlib").__file__).SHA256_Update
     except (AttributeError, ImportError, OSError) as error:
         raise KernelError(str(error)) from error
-    hash_batch.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_char_p)
+    hash_batch.argtypes = (ctypes.c_void_p, ctypes.c_char_p, *3 * (ctypes.c_size_t,), ctypes.c_char_p)
     hash_batch.restype = None
     update_address = ctypes.cast(update, ctypes.c_void_p)
 
-    def digests(data: bytes, message_size: int) -> bytes:
+    def digests(data: bytes | memoryview, message_size: int) -> bytes:
+        # ctypes takes no view.
+        whole = cast("bytes", data.obj) if isinstance(data, memoryview) else data
         count = len(data) // message_size
         # As in C, where bytes are made first and filled then: no other code has seen them.
         packed = bytes(DIGEST_SIZE * count)
-        hash_batch(update_address, data, message_size, count, packed)
+        hash_batch(update_address, whole, len(whole) - len(data), message_size, count, packed)
         return packed
 
     for size in range(1, _MAX_CHECKED_SIZE + 1):
@@ -136,7 +141,7 @@ class DigestThread:
         self._hashing = hashing
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
 
-    async def digests(self, data: bytes, message_size: int) -> bytes:
+    async def digests(self, data: bytes | memoryview, message_size: int) -> bytes:
         """Hash as Digests does, without holding up the event loop."""
         hashing = self._hashing
         if len(data) <= min(hashing.inline_count * message_size, hashing.inline_bytes):

@@ -28,11 +28,13 @@ static unsigned char *put_big_endian(unsigned char *to, uint64_t value, int byte
     return to;
 }
 
-/* The digests of count messages of size bytes each, both packed without gaps.
+/* The digests of count messages of size bytes each, both packed without gaps, from an offset of the data on.
  *
  * The padding (5.1.1) is the same for each message, so it is made once: the last one or two blocks are kept, and only
  * the end of each message is copied into them. */
-void hash_batch(update_function update, const unsigned char *data, size_t size, size_t count, unsigned char *digests) {
+void hash_batch(update_function update, const unsigned char *data, size_t offset, size_t size, size_t count,
+                unsigned char *digests) {
+    data += offset;
     const size_t end = size % BLOCK;
     const size_t whole = size - end;
     const size_t last = end + 1 + LENGTH <= BLOCK ? BLOCK : 2 * BLOCK;

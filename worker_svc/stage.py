@@ -12,7 +12,7 @@ from dockercoins.rng.v1 import rng_service_pb2
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 
 from chassis.batch_limits import DIGEST_SIZE
-from chassis.large_fields import with_large_field
+from chassis.large_fields import parse, with_large_field
 from worker_svc.batch import Batch
 
 CoinPositions = Callable[[Batch, bytes | memoryview], Iterable[int]]
@@ -73,7 +73,7 @@ class RngStage(Stage):
 
     def response(self, encoded: bytes) -> tuple[int, memoryview]:
         """Return the batch id and the random bytes."""
-        response = StreamRandomBytesResponse.FromString(encoded)
+        response = parse(StreamRandomBytesResponse.FromString, encoded)
         return response.batch_id, memoryview(response.data)
 
     def payload_size(self, batch: Batch) -> int:
@@ -110,7 +110,7 @@ class HasherStage(Stage):
 
     def response(self, encoded: bytes) -> tuple[int, memoryview]:
         """Return the batch id and the digests."""
-        response = StreamHashesResponse.FromString(encoded)
+        response = parse(StreamHashesResponse.FromString, encoded)
         return response.batch_id, memoryview(response.digests)
 
     def payload_size(self, batch: Batch) -> int:

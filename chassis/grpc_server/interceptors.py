@@ -15,7 +15,7 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError, Message
 
-from chassis import log
+from chassis import large_fields, log
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID, TRACEPARENT
 from chassis.grpc_server.access_log import AccessLog
 from chassis.grpc_server.bad_request import BadRequestError, abort
@@ -271,7 +271,7 @@ def _encode(response: Message | None) -> bytes:
 
 def _decode(handler: Handler, raw: bytes) -> Any:
     try:
-        return handler.request_deserializer(raw)
+        return large_fields.parse(handler.request_deserializer, raw)
     except DecodeError:
         raise BadRequestError("(message)", f"{len(raw)} bytes", "a message of this method's request type") from None
 

@@ -1,9 +1,10 @@
 import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.large_fields import MIN_LARGE_BYTES, with_large_field
+from chassis.large_fields import MIN_LARGE_BYTES, parse, with_large_field
 
 messages = st.builds(
     StreamHashesRequest,
@@ -23,3 +24,33 @@ def test_protobuf_decodes_a_large_field_like_any_other(
     encoded = with_large_field(message, "data", kind(data)).SerializeToString()
     message.data = data
     assert StreamHashesRequest.FromString(encoded) == message
+    for form in (encoded, message.SerializeToString(), encoded + b"\x18\x07"):
+        parsed, expected = parse(StreamHashesRequest.FromString, form), StreamHashesRequest.FromString(form)
+        fields = [(each.batch_id, each.data, each.message_size, each.traceparent) for each in (parsed, expected)]
+        assert fields[0] == fields[1]
+
+
+def test_a_large_field_is_a_view_only_where_it_is_the_last_one_of_bytes() -> None:
+    data = bytes(MIN_LARGE_BYTES)
+    encoded = StreamHashesRequest(batch_id=1, data=data).SerializeToString()
+    view: object = parse(StreamHashesRequest.FromString, encoded).data
+    assert isinstance(view, memoryview)
+    assert view.obj is encoded
+    for copied in (
+        StreamHashesRequest(batch_id=1, data=data, message_size=1),
+        StreamHashesRequest(batch_id=1, data=data[1:]),
+        StreamHashesRequest(traceparent="x" * MIN_LARGE_BYTES),
+    ):
+        assert isinstance(parse(StreamHashesRequest.FromString, copied.SerializeToString()), StreamHashesRequest)
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_what_protobuf_refuses_is_refused(head: bytes, padded: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    encoded = head + padded * bytes(MIN_LARGE_BYTES)
+    try:
+        expected = StreamHashesRequest.FromString(encoded)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            parse(StreamHashesRequest.FromString, encoded)
+    else:
+        assert parse(StreamHashesRequest.FromString, encoded).data == expected.data

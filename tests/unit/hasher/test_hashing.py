@@ -46,6 +46,7 @@ def test_any_number_of_messages_of_any_size_gets_the_right_digests(hashing: Hash
     data = random.Random(size).randbytes(size * min(count, MAX_BYTES // size))
     expected = b"".join(sha256(data[i : i + size]).digest() for i in range(0, len(data), size))
     assert hashing.digests(data, size) == expected
+    assert hashing.digests(memoryview(b"head" + data)[4:], size) == expected
 
 
 def test_other_threads_run_while_the_kernel_does(by_kernel: Hashing) -> None:
@@ -131,7 +132,7 @@ LARGE = [(INLINE_COUNT + 1, 1), (1, INLINE_BYTES + 1), (5, INLINE_BYTES // 4)]
 async def test_a_small_batch_is_hashed_where_it_is_and_a_large_one_off_the_event_loop(count: int, size: int) -> None:
     threads = []
 
-    def digests(data: bytes, message_size: int) -> bytes:
+    def digests(data: bytes | memoryview, message_size: int) -> bytes:
         threads.append(threading.get_ident())
         return HASHLIB.digests(data, message_size)
 
@@ -144,7 +145,7 @@ async def test_a_small_batch_is_hashed_where_it_is_and_a_large_one_off_the_event
 async def test_closing_waits_for_no_more_than_what_has_begun() -> None:
     began, may_go_on = threading.Event(), threading.Event()
 
-    def digests(data: bytes, message_size: int) -> bytes:
+    def digests(data: bytes | memoryview, message_size: int) -> bytes:
         began.set()
         may_go_on.wait()
         return HASHLIB.digests(data, message_size)
