@@ -67,11 +67,13 @@ def _run(given: Sequence[str], *, log: bool) -> int:
         from local_run.run import run  # noqa: PLC0415
         from local_run.settings import LocalRunSettings  # noqa: PLC0415
     known = LocalRunSettings.variables() | variables()
-    for name, _, value in (each.partition("=") for each in given):
+    for each in given:
+        name, equals, value = each.partition("=")
+        if name not in known or not equals:
+            meant = misspelled([name], known).get(name)
+            hint = f"did you mean {meant}=…?" if meant else "it must be NAME=VALUE, such as WORKERS=3"
+            return _fail(f"{each} is not allowed: {hint}", EXIT_USAGE)
         os.environ[name] = value
-        if name not in known:
-            hint = f"did you mean {meant}?" if (meant := misspelled([name], known).get(name)) else "see --help"
-            return _fail(f"{name}={value} is not allowed: there is no such variable; {hint}", EXIT_USAGE)
     try:
         settings = LocalRunSettings.load()
         for name, meant in misspelled(os.environ, known).items():
@@ -120,12 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     run = commands.add_parser("run", help="start everything, until Ctrl-C stops it")
-    run.add_argument("settings", nargs="*", metavar="NAME=VALUE", type=_setting, help="settings, as in the environment")
+    run.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="settings, as in the environment")
     run.add_argument("--log", action="store_true", help="show the log on a terminal, instead of the live status")
     # For the list of commands: its arguments are parsed elsewhere.
     commands.add_parser("load-test", help="measure speed and latency at many batch sizes", add_help=False)
     scale = commands.add_parser("scale", help="change the number of replicas while it runs")
-    counts = scale.add_argument("counts", nargs="+", metavar="SERVICE=N", type=_count, action=_Counts)
+    counts = scale.add_argument(
+        "counts",
+        nargs="+",
+        metavar="SERVICE=N",
+    )
     counts.completer = lambda **_: ["rng=", "hasher=", "worker="]  # type: ignore[attr-defined] # of argcomplete
     for command, text in (
         ("kill", "kill a replica; it is started again"),
@@ -142,25 +148,6 @@ def _parser() -> argparse.ArgumentParser:
     shells = commands.add_parser("completion", help="print what makes a shell complete commands and names")
     shells.add_argument("shell", choices=_SHELLS)
     return parser
-
-
-def _setting(text: str) -> str:
-    name, equals, _ = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be NAME=VALUE, such as WORKERS=3")
-    return text
-
-
-def _count(text: str) -> tuple[str, str]:
-    service, equals, count = text.partition("=")
-    if not (service and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be rng=N, hasher=N or worker=N")
-    return service, count
-
-
-class _Counts(argparse.Action):
-    def __call__(self, _: object, namespace: argparse.Namespace, values: Any, __: object = None) -> None:
-        setattr(namespace, self.dest, dict(values))
 
 
 def _names(**_: object) -> list[str]:

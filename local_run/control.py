@@ -52,10 +52,10 @@ def _runs_folder() -> Path:
 def run_folder() -> Iterator[Path]:
     """Make a folder for this run, and remove those of runs that were killed. Raises NotRunningError and OSError."""
     runs = _runs_folder()
-    for old in runs.iterdir():
+    for old in runs.glob("[0-9]*"):
         try:
             os.kill(int(old.name), 0)
-        except (ProcessLookupError, ValueError):
+        except ProcessLookupError:
             shutil.rmtree(old, ignore_errors=True)
     folder = runs / str(os.getpid())
     shutil.rmtree(folder, ignore_errors=True)

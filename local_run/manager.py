@@ -29,6 +29,9 @@ STOP_LIMIT_S = 3.5
 # How long the last output of a program that has ended is waited for: a process that it left may hold the pipe open.
 LAST_OUTPUT_LIMIT_S = 0.2
 
+# A program such as `timeout` passes a signal on that the whole group has got: within this time, two are one.
+REPEATED_SIGNAL_S = 0.5
+
 _READ_BYTES = 64 * 1024
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -54,6 +57,7 @@ class Manager:
         self.output = output
         self.stopping = asyncio.Event()
         self._exit_code = 0
+        self._signalled_at = 0.0
         self._crash: BaseException | None = None
         has_signal = guardian.HAS_PARENT_DEATH_SIGNAL
         self.prepare = guardian.parent_death_signal() if has_signal else None
@@ -118,10 +122,12 @@ class Manager:
         return [each for each in self.processes.values() if each.program.stage is stage]
 
     def _on_signal(self, number: signal.Signals) -> None:
+        now = time.monotonic()
         if self.stopping.is_set():
-            self._kill_all()
+            if now - self._signalled_at > REPEATED_SIGNAL_S:
+                self._kill_all()
         else:
-            self._exit_code = 128 + number
+            self._exit_code, self._signalled_at = 128 + number, now
             self.say("stopping; once more (Ctrl-C) kills what is left")
             self.stopping.set()
 
@@ -256,7 +262,7 @@ class Process:
         how = f"ended with exit code {code}{where}"
         if code is not None and code < 0:
             how = f"died of {signal.Signals(-code).name}"
-        if self._stop_requested.is_set():
+        if manager.stopping.is_set() or self._stop_requested.is_set():
             # A program that is stopped before it handles the signal dies of it.
             if code not in {0, None, -signal.SIGTERM}:
                 manager.fail(EXIT_FAILURE)

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from chassis.log import STANDARD_OUTPUT, LogOutput
 from chassis.settings import Settings, SettingsError, refusal
@@ -51,14 +52,18 @@ def run(settings: LocalRunSettings, given: frozenset[str], *, log: bool) -> int:
             lock = stack.enter_context(embedded_redis.data_folder(settings.data_dir))
             embedded_redis.renew_password(settings.data_dir)
         folder = stack.enter_context(control.run_folder())
-        return asyncio.run(_Run(settings, Plan(settings, given, folder, lock), folder, log=log).run())
+        # Of two runs that start at once, the second waits until the first one listens on the ports that it has found.
+        starting = stack.enter_context((folder.parent / "starting").open("w"))
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        return asyncio.run(_Run(settings, Plan(settings, given, folder, lock), folder, starting, log=log).run())
 
 
 class _Run:
-    def __init__(self, settings: LocalRunSettings, plan: Plan, folder: Path, *, log: bool) -> None:
+    def __init__(self, settings: LocalRunSettings, plan: Plan, folder: Path, starting: TextIO, *, log: bool) -> None:
         self._settings = settings
         self._plan = plan
         self._folder = folder
+        self._starting = starting
         self._programs = plan.initial_programs()
         webui = WebuiSettings.load()
         self._page = Page(page_host(), plan.page_port, next(iter(sorted(webui.hosts)), ""), webui.token)
@@ -93,7 +98,9 @@ class _Run:
         try:
             async with asyncio.timeout(PAGE_LIMIT_S):
                 await self._page.wait_until_it_responds()
+            self._starting.close()
         except TimeoutError:
+            self._starting.close()
             self._output.say(f"the page will be at {self._page.url}, but does not respond yet")
             await self._page.wait_until_it_responds()
         settings = self._settings
@@ -149,7 +156,7 @@ class _Run:
                 }
             case {"command": "status"}:
                 return await self._describe_status()
-            case {"command": "scale", "counts": {**counts}}:
+            case {"command": "scale", "counts": [*counts]}:
                 return await self._scale(counts)
             case {"command": "slow", "name": str(name), "seconds": str(seconds)}:
                 return self._slow(name, seconds)
@@ -166,16 +173,16 @@ class _Run:
                     self._board = await anext(self._page.states())
         return self._status()
 
-    async def _scale(self, counts: Mapping[Any, Any]) -> list[str]:
+    async def _scale(self, counts: list[Any]) -> list[str]:
         wanted: dict[str, int] = {}
-        for service, text in counts.items():
+        for each in map(str, counts):
+            service, _, count = each.partition("=")
             if service not in SCALABLE:
-                raise CommandError(f"{service}={text} is not allowed: it must be rng=N, hasher=N or worker=N")
-            field = LocalRunSettings.fields[SCALABLE[service]]
-            most = int(field.bounds[1])
-            if not text.isdecimal() or int(text) > most:
-                raise CommandError(str(refusal(service, text, f"a whole number from 0 to {most} (processes)")))
-            wanted[service] = int(text)
+                raise CommandError(f"{each} is not allowed: it must be rng=N, hasher=N or worker=N")
+            most = int(LocalRunSettings.fields[SCALABLE[service]].bounds[1])
+            if not (count.isascii() and count.isdecimal()) or int(count) > most:
+                raise CommandError(str(refusal(service, count, f"a whole number from 0 to {most} (processes)")))
+            wanted[service] = int(count)
         return [await self._scale_service(service, count) for service, count in wanted.items()]
 
     async def _scale_service(self, service: str, count: int) -> str:

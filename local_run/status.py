@@ -1,12 +1,11 @@
 """The status of a run as lines of text: the speed, the counts, and each process with what workers report of it."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from local_run.manager import Process, State
 
-_DIGITS = re.compile(r"\d+")
+_SERVICES = ("rng", "hasher", "worker", "webui", "redis")
 
 # Lines beside those of processes.
 _FRAME_LINES = 7
@@ -16,7 +15,7 @@ def status_lines(
     url: str, board: dict[str, Any] | None, processes: Iterable[Process], rows: int = 1_000, columns: int = 1_000
 ) -> list[str]:
     """Return lines that fit a terminal; without the dashboard's state there are no figures."""
-    listed = sorted(processes, key=lambda each: (each.program.stage, _natural(each.program.name)))
+    listed = sorted(processes, key=lambda each: _order(each.program.name))
     replicas = _replicas(board or {})
     width = max((len(each.program.name) for each in listed), default=0)
     table = [_line(each, replicas.get(each.program.name, {}), width) for each in listed]
@@ -67,5 +66,6 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _natural(name: str) -> str:
-    return _DIGITS.sub(lambda digits: digits[0].zfill(6), name)
+def _order(name: str) -> tuple[int, int]:
+    service, _, index = name.partition("-")
+    return _SERVICES.index(service), int(index or 0)

@@ -21,7 +21,7 @@ from support.free_port import free_ports
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
 
-from local_run.manager import START_SECONDS
+from local_run.manager import REPEATED_SIGNAL_S, START_SECONDS
 
 LIMIT_S = 60.0
 
@@ -211,6 +211,7 @@ def test_a_later_run_has_the_data_and_another_password_and_a_second_signal_kills
         later.processes()["worker-1"].suspend()
         later.send(signal.SIGINT)
         later.wait_for(r"run +\| stopping")
+        time.sleep(REPEATED_SIGNAL_S)
         assert later.stop(signal.SIGINT) == 1
         assert "worker-1 died of SIGKILL" in later.text
 

@@ -160,7 +160,9 @@ def test_signals_work_while_nothing_reads_the_output_and_the_second_one_kills() 
     """) as popen:
         first_lines(popen, 1)
         time.sleep(1)
-        popen.terminate()
+        for _ in range(3):  # as `timeout` does, and others that pass a signal on
+            popen.terminate()
+            time.sleep(0.05)
         with pytest.raises(subprocess.TimeoutExpired):
             popen.wait(1)
         popen.terminate()
