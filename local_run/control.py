@@ -128,5 +128,5 @@ def _find() -> Path:
     chosen = here if len(named) > 1 else named
     if len(chosen) != 1:
         ports = ", ".join(f"WEBUI_PORT={run['port']} (data in {run['data']})" for run in runs.values())
-        raise NotRunningError(f"choose one of the {len(runs)} runs: {ports}")
+        raise NotRunningError(f"{'choose a run' if named else 'there is no such run'}; running: {ports}")
     return chosen[0]

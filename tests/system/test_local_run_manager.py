@@ -15,7 +15,8 @@ import pytest
 from support.waiting import wait_until
 
 TINY = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 from chassis.log import LogOutput
 from local_run.manager import Manager
 from local_run.output import Output
@@ -185,7 +186,7 @@ def test_nohup_a_full_disk_and_a_closed_terminal_stop_nothing() -> None:
     terminal, closed = pty.openpty()
     os.close(terminal)
     for stdout in (os.open("/dev/full", os.O_WRONLY), closed):
-        ignores = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        ignores = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         with tiny("run(python('a', STAYS))", stdout, before=ignores) as popen:
             run = psutil.Process(popen.pid)
             wait_until(run.children)
