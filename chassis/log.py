@@ -37,7 +37,7 @@ CLOSE_LIMIT_S = 0.2
 FULL_PAUSE_S = 0.05
 
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
-_TROUBLES_OF_CLIENTS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.ExecuteBatchError")
+_CLIENT_ERRORS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.ExecuteBatchError")
 
 
 def configure(level: LogLevel, log_format: LogFormat, descriptor: int = STANDARD_OUTPUT, **fields: str) -> "LogOutput":
@@ -65,7 +65,7 @@ def configure(level: LogLevel, log_format: LogFormat, descriptor: int = STANDARD
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    libraries.addFilter(_is_our_trouble)
+    libraries.addFilter(_is_our_error)
     logging.basicConfig(handlers=[libraries], level=max(threshold, logging.WARNING), force=True)
     return output
 
@@ -262,7 +262,7 @@ def _log_unraisable(args: "sys.UnraisableHookArgs") -> None:
     get().error(args.err_msg or "exception ignored", object=repr(args.object), exc_info=info)
 
 
-def _is_our_trouble(record: logging.LogRecord) -> bool:
+def _is_our_error(record: logging.LogRecord) -> bool:
     """Return whether it is anything but a client that sends no HTTP, or one that is gone before its response.
 
     aiohttp logs the first in many lines, with what was sent, and gRPC the second with a traceback; the line of its call
@@ -270,7 +270,7 @@ def _is_our_trouble(record: logging.LogRecord) -> bool:
     """
     # By name, for importing aiohttp takes as much CPU as the rest of a start.
     error = type(record.exc_info[1]) if record.exc_info else None
-    return error is None or not f"{error.__module__}.{error.__name__}".startswith(_TROUBLES_OF_CLIENTS)
+    return error is None or not f"{error.__module__}.{error.__name__}".startswith(_CLIENT_ERRORS)
 
 
 def _processors(log_format: LogFormat, fields: dict[str, str]) -> "list[Processor]":

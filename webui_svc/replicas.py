@@ -87,7 +87,7 @@ class ReplicaStatistics:
         self._update_states(clock)
 
     def ignore_gap(self, seconds: float) -> None:
-        """Ignore a silence of this number of seconds, in which Redis was away."""
+        """Ignore a silence of this number of seconds, in which Redis was unavailable."""
         for known in self._known.values():
             known.seen += seconds
             known.gone_since = None if known.gone_since is None else known.gone_since + seconds
@@ -216,7 +216,7 @@ class Topology:
         return True
 
     def figures(self, *, redis: bool) -> dict[str, Any]:
-        """Return the figures; while Redis is away, those of before."""
+        """Return the figures; while Redis is unavailable, those of before."""
         state, reports = ("serving", self._report_rate) if redis else ("gone", 0.0)
         return {
             **self._replicas,

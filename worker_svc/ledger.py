@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from chassis.telemetry.tracing import Span, Tracing
 
-# Reports that queue up while Redis is away, one per second; then mining pauses.
+# Reports that queue up while Redis is unavailable, one per second; then mining pauses.
 MAX_UNACKNOWLEDGED = 60
 
 # How long acknowledged reports are kept while Redis responds. They may be lost when it is restored from an older state,
@@ -36,7 +36,7 @@ KEPT_S = 10.0
 
 # The same while it does not respond: a takeover may take long. Redis keeps a worker's sequence number for a day
 # (ledger.lua), and would count its reports again after that.
-KEPT_AWAY_S = 3_600.0
+KEPT_UNAVAILABLE_S = 3_600.0
 
 # The pause between attempts in flush().
 FLUSH_PAUSE_S = 0.05
@@ -121,7 +121,7 @@ class Ledger:
         attempt = 0
         unavailable = False
         while True:
-            self._forget(KEPT_AWAY_S)
+            self._forget(KEPT_UNAVAILABLE_S)
             unacknowledged = self._unacknowledged()
             if self._connected and not unacknowledged:
                 self._flushed.set()
@@ -232,7 +232,7 @@ class Ledger:
             await self._redis.script_load(self._script.script)
 
     async def wait_until_flushed(self) -> None:
-        """Wait until all reports are acknowledged, for as long as Redis is away."""
+        """Wait until all reports are acknowledged, for as long as Redis is unavailable."""
         await self._flushed.wait()
 
     async def flush(self, limit_s: float) -> bool:

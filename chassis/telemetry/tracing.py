@@ -41,7 +41,7 @@ from chassis.settings import ServiceSettings, SettingsError
 FLUSH_LIMIT_S = 0.5
 
 # The SDK itself logs four lines in ten seconds about a collector that is away.
-TROUBLE_INTERVAL_S = 60.0
+LOG_INTERVAL_S = 60.0
 
 # Recorded spans are made when there are this many, which takes some 2 ms, or after an interval.
 SPANS_MADE_AT_ONCE = 64
@@ -178,10 +178,10 @@ async def open_tracing(
 
     Raises SettingsError for a value that is not allowed of a variable that only the SDK reads.
     """
-    troubles = _TroubleHandler()
+    handler = _SdkLogHandler()
     sdk_log = logging.getLogger("opentelemetry")
     sdk_log.propagate = False
-    sdk_log.addHandler(troubles)
+    sdk_log.addHandler(handler)
     if settings.otel_sdk_disabled != "false":
         log.get().warning("OTEL_SDK_DISABLED is neither true nor false, so there are traces")
     try:
@@ -189,7 +189,7 @@ async def open_tracing(
         tracing = Tracing(*_sampling(settings), _resource(service, settings.instance), processor)
     except ValueError as error:
         raise SettingsError(f"a variable OTEL_… is not allowed: {error}") from None
-    tasks = [asyncio.create_task(troubles.keep_flushing()), asyncio.create_task(tracing.make_periodically())]
+    tasks = [asyncio.create_task(handler.keep_flushing()), asyncio.create_task(tracing.make_periodically())]
     try:
         yield tracing
     finally:
@@ -200,22 +200,22 @@ async def open_tracing(
         sending = threading.Thread(target=processor.shutdown, daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, max(0.0, min(FLUSH_LIMIT_S, seconds_left())))
-        troubles.log.close()
+        handler.log.close()
 
 
-class _TroubleHandler(logging.Handler):
+class _SdkLogHandler(logging.Handler):
     """Logs what the SDK reports, as one line now and then."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.log = ThrottledLogger("error while sending traces", interval_s=TROUBLE_INTERVAL_S, to="collector")
+        self.log = ThrottledLogger("error while sending traces", interval_s=LOG_INTERVAL_S, to="collector")
 
     def emit(self, record: logging.LogRecord) -> None:
         self.log.log(cause=record.getMessage())
 
     async def keep_flushing(self) -> None:
         while True:
-            await asyncio.sleep(TROUBLE_INTERVAL_S)
+            await asyncio.sleep(LOG_INTERVAL_S)
             self.log.flush()
 
 

@@ -63,4 +63,4 @@ def _no_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No request makes a server or a library log an error."""
     yield
     errors = (record for record in caplog.get_records("call") if record.levelno >= logging.ERROR)
-    assert [record for record in errors if log._is_our_trouble(record)] == []
+    assert [record for record in errors if log._is_our_error(record)] == []

@@ -149,7 +149,7 @@ async def test_an_invalid_boolean_is_reported(value: str, lines: int) -> None:
 async def test_troubles_that_are_held_back_are_logged_once_the_interval_has_passed_or_at_the_end(
     monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    monkeypatch.setattr(tracing_module, "TROUBLE_INTERVAL_S", interval)
+    monkeypatch.setattr(tracing_module, "LOG_INTERVAL_S", interval)
     sdk_logger = logging.getLogger("opentelemetry")
     monkeypatch.setattr(sdk_logger, "handlers", [])
     monkeypatch.setattr(sdk_logger, "propagate", True)
