@@ -15,8 +15,6 @@ const WORKERS_EVERY = 2_000; // ms
 const SHORTEST = 30; // seconds that are shown at least
 
 export class Graph {
-  // What the speed should be, in hashes per second; null if that is not shown.
-  predicted = null;
   #annotations = new Annotations();
   #series = new Series();
   #legend = new Legend();
@@ -31,6 +29,8 @@ export class Graph {
   #request = 0; // the number of the latest request, whose answer counts
   #timer = null;
   #stale = false;
+  #predicted = null;
+  #changed = true; // since it was drawn
   #ahead = 0; // seconds that the server's clock is ahead of this one
   #cursor = null;
   #columns = [[], []]; // as drawn
@@ -60,19 +60,21 @@ export class Graph {
     this.#ahead = data.now - Date.now() / 1000;
     this.#series.keep(data.points);
     this.#annotations.keep(data.annotations ?? [], data.now);
+    this.#changed ||= data.points.length > 0 || Boolean(data.annotations?.length);
   }
 
-  get stale() {
-    return this.#stale;
-  }
-
-  // Whether there is no news now.
-  set stale(yes) {
-    this.#stale = yes;
+  // Draws what arrived. stale: whether there is no news now, while time goes on; predicted: what the speed should be, in
+  // hashes per second, or null if that is not shown.
+  show(stale, predicted) {
+    this.#changed ||= stale || stale !== this.#stale || predicted !== this.#predicted;
+    this.#stale = stale;
+    this.#predicted = predicted;
+    if (this.#changed) this.draw();
   }
 
   draw() {
     if (!this.#chart) return;
+    this.#changed = false;
     const window = this.#window;
     const all = this.#annotations.within(window);
     const annotations = this.#story.chosen(all);
@@ -89,7 +91,7 @@ export class Graph {
       epochs,
       kind: this.#by === "total" ? "total" : this.#log ? "lines" : "stack",
       log: this.#log,
-      predicted: this.predicted,
+      predicted: this.#predicted,
       view: `${this.#seconds} ${this.#from}`,
     });
     this.#story.show(annotations, all.length > 0, window, this.#chart.area);

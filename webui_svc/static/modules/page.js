@@ -29,7 +29,6 @@ const views = new Views(() => {
 
 function showState() {
   showStatus(connected, figures);
-  graph.stale = figures !== null && (!connected || !figures.redis);
   topology.still = !connected || !figures?.redis;
 }
 
@@ -41,8 +40,7 @@ function showAll() {
   showFigures(figures);
   showState();
   const lesson = views.why ? (figures.lesson ?? NO_LESSON) : null;
-  graph.predicted = lesson?.predicted ?? null;
-  graph.draw();
+  graph.show(!connected || !figures.redis, lesson?.predicted ?? null);
   if (figures.topology !== shown.topology || figures.lesson !== shown.lesson) topology.show(figures.topology, lesson);
   if (figures.coin_statistics !== shown.coin_statistics) showCoins(figures.coin_statistics);
   loadTests.known(figures.load_tests);
@@ -69,7 +67,7 @@ follow("events", document.body.dataset.stream, {
 document.addEventListener("visibilitychange", showAll);
 
 setInterval(() => {
-  if (graph.stale && !document.hidden) graph.draw();
+  if (figures && !(connected && figures.redis)) showAll();
 }, TICK);
 
 if (UPlot) {
