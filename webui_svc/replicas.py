@@ -4,7 +4,6 @@ All times are of a monotonic clock.
 """
 
 import itertools
-import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -13,7 +12,7 @@ from typing import Any
 
 from chassis.redis.schema import GONE_LISTED_S, SERVICES, ReplicaSnapshot, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import quantile
-from webui_svc.speed import Speed
+from webui_svc.speed import Speed, natural
 
 # Rates and latencies are taken from the reports of these seconds, and each report counts until the next one has come.
 WINDOW_S = 5.0
@@ -33,8 +32,6 @@ _AWAY = {ReplicaState.CONNECTING, ReplicaState.GONE}
 # Of two workers' views of a replica the first counts: it is ejected or slow if it is for either, and otherwise it is
 # neither away nor draining if it serves either.
 _PRECEDENCE = [ReplicaState.EJECTED, ReplicaState.SLOW, *ReplicaState]
-
-_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(slots=True)
@@ -223,8 +220,3 @@ class Topology:
             "redis": {"name": self._redis_name, "state": state, "reports": reports},
             "webui": {"name": self._webui_name, "browsers": self.browsers},
         }
-
-
-def natural(name: str) -> str:
-    """Return a key by which rng-10 comes after rng-9."""
-    return _DIGITS.sub(lambda digits: digits[0].zfill(18), name)

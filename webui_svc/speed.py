@@ -9,9 +9,11 @@ that end in `_us`.
 """
 
 import heapq
+import re
 from array import array
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
@@ -19,7 +21,12 @@ from math import ceil
 from chassis.redis.schema import BUCKET_S, BUCKETS_S, REPORTS_S, Report
 
 # A second, and the hashes in it or, in the history of an hour, the hashes per second of the bucket that begins then.
-Point = tuple[int, float]
+# Without a worker in that second there are None.
+Point = tuple[int, float | None]
+
+# What a worker's id has beside the name of the instance.
+_RANDOM = re.compile(r"-[0-9a-f]{8}$")
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 # A worker counts as gone after 3 intervals without a report, but not before 3 s, because reports may be delayed.
 SILENT_INTERVALS = 3
@@ -186,6 +193,7 @@ class Speed:
         self.complete_until: int | None = None
         self._hashes = Buckets()
         self._by_worker: dict[str, Buckets] = {}
+        self._covered: set[int] = set()  # seconds in which a worker was there
         self._first: int | None = None  # the first second that was reported
         self._published: int | None = None  # the first second that `take_changed` has not returned
         self._revised: set[int] = set()
@@ -203,6 +211,12 @@ class Speed:
         self.coins.spread(report.coins, *interval)
         if report.hashes:
             self._by_worker.setdefault(report.worker, Buckets()).spread(report.hashes, *interval)
+        # A report without a batch covers the time since its last one, as far as that is known.
+        known_s = -(-self.workers[report.worker].known_us // 1_000_000)
+        present = {*changed, *range(max(floor, report.end_us // 1_000_000), known_s)} - self._covered
+        self._covered |= present
+        if self._published is not None:
+            self._revised.update(second for second in present if second < self._published)
         if changed:
             self._first = changed[0] if self._first is None else min(self._first, changed[0])
         if report.hashes and self._published is not None:
@@ -218,6 +232,7 @@ class Speed:
         for buckets in (self._hashes, self.coins, *self._by_worker.values()):
             buckets.forget_before(self.complete_until - REPORTS_S)
         self._by_worker = {worker: buckets for worker, buckets in self._by_worker.items() if len(buckets)}
+        self._covered = {second for second in self._covered if second >= self.complete_until - REPORTS_S}
         self.workers = {name: worker for name, worker in self.workers.items() if clock - worker.seen <= REPORTS_S}
 
     def ignore_gap(self, seconds: float) -> None:
@@ -239,16 +254,14 @@ class Speed:
         """Return the last seconds that are known, the oldest first; fewer than requested if work began later."""
         return [] if self.complete_until is None else self._between(self.complete_until - seconds, self.complete_until)
 
-    def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
-        """Return the workers with most hashes, and for each of the points their hashes and the others'."""
+    def points_by_worker(self, seconds: int, live: AbstractSet[str]) -> tuple[list[str], list[list[float | None]]]:
+        """Return the workers to show by name, and for each of the points their hashes and the others'."""
         points = self.points(seconds)
         if not points:
             return [], []
         begin, end = points[0][0], points[-1][0] + 1
-        workers = _top_workers(self.hashes_by_worker(begin, end))
-        columns = [self._by_worker[worker].between(begin, end) for worker in workers]
-        rows = zip(range(begin, end), self._hashes.between(begin, end), *columns, strict=True)
-        return workers, [_with_others(second, total, list(hashes)) for second, total, *hashes in rows]
+        names, columns = _named({worker: each.between(begin, end) for worker, each in self._by_worker.items()}, live)
+        return names, [_with_others(second, total, row) for (second, total), *row in zip(points, *columns, strict=True)]
 
     def hashes_by_worker(self, begin: int, end: int) -> dict[str, float]:
         """Return the hashes between two seconds by worker, without workers that have none."""
@@ -261,7 +274,7 @@ class Speed:
             return []
         new_from = self.complete_until - REPORTS_S if self._published is None else self._published
         kept = [second for second in sorted(self._revised) if second >= self.complete_until - REPORTS_S]
-        late = [(second, round(self._hashes.between(second, second + 1)[0], 4)) for second in kept]
+        late = [(second, self._hashes_in(second, self._hashes.between(second, second + 1)[0])) for second in kept]
         self._revised.clear()
         self._published = self.complete_until
         return [*late, *self._between(new_from, self.complete_until)]
@@ -270,7 +283,11 @@ class Speed:
         if self._first is None:
             return []
         begin = max(begin, self._first, end - REPORTS_S)
-        return [(second, round(hashes, 4)) for second, hashes in enumerate(self._hashes.between(begin, end), begin)]
+        hashes = self._hashes.between(begin, end)
+        return [(second, self._hashes_in(second, each)) for second, each in enumerate(hashes, begin)]
+
+    def _hashes_in(self, second: int, hashes: float) -> float | None:
+        return round(hashes, 4) if second in self._covered else None
 
 
 class HourlyHistory:
@@ -307,16 +324,15 @@ class HourlyHistory:
         """Return the hashes per second in each complete bucket of the last seconds, the oldest first."""
         return [(second, round(self._totals.get(second, 0.0) / BUCKET_S, 4)) for second in self._whole(seconds)]
 
-    def points_by_worker(self, seconds: int) -> tuple[list[str], list[list[float]]]:
-        """Return the workers with most hashes, and for each of the points their hashes per second and the others'."""
-        whole = self._whole(seconds)
-        known = {worker: [buckets.get(each, 0.0) for each in whole] for worker, buckets in self._by_worker.items()}
-        workers = _top_workers({worker: total for worker, hashes in known.items() if (total := sum(hashes))})
-        rows: list[list[float]] = []
-        for index, second in enumerate(whole):
-            row = [known[worker][index] / BUCKET_S for worker in workers]
-            rows.append(_with_others(second, self._totals.get(second, 0.0) / BUCKET_S, row))
-        return workers, rows
+    def points_by_worker(self, seconds: int, live: AbstractSet[str]) -> tuple[list[str], list[list[float | None]]]:
+        """Return the workers to show by name, and for each of the points their hashes per second and the others'."""
+        points = self.points(seconds)
+        speeds = {
+            worker: [buckets.get(second, 0.0) / BUCKET_S for second, _ in points]
+            for worker, buckets in self._by_worker.items()
+        }
+        names, columns = _named(speeds, live)
+        return names, [_with_others(second, total, row) for (second, total), *row in zip(points, *columns, strict=True)]
 
     def _whole(self, seconds: int) -> range:
         end = self._until // BUCKET_S * BUCKET_S
@@ -324,10 +340,33 @@ class HourlyHistory:
         return range(min((each for each in self._totals if begin <= each < end), default=end), end, BUCKET_S)
 
 
-def _top_workers(sums: Mapping[str, float]) -> list[str]:
-    return heapq.nsmallest(SHOWN_WORKERS, sums, key=lambda worker: (-sums[worker], worker))
+def instance_of(worker: str) -> str:
+    """Return the name of the worker with this id, which a restart does not change."""
+    return _RANDOM.sub("", worker)
 
 
-def _with_others(second: int, total: float, row: list[float]) -> list[float]:
+def _named(columns: Mapping[str, Sequence[float]], live: AbstractSet[str]) -> tuple[list[str], list[list[float]]]:
+    """Return the names of the workers to show, in their order, and the hashes of all processes under each.
+
+    They are those that are live first, then those with most hashes.
+    """
+    sums: dict[str, list[float]] = {}
+    for worker, hashes in columns.items():
+        name = instance_of(worker)
+        sums[name] = [a + b for a, b in zip(sums[name], hashes, strict=True)] if name in sums else list(hashes)
+    totals = {name: total for name, hashes in sums.items() if (total := sum(hashes))}
+    shown = heapq.nsmallest(SHOWN_WORKERS, totals, key=lambda name: (name not in live, -totals[name], name))
+    names = sorted(shown, key=natural)
+    return names, [sums[name] for name in names]
+
+
+def natural(name: str) -> str:
+    """Return a key by which rng-10 comes after rng-9."""
+    return _DIGITS.sub(lambda digits: digits[0].zfill(18), name)
+
+
+def _with_others(second: int, total: float | None, row: list[float]) -> list[float | None]:
     """Return a row with the shown workers' values and the sum of all others."""
+    if total is None:
+        return [second, *(None for _ in row), None]
     return [second, *(round(hashes, 4) for hashes in row), round(max(total - sum(row), 0.0), 4)]

@@ -91,10 +91,11 @@ class DashboardState:
         is_recent = seconds <= REPORTS_S
         source = self.speed if is_recent else self.hour
         history: dict[str, Any] = {"now": self.now(), "resolution": 1 if is_recent else BUCKET_S}
-        points: Sequence[Sequence[float]]
+        points: Sequence[Sequence[float | None]]
         if by_worker:
-            history["workers"], points = source.points_by_worker(seconds)
-            history["gone"] = []
+            live = {worker.report.instance for worker in self.speed.live(time.monotonic()).values()}
+            history["workers"], points = source.points_by_worker(seconds, live)
+            history["gone"] = [name for name in history["workers"] if name not in live]
         else:
             points = source.points(seconds)
         return {**history, "points": self._shifted(points) if is_recent else points}
@@ -124,8 +125,8 @@ class DashboardState:
         self._published = figures
         return _event("update", {"now": self.now(), **changed, "points": points})
 
-    def _shifted(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
-        return [[point[0] + self.timeline.shift_s, *point[1:]] for point in points]
+    def _shifted(self, points: Sequence[Sequence[float | None]]) -> list[list[float | None]]:
+        return [[(second or 0) + self.timeline.shift_s, *hashes] for second, *hashes in points]
 
     def _figures(self) -> dict[str, Any]:
         figures = {

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.reports import make_report
 
 from chassis.redis.schema import REPORTS_S
-from webui_svc.speed import CHUNK_S, MAX_HOURS, SHOWN_WORKERS, Buckets, HourlyHistory, Speed
+from webui_svc.speed import CHUNK_S, MAX_HOURS, SHOWN_WORKERS, Buckets, HourlyHistory, Point, Speed
 
 BASE = 1_700_000_000
 
@@ -47,10 +47,10 @@ class Clocked:
     def finalize(self, now: float) -> None:
         self.speed.finalize(BASE + now, now)
 
-    def points(self, seconds: int = 900) -> dict[int, float]:
+    def points(self, seconds: int = 900) -> dict[int, float | None]:
         return {second - BASE: hashes for second, hashes in self.speed.points(seconds)}
 
-    def changed(self) -> dict[int, float]:
+    def changed(self) -> dict[int, float | None]:
         return {second - BASE: hashes for second, hashes in self.speed.take_changed()}
 
 
@@ -69,7 +69,7 @@ A = [("a", 10, second, second + 1) for second in range(5)]
         pytest.param([*A, ("b", 20, 0, 2)], 4.9, [20, 20], id="as far as the slowest live worker"),
         pytest.param([*A, ("b", 20, 0, 2)], 5, [20, 20, 10, 10, 10], id="a worker silent for three seconds is gone"),
         pytest.param([*A, ("b", 10, 4, 5)], 5, [10, 10, 10, 10, 20], id="a new worker counts from its own begin"),
-        pytest.param([("a", 20, 0, 2)], 10, [10, 10, 0, 0, 0, 0, 0], id="time goes on without workers"),
+        pytest.param([("a", 20, 0, 2)], 10, [10, 10, *[None] * 5], id="time goes on without workers"),
         pytest.param([*A, ("b", 1, -300, -299, 5)], 5, [10] * 5, id="a worker far behind is not waited for"),
     ],
 )
@@ -132,7 +132,7 @@ def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_coun
     clocked.report("a", 10, 300, 301)
     clocked.finalize(301)
     assert clocked.changed() == dict.fromkeys(range(2, 301), 11)
-    assert sum(clocked.points().values()) == pytest.approx(3_010 + 20 + 299)
+    assert sum(hashes or 0 for hashes in clocked.points().values()) == pytest.approx(3_010 + 20 + 299)
 
 
 @pytest.mark.parametrize(("every", "gone"), [(0.1, 3.0), (5.0, 15.0), (60.0, 180.0)])
@@ -172,8 +172,9 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
         reported[f"worker-{number}"] += hashes
         clocked.report(f"worker-{number}", hashes, begin, end, seen=0, every=0.1)
     clocked.finalize(100)
-    totals_by_second = clocked.speed.points(REPORTS_S)
-    workers, rows = clocked.speed.points_by_worker(REPORTS_S)
+    totals_by_second = [(second, hashes or 0) for second, hashes in clocked.speed.points(REPORTS_S)]
+    workers, values = clocked.speed.points_by_worker(REPORTS_S, set())
+    rows = [[value or 0 for value in row] for row in values]
     assert sum(hashes for _, hashes in totals_by_second) == pytest.approx(reported.total(), rel=1e-9, abs=1e-2)
     assert [row[0] for row in rows] == [second for second, _ in totals_by_second]
     assert [sum(row[1:]) for row in rows] == pytest.approx([each for _, each in totals_by_second], rel=1e-9, abs=1e-2)
@@ -182,13 +183,29 @@ def test_the_area_of_all_workers_and_of_each_is_the_hashes_reported(
     assert len(workers) == min(SHOWN_WORKERS, sum(hashes > 0 for hashes in reported.values()))
 
 
+def test_a_time_without_workers_is_no_speed_and_one_without_batches_is_zero(clocked: Clocked) -> None:
+    clocked.report("worker-1-00000001", 20, 0, 2)
+    clocked.finalize(8)
+    assert clocked.changed() == {0: 10, 1: 10, **dict.fromkeys(range(2, 5), None)}
+    clocked.report("worker-1-00000002", 0, 3, 3, seen=9)  # another process under its name, without a batch
+    clocked.finalize(9)
+    assert clocked.changed() == {3: 0, 4: 0, 5: 0, 6: 0, 7: 0}
+    clocked.report("worker-1-00000002", 18, 3, 9)
+    clocked.report("worker-10-00000003", 6, 3, 9)
+    clocked.report("worker-2-00000004", 6, 3, 9)
+    clocked.finalize(9)
+    workers, rows = clocked.speed.points_by_worker(REPORTS_S, {"worker-1", "worker-2"})
+    assert workers == ["worker-1", "worker-2", "worker-10"]
+    assert [row[1:] for row in rows[1:4]] == [[10, 0, 0, 0], [None] * 4, [3, 1, 1, 0]]
+
+
 def test_an_interval_from_the_beginning_of_time_fills_no_more_than_is_kept() -> None:
     buckets = Buckets()
     buckets.spread(10, 0, BASE * 1_000_000, floor=BASE - 900)
     assert len(buckets) <= 900 + 2 * CHUNK_S
 
 
-def hour(buckets: dict[int, float], until: int, seconds: int) -> list[tuple[int, float]]:
+def hour(buckets: dict[int, float], until: int, seconds: int) -> list[Point]:
     held = HourlyHistory()
     held.set_totals(buckets, until)
     return held.points(seconds)

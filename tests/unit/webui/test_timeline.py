@@ -86,7 +86,7 @@ class Mine:
             if placed := self.timeline.place(entry):
                 self.speed.ingest(placed, self.timeline.now, self.clock.now)
         self.speed.finalize(self.timeline.now, self.clock.now)
-        self.shown.update(self.speed.take_changed())
+        self.shown.update((second, hashes or 0) for second, hashes in self.speed.take_changed())
 
     @property
     def current(self) -> float:
