@@ -2,10 +2,12 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from support.free_port import free_port
+from support.programs import environment, run
 
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
@@ -83,3 +85,63 @@ def test_a_taken_port_ends_the_run_and_a_misspelled_variable_reaches_no_service(
         f"rng-1: port {taken} is already in use; choose another with RNG_PORT=…",
     ]
     assert "WORKER" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["run", "WORKRS=3"], "WORKRS=3 is not allowed: did you mean WORKERS=…?\n"),
+        (["run", "PACE"], "PACE is not allowed: it must be NAME=VALUE, such as WORKERS=3\n"),
+        (["run", "PACE=fast"], "PACE='fast' is not allowed: it must be classic or full\n"),
+        (["kill"], "dockercoins kill: the following arguments are required: REPLICA; see dockercoins kill --help\n"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: list[str],
+    error: str,
+) -> None:
+    arguments[1:] = words
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    code: object = None
+    try:
+        code = main()
+    except SystemExit as done:
+        code = done.code
+    assert (code, capsys.readouterr().err) == (EXIT_SETTINGS, error)
+
+
+@pytest.mark.parametrize("words", [["status"], ["scale", "rng=3"], ["kill", "rng-2"]])
+def test_without_a_run_each_command_is_one_line_and_exit_code_1(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    (tmp_path / "runtime").mkdir()
+    monkeypatch.setattr("local_run.control._MAX_FOLDER_LENGTH", 1_000)
+    arguments[1:] = words
+    assert main() == EXIT_FAILURE
+    assert capsys.readouterr().err == "nothing is running here; start it with `dockercoins run`\n"
+    folder = tmp_path / "runtime" / "dockercoins"
+    folder.chmod(0o755)
+    assert main() == EXIT_FAILURE
+    assert capsys.readouterr().err == f"{folder} must be a folder that only you can open; remove it\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(capsys: pytest.CaptureFixture[str], arguments: list[str], shell: str) -> None:
+    arguments[1:] = ["completion", shell]
+    assert main() == 0
+    assert "dockercoins" in capsys.readouterr().out
+    words = {
+        "_ARGCOMPLETE": 1,
+        "COMP_LINE": "dockercoins re",
+        "COMP_POINT": 14,
+        "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout",
+    }
+    done = run(sys.executable, "-m", "local_run", env=environment(**words))
+    assert done.stdout.split() == ["resume"]

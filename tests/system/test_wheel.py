@@ -85,7 +85,7 @@ def test_the_whole_wheel_runs_without_make_npm_or_a_compiler(tmp_path: Path) -> 
     output = tmp_path / "output"
     with output.open("wb") as file:
         started = subprocess.Popen(
-            [venv / "bin" / "python", "-m", "local_run"],
+            [venv / "bin" / "dockercoins", "run"],
             cwd=tmp_path / "wheel",
             env=environment(PATH=venv / "bin", DATA_DIR=tmp_path / "data", **variables),
             stdout=file,
