@@ -160,7 +160,7 @@ $(DEV): requirements/dev.txt $(RUN)
 	@$(INSTALL) "Installing the development tools" 40 requirements/dev.txt
 	@touch $@
 
-$(PROJECT): pyproject.toml hatch_build.py $(PROTOS) $(KERNEL) $(RUN)
+$(PROJECT): pyproject.toml hatch_build.py webui_svc/uplot.cdx.json $(PROTOS) $(KERNEL) $(RUN)
 	@$(PY) bootstrap.py project "Generating the API, compiling hasher's kernel" 3
 	@test -e hasher_svc/libkernel.so || \
 	  echo "There is no C compiler, so hasher has no kernel and will be slower ($(PY) hatch_build.py says why)"
