@@ -5,14 +5,15 @@ All times are of a monotonic clock.
 
 import itertools
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.redis.schema import GONE_LISTED_S, SERVICES, ReplicaSnapshot, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import quantile
-from webui_svc.speed import Speed, natural
+from webui_svc.lesson import Load, WorkerLoad, lesson
+from webui_svc.speed import Speed, Worker, natural
 
 # Rates and latencies are taken from the reports of these seconds, and each report counts until the next one has come.
 WINDOW_S = 5.0
@@ -32,6 +33,8 @@ _AWAY = {ReplicaState.CONNECTING, ReplicaState.GONE}
 # Of two workers' views of a replica the first counts: it is ejected or slow if it is for either, and otherwise it is
 # neither away nor draining if it serves either.
 _PRECEDENCE = [ReplicaState.EJECTED, ReplicaState.SLOW, *ReplicaState]
+
+_USED = {ReplicaState.SERVING, ReplicaState.SLOW}
 
 
 @dataclass(slots=True)
@@ -57,6 +60,9 @@ class ReplicaStatistics:
     """One service's replicas, as its live workers see them together."""
 
     def __init__(self) -> None:
+        # By replica, and by worker: its batches per second, and those outstanding.
+        self.loads: dict[str, Load] = {}
+        self.by_worker: dict[str, tuple[float, float]] = {}
         self._seen: dict[str, list[_Seen]] = {}  # by worker; the last one is kept even if it does not count
         self._known: dict[str, _Known] = {}
         self._clock = 0.0  # of the last call of finalize
@@ -99,13 +105,16 @@ class ReplicaStatistics:
         batches: Counter[str] = Counter()
         rates: defaultdict[str, float] = defaultdict(float)
         latencies: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        for seen in self._seen.values():
+        self.loads = defaultdict(Load)
+        self.by_worker = {}
+        for worker, seen in self._seen.items():
             counted = [each for each in seen if each.until >= self._clock]
             seconds = max(1e-3, sum(each.seconds for each in counted))
             for replica in itertools.chain.from_iterable(each.replicas for each in counted):
                 batches[replica.name] += replica.batches
                 rates[replica.name] += replica.batches / seconds
                 latencies[replica.name].update(replica.latency)
+            self._add_loads(worker, counted, seconds)
         total = batches.total()
         listed = [
             {
@@ -116,10 +125,32 @@ class ReplicaStatistics:
                 "rate": round(rates[name], 3),
                 "p50": quantile(latencies[name], 0.5),
                 "p99": quantile(latencies[name], 0.99),
+                **_load_figures(self.loads.get(name)),
             }
             for name, state in self.states
         ]
         return {"replicas": listed, "more": len(self._known) - len(listed)}
+
+    def _add_loads(self, worker: str, counted: Sequence[_Seen], seconds: float) -> None:
+        """Add what one worker has reported of each replica in these seconds."""
+        by_name: defaultdict[str, list[ReplicaStats]] = defaultdict(list)
+        for replica in itertools.chain.from_iterable(each.replicas for each in counted):
+            by_name[replica.name].append(replica)
+        rate = queue = 0.0
+        for name, stats in by_name.items():
+            batches = sum(each.batches for each in stats) / seconds
+            outstanding = sum(each.outstanding_s for each in stats) / seconds
+            busy = sum(each.busy_s for each in stats) / seconds
+            self.loads[name].add(batches, busy, outstanding, stats[-1].unqueued_s)
+            rate += batches
+            queue += outstanding
+        self.by_worker[worker] = rate, queue
+
+    @property
+    def used(self) -> list[Load]:
+        """The loads of the replicas that take batches."""
+        there = [name for name, known in self._known.items() if known.state in _USED]
+        return [self.loads.get(name, Load()) for name in there]
 
     def _update_states(self, clock: float) -> None:
         if not self._seen:
@@ -154,6 +185,13 @@ class ReplicaStatistics:
             known.gone_since = clock
 
 
+def _load_figures(load: Load | None) -> dict[str, float | None]:
+    if load is None:
+        return dict.fromkeys(("busy", "queue", "waiting", "service_time"))
+    figures = {"busy": load.busy, "queue": load.queue, "waiting": load.waiting, "service_time": load.service_s}
+    return {name: None if value is None else round(value, 6) for name, value in figures.items()}
+
+
 class Topology:
     """All replicas, and the figures that are shown of them."""
 
@@ -165,6 +203,10 @@ class Topology:
         self._reports: deque[float] = deque()
         self._report_rate = 0.0
         self._replicas: dict[str, Any] = {service: {"replicas": [], "more": 0} for service in (*SERVICES, "worker")}
+        # The batches in flight of a worker and the busy part of its event loop, with its last report.
+        self._workers: dict[str, tuple[int, float]] = {}
+        # Which service limits the speed, for browsers.
+        self.lesson: dict[str, Any] = lesson({}, [], 1.0, "")
         self._states: list[Any] = []
         self._due = 0.0
 
@@ -174,6 +216,8 @@ class Topology:
 
     def ingest_replicas(self, worker: str, clock: float, seen: ReplicaSnapshot, report_interval_s: float) -> None:
         """Take over what a worker sees; it reports again after its report interval."""
+        busy = min(1.0, seen.cpu_s / seen.seconds) if seen.seconds else 0.0
+        self._workers[worker] = seen.window, busy
         for service, statistics in self.statistics.items():
             statistics.ingest(worker, clock, seen.seconds, getattr(seen, service), report_interval_s)
 
@@ -187,7 +231,10 @@ class Topology:
         live = speed.live(clock)
         for statistics in self.statistics.values():
             statistics.finalize(live.keys(), clock)
-        workers = speed.live(clock - GONE_LISTED_S) | live
+        self._workers = {name: load for name, load in self._workers.items() if name in live}
+        instances = {worker.report.instance for worker in live.values()}
+        recent = speed.live(clock - GONE_LISTED_S)
+        workers = {name: each for name, each in recent.items() if each.report.instance not in instances} | live
         listed = sorted(workers, key=lambda name: (natural(workers[name].report.instance), name))
         waits = [(name, name in live, workers[name].report.waits_for) for name in listed[:MAX_LISTED]]
         states = [*(statistics.states for statistics in self.statistics.values()), waits]
@@ -204,13 +251,34 @@ class Topology:
                     "waits_for": waits_for if is_live else "",
                     "speed": round(workers[name].speed(now_us) or 0.0, 4) if is_live else 0.0,
                     "batch_size": workers[name].report.batch_size,
+                    "busy": round(self._workers[name][1], 3) if name in self._workers else None,
                 }
                 for name, is_live, waits_for in waits
             ],
             "more": len(listed) - len(waits),
         }
+        self.lesson = self._lesson(live, now_us)
         self._report_rate = round(len(self._reports) / WINDOW_S, 1)
         return True
+
+    def _lesson(self, live: Mapping[str, Worker], now_us: int) -> dict[str, Any]:
+        rates = {
+            name: [statistics.by_worker.get(name, (0.0, 0.0)) for statistics in self.statistics.values()]
+            for name in live
+        }
+        workers = [
+            WorkerLoad(rates[name][-1][0], window, sum(queue for _, queue in rates[name]), busy)
+            for name in live
+            for window, busy in [self._workers.get(name, (0, 0.0))]
+        ]
+        sizes = {worker.report.batch_size for worker in live.values()}
+        rate = sum(worker.rate for worker in workers)
+        hashes = sum(worker.speed(now_us) or 0.0 for worker in live.values())
+        hashes_per_batch = sizes.pop() if len(sizes) == 1 else hashes / rate if rate else 1.0
+        waits_for = {worker.report.waits_for for worker in live.values()}
+        stalled = waits_for.pop() if len(waits_for) == 1 else ""
+        loads = {service: statistics.used for service, statistics in self.statistics.items()}
+        return lesson(loads, workers, hashes_per_batch, stalled)
 
     def figures(self, *, redis: bool) -> dict[str, Any]:
         """Return the figures; while Redis is unavailable, those of before."""

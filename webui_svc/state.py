@@ -17,7 +17,7 @@ from webui_svc.timeline import Timeline
 SHOWN_S = 300
 
 # Figures that are sent only when they change.
-LARGE = ("topology", "coin_statistics")
+LARGE = ("topology", "coin_statistics", "lesson")
 
 
 class DashboardState:
@@ -135,6 +135,7 @@ class DashboardState:
             "coins": self.coins,
             "load_tests": self._load_tests,
             "topology": self.topology.figures(redis=self.redis_available),
+            "lesson": self.topology.lesson,
             "coin_statistics": self._coin_figures,
         }
         if not self.redis_available:  # the current workers are unknown

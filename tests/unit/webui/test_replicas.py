@@ -40,7 +40,16 @@ def test_shares_rates_and_latencies_are_those_of_all_workers_together(statistics
     assert (two["share"], two["rate"]) == (round(10 / 75, 4), 5)
     assert one["p50"] == pytest.approx(2 ** (80 / 4) / 1e6, rel=0.19)
     assert two["p99"] == pytest.approx(0.1, rel=0.19)
-    nothing = {"share": 0, "rate": 0, "p50": None, "p99": None}
+    nothing = {
+        "share": 0,
+        "rate": 0,
+        "p50": None,
+        "p99": None,
+        "busy": 0,
+        "queue": 0,
+        "waiting": 0,
+        "service_time": None,
+    }
     assert three == {"name": "rng-3", "address": "rng-3:50051", "state": "serving", **nothing}
 
 

@@ -1,0 +1,171 @@
+"""What limits the speed, as the page has it, with real services."""
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.redis_server import RedisServer
+from support.service_process import ServiceProcess, ServiceProcesses, local_target
+from support.waiting import wait_until
+from support.webui_page import FollowedPage
+
+Start = Callable[..., FollowedPage]
+
+# Figures are of the last five seconds.
+SETTLED_WITHIN_S = 15.0
+
+
+@pytest.fixture
+def system(processes: ServiceProcesses, own_redis: RedisServer) -> Start:
+    def start(workers: int = 1, replicas: int = 1, **settings: dict[str, Any]) -> FollowedPage:
+        """Start rng and hasher with these replicas of rng, workers and webui; settings are by service."""
+        servers: dict[str, list[ServiceProcess]] = {}
+        for name, count in (("rng", replicas), ("hasher", 1)):
+            servers[name] = [
+                processes.start(name, INSTANCE=f"{name}-{number}", **settings.get(name, {}))
+                for number in range(1, count + 1)
+            ]
+        targets = {
+            f"{name.upper()}_TARGET": "ipv4:" + ",".join(local_target(each).removeprefix("ipv4:") for each in started)
+            for name, started in servers.items()
+        }
+        for number in range(1, workers + 1):
+            instance = {"INSTANCE": f"worker-{number}", "REDIS_URL": own_redis.url}
+            processes.start("worker", **instance, **targets, **settings.get("worker", {}))
+        webui = processes.start("webui", REDIS_URL=own_redis.url)
+        webui.wait_until_started()
+        page = FollowedPage(webui.port)
+        page.servers = servers  # type: ignore[attr-defined]
+        return page
+
+    return start
+
+
+def until_limited(page: FollowedPage, limit: str, reason: str, sentence: str) -> dict[str, Any]:
+    """Wait until the lesson is this one for a second, and return it."""
+    since = time.monotonic()
+
+    def is_settled() -> bool:
+        nonlocal since
+        lesson = page.data.get("lesson") or {}
+        fits = (lesson.get("limit"), lesson.get("reason")) == (limit, reason) and re.fullmatch(
+            sentence, lesson["sentence"]
+        )
+        if not fits:
+            since = time.monotonic()
+        return time.monotonic() - since > 1.2
+
+    try:
+        wait_until(is_settled, SETTLED_WITHIN_S)
+    except AssertionError:
+        pytest.fail(f"{page.data.get('lesson')} {page.data.get('topology')}")
+    lesson: dict[str, Any] = page.data["lesson"]
+    return lesson
+
+
+def test_ten_classic_workers_are_limited_by_one_rng(system: Start) -> None:
+    page = system(workers=10)
+    sentence = (
+        r"rng is the limit: 1 replica . (9|10)\d(\.\d)? ms = (10(\.\d)?|9\.\d+)/s; 7 of 10 workers are waiting for it\."
+    )
+    lesson = until_limited(page, "rng", "capacity", sentence)
+    assert lesson["predicted"] == pytest.approx(10, rel=0.05) == pytest.approx(page.speed, rel=0.1)
+    [rng] = page.data["topology"]["rng"]["replicas"]
+    assert (rng["busy"], rng["queue"], rng["waiting"]) == pytest.approx((1, 8, 7), rel=0.1)
+    joined = [each for each in page.annotations if (each["kind"], each["service"]) == ("joined", "worker")]
+    assert len({each["id"] for each in joined}) == 1
+    assert joined[-1]["count"] == 10
+
+
+def test_a_serial_hasher_that_takes_longer_than_rng_is_the_limit(system: Start) -> None:
+    page = system(workers=6, hasher={"DELAY": 0.25, "CONCURRENCY": 1})
+    sentence = (
+        r"hasher is the limit: 1 replica . 2[3-6]\d(\.\d)? "
+        r"ms = (4|4\.[0-3]\d?|3\.[89]\d?)/s; 4 of 6 workers are waiting for it\."
+    )
+    lesson = until_limited(page, "hasher", "capacity", sentence)
+    assert lesson["predicted"] == pytest.approx(4, rel=0.1)
+
+
+def test_two_classic_workers_are_limited_by_their_number(system: Start) -> None:
+    page = system(workers=2)
+    sentence = (
+        r"The number of workers is the limit: 2 workers, 1 batch in flight each, (30|31|29)\d(\.\d)? ms per batch = "
+        r"6\.[5-7]\d?/s; busy: rng \d\d % and hasher \d\d %\."
+    )
+    lesson = until_limited(page, "worker", "in_flight", sentence)
+    assert lesson["predicted"] == pytest.approx(20 / 3, rel=0.05)
+
+
+def test_at_full_pace_the_limit_has_the_predicted_speed(system: Start) -> None:
+    """What is busy depends on the machine; what is said to be the limit has to be busy, and its capacity reached."""
+    full = {"PACE": "full", "BATCH_SIZE": 16_384}
+    page = system(rng=full, hasher=full, worker=full)
+    wait_until(lambda: (page.data.get("lesson") or {}).get("predicted"), SETTLED_WITHIN_S)
+    time.sleep(6)
+    lesson, topology = page.data["lesson"], page.data["topology"]
+    limit = topology[lesson["limit"]]["replicas"][0]
+    assert limit["busy"] > 0.7, (lesson, topology)
+    assert lesson["predicted"] == pytest.approx(page.speed, rel=0.35), (lesson, topology)
+
+
+def test_at_full_pace_a_slow_hasher_is_the_limit(system: Start) -> None:
+    full = {"PACE": "full", "BATCH_SIZE": 256}
+    page = system(rng=full, hasher=full | {"DELAY": 0.02, "CONCURRENCY": 1}, worker=full | {"WINDOW_SIZE": 8})
+    sentence = (
+        r"hasher is the limit: 1 replica . 2\d(\.\d)? ms per batch of 256 = 1\d,\d{3}/s; [67] of 8 batches are .*"
+    )
+    lesson = until_limited(page, "hasher", "capacity", sentence)
+    assert lesson["predicted"] == pytest.approx(page.speed, rel=0.1)
+
+
+def test_a_stopped_hasher_is_what_all_wait_for(system: Start) -> None:
+    page = system(workers=2)
+    wait_until(lambda: page.speed > 5, SETTLED_WITHIN_S)
+    [hasher] = page.servers["hasher"]  # type: ignore[attr-defined]
+    hasher.send(signal.SIGSTOP)
+    until_limited(page, "hasher", "stalled", r"No batch is counted: 2 workers wait for hasher\.")
+    hasher.send(signal.SIGCONT)
+    wait_until(lambda: page.data["lesson"]["limit"] == "worker", SETTLED_WITHIN_S)
+
+
+@pytest.mark.parametrize("pace", ["classic", "full"])
+def test_a_replica_that_is_frozen_four_fifths_of_the_time_is_slow_within_3_s_and_stays_so(
+    system: Start, pace: str
+) -> None:
+    settings = {"PACE": pace}
+    page = system(workers=3, replicas=3, rng=settings, hasher=settings, worker=settings)
+    wait_until(lambda: len(page.data.get("topology", {}).get("rng", {}).get("replicas", ())) == 3, SETTLED_WITHIN_S)
+    wait_until(lambda: page.speed > 5, SETTLED_WITHIN_S)
+    time.sleep(3)
+    frozen = page.servers["rng"][1]  # type: ignore[attr-defined]
+    ended = threading.Event()
+
+    def freeze_and_thaw() -> None:
+        while not ended.is_set():
+            frozen.send(signal.SIGSTOP)
+            time.sleep(0.8)
+            frozen.send(signal.SIGCONT)
+            time.sleep(0.2)
+
+    def state() -> str:
+        return str({each["name"]: each["state"] for each in page.data["topology"]["rng"]["replicas"]}["rng-2"])
+
+    freezing = threading.Thread(target=freeze_and_thaw)
+    freezing.start()
+    try:
+        time.sleep(4)  # 3 s, and the next report
+        states = []
+        for _ in range(40):
+            states.append(state())
+            time.sleep(0.2)
+    finally:
+        ended.set()
+        freezing.join()
+    assert states.count("slow") == len(states), states
+    assert any(each["kind"] == "slow" and each["names"] == ["rng-2"] for each in page.annotations)
+    wait_until(lambda: state() == "serving", SETTLED_WITHIN_S)
