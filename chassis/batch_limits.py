@@ -1,8 +1,11 @@
-"""The size of a batch, for clients and servers.
+"""The size of a batch, and of all batches in one gRPC message together, for clients and servers.
 
 Two MiB of payload stay, with the message around them, below the 4 MiB that every gRPC implementation receives by
 default, in both directions.
 """
+
+# Batches in one gRPC message.
+MAX_BATCHES = 64
 
 MAX_BATCH_MESSAGES = 65_536
 

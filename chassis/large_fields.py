@@ -7,7 +7,7 @@ large field of such a message is a view of the encoded one; protobuf would copy 
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -21,6 +21,7 @@ MIN_LARGE_BYTES = 64 * 1024
 # The other fields of a message with a large one take less. What a client sends is not searched any further.
 _MAX_HEAD_BYTES = 256
 
+_BATCHES = "batches"
 _VARINT = 0
 _LENGTH_DELIMITED = 2
 
@@ -31,28 +32,44 @@ _MAX_KEPT_BYTES = 64 * 1024 * 1024
 _MAX_BLOCK_BYTES = 32 * 1024 * 1024
 
 
-def with_large_field(message: M, name: str, data: bytes | memoryview) -> M:
-    """Return the message with this bytes field. It is only to be encoded, by its SerializeToString()."""
-    if len(data) < MIN_LARGE_BYTES:
-        setattr(message, name, bytes(data))
-        return message
-    return cast("M", _LargeMessage(message, name, data))
+def with_large_field(message: M, name: str, values: Sequence[bytes | memoryview]) -> M:
+    """Return the message with this bytes field in its batches. It is only to be encoded, by its SerializeToString().
+
+    A large batch is to be the only one of its message; among others, it is encoded by protobuf.
+    """
+    batches = getattr(message, _BATCHES)
+    if len(values) == 1 and len(values[0]) >= MIN_LARGE_BYTES:
+        return cast("M", _OneBatch(message, _LargeMessage(batches[0], name, values[0])))
+    for batch, value in zip(batches, values, strict=True):
+        setattr(batch, name, bytes(value))
+    return message
 
 
 def parse(deserialize: Callable[[bytes], M], encoded: bytes) -> M:
-    """Return a message. A large field of bytes at its end is a view of the encoded message.
+    """Return a message. A large field of bytes at its end, or at the end of its only batch, is a view of `encoded`.
 
     Raises DecodeError as `deserialize` does.
     """
-    view = memoryview(encoded)
-    if len(view) < MIN_LARGE_BYTES or (found := _find_large_field(view)) is None:
-        return deserialize(encoded)
-    begin, number, value = found
-    message = deserialize(encoded[:begin])
-    field = message.DESCRIPTOR.fields_by_number.get(number)
-    if field is not None and not field.is_repeated and field.type == FieldDescriptor.TYPE_BYTES:
-        return cast("M", _LargeMessage(message, field.name, view[value:]))
+    if len(encoded) >= MIN_LARGE_BYTES:
+        parsed = _parse_large(deserialize(b""), memoryview(encoded))
+        if parsed is not None:
+            return cast("M", parsed)
     return deserialize(encoded)
+
+
+def _parse_large(message: Message, view: memoryview) -> "_LargeMessage | _OneBatch | None":
+    found = _find_large_field(view)
+    field = None if found is None else message.DESCRIPTOR.fields_by_number.get(found[1])
+    if found is None or field is None:
+        return None
+    begin, _, value = found
+    if field.name == _BATCHES and begin == 0:
+        batch = _parse_large(getattr(message, _BATCHES).add(), view[value:])
+        return _OneBatch(message, batch) if isinstance(batch, _LargeMessage) else None
+    if field.is_repeated or field.type != FieldDescriptor.TYPE_BYTES:
+        return None
+    message.ParseFromString(bytes(view[:begin]))
+    return _LargeMessage(message, field.name, view[value:])
 
 
 def _find_large_field(view: memoryview) -> tuple[int, int, int] | None:
@@ -82,10 +99,27 @@ class _LargeMessage:
     def __getattr__(self, name: str) -> Any:
         return self._data if name == self._name else getattr(self._message, name)
 
+    def parts(self) -> tuple[bytes, bytes | memoryview]:
+        """Return what is before the large field when the message is encoded, and the field."""
+        return self._message.SerializeToString() + _prefix(self._message, self._name, len(self._data)), self._data
+
+
+class _OneBatch:
+    __slots__ = ("_message", "batches")
+
+    def __init__(self, message: Message, batch: _LargeMessage) -> None:
+        self._message = message
+        self.batches = (batch,)
+
     def SerializeToString(self) -> bytes:  # noqa: N802 - as protobuf has it
-        key = self._message.DESCRIPTOR.fields_by_name[self._name].number << 3 | _LENGTH_DELIMITED
-        head = self._message.SerializeToString()
-        return b"".join((head, encode_varint(key), encode_varint(len(self._data)), self._data))
+        head, data = self.batches[0].parts()
+        return b"".join((_prefix(self._message, _BATCHES, len(head) + len(data)), head, data))
+
+
+def _prefix(message: Message, name: str, length: int) -> bytes:
+    """Return what precedes the bytes of a field."""
+    key = message.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED
+    return encode_varint(key) + encode_varint(length)
 
 
 def encode_varint(value: int) -> bytes:

@@ -1,7 +1,7 @@
 """The servicer of hasher: it validates requests and computes digests."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from dockercoins.hasher.v1 import hasher_service_pb2
@@ -18,13 +18,21 @@ from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_MESSAGE
 from chassis.grpc_options import SERVED_BY
 from chassis.grpc_server.access_log import work
 from chassis.grpc_server.allow_list import Callers
-from chassis.grpc_server.bad_request import BadRequestError
+from chassis.grpc_server.bad_request import BadRequestError, check_batches
 from chassis.large_fields import with_large_field
 from hasher_svc.hashing import DigestThread
 
 SERVICE = hasher_service_pb2.DESCRIPTOR.services_by_name["HasherService"].full_name
 
 CALLERS: Callers = {"Hash": frozenset({"worker"}), "StreamHashes": frozenset({"worker"})}
+
+
+class Batch(NamedTuple):
+    """A batch of a request, read once: protobuf copies the data each time it is read."""
+
+    batch_id: int
+    data: bytes
+    message_size: int
 
 
 class HasherService(HasherServiceServicer):
@@ -41,25 +49,28 @@ class HasherService(HasherServiceServicer):
         _check_length(len(data))
         digest = await self._thread.digests(data, len(data))
         self._hashes.inc()
-        work.set((1, 1, len(data)))
+        work.set([(1, len(data))])
         return HashResponse(digest=digest, hex_digest=digest.hex(), served_by=self._instance)
 
     async def StreamHashes(
         self, request_iterator: AsyncIterator[StreamHashesRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[StreamHashesResponse]:
-        """Yield a batch for each request, in order. Raises BadRequestError for an invalid length or message_size."""
+        """Yield the batches of each request, in order. Raises BadRequestError if one of them is not allowed."""
         await context.send_initial_metadata(((SERVED_BY, self._instance),))
         async for request in request_iterator:
-            data = request.data
-            _check(len(data), request.message_size)
-            digests = await self._thread.digests(data, request.message_size)
-            hashes = len(digests) // DIGEST_SIZE
-            self._hashes.inc(hashes)
-            work.set((1, hashes, len(data)))
-            yield with_large_field(StreamHashesResponse(batch_id=request.batch_id), "digests", digests)
+            batches = [Batch(each.batch_id, each.data, each.message_size) for each in request.batches]
+            measured = check_batches(batches, _messages_and_bytes)
+            digests = [await self._thread.digests(batch.data, batch.message_size) for batch in batches]
+            self._hashes.inc(sum(map(len, digests)) // DIGEST_SIZE)
+            work.set(measured)
+            response = StreamHashesResponse(
+                batches=[StreamHashesResponse.Batch(batch_id=batch.batch_id) for batch in batches]
+            )
+            yield with_large_field(response, "digests", digests)
 
 
-def _check(length: int, size: int) -> None:
+def _messages_and_bytes(batch: Batch) -> tuple[int, int]:
+    length, size = len(batch.data), batch.message_size
     _check_length(length)
     if not 1 <= size <= MAX_BATCH_BYTES:
         raise BadRequestError("message_size", size, f"1 to {MAX_BATCH_BYTES} bytes")
@@ -67,6 +78,7 @@ def _check(length: int, size: int) -> None:
         raise BadRequestError("data", f"{length} bytes long", f"a multiple of message_size {size}")
     if length > MAX_BATCH_MESSAGES * size:
         raise BadRequestError("data", f"{length // size} messages", f"1 to {MAX_BATCH_MESSAGES} messages")
+    return length // size, length
 
 
 def _check_length(length: int) -> None:

@@ -43,15 +43,15 @@ class UnaryCalls:
     async def response(self, batch: Batch) -> memoryview:
         """Return the payload of the response to a batch, however many attempts it takes."""
         backoff = Backoff()
-        request = self._stage.request(batch)
+        request = self._stage.request([batch])
         while True:
             try:
                 response = await self._method(request, metadata=self._metadata, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 code = error.code()
             else:
-                with contextlib.suppress(DecodeError):
-                    _, payload = self._stage.response(response)
+                with contextlib.suppress(DecodeError, ValueError):
+                    [(_, payload)] = self._stage.response(response)
                     if len(payload) == self._stage.payload_size(batch):
                         return payload
                 code = grpc.StatusCode.INTERNAL

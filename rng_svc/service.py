@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator
+from itertools import accumulate, pairwise
 from typing import Any
 
 import grpc
@@ -19,7 +20,7 @@ from chassis.batch_limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.grpc_options import SERVED_BY
 from chassis.grpc_server.access_log import work
 from chassis.grpc_server.allow_list import Callers
-from chassis.grpc_server.bad_request import BadRequestError
+from chassis.grpc_server.bad_request import BadRequestError, check_batches
 from chassis.large_fields import with_large_field
 
 SERVICE = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name
@@ -45,28 +46,34 @@ class RngService(RngServiceServicer):
         _check_size(request.size)
         data = ssl.RAND_bytes(request.size)
         self._bytes_sent.inc(request.size)
-        work.set((1, 1, request.size))
+        work.set([(1, request.size)])
         return GetRandomBytesResponse(data=data, served_by=self._instance)
 
     async def StreamRandomBytes(
         self, request_iterator: AsyncIterator[StreamRandomBytesRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[StreamRandomBytesResponse]:
-        """Yield a batch for each request, in order. Raises BadRequestError for a count or size that is not allowed."""
+        """Yield the batches of each request, in order. Raises BadRequestError if one of them is not allowed."""
         await context.send_initial_metadata(((SERVED_BY, self._instance),))
         async for request in request_iterator:
-            _check(request)
-            data = ssl.RAND_bytes(request.count * request.size)
+            measured = check_batches(request.batches, _messages_and_bytes)
+            ends = list(accumulate(size for _, size in measured))
+            data = ssl.RAND_bytes(ends[-1])
             self._bytes_sent.inc(len(data))
-            work.set((1, request.count, len(data)))
-            yield with_large_field(StreamRandomBytesResponse(batch_id=request.batch_id), "data", data)
+            work.set(measured)
+            response = StreamRandomBytesResponse(
+                batches=[StreamRandomBytesResponse.Batch(batch_id=batch.batch_id) for batch in request.batches]
+            )
+            yield with_large_field(response, "data", [data[begin:end] for begin, end in pairwise((0, *ends))])
 
 
-def _check(request: StreamRandomBytesRequest) -> None:
-    if not 1 <= request.count <= MAX_BATCH_MESSAGES:
-        raise BadRequestError("count", request.count, f"1 to {MAX_BATCH_MESSAGES} messages")
-    _check_size(request.size)
-    if request.count * request.size > MAX_BATCH_BYTES:
-        raise BadRequestError("size", request.size, f"at most {MAX_BATCH_BYTES} bytes with count {request.count}")
+def _messages_and_bytes(batch: StreamRandomBytesRequest.Batch) -> tuple[int, int]:
+    count, size = batch.count, batch.size
+    if not 1 <= count <= MAX_BATCH_MESSAGES:
+        raise BadRequestError("count", count, f"1 to {MAX_BATCH_MESSAGES} messages")
+    _check_size(size)
+    if count * size > MAX_BATCH_BYTES:
+        raise BadRequestError("size", size, f"at most {MAX_BATCH_BYTES} bytes with count {count}")
+    return count, count * size
 
 
 def _check_size(size: int) -> None:

@@ -19,5 +19,5 @@ class RngSettings(GrpcServerSettings):
         "concurrency": ByPace(1, cpus.usable),
     }
 
-    # Numbers and the name of a trace: fewer than 100.
-    largest_request: ClassVar[int] = 4 * 1024
+    # 64 batches, each of them numbers and the name of a trace: fewer than 100 bytes.
+    largest_request: ClassVar[int] = 16 * 1024

@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import ClassVar, NamedTuple
 
@@ -41,12 +41,12 @@ class Stage(ABC):
         return f"/{self.service}/{self.method}"
 
     @abstractmethod
-    def request(self, batch: Batch) -> bytes:
-        """Return the encoded request."""
+    def request(self, batches: Sequence[Batch]) -> bytes:
+        """Return the encoded request for some batches."""
 
     @abstractmethod
-    def response(self, encoded: bytes) -> tuple[int, memoryview]:
-        """Return the batch id of an encoded response, and its payload. Raises DecodeError."""
+    def response(self, encoded: bytes) -> list[tuple[int, memoryview]]:
+        """Return the batch ids of an encoded response, and their payloads. Raises DecodeError."""
 
     @abstractmethod
     def payload_size(self, batch: Batch) -> int:
@@ -64,17 +64,19 @@ class RngStage(Stage):
     service = rng_service_pb2.DESCRIPTOR.services_by_name["RngService"].full_name
     method = "StreamRandomBytes"
 
-    def request(self, batch: Batch) -> bytes:
-        """Return the encoded request, of a few bytes."""
-        request = StreamRandomBytesRequest(batch_id=batch.id, count=batch.count, size=batch.message_size)
-        if batch.trace is not None:
-            request.traceparent = batch.trace.traceparent("rng")
+    def request(self, batches: Sequence[Batch]) -> bytes:
+        """Return the encoded request, of a few bytes per batch."""
+        request = StreamRandomBytesRequest()
+        for batch in batches:
+            added = request.batches.add(batch_id=batch.id, count=batch.count, size=batch.message_size)
+            if batch.trace is not None:
+                added.traceparent = batch.trace.traceparent(self.name)
         return request.SerializeToString()
 
-    def response(self, encoded: bytes) -> tuple[int, memoryview]:
-        """Return the batch id and the random bytes."""
+    def response(self, encoded: bytes) -> list[tuple[int, memoryview]]:
+        """Return the batch ids and the random bytes."""
         response = parse(StreamRandomBytesResponse.FromString, encoded)
-        return response.batch_id, memoryview(response.data)
+        return [(batch.batch_id, memoryview(batch.data)) for batch in response.batches]
 
     def payload_size(self, batch: Batch) -> int:
         """Return the size of all messages."""
@@ -101,17 +103,19 @@ class HasherStage(Stage):
         """Verify the digests that `coins` selects and one more per batch; or none without it, as in the load test."""
         self._coins = coins
 
-    def request(self, batch: Batch) -> bytes:
+    def request(self, batches: Sequence[Batch]) -> bytes:
         """Return the encoded request, with all messages."""
-        request = StreamHashesRequest(batch_id=batch.id, message_size=batch.message_size)
-        if batch.trace is not None:
-            request.traceparent = batch.trace.traceparent("hasher")
-        return with_large_field(request, "data", batch.data).SerializeToString()
+        request = StreamHashesRequest()
+        for batch in batches:
+            added = request.batches.add(batch_id=batch.id, message_size=batch.message_size)
+            if batch.trace is not None:
+                added.traceparent = batch.trace.traceparent(self.name)
+        return with_large_field(request, "data", [batch.data for batch in batches]).SerializeToString()
 
-    def response(self, encoded: bytes) -> tuple[int, memoryview]:
-        """Return the batch id and the digests."""
+    def response(self, encoded: bytes) -> list[tuple[int, memoryview]]:
+        """Return the batch ids and the digests."""
         response = parse(StreamHashesResponse.FromString, encoded)
-        return response.batch_id, memoryview(response.digests)
+        return [(batch.batch_id, memoryview(batch.digests)) for batch in response.batches]
 
     def payload_size(self, batch: Batch) -> int:
         """Return the size of all digests."""

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -21,8 +21,9 @@ _LONG = re.compile(r"^ipv[46]:|-[0-9a-f]{8}$")
 # Describes what was done with this number of messages, which have this number of bytes together.
 Describe = Callable[[int, int], str]
 
-# What the last response of this task contains: batches, their messages, and the bytes of those. Servicers set it.
-work: ContextVar[tuple[int, int, int]] = ContextVar("work", default=(1, 0, 0))
+# What the last response of this task contains: of each batch, or of a unary call, the messages and their bytes.
+# Servicers set it.
+work: ContextVar[Sequence[tuple[int, int]]] = ContextVar("work", default=((0, 0),))
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class AccessLog:
         """Log the `work` of a response that took this long, or keep it for the line of this second."""
         if not self._enabled:
             return
-        requests, messages, size = work.get()
+        requests, messages, size = len(work.get()), *map(sum, zip(*work.get(), strict=True))
         second = self._peers.get(peer)
         if second is None:
             peer = peer if len(self._peers) < MAX_PEERS else OTHERS

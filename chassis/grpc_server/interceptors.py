@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from chassis import large_fields, log
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID, TRACEPARENT
-from chassis.grpc_server.access_log import AccessLog
+from chassis.grpc_server.access_log import AccessLog, work
 from chassis.grpc_server.bad_request import BadRequestError, abort
 from chassis.grpc_server.limits import (
     MAX_CONCURRENT_REQUESTS,
@@ -55,6 +55,9 @@ _NOT_LOGGED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 # TracingInterceptor, in the same task.
 WAITED = "dockercoins.waited_seconds"
 _waited_s: ContextVar[float] = ContextVar("waited_s", default=0.0)
+
+# Stands for the batch of a unary call, which has no id.
+UNARY = -1
 
 
 class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
@@ -241,21 +244,15 @@ class DecodingInterceptor(grpc.aio.ServerInterceptor):
 
     def _decoded(self, method: str, handler: Handler, behavior: StreamBehavior) -> Any:
         async def decoded(raw: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            message: Any = None
-
             async def messages() -> AsyncIterator[Any]:
-                nonlocal message
                 async for encoded in raw:
-                    message = None
-                    message = _decode(handler, encoded)
-                    yield message
+                    yield _decode(handler, encoded)
 
             try:
                 async for response in behavior(messages(), context):
                     yield _encode(response)
             except BadRequestError as error:
-                batch_id = getattr(message, "batch_id", None)
-                batch = {} if batch_id is None else {"batch": batch_id}
+                batch = {} if error.batch_id is None else {"batch": error.batch_id}
                 fields = {"method": method, **_caller(context), **batch, "details": str(error)}
                 self._loggers.log("warning", "request refused", "", **fields)
                 await abort(context, error)
@@ -277,10 +274,9 @@ def _decode(handler: Handler, raw: bytes) -> Any:
 
 
 class TracingInterceptor(MethodInterceptor):
-    """Records a span of each request to one service that names a span of its client.
+    """Records a span of each unary call to one service, and of each batch of a stream, that names its client's span.
 
-    A unary call names it in its metadata. Each request of a stream has a field for it, since a stream carries many
-    batches, few of which are traced.
+    A unary call names it in its metadata. Each batch of a stream has a field for it, since few of them are traced.
     """
 
     def __init__(self, service: str, tracing: "Tracing") -> None:
@@ -288,44 +284,47 @@ class TracingInterceptor(MethodInterceptor):
         self._service = service
         self._tracing = tracing
 
-    def _start(self, method: str, traceparent: str) -> "Span":
+    def _start(self, method: str, request: Any, context: Context) -> "Iterator[tuple[int, Span]]":
         attributes = {"rpc.system": "grpc", "rpc.service": self._service, "rpc.method": method}
-        return self._tracing.serve(traceparent, f"{self._service}/{method}", attributes)
+        for batch_id, traceparent in _traceparents(request, context):
+            span = self._tracing.serve(traceparent, f"{self._service}/{method}", attributes) if traceparent else None
+            if span is not None:
+                yield batch_id, span
 
     def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
-        """Record a span of each request from its arrival to its response."""
+        """Record spans from the arrival of a request to the response."""
 
         async def traced(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[object]:
-            # Responses come in the order of the requests, one at a time, so there is one span at a time.
-            span: Span | None = None
+            # By batch id.
+            spans: dict[int, Span] = {}
 
             async def started() -> AsyncIterator[object]:
-                nonlocal span
                 async for request in requests:
-                    if traceparent := _traceparent(request, context):
-                        span = self._start(method, traceparent)
+                    spans.update(self._start(method, request, context))
                     yield request
 
             try:
                 async for response in behavior(started(), context):
-                    if span is not None:
-                        span.attributes[WAITED] = _waited_s.get()
-                        span.end()
-                        span = None
+                    for batch_id in spans.keys() & _batch_ids(response):
+                        spans[batch_id].attributes[WAITED] = _waited_s.get()
+                        spans.pop(batch_id).end()
                     yield response
             except BaseException as error:
-                if span is not None:
+                for span in spans.values():
                     span.end(_reason(error, context))
                 raise
 
         return traced
 
 
-def _traceparent(request: Any, context: Context) -> str:
-    try:
-        return str(request.traceparent)
-    except AttributeError:  # a request of a unary method has no such field
-        return str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, ""))
+def _traceparents(request: Any, context: Context) -> Iterable[tuple[int, str]]:
+    if hasattr(request, "batches"):
+        return [(batch.batch_id, batch.traceparent) for batch in request.batches]
+    return [(UNARY, str(dict(context.invocation_metadata() or ()).get(TRACEPARENT, "")))]
+
+
+def _batch_ids(response: Any) -> set[int]:
+    return {batch.batch_id for batch in response.batches} if hasattr(response, "batches") else {UNARY}
 
 
 def _reason(error: BaseException, context: Context) -> str:
@@ -377,10 +376,14 @@ class FaultInjectionInterceptor(MethodInterceptor):
 
 
 class LimitInterceptor(MethodInterceptor):
-    """Limits the requests to one service: unary calls, and the messages of streams."""
+    """Limits the requests to one service: unary calls, and the messages of streams.
+
+    With a delay, each batch of a message has a slot of its own.
+    """
 
     def __init__(self, service: str, delay: float, concurrency: int) -> None:
         super().__init__(service)
+        self._delay = delay
         self._slots = RateLimiter(delay, concurrency)
         # A request uses the event loop from when it is read until its response is written. With a delay it mostly
         # waits, and CONCURRENCY is the tighter limit.
@@ -408,12 +411,27 @@ class LimitInterceptor(MethodInterceptor):
 
             try:
                 async for response in behavior(admitted(), context):
-                    await self._slots.complete(slot)
-                    self._slots.release(slot)
-                    yield response
+                    for number, part in enumerate(self._parts(response)):
+                        if number:
+                            slot = await self._slots.acquire(peer)
+                        await self._slots.complete(slot)
+                        self._slots.release(slot)
+                        yield part
                     self._concurrency.release(permit)
             finally:
                 self._slots.release(slot)
                 self._concurrency.release(permit)
 
         return limited
+
+    def _parts(self, response: Any) -> Iterable[object]:
+        """Return a response of each batch, so that with a delay none waits for those behind it."""
+        if not self._delay or len(getattr(response, "batches", ())) < 2:
+            return (response,)
+        return self._split(response)
+
+    @staticmethod
+    def _split(response: Any) -> Iterator[object]:
+        for batch, its_work in zip(response.batches, work.get(), strict=True):
+            work.set([its_work])
+            yield type(response)(batches=[batch])

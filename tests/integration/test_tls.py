@@ -29,10 +29,13 @@ UNARY = {
     "hasher": (f"/{HASHER}/Hash", HashRequest(data=b"one").SerializeToString()),
 }
 STREAMS = {
-    "rng": (f"/{RNG}/StreamRandomBytes", StreamRandomBytesRequest(batch_id=1, count=1, size=8).SerializeToString()),
+    "rng": (
+        f"/{RNG}/StreamRandomBytes",
+        StreamRandomBytesRequest(batches=[StreamRandomBytesRequest.Batch(count=1, size=8)]).SerializeToString(),
+    ),
     "hasher": (
         f"/{HASHER}/StreamHashes",
-        StreamHashesRequest(batch_id=1, data=b"one", message_size=3).SerializeToString(),
+        StreamHashesRequest(batches=[StreamHashesRequest.Batch(data=b"one", message_size=3)]).SerializeToString(),
     ),
 }
 

@@ -255,24 +255,26 @@ async def test_a_single_call_continues_the_trace_that_its_metadata_name(collecto
 async def test_the_span_of_a_request_that_fails_has_the_reason(collector: OtlpReceiver) -> None:
     async with server("rng", collector, delay=10) as channel:
         stub = RngServiceStub(channel)
+        bad = StreamRandomBytesRequest(batches=[StreamRandomBytesRequest.Batch(count=0, size=1, traceparent=TRACED)])
         assert await stub.GetRandomBytes(GetRandomBytesRequest(size=0), metadata=metadata(TRACED)).code()
-        await stub.StreamRandomBytes(iter([StreamRandomBytesRequest(count=0, size=1, traceparent=TRACED)])).code()
+        await stub.StreamRandomBytes(iter([bad])).code()
         assert await stub.GetRandomBytes(GetRandomBytesRequest(size=1), timeout=1, metadata=metadata(TRACED)).code()
     assert [(span.trace, span.parent, span.error) for span in collector.spans()] == [
         (TRACE, SPAN, "INVALID_ARGUMENT: size: 0 is not allowed, it must be 1 to 2097152 bytes"),
-        (TRACE, SPAN, "INVALID_ARGUMENT: count: 0 is not allowed, it must be 1 to 65536 messages"),
+        (TRACE, SPAN, "INVALID_ARGUMENT: batches[0].count: 0 is not allowed, it must be 1 to 65536 messages"),
         (TRACE, SPAN, "CANCELLED"),
     ]
 
 
-async def test_only_the_traced_requests_of_a_stream_have_spans(collector: OtlpReceiver) -> None:
-    requests = [
-        StreamHashesRequest(batch_id=number, data=bytes(8_192), message_size=32, traceparent=text)
+async def test_only_the_traced_batches_of_a_stream_have_spans(collector: OtlpReceiver) -> None:
+    batches = [
+        StreamHashesRequest.Batch(batch_id=number, data=bytes(8_192), message_size=32, traceparent=text)
         for number, text in enumerate(["", TRACED, "nonsense", NOT_TRACED, TRACED])
     ]
+    requests = [StreamHashesRequest(batches=each) for each in (batches[:1], batches[1:3], batches[3:])]
     async with server("hasher", collector, otel_traces_sampler_arg=0) as channel:
         stream = HasherServiceStub(channel).StreamHashes(iter(requests), metadata=metadata(TRACED))
-        assert [len(answer.digests) async for answer in stream] == [8_192] * 5
+        assert [len(batch.digests) async for answer in stream for batch in answer.batches] == [8_192] * 5
     assert [(span.trace, span.parent) for span in collector.spans()] == [(TRACE, SPAN)] * 2
 
 

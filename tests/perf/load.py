@@ -25,8 +25,12 @@ HISTORIES = 2 * ("/api/history?seconds=3600", "/api/history?seconds=3600&by=work
 def encoded(service: str, count: int) -> bytes:
     """Return a request for `count` messages."""
     if service == "rng":
-        return StreamRandomBytesRequest(count=count, size=32).SerializeToString()
-    return StreamHashesRequest(data=bytes(32 * count), message_size=32).SerializeToString()
+        return StreamRandomBytesRequest(
+            batches=[StreamRandomBytesRequest.Batch(count=count, size=32)]
+        ).SerializeToString()
+    return StreamHashesRequest(
+        batches=[StreamHashesRequest.Batch(data=bytes(32 * count), message_size=32)]
+    ).SerializeToString()
 
 
 async def load_server(service: str, port: int, streams: int, window: int, count: int) -> None:

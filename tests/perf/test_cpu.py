@@ -28,11 +28,13 @@ def test_hashing(figures: Figures) -> None:
 def test_large_fields(figures: Figures) -> None:
     def by_hand() -> None:
         for _ in range(100):
-            with_large_field(StreamHashesRequest(batch_id=1, message_size=32), "data", BATCH).SerializeToString()
+            with_large_field(
+                StreamHashesRequest(batches=[StreamHashesRequest.Batch(message_size=32)]), "data", [BATCH]
+            ).SerializeToString()
 
     def by_protobuf() -> None:
         for _ in range(100):
-            StreamHashesRequest(batch_id=1, message_size=32, data=BATCH).SerializeToString()
+            StreamHashesRequest(batches=[StreamHashesRequest.Batch(message_size=32, data=BATCH)]).SerializeToString()
 
     figures.check_ratio("a message of 512 KiB, beside protobuf", by_hand, by_protobuf, 0.5)
 

@@ -32,6 +32,7 @@ class FakeStream:
     number = 1
     half_closed = False
     newest_sent_at = 0.0
+    unsent = 0
 
     def __init__(self, replica: str) -> None:
         self.replica = replica
@@ -42,8 +43,8 @@ class FakeStream:
     def oldest_sent_at(self) -> float:
         return next((attempt.sent_at for attempt in self.outstanding.values()), float("inf"))
 
-    def send(self, batch: Batch, now: float) -> None:
-        self.outstanding[batch.id] = Attempt(batch, now)
+    def send(self, batch: Batch, now: float, *, alone: bool = False) -> None:
+        self.outstanding[batch.id] = Attempt(batch, now, alone)
 
     def half_close(self) -> None:
         self.half_closed = True

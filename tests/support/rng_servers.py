@@ -48,7 +48,7 @@ class RngServer(RngService):
         self.peers.add(context.peer())
         try:
             async for response in self.serve(request_iterator, context):
-                self.batches += response.batch_id != PROBE_ID
+                self.batches += sum(batch.batch_id != PROBE_ID for batch in response.batches)
                 yield response
         finally:
             self.open_streams -= 1

@@ -95,7 +95,9 @@ def hold_memory(mine: Mine, stack: ExitStack) -> None:
     for client in clients.values():
         client.read(0.1)
     for _ in range(20):
-        request = StreamRandomBytesRequest(count=65_536, size=32).SerializeToString()
+        request = StreamRandomBytesRequest(
+            batches=[StreamRandomBytesRequest.Batch(count=65_536, size=32)]
+        ).SerializeToString()
         clients["rng"].open(STREAMS["rng"], request)
         clients["hasher"].send_data(clients["hasher"].open(STREAMS["hasher"]), message(bytes(LARGEST))[:-1])
 

@@ -5,6 +5,7 @@ gRPC balances only when a stream opens, so a channel leads to one address, and t
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from chassis.batch_limits import DIGEST_SIZE
 from chassis.grpc_client import InstrumentedMethod, failure, is_unhealthy, is_untrusted
 from chassis.grpc_options import MAX_NAME, SERVED_BY
+from chassis.large_fields import MIN_LARGE_BYTES
 from chassis.settings import Certificates
 from worker_svc.backoff import PERMANENT
 from worker_svc.batch import Batch
@@ -21,6 +24,10 @@ from worker_svc.stage import Stage
 
 # While the server processes a batch of one stream, the next batch travels on the other.
 STREAMS_PER_ENDPOINT = 2
+
+# Payload of a message with several batches, at most, in either direction. A large batch is encoded without a copy where
+# it is alone.
+MAX_SHARED_BYTES = 256 * 1024
 
 # If all servers become NOT_SERVING within this time, their streams are not drained.
 LEAVING_DELAY_S = 0.15
@@ -39,6 +46,10 @@ _WRITE_FAILED = "Internal error from Core"
 # The batch of one byte with which a stream is probed. No batch of the pipeline has this id.
 PROBE_ID = 0
 _PROBE = Batch(PROBE_ID, count=1, message_size=1, begun=0.0, data=b"\0")
+
+
+def _payload_bytes(batch: Batch) -> int:
+    return batch.count * max(batch.message_size, DIGEST_SIZE)
 
 
 class StreamBroken(Exception):  # noqa: N818 - named for what happened, as gRPC's own status is no error class either
@@ -60,6 +71,8 @@ class Attempt:
     batch: Batch
     # On the event loop's clock.
     sent_at: float
+    # Whether no other batch may be in its message: it is large, was in a message that failed, or is hedged.
+    alone: bool = False
     # Whether it has exceeded the hedging delay.
     slow: bool = False
 
@@ -67,7 +80,8 @@ class Attempt:
 class Stream:
     """One gRPC stream: batches go out, and responses are matched by batch id."""
 
-    def __init__(self, endpoint: "Endpoint", stage: Stage, method: InstrumentedMethod) -> None:
+    def __init__(self, endpoint: "Endpoint", stage: Stage, method: InstrumentedMethod, max_batches: int) -> None:
+        """Send at most `max_batches` in one message."""
         self.endpoint = endpoint
         # The name of the process that serves it, once that is known; its address, where the server sends no name.
         self.replica = ""
@@ -79,7 +93,10 @@ class Stream:
         # Whether a batch other than a probe has a response.
         self.has_completed = False
         self._stage = stage
-        self._send_queue: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._max_batches = max_batches
+        # What is to be sent, and whether there is something or the stream is half-closed.
+        self._waiting: deque[Attempt] = deque()
+        self._wake = asyncio.Event()
         self._aborted = ""
         # The server logs the number, too.
         self.number, self._call = method.open(endpoint.channel, self._requests())
@@ -89,10 +106,17 @@ class Stream:
         """When the oldest outstanding batch was sent; infinity if there is none."""
         return next((attempt.sent_at for attempt in self.outstanding.values()), float("inf"))
 
-    def send(self, batch: Batch, now: float) -> None:
-        """Send the request for a batch as soon as the stream takes it."""
-        self.outstanding[batch.id] = Attempt(batch, now)
-        self._send_queue.put_nowait(batch)
+    @property
+    def unsent(self) -> int:
+        """The number of batches that wait for the next message, if another one can join them."""
+        return len(self._waiting) if self._waiting and not self._waiting[-1].alone else 0
+
+    def send(self, batch: Batch, now: float, *, alone: bool = False) -> None:
+        """Send a batch as soon as the stream takes it, in one message with the others that wait, or alone."""
+        alone = alone or _payload_bytes(batch) >= MIN_LARGE_BYTES
+        attempt = self.outstanding[batch.id] = Attempt(batch, now, alone)
+        self._waiting.append(attempt)
+        self._wake.set()
 
     def probe(self) -> None:
         """Send a batch of one byte that is not counted, to see whether the server responds on this stream."""
@@ -102,7 +126,7 @@ class Stream:
         """Send nothing more; the stream ends when nothing is outstanding. A stream that has not joined is cancelled."""
         if not self.half_closed:
             self.half_closed = True
-            self._send_queue.put_nowait(None)
+            self._wake.set()
         if not self.replica:
             self._call.cancel()
 
@@ -128,16 +152,14 @@ class Stream:
                 # A call that fails has no headers either; only a response says that the server takes batches.
                 self.probe()
             async for response in self._call:
-                attempt, payload = self._match(response)
-                self.newest_sent_at = attempt.sent_at
-                if attempt.batch is not _PROBE:
-                    self.has_completed = True
-                    on_response(self, attempt, payload)
-                    continue
-                del self.outstanding[PROBE_ID]
-                if not self.replica and not self.half_closed:
-                    self.replica = await self._served_by() or self.endpoint.address[:MAX_NAME]
-                    on_join(self)
+                for batch_id, payload in self._decode(response):
+                    attempt = self._match(batch_id, payload)
+                    self.newest_sent_at = attempt.sent_at
+                    if attempt.batch is _PROBE:
+                        await self._probed(on_join)
+                    else:
+                        self.has_completed = True
+                        on_response(self, attempt, payload)
         except grpc.aio.AioRpcError as error:
             raise StreamBroken(error.code(), error.details() or "") from None
         except asyncio.CancelledError:
@@ -154,9 +176,30 @@ class Stream:
             details = f"ended by the server with {len(self.outstanding)} batches outstanding"
             raise StreamBroken(grpc.StatusCode.OK, details)
 
+    async def _probed(self, on_join: Callable[["Stream"], None]) -> None:
+        del self.outstanding[PROBE_ID]
+        if not self.replica and not self.half_closed:
+            self.replica = await self._served_by() or self.endpoint.address[:MAX_NAME]
+            on_join(self)
+
     async def _requests(self) -> AsyncIterator[bytes]:
-        while (batch := await self._send_queue.get()) is not None:
-            yield self._stage.request(batch)
+        while not self.half_closed:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                yield self._stage.request(self._take())
+
+    def _take(self) -> list[Batch]:
+        """Take the batches of the next message, as many as wait and it may have."""
+        taken: list[Batch] = []
+        size = 0
+        while self._waiting and len(taken) < self._max_batches:
+            attempt = self._waiting[0]
+            size += MAX_SHARED_BYTES if attempt.alone else _payload_bytes(attempt.batch)
+            if taken and size > MAX_SHARED_BYTES:
+                break
+            taken.append(self._waiting.popleft().batch)
+        return taken
 
     async def _served_by(self) -> str:
         """Return the server's name; nothing if it sends none, or no headers within PROBE_DELAY_S."""
@@ -168,17 +211,19 @@ class Stream:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"a name of {len(name)} characters in {SERVED_BY}")
         return name
 
-    def _match(self, response: bytes) -> tuple[Attempt, memoryview]:
+    def _decode(self, response: bytes) -> list[tuple[int, memoryview]]:
         try:
-            batch_id, payload = self._stage.response(response)
+            return self._stage.response(response)
         except DecodeError:
             raise StreamBroken(grpc.StatusCode.INTERNAL, "a response that can't be decoded") from None
+
+    def _match(self, batch_id: int, payload: memoryview) -> Attempt:
         attempt = self.outstanding.get(batch_id)
         if attempt is None:
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"a response to no batch: {batch_id}")
         if len(payload) != (size := self._stage.payload_size(attempt.batch)):
             raise StreamBroken(grpc.StatusCode.INTERNAL, f"{len(payload)} bytes for batch {batch_id}, not {size}")
-        return attempt, payload
+        return attempt
 
 
 @dataclass(eq=False)

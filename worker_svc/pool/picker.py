@@ -171,6 +171,8 @@ class Picker:
         # By name, the least recently used first. Replicas with open streams are never removed.
         self.replicas: dict[str, Replica] = {}
         self._accepting = 0
+        # The stream that got the last batch.
+        self._filling: Stream | None = None
 
     @property
     def ejected(self) -> list[str]:
@@ -198,6 +200,7 @@ class Picker:
         """Let a stream take no more batches, if it does."""
         replica = self.replicas.get(stream.replica)
         if replica is not None and stream in replica.accepting:
+            self._filling = None
             replica.accepting.remove(stream)
             self._accepting -= 1
 
@@ -219,10 +222,15 @@ class Picker:
     def pick(self, last_choice: str) -> Stream | None:
         """Return a stream with room of the replica with the fewest outstanding batches, in turn where several have.
 
-        The last choice is a replica that is picked only if no other has room.
+        Batches that come one right after the other go to one stream, in one message, up to an equal share of the
+        window. The last choice is a replica that is picked only if no other has room.
         """
-        # Twice an equal share: a fast replica may have more, and a frozen one can't hold the whole window.
+        share = -(-self.window // max(self._accepting, 1))
+        # A fast replica may have more than its share, and a frozen one can't hold the whole window.
         limit = -(-2 * self.window // max(self._accepting, 1))
+        filling = self._filling
+        if filling and not last_choice and 0 < filling.unsent < share and len(filling.outstanding) < limit:
+            return filling
         best: tuple[bool, int] | None = None
         picked: Stream | None = None
         for replica in self.replicas.values():
@@ -237,6 +245,10 @@ class Picker:
 
     def sent(self, stream: Stream, now: float) -> None:
         """Count a batch that is sent on this stream."""
+        if stream is self._filling and stream.unsent:
+            self.replicas[stream.replica].account(now, 1)
+            return
+        self._filling = stream
         replica = self.replicas[stream.replica] = self.replicas.pop(stream.replica)
         replica.account(now, 1)
         if replica.accepting[-1] is not stream:  # its streams take turns, too

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from chassis import log
+from chassis.batch_limits import MAX_BATCHES
 from chassis.grpc_client import InstrumentedMethod, is_untrusted, open_channel
 from chassis.grpc_options import MAX_NAME
 from chassis.log import ThrottledLogger
@@ -167,13 +168,15 @@ class Pool:
         client_id: str,
         window: int,
         max_endpoints: int,
+        max_batches: int = MAX_BATCHES,
         metrics: RpcMetrics,
         on_change: Callable[[], None],
         certificates: RenewedCertificates | None = None,
     ) -> None:
         """Share `window` batches between at most `max_endpoints`, which run() finds.
 
-        Counts streams in `metrics`, and calls `on_change` when the state of a replica has changed.
+        A message carries at most `max_batches`. Counts streams in `metrics`, and calls `on_change` when the state of a
+        replica has changed.
         """
         # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
@@ -187,6 +190,7 @@ class Pool:
         self.changes = Changes()
         self._stage = stage
         self._max_endpoints = max_endpoints
+        self._max_batches = max_batches
         self._method = InstrumentedMethod(stage.path, metrics, client_id)
         self._on_change = on_change
         self._certificates = certificates
@@ -270,7 +274,8 @@ class Pool:
             request.batch.trace.sent(self._stage.name, stream.replica, reason)
         request.replica = stream.replica
         request.attempts += 1
-        stream.send(request.batch, now)
+        # What has failed fails alone, and what is late does not wait for others.
+        stream.send(request.batch, now, alone=bool(reason))
 
     def _complete(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:
         """Pass the response on, unless another attempt was faster, and send a batch that waits."""
@@ -297,8 +302,13 @@ class Pool:
         if self._queue:
             self._dispatch(now)
 
-    def _retry(self, stream: Stream, reason: str, cause: str) -> None:
-        """Retry what is outstanding on a stream and on no other, before anything newer."""
+    def _retry(self, stream: Stream, reason: str, cause: str, *, refused: bool = False) -> None:
+        """Retry what is outstanding on a stream and on no other, before anything newer.
+
+        Streams are served in order, so the oldest batch of one that was refused, or one in its message, is the invalid
+        one. It goes last, or it would be refused before the others again and again.
+        """
+        oldest = next(iter(stream.outstanding), None)
         for batch_id in reversed(stream.outstanding):
             if (request := self._requests.get(batch_id)) is None:
                 continue
@@ -311,7 +321,10 @@ class Pool:
                 self.retries[reason] += 1
                 if reason == "broken":
                     self._note(AnnotationKind.RETRIED, stream.replica, count=1)
-                self._queue.appendleft(request)
+                if refused and batch_id == oldest:
+                    self._queue.append(request)
+                else:
+                    self._queue.appendleft(request)
 
     def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
         """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
@@ -329,7 +342,7 @@ class Pool:
         """Keep one stream open, and reopen it after each failure, until its endpoint leaves."""
         backoff = Backoff()
         while not endpoint.left.is_set():
-            stream = Stream(endpoint, self._stage, self._method)
+            stream = Stream(endpoint, self._stage, self._method, self._max_batches)
             endpoint.streams.add(stream)
             broken = None
             try:
@@ -372,7 +385,7 @@ class Pool:
             if not replica.streams and not self._is_subset:
                 self._note(AnnotationKind.LEFT if broken is None else AnnotationKind.LOST, stream.replica)
             if not replica.ejected:
-                self._retry(stream, "broken", str(broken))
+                self._retry(stream, "broken", str(broken), refused=broken is not None and broken.is_permanent)
         self._reconcile()
 
     def _reconcile(self) -> None:

@@ -70,7 +70,7 @@ def test_metadata_beyond_the_bound_are_refused_with_the_bound(ports: Ports, size
         assert client.answers(CALL, SIZE_4)
 
 
-@pytest.mark.parametrize(("name", "bound"), [("rng", 4 * 1_024), ("hasher", 2 * 1_024 * 1_024 + 64 * 1_024)])
+@pytest.mark.parametrize(("name", "bound"), [("rng", 16 * 1_024), ("hasher", 2 * 1_024 * 1_024 + 64 * 1_024)])
 def test_a_message_beyond_the_bound_is_refused_before_it_is_read(ports: Ports, name: str, bound: int) -> None:
     with RawClient(getattr(ports, name)) as client:
         client.read(0.1)

@@ -26,8 +26,12 @@ from chassis.telemetry import Telemetry
 UNARY, STREAM = "GetRandomBytes", "StreamRandomBytes"
 
 ONE = GetRandomBytesRequest(size=1).SerializeToString()
-GOOD = StreamRandomBytesRequest(batch_id=1, count=1, size=32).SerializeToString()
-BAD = StreamRandomBytesRequest(batch_id=17, count=0, size=32).SerializeToString()
+GOOD = StreamRandomBytesRequest(
+    batches=[StreamRandomBytesRequest.Batch(batch_id=1, count=1, size=32)]
+).SerializeToString()
+BAD = StreamRandomBytesRequest(
+    batches=[StreamRandomBytesRequest.Batch(count=1, size=32), StreamRandomBytesRequest.Batch(batch_id=17, size=32)]
+).SerializeToString()
 
 
 @pytest.fixture
@@ -59,10 +63,11 @@ def counted(telemetry: Telemetry) -> Counter[tuple[str, ...]]:
 
 
 async def hash_batches(peer: str, requests: int, *, delay: float) -> None:
-    """Have this number of batches hashed, of two messages each, on one stream."""
-    batches = [StreamHashesRequest(batch_id=number, data=bytes(64), message_size=32) for number in range(requests)]
+    """Have this number of batches hashed, of two messages each, on one stream, up to 60 at a time."""
+    batches = [StreamHashesRequest.Batch(data=bytes(64), message_size=32) for _ in range(requests)]
+    together = (StreamHashesRequest(batches=batches[begin : begin + 60]) for begin in range(0, requests, 60))
     async with hasher(delay=delay) as channel:
-        stream = HasherServiceStub(channel).StreamHashes(iter(batches), metadata=(("client-id", peer),))
+        stream = HasherServiceStub(channel).StreamHashes(together, metadata=(("client-id", peer),))
         assert len([response async for response in stream]) == requests
 
 
@@ -96,7 +101,7 @@ async def test_many_requests_of_a_peer_are_a_line_a_second(lines: list[Any]) -> 
 
 def test_peers_beyond_a_number_share_their_lines_until_they_are_gone(lines: list[Any]) -> None:
     access_log = AccessLog(lambda messages, _: f"{messages} messages")
-    work.set((1, 1, 32))
+    work.set([(1, 32)])
     for number in range(10 * MAX_PEERS):
         access_log.add(f"peer-{number}", 0.1)
     access_log.flush()
@@ -217,7 +222,7 @@ async def test_calls_that_fail_alike_are_a_line_a_second_with_their_count(lines:
 
 @pytest.mark.parametrize(
     ("bad", "batch", "details"),
-    [(BAD, 17, "count: 0 is not allowed"), (b"\xff", None, "(message): 1 bytes is not allowed")],
+    [(BAD, 17, "batches[1].count: 0 is not allowed"), (b"\xff", None, "(message): 1 bytes is not allowed")],
 )
 async def test_a_refused_batch_is_named_with_its_stream(
     bad: bytes, batch: int | None, details: str, lines: list[Any]

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from itertools import starmap
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -22,15 +23,27 @@ LARGEST = 2 * 1024 * 1024
 
 
 def random_batch(count: int, size: int, batch_id: int = 0) -> StreamRandomBytesRequest:
-    return StreamRandomBytesRequest(batch_id=batch_id, count=count, size=size)
+    return StreamRandomBytesRequest(batches=[StreamRandomBytesRequest.Batch(batch_id=batch_id, count=count, size=size)])
 
 
 def hash_batch(length: int, size: int, batch_id: int = 0) -> StreamHashesRequest:
-    return StreamHashesRequest(batch_id=batch_id, data=os.urandom(length), message_size=size)
+    batch = StreamHashesRequest.Batch(batch_id=batch_id, data=os.urandom(length), message_size=size)
+    return StreamHashesRequest(batches=[batch])
 
 
-def digests(request: StreamHashesRequest) -> bytes:
-    data, size = request.data, request.message_size
+Request = TypeVar("Request", StreamRandomBytesRequest, StreamHashesRequest)
+
+
+def together(*requests: Request) -> Request:
+    """One request with the batches of all."""
+    merged = type(requests[0])()
+    for request in requests:
+        merged.MergeFrom(request)
+    return merged
+
+
+def digests(batch: StreamHashesRequest.Batch) -> bytes:
+    data, size = batch.data, batch.message_size
     return b"".join(sha256(data[i : i + size]).digest() for i in range(0, len(data), size))
 
 
@@ -86,31 +99,45 @@ async def test_no_random_bytes_come_twice() -> None:
     async with rng() as channel:
         stub = RngServiceStub(channel)
         pieces = {(await stub.GetRandomBytes(GetRandomBytesRequest(size=32))).data for _ in range(20)}
-        packed = b"".join([batch.data async for batch in stub.StreamRandomBytes(iter([random_batch(10, 32)] * 2))])
+        packed = b"".join(
+            [
+                batch.data
+                async for response in stub.StreamRandomBytes(iter([random_batch(10, 32)] * 2))
+                for batch in response.batches
+            ]
+        )
     assert len(pieces | {packed[begin : begin + 32] for begin in range(0, len(packed), 32)}) == 40
 
 
 SHAPES = ((1, 32, 7), (65_536, 32, 2**64 - 1), (1, 32, 0), (65_536, 1, 7), (512, 32, 1), (1, LARGEST, 3), (3, 7, 4))
+# Batches of requests: each alone, and together as many as are allowed.
+REQUESTS = [*([shape] for shape in SHAPES), [SHAPES[0], SHAPES[6], SHAPES[4]], [(1_024, 32, 8)] * 64]
 
 
 async def test_batches_of_random_bytes_are_answered_in_order_with_their_ids_and_sizes() -> None:
     async with rng() as channel:
-        stream = RngServiceStub(channel).StreamRandomBytes(random_batch(*shape) for shape in SHAPES)
-        answers = [(answer.batch_id, len(answer.data)) async for answer in stream]
-    assert answers == [(batch_id, count * size) for count, size, batch_id in SHAPES]
+        requests = (together(*starmap(random_batch, shapes)) for shapes in REQUESTS)
+        stream = RngServiceStub(channel).StreamRandomBytes(requests)
+        answers = [[(batch.batch_id, len(batch.data)) for batch in answer.batches] async for answer in stream]
+    assert answers == [[(batch_id, count * size) for count, size, batch_id in shapes] for shapes in REQUESTS]
 
 
 async def test_batches_are_hashed_in_order_on_each_of_many_streams() -> None:
     """Small ones, hashed at once, do not pass large ones, hashed in a thread."""
-    streams = [[hash_batch(count * size, size, batch_id) for count, size, batch_id in SHAPES] for _ in range(3)]
+    streams = [
+        [together(*(hash_batch(count * size, size, number) for count, size, number in shapes)) for shapes in REQUESTS]
+        for _ in range(3)
+    ]
 
-    async def answers(channel: grpc.aio.Channel, requests: list[StreamHashesRequest]) -> list[tuple[int, bytes]]:
+    async def answers(channel: grpc.aio.Channel, requests: list[StreamHashesRequest]) -> list[list[tuple[int, bytes]]]:
         stream = HasherServiceStub(channel).StreamHashes(iter(requests))
-        return [(answer.batch_id, answer.digests) async for answer in stream]
+        return [[(batch.batch_id, batch.digests) for batch in answer.batches] async for answer in stream]
 
     async with hasher() as channel:
         found = await asyncio.gather(*(answers(channel, requests) for requests in streams))
-    assert found == [[(each.batch_id, digests(each)) for each in requests] for requests in streams]
+    assert found == [
+        [[(each.batch_id, digests(each)) for each in request.batches] for request in requests] for requests in streams
+    ]
 
 
 async def test_a_stream_names_its_server_and_answers_each_batch_before_the_next(service: Service) -> None:
@@ -119,7 +146,7 @@ async def test_a_stream_names_its_server_and_answers_each_batch_before_the_next(
         assert ("served-by", "replica-7") in tuple(await stream.initial_metadata())
         for number in range(3):
             await stream.write(service.batch(number))
-            assert (await stream.read()).batch_id == number
+            assert [each.batch_id for each in (await stream.read()).batches] == [number]
         await stream.done_writing()
         assert await stream.code() is grpc.StatusCode.OK
 
@@ -130,18 +157,43 @@ OUT_OF_BOUNDS = [
     (GetRandomBytesRequest(size=LARGEST + 1), "size", f"2097153 is not allowed, it must be {BYTES}"),
     (HashRequest(), "data", f"0 is not allowed, it must be {BYTES} long"),
     (HashRequest(data=bytes(LARGEST + 1)), "data", f"2097153 is not allowed, it must be {BYTES} long"),
-    (random_batch(0, 32), "count", "0 is not allowed, it must be 1 to 65536 messages"),
-    (random_batch(65_537, 1), "count", "65537 is not allowed, it must be 1 to 65536 messages"),
-    (random_batch(1, 0), "size", f"0 is not allowed, it must be {BYTES}"),
-    (random_batch(1, LARGEST + 1), "size", f"2097153 is not allowed, it must be {BYTES}"),
-    (random_batch(65_536, 33), "size", "33 is not allowed, it must be at most 2097152 bytes with count 65536"),
-    (random_batch(2, LARGEST), "size", "2097152 is not allowed, it must be at most 2097152 bytes with count 2"),
-    (hash_batch(0, 32), "data", f"0 is not allowed, it must be {BYTES} long"),
-    (hash_batch(LARGEST + 32, 32), "data", f"2097184 is not allowed, it must be {BYTES} long"),
-    (hash_batch(32, 0), "message_size", f"0 is not allowed, it must be {BYTES}"),
-    (hash_batch(32, LARGEST + 1), "message_size", f"2097153 is not allowed, it must be {BYTES}"),
-    (hash_batch(33, 32), "data", "33 bytes long is not allowed, it must be a multiple of message_size 32"),
-    (hash_batch(65_537, 1), "data", "65537 messages is not allowed, it must be 1 to 65536 messages"),
+    (random_batch(0, 32), "batches[0].count", "0 is not allowed, it must be 1 to 65536 messages"),
+    (random_batch(65_537, 1), "batches[0].count", "65537 is not allowed, it must be 1 to 65536 messages"),
+    (random_batch(1, 0), "batches[0].size", f"0 is not allowed, it must be {BYTES}"),
+    (random_batch(1, LARGEST + 1), "batches[0].size", f"2097153 is not allowed, it must be {BYTES}"),
+    (
+        random_batch(65_536, 33),
+        "batches[0].size",
+        "33 is not allowed, it must be at most 2097152 bytes with count 65536",
+    ),
+    (
+        random_batch(2, LARGEST),
+        "batches[0].size",
+        "2097152 is not allowed, it must be at most 2097152 bytes with count 2",
+    ),
+    (hash_batch(0, 32), "batches[0].data", f"0 is not allowed, it must be {BYTES} long"),
+    (hash_batch(LARGEST + 32, 32), "batches[0].data", f"2097184 is not allowed, it must be {BYTES} long"),
+    (hash_batch(32, 0), "batches[0].message_size", f"0 is not allowed, it must be {BYTES}"),
+    (hash_batch(32, LARGEST + 1), "batches[0].message_size", f"2097153 is not allowed, it must be {BYTES}"),
+    (hash_batch(33, 32), "batches[0].data", "33 bytes long is not allowed, it must be a multiple of message_size 32"),
+    (hash_batch(65_537, 1), "batches[0].data", "65537 messages is not allowed, it must be 1 to 65536 messages"),
+    (
+        together(*[random_batch(1, 1)] * 3, random_batch(0, 1)),
+        "batches[3].count",
+        "0 is not allowed, it must be 1 to 65536 messages",
+    ),
+    (StreamRandomBytesRequest(), "batches", "0 is not allowed, it must be 1 to 64 batches"),
+    (together(*[hash_batch(1, 1)] * 65), "batches", "65 is not allowed, it must be 1 to 64 batches"),
+    (
+        together(hash_batch(65_536, 1), hash_batch(1, 1)),
+        "batches",
+        "65537 messages is not allowed, it must be at most 65536 messages together",
+    ),
+    (
+        together(random_batch(1, LARGEST), random_batch(1, 1)),
+        "batches",
+        "2097153 bytes is not allowed, it must be at most 2097152 bytes together",
+    ),
 ]
 NO_MESSAGE = ("(message)", "1 bytes is not allowed, it must be a message of this method's request type")
 
@@ -153,7 +205,7 @@ NO_MESSAGE = ("(message)", "1 bytes is not allowed, it must be a message of this
         *((path, None, *NO_MESSAGE) for path in PATHS.values()),
     ],
 )
-async def test_a_request_out_of_bounds_is_refused_with_its_field_after_what_came_before_and_ends_no_other_stream(
+async def test_a_request_out_of_bounds_is_refused_whole_with_its_field_after_what_came_before_and_ends_no_other_stream(
     path: str, bad: Message | None, field: str, description: str
 ) -> None:
     service = SERVICES[path.split("/")[1]]
@@ -167,7 +219,7 @@ async def test_a_request_out_of_bounds_is_refused_with_its_field_after_what_came
         assert violation(failure) == (field, f"{field}: {description}")
         assert len(answers) == len(before)
         await other.write(service.batch(2))
-        assert (await other.read()).batch_id == 2
+        assert [each.batch_id for each in (await other.read()).batches] == [2]
         await other.done_writing()
         assert await other.code() is grpc.StatusCode.OK
 
@@ -180,11 +232,13 @@ async def test_calls_and_the_batches_of_streams_have_their_turns_at_one_pace(ser
     async with service.serve(delay=0.1, concurrency=1) as channel:
         begin = time.monotonic()
         calls = (answers(service.call) for _ in range(5))
-        assert await asyncio.gather(*calls, answers(*[service.batch(1)] * 5)) == [1, 1, 1, 1, 1, 5]
+        batches: Any = [service.batch(1)] * 2
+        both = answers(*batches, together(*batches, batches[0]))
+        assert await asyncio.gather(*calls, both) == [1, 1, 1, 1, 1, 5], "each batch comes back when it is done"
         assert time.monotonic() - begin >= 0.98
 
 
-BATCH = StreamHashesRequest(batch_id=1, data=bytes(8), message_size=8)
+BATCH = StreamHashesRequest(batches=[StreamHashesRequest.Batch(batch_id=1, data=bytes(8), message_size=8)])
 
 
 @pytest.mark.parametrize(("kind", "code"), [("error_rate", "UNAVAILABLE"), ("hang_rate", "DEADLINE_EXCEEDED")])

@@ -35,8 +35,13 @@ def responding(*headers: tuple[str, str], more_id: int = 0, more_bytes: int = 0)
         if headers:
             await context.send_initial_metadata(headers)
         async for request in requests:
-            data = bytes(request.count * request.size + more_bytes)
-            yield StreamRandomBytesResponse(batch_id=request.batch_id + more_id, data=data).SerializeToString()
+            batches = [
+                StreamRandomBytesResponse.Batch(
+                    batch_id=batch.batch_id + more_id, data=bytes(batch.count * batch.size + more_bytes)
+                )
+                for batch in request.batches
+            ]
+            yield StreamRandomBytesResponse(batches=batches).SerializeToString()
 
     return respond
 

@@ -61,8 +61,9 @@ class Hasher(HasherService):
         self, request_iterator: AsyncIterator[StreamHashesRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[StreamHashesResponse]:
         async for response in super().StreamHashes(request_iterator, context):
-            self.answered.add(response.batch_id)
-            response.digests = self.lie(response.digests)
+            for batch in response.batches:
+                self.answered.add(batch.batch_id)
+                batch.digests = self.lie(batch.digests)
             yield response
 
 

@@ -13,7 +13,7 @@ from support.service_process import ServiceProcess, ServiceProcesses
 
 from chassis import grpc_options
 
-BATCH = StreamRandomBytesRequest(count=1, size=32)
+BATCH = StreamRandomBytesRequest(batches=[StreamRandomBytesRequest.Batch(count=1, size=32)])
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
 # What a drain of 2.5 s takes less than, be the machine busy; containers are killed after 10 s.

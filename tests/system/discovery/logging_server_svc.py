@@ -28,9 +28,10 @@ def logged(stream: Callable[..., AsyncIterator[Any]]) -> Any:
     async def logging(self: Any, requests: Any, context: Any) -> AsyncIterator[Any]:
         client = dict(context.invocation_metadata())[CLIENT_ID]
         async for response in stream(self, requests, context):
-            if response.batch_id != PROBE_ID:
-                line = f"{time.monotonic()} {os.environ['INSTANCE']} {client} {response.batch_id}\n"
-                os.write(LOG, line.encode())
+            for batch in response.batches:
+                if batch.batch_id != PROBE_ID:
+                    line = f"{time.monotonic()} {os.environ['INSTANCE']} {client} {batch.batch_id}\n"
+                    os.write(LOG, line.encode())
             yield response
 
     return logging
