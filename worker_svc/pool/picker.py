@@ -229,7 +229,13 @@ class Picker:
         # A fast replica may have more than its share, and a frozen one can't hold the whole window.
         limit = -(-2 * self.window // max(self._accepting, 1))
         filling = self._filling
-        if filling and not last_choice and 0 < filling.unsent < share and len(filling.outstanding) < limit:
+        if (
+            share > 1
+            and filling
+            and not last_choice
+            and 0 < filling.unsent < share
+            and len(filling.outstanding) < limit
+        ):
             return filling
         best: tuple[bool, int] | None = None
         picked: Stream | None = None
@@ -245,9 +251,6 @@ class Picker:
 
     def sent(self, stream: Stream, now: float) -> None:
         """Count a batch that is sent on this stream."""
-        if stream is self._filling and stream.unsent:
-            self.replicas[stream.replica].account(now, 1)
-            return
         self._filling = stream
         replica = self.replicas[stream.replica] = self.replicas.pop(stream.replica)
         replica.account(now, 1)
