@@ -271,6 +271,8 @@ class Process:
         if self._replaced:
             self._replaced = False
             return 0
+        if code is not None and code > 0:
+            manager.output.explain(name)
         if code == EXIT_SETTINGS:
             manager.abort(EXIT_SETTINGS, f"{name} refused a setting")
             return None

@@ -11,6 +11,9 @@ from chassis.log import CLOSE_LIMIT_S, LogOutput
 # A longer line is split.
 MAX_LINE_BYTES = 64 * 1024
 
+# Lines of a process that are kept while the log is hidden, to be written if it fails.
+KEPT_LINES = 5
+
 # The name before our own lines.
 OURS = "run"
 
@@ -29,6 +32,7 @@ class Output:
         self._log = log
         self._hides_log = hides_log
         self._status: list[str] = []
+        self._kept: dict[str, list[bytes]] = {}
         self._colours = itertools.cycle(_COLOURS)
         self._has_colours = colours
         self._width = max(len(name) for name in (*names, OURS))
@@ -66,6 +70,10 @@ class Output:
         if rest := self._rest.pop(name, b""):
             self._write(name, [rest + (_RESET if self._has_colours else b"")])
 
+    def explain(self, name: str) -> None:
+        """Write the last lines of a process that has failed, if the log is hidden."""
+        self._write_lines(name, self._kept.pop(name, []))
+
     def say(self, line: str) -> None:
         """Write a line of our own."""
         self._write(OURS, [line.encode()])
@@ -84,8 +92,12 @@ class Output:
         return "".join(f"{line}\n" for line in lines)
 
     def _write(self, name: str, lines: list[bytes]) -> None:
-        if not lines or (self._hides_log and name != OURS):
-            return
+        if self._hides_log and name != OURS:
+            self._kept[name] = [*self._kept.get(name, []), *lines][-KEPT_LINES:]
+        elif lines:
+            self._write_lines(name, lines)
+
+    def _write_lines(self, name: str, lines: list[bytes]) -> None:
         if name not in self._prefixes:
             self._prefixes[name] = self._prefix(name, next(self._colours))
         prefix = self._prefixes[name]

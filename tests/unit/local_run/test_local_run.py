@@ -232,10 +232,10 @@ def test_a_folder_that_can_not_be_is_one_line(tmp_path: Path) -> None:
 
 
 @contextmanager
-def written(folder: Path, *, colours: bool) -> Iterator[Output]:
+def written(folder: Path, *, colours: bool, hides_log: bool = False) -> Iterator[Output]:
     with (folder / "output").open("wb") as file:
         log = LogOutput(file.fileno())
-        yield Output(log, ["a", "b-10"], colours=colours)
+        yield Output(log, ["a", "b-10"], colours=colours, hides_log=hides_log)
         log.close(5)
 
 
@@ -259,6 +259,19 @@ def test_lines_are_whole_and_behind_names(
             else:
                 output.add(name, data)
     assert (tmp_path / "output").read_bytes() == expected
+
+
+def test_the_status_stays_below_our_lines_and_a_hidden_log_explains_a_failure(tmp_path: Path) -> None:
+    with written(tmp_path, colours=False, hides_log=True) as output:
+        output.show(["speed", "rng-1"])
+        output.add("a", b"".join(b"line %d\n" % number for number in range(9)))
+        output.say("a ended")
+        output.explain("a")
+        output.show([])
+    erase = "\x1b[2A\r\x1b[J"
+    kept = "".join(f"a    | line {number}\n" for number in range(4, 9))
+    expected = f"speed\nrng-1\n{erase}run  | a ended\nspeed\nrng-1\n{erase}{kept}speed\nrng-1\n{erase}"
+    assert (tmp_path / "output").read_bytes().decode() == expected
 
 
 def test_neighbours_differ_in_colour(tmp_path: Path) -> None:
