@@ -41,8 +41,13 @@ def _runs_folder() -> Path:
         folder = Path(given) / "dockercoins"
     else:
         folder = Path("/tmp") / f"dockercoins-{os.geteuid()}"  # noqa: S108 - its owner and mode are checked
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise NotRunningError(
+            f"{folder} can't be used ({error.strerror}); choose another with XDG_RUNTIME_DIR=…"
+        ) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise NotRunningError(f"{folder} must be a folder that only you can open; remove it")
     return folder

@@ -23,12 +23,14 @@ class Page:
         self.url = f"http://{shown}:{port}/"
         self._headers = f"Host: {allowed_host or shown}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
 
-    async def wait_until_it_responds(self) -> None:
-        """Wait for any response: without Redis the page is not ready, but it is there."""
+    async def wait_until_ready(self) -> None:
+        """Wait until the page is ready; it is not while Redis is away."""
         while True:
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(_RESPONSE_LIMIT_S), self._get("/healthz") as reader:
-                    await reader.readexactly(1)
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_RESPONSE_LIMIT_S), self._get("/readyz") as reader:
+                    status = await reader.readline()
+                # With a token, or for other hosts, the page refuses this request, and so it is there.
+                if status and b" 503 " not in status:
                     return
             await asyncio.sleep(_RETRY_INTERVAL_S)
 

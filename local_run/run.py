@@ -25,8 +25,8 @@ from local_run.status import status_lines
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings
 
-# After this time the address is printed although the page does not respond.
-PAGE_LIMIT_S = 5.0
+# After this time the address is printed although the page is not ready.
+PAGE_LIMIT_S = 3.0
 
 STATUS_INTERVAL_S = 1.0
 
@@ -97,12 +97,12 @@ class _Run:
     async def _announce(self) -> None:
         try:
             async with asyncio.timeout(PAGE_LIMIT_S):
-                await self._page.wait_until_it_responds()
+                await self._page.wait_until_ready()
             self._starting.close()
         except TimeoutError:
             self._starting.close()
-            self._output.say(f"the page will be at {self._page.url}, but does not respond yet")
-            await self._page.wait_until_it_responds()
+            self._output.say(f"the page will be at {self._page.url}, but is not ready yet; is Redis there?")
+            await self._page.wait_until_ready()
         settings = self._settings
         counts = {"rng": settings.rngs, "hasher": settings.hashers, "worker": settings.workers}
         what = ", ".join(f"{count} {name}" if count == 1 else f"{count} {name}s" for name, count in counts.items())
