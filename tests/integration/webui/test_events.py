@@ -40,8 +40,8 @@ async def test_a_browser_gets_a_snapshot_then_what_changes_and_what_it_missed_wh
     assert 0 < metric("lag_seconds_sum") < 6 * (time.monotonic() - began)
 
 
-async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
-    page: Page, reports: Reports, now: int
+async def test_what_workers_report_of_replicas_coins_and_changes_is_sent_and_outlives_webui(
+    page: Page, redis: RedisServer, reports: Reports, now: int
 ) -> None:
     digest = "0a" * 32
     async with page.get("/events") as response:
@@ -74,6 +74,9 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent(
         ("left", "rng", ["rng-2"], None),
         ("autotuned", "worker", ["worker-1"], 16),
     ]
+    async with webui_page(redis.url) as restarted, restarted.get("/events") as response:
+        found = await Events(response).until(lambda found: found.get("annotations"))
+    assert [each["id"] for each in found["annotations"]] == [each["id"] for each in data["annotations"]]
 
 
 async def test_stored_load_tests_are_announced_and_can_be_fetched(page: Page, redis: RedisServer) -> None:
