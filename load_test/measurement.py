@@ -132,6 +132,8 @@ class Measurement:
     not_begun: int
     # Batches without a response when the time to drain was up.
     unanswered: int
+    # Batches in a message of a stream, on average; a report of before they had several has none.
+    batches_per_message: float = 1.0
 
     @property
     def hashes_per_second(self) -> float:

@@ -30,6 +30,9 @@ rate schedules (hashes/s, over the duration of a run; the warm-up uses the first
   --rate 10000              constant
   --rate 1000,5000,20000    steps of equal length
   --rate 1000..50000        a line from one to the other; steps may be lines, too
+On a stream, a message carries all batches that wait, up to 64. Mode "uncoalesced" sends one batch in each message, and
+"unary" sends each in a call of its own.
+
 With a rate, batches are sent when they are due and latency runs from that moment, so the p99 includes the waits that a
 stalled server causes. Without a rate, a batch is sent for each one that is done.
 
@@ -55,6 +58,8 @@ class Mode(Word):
     """How batches are sent: on a pool's streams, as the worker does, or in a unary call for each step."""
 
     STREAM = "stream"
+    # As the worker does, but with one batch in each message.
+    UNCOALESCED = "uncoalesced"
     UNARY = "unary"
 
 
@@ -165,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-sizes", metavar="LIST", type=batch_sizes, default=BATCH_SIZES, help="messages per batch; powers of 4")
     add("--windows", metavar="LIST", type=windows, help="batches in flight; 8")
     add("--message-sizes", metavar="LIST", type=message_sizes, help="bytes per message; 32")
-    add("--modes", metavar="LIST", type=modes, default=[Mode.STREAM], help="stream, or unary calls; stream")
+    add("--modes", metavar="LIST", type=modes, default=[Mode.STREAM], help="stream, uncoalesced or unary; stream")
 
     add = parser.add_argument_group("how it is measured (and the default)").add_argument
     add("--duration", metavar="SECONDS", type=number(0.1, 3_600), default=3.0, help="of each run; 3")

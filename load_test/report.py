@@ -64,6 +64,8 @@ class Summary:
     resent: int
     not_begun: int
     unanswered: int
+    # Of streams, on average.
+    batches_per_message: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def _summarize(runs: Sequence[Measurement], message_size: int, best: float) -> S
         resent=sum(run.resent for run in runs),
         not_begun=sum(run.not_begun for run in runs),
         unanswered=sum(run.unanswered for run in runs),
+        batches_per_message=median(run.batches_per_message for run in runs),
     )
 
 

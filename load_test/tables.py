@@ -105,6 +105,7 @@ _SPEED_COLUMNS: list[Column] = [
     ("hashes/s", lambda result: f"{result.summary.hashes_per_second.median:,.0f}"),
     ("min to\nmax, %", _min_to_max),
     ("batches/s", lambda result: f"{result.summary.batches_per_second:,.1f}"),
+    ("batches per\nmessage", lambda result: f"{result.summary.batches_per_message:,.1f}"),
     ("MB/s", lambda result: f"{result.summary.bytes_per_second / 1e6:,.2f}"),
     ("vs.\nbaseline", lambda result: f"{result.summary.vs_baseline.median:.3f}"),
     ("vs.\nbest", lambda result: f"{result.summary.vs_best:.3f}"),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from chassis.batch_limits import MAX_BATCHES
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.tls import RenewedCertificates
 from load_test import LoadTestError
@@ -72,6 +73,7 @@ class Trial:
         self._certificates = certificates
         self._loop = asyncio.get_running_loop()
         self._recorder = Recorder()
+        self._streams = RpcMetrics("client")
         self._clients = {stage.name: self._client(stage) for stage in (RNG, HASHER)}
         rng, hasher = (
             TimedClient(client, partial(self._recorder.stage_done, name)) for name, client in self._clients.items()
@@ -100,7 +102,8 @@ class Trial:
             client_id=client_id,
             window=self._point.window,
             max_endpoints=self._options.settings.max_endpoints,
-            metrics=RpcMetrics("client"),
+            max_batches=1 if self._point.mode is Mode.UNCOALESCED else MAX_BATCHES,
+            metrics=self._streams,
             on_change=lambda: None,
             certificates=certificates,
         )
@@ -140,11 +143,13 @@ class Trial:
         now = self._loop.time()
         self._recorder.begin(now, due_since=-math.inf if self._open_loop is None else now)
         cpu, errors, resent = self._cpu_seconds(), self._errors(), self._resent()
+        messages = self._messages()
         await asyncio.sleep(self._options.duration)
         waits = self._open_loop.stop(self._options.warm_up) if self._open_loop else []
         now = self._loop.time()
         self._recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
         used = self._cpu_seconds()
+        messages = self._messages() - messages
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT_S):
                 await self._pipeline.drain()
@@ -155,6 +160,7 @@ class Trial:
             seconds=self._recorder.seconds,
             hashes=self._recorder.hashes,
             batches=self._recorder.batches,
+            batches_per_message=len(self._clients) * self._recorder.batches / messages if messages else 1.0,
             baseline_hashes_per_second=baseline,
             latency=self._recorder.quantiles(),
             cpu_seconds={name: seconds - cpu[name] for name, seconds in used.items() if name in cpu},
@@ -196,6 +202,10 @@ class Trial:
 
     def _errors(self) -> dict[str, Counter[str]]:
         return {name: Counter(client.errors) for name, client in self._clients.items()}
+
+    def _messages(self) -> int:
+        """Return how many messages were sent on streams; none with unary calls."""
+        return sum(self._streams.method("bidi_stream", stage.path).sent for stage in (RNG, HASHER))
 
     def _resent(self) -> int:
         return sum(client.resent for client in self._clients.values())

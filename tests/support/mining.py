@@ -104,6 +104,8 @@ def load_test(began: str, points: int = 5) -> dict[str, Any]:
     fastest = {Mode.STREAM: 1_600_000, Mode.UNARY: 600_000}
     sizes = [16**index for index in range(points)]
     runs = {
-        point(size, mode=mode): [measurement(fastest[mode] * size / (1_000 + size))] for mode in Mode for size in sizes
+        point(size, mode=mode): [measurement(fastest[mode] * size / (1_000 + size))]
+        for mode in fastest
+        for size in sizes
     }
     return report(runs, began=began).document(runs=False)

@@ -68,7 +68,7 @@ def test_every_text_has_the_speed_and_the_errors_of_each_point() -> None:
 CURVES = report(
     {
         point(batch, mode=mode): [measurement(100.0 * batch), measurement(120.0 * batch)]
-        for mode in Mode
+        for mode in (Mode.STREAM, Mode.UNARY)
         for batch in (1, 256, 65_536)
     },
     problem="hasher at <somewhere> is lost",
