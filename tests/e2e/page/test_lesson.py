@@ -89,7 +89,11 @@ async def test_a_class_finds_the_bottleneck_and_breaks_the_system(classroom: Cla
     await until_text(page, "#workers", "^10$")
     await until_text(page, "#speed", r"^(9\.[5-9]|10\.)")
     await shoot(page, "bottleneck")
+    await expect(page.locator(".limit:visible")).to_have_count(0)
     await page.keyboard.press("w")
+    await until_text(page, "#why", "^rng is the limit: 1 replica . 100 ms = .*; [789] of 10 workers are waiting for it")
+    await expect(page.get_by_role("group", name="rng").locator(".limit")).to_be_visible()
+    await until_painted(page, "late", 0.3)  # the speed that is predicted
     await shoot(page, "bottleneck-why")
     await page.keyboard.press("w")
 
@@ -116,11 +120,14 @@ async def test_a_class_finds_the_bottleneck_and_breaks_the_system(classroom: Cla
     assert min(point or 0 for point in points) <= WORKERS / AWAY_S
     assert max(point or 0 for point in points) <= MOST_PER_S
 
-    # webui stops and starts again: the page comes back by itself.
+    # webui stops and starts again: the page comes back by itself, and nothing is forgotten.
     await asyncio.to_thread(running["webui-1"].stop)
     await until_text(page, "#status", "^Connection lost")
     await shoot(page, "webui-away")
     classroom.start("webui-1")
     await until_text(page, "#status", "^Live$")
     await until_painted(page, "line", 0.05)
+    await page.locator("summary", has_text="change").press("Enter")
+    for change in ("10 workers joined", "hasher-2 slow", "lost", "hasher-1 joined", "wait for hasher"):
+        await expect(page.get_by_role("list", name="Changes")).to_contain_text(change)
     await shoot(page, "webui-back")

@@ -31,6 +31,7 @@ export function openChart(place, read) {
   let colours = pageColours();
   let plot = null;
   let form = ""; // what the plot was built for
+  let epoch = -Infinity; // when the pace changed last
   let shown = { columns: [[], []], window: { begin: 0, end: 1 }, annotations: [], shades: [], kind: "total", log: false, predicted: null, epochs: [] };
   let columns = shown.columns;
   let yTop = 1;
@@ -110,8 +111,9 @@ export function openChart(place, read) {
       shown = next;
       columns = next.kind === "stack" ? stacked(next.columns) : next.columns;
       const now = `${next.kind} ${next.log} ${next.view}`;
-      if (now !== form) top.reset();
       const latest = next.epochs.at(-1) ?? -Infinity;
+      if (now !== form || latest > epoch) top.reset();
+      epoch = latest;
       const most = next.log ? highest(columns) : highest(columns, latest + SETTLING) || highest(columns, latest);
       yTop = top.fit(Math.max(most, next.predicted ?? 0), next.window.end);
       if (next.log) yTop = Math.max(10, yTop);
