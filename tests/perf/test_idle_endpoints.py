@@ -1,4 +1,5 @@
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -19,7 +20,8 @@ MIB = 1 << 20
 def test_64_idle_endpoints(figures: Figures) -> None:
     """Keepalive, streams and the look-ups of a name with 64 addresses, of a pool that has no batches."""
     command = [sys.executable, "-m", many_servers.__name__]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as servers:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as servers:
         assert servers.stdout is not None
         try:
             megabytes, cpu_s = asyncio.run(_idle(servers.stdout.readline().strip()))
