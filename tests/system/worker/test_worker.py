@@ -7,6 +7,8 @@ from support.admin_endpoint import Samples, scrape
 from support.mine import READY, Mine, not_ready
 from support.waiting import wait_until
 
+from chassis.batch_limits import MAX_BATCHES
+
 BATCH_SIZE = 256
 WINDOW = 4
 WORKER: dict[str, Any] = {"PACE": "full", "BATCH_SIZE": BATCH_SIZE, "WINDOW_SIZE": WINDOW, "REPORT_INTERVAL": 0.1}
@@ -38,15 +40,18 @@ def test_all_count_the_same_work(mine: Mine) -> None:
 
     def agree() -> bool:
         worker = metrics(mine)
-        hashes = scrape(mine.metrics_ports["hasher"])("dockercoins_hasher_hashes_total")
+        hasher = scrape(mine.metrics_ports["hasher"])
+        hashes = hasher("dockercoins_hasher_hashes_total")
         completed = worker.total("dockercoins_worker_completed_batches_total", service="hasher")
+        messages = worker.total("grpc_client_msg_received_total", grpc_method="StreamHashes")
         return (
             worker("dockercoins_worker_hashes_total") == hashes == mine.redis.hashes
             and worker("dockercoins_worker_batches_total") == completed == hashes / BATCH_SIZE
             and worker("dockercoins_worker_coins_total") == int(mine.redis.client().get("coins"))
             and worker("dockercoins_worker_unreported_hashes") == 0
             and worker("dockercoins_worker_redis_seconds_count") >= worker("dockercoins_worker_reports_sent_total") > 0
-            and worker.total("grpc_client_msg_received_total", grpc_method="StreamHashes") >= completed
+            and completed / MAX_BATCHES <= messages
+            and messages == hasher.total("grpc_server_msg_sent_total", grpc_method="StreamHashes")
         )
 
     mine.running["rng"].send(signal.SIGSTOP)
