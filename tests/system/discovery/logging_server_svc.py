@@ -14,9 +14,8 @@ from typing import Any
 
 from chassis.grpc_options import CLIENT_ID
 from chassis.grpc_server import self_test
+from chassis.grpc_server.interceptors import Context, LimitInterceptor, StreamBehavior
 from chassis.health import Health
-from hasher_svc.service import HasherService
-from rng_svc.service import RngService
 from worker_svc.pool.endpoint import PROBE_ID
 
 LOG = os.open(os.environ["SERVER_LOG"], os.O_WRONLY | os.O_APPEND)
@@ -24,17 +23,24 @@ LOG = os.open(os.environ["SERVER_LOG"], os.O_WRONLY | os.O_APPEND)
 not_serving = threading.Event()
 
 
-def logged(stream: Callable[..., AsyncIterator[Any]]) -> Any:
-    async def logging(self: Any, requests: Any, context: Any) -> AsyncIterator[Any]:
-        client = dict(context.invocation_metadata())[CLIENT_ID]
-        async for response in stream(self, requests, context):
-            for batch in response.batches:
-                if batch.batch_id != PROBE_ID:
-                    line = f"{time.monotonic()} {os.environ['INSTANCE']} {client} {batch.batch_id}\n"
-                    os.write(LOG, line.encode())
-            yield response
+def logged(wrap: Callable[..., StreamBehavior]) -> Any:
+    """Return LimitInterceptor.wrap, with a line for each batch that has had its slot."""
 
-    return logging
+    def wrapping(self: LimitInterceptor, method: str, behavior: StreamBehavior) -> StreamBehavior:
+        limited = wrap(self, method, behavior)
+
+        async def logging(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            client = dict(context.invocation_metadata() or ())[CLIENT_ID]
+            async for response in limited(requests, context):
+                for batch in response.batches:
+                    if batch.batch_id != PROBE_ID:
+                        line = f"{time.monotonic()} {os.environ['INSTANCE']} {client!s} {batch.batch_id}\n"
+                        os.write(LOG, line.encode())
+                yield response
+
+        return logging
+
+    return wrapping
 
 
 async def keep_testing(health: Health, test: object) -> None:
@@ -43,8 +49,7 @@ async def keep_testing(health: Health, test: object) -> None:
         await asyncio.sleep(0.05)
 
 
-RngService.StreamRandomBytes = logged(RngService.StreamRandomBytes)  # type: ignore[method-assign]
-HasherService.StreamHashes = logged(HasherService.StreamHashes)  # type: ignore[method-assign]
+LimitInterceptor.wrap = logged(LimitInterceptor.wrap)  # type: ignore[method-assign]
 self_test.keep_testing = keep_testing
 signal.signal(signal.SIGUSR1, lambda *_: not_serving.set())
 signal.signal(signal.SIGUSR2, lambda *_: not_serving.clear())

@@ -141,12 +141,15 @@ class Mine:
         completed = {client.rpartition("-")[0]: batches for client, batches in self.hashers.log.completed.items()}
         assert {worker.instance for worker in self.workers} >= reports.keys() | completed.keys()
         for worker in self.workers:
-            logged = [int(hashes) for hashes in findall(r"(\d+) units of work done", worker.text)]
-            reported, batches = reports[worker.instance], completed.get(worker.instance, set())
-            hashes = sum(hashes for _, hashes in reported)
+            logged = [int(hashes) for hashes in findall(r"([1-9]\d*) units of work done", worker.text)]
+            numbers = [sequence for sequence, _ in reports[worker.instance]]
+            reported = [hashes for _, hashes in reports[worker.instance] if hashes]
+            batches = completed.get(worker.instance, set())
+            hashes = sum(reported)
             stopped = worker.popen.returncode == 0
-            # A worker logs a report before it sends it; one that was killed may not have sent its last.
-            assert reported == list(enumerate(logged, 1))[: len(reported)], worker.text
+            assert numbers == list(range(1, len(numbers) + 1)), worker.text
+            # A worker logs a report with work before it sends it; one that was killed may not have sent its last.
+            assert reported == logged[: len(reported)], worker.text
             assert len(logged) - len(reported) <= (0 if stopped else 1), worker.text
             if stopped and GIVEN_UP not in worker.text:
                 assert batches == set(range(1, len(batches) + 1)), worker.text
