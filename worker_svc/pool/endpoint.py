@@ -172,6 +172,9 @@ class Stream:
         finally:
             self._call.cancel()
             self.outstanding.pop(PROBE_ID, None)
+            # A call that has ended by itself leaves the task that waits for its requests.
+            self._waiting.clear()
+            self._wake.set()
         if self.outstanding or not self.half_closed:
             details = f"ended by the server with {len(self.outstanding)} batches outstanding"
             raise StreamBroken(grpc.StatusCode.OK, details)
@@ -183,7 +186,7 @@ class Stream:
             on_join(self)
 
     async def _requests(self) -> AsyncIterator[bytes]:
-        while not self.half_closed:
+        while not self.half_closed and not self._call.done():
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
