@@ -38,6 +38,10 @@ MAX_CALLS = 4_096
 # once, so they end as soon as nothing is outstanding, and stopping takes no longer.
 DRAIN_LIMIT_S = 2.5
 
+# How often it is checked, at most, whether the methods that are cancelled after that have ended.
+MAX_CHECKS = 100
+CHECK_INTERVAL_S = 0.005
+
 # The time within DRAIN_LIMIT_S in which new streams are accepted: a client may have opened one just before it received
 # NOT_SERVING, and it would end with CANCELLED.
 ACCEPT_TIME_S = 0.05
@@ -119,7 +123,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         finally:
             for task in tasks:
                 task.cancel()
-            await _drain(server, statuses, service)
+            await _drain(server, statuses, service, metrics)
             access_log.flush()
             loggers.close()
 
@@ -141,11 +145,18 @@ async def _start(
     return port
 
 
-async def _drain(server: grpc.aio.Server, statuses: grpc_health.aio.HealthServicer, service: str) -> None:
+async def _drain(
+    server: grpc.aio.Server, statuses: grpc_health.aio.HealthServicer, service: str, metrics: RpcMetrics
+) -> None:
     """Report NOT_SERVING, let open streams end, and stop. Streams that are open after DRAIN_LIMIT_S are cancelled."""
     await statuses.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     await asyncio.sleep(ACCEPT_TIME_S)
     await server.stop(DRAIN_LIMIT_S - ACCEPT_TIME_S)
+    # gRPC may return before the methods that it has cancelled have ended (grpcio 1.85), and their ends are logged.
+    for _ in range(MAX_CHECKS):
+        if not metrics.open_calls:
+            return
+        await asyncio.sleep(CHECK_INTERVAL_S)
 
 
 async def _flush(access_log: AccessLog, loggers: ThrottledLoggers) -> None:

@@ -46,6 +46,11 @@ class RpcMetrics(Collector):
         _, service, name = path.split("/")
         return self._methods.setdefault((kind, service, name), MethodCounts())
 
+    @property
+    def open_calls(self) -> int:
+        """The number of calls that have started and not ended."""
+        return sum(counts.started - counts.handled.total() for counts in self._methods.values())
+
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         done = "completed on the server" if self._side == "server" else "completed by the client"
