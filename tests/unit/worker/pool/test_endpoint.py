@@ -30,6 +30,9 @@ class FakeCall:
             yield request
         self.ended = True
 
+    def done(self) -> bool:
+        return self.ended
+
     async def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.OK
 
