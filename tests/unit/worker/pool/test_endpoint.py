@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import grpc
 import pytest
 from support.waiting import background
 
+from chassis.grpc_client import InstrumentedMethod
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.pool import pool as pool_module
-from worker_svc.pool.endpoint import STREAMS_PER_ENDPOINT, Endpoint
+from worker_svc.pool.endpoint import STREAMS_PER_ENDPOINT, Endpoint, Stream, StreamBroken
 from worker_svc.pool.pool import Pool
 from worker_svc.stage import RNG
 
@@ -95,3 +97,20 @@ async def test_a_failure_of_the_pool_ends_the_endpoint() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         await Endpoint("10.0.0.1:50051", channel, None, fail, lambda: None, "rng").run(0)
     assert raised.group_contains(ZeroDivisionError)
+
+
+async def test_a_stream_that_ends_by_itself_ends_what_waits_for_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def break_off(call: FakeCall) -> AsyncIterator[bytes]:
+        await asyncio.sleep(1)
+        call.ended = True
+        if not call.ended:
+            yield b""
+
+    monkeypatch.setattr(FakeCall, "__aiter__", break_off)
+    channel: Any = FakeChannel()
+    endpoint = Endpoint("10.0.0.1:50051", channel, None, AsyncMock(), lambda: None, "rng-1")
+    stream = Stream(endpoint, RNG, InstrumentedMethod(RNG.path, RpcMetrics("client"), "client"), max_batches=1)
+    sending = asyncio.ensure_future(anext(channel.calls[0].requests, b"no more"))
+    with pytest.raises(StreamBroken):
+        await stream.run(lambda _: None, lambda *_: None)
+    assert await asyncio.wait_for(sending, 1) == b"no more"
