@@ -96,7 +96,12 @@ async def serve(folder: Path, handle: Callable[[Request], Awaitable[Any]]) -> As
 
 def send(request: Request) -> Any:
     """Return the result of the running system. Raises CommandError and NotRunningError."""
-    return _exchange(_find(), request)
+    path, run = _find()
+    result = _exchange(path, request)
+    is_named = os.environ.get("WEBUI_PORT") or os.environ.get("DATA_DIR")
+    if isinstance(result, list) and not is_named and run["data"] != _data_here():
+        return [f"in the run of WEBUI_PORT={run['port']} (data in {run['data']}):", *result]
+    return result
 
 
 def _exchange(path: Path, request: Request) -> Any:
@@ -115,8 +120,12 @@ def _exchange(path: Path, request: Request) -> Any:
     return response["result"]
 
 
-def _find() -> Path:
-    """Return the socket of the one run, or of the one that DATA_DIR and WEBUI_PORT name."""
+def _data_here() -> str:
+    return str(Path("data").absolute())
+
+
+def _find() -> tuple[Path, Request]:
+    """Return the one run, or the one that DATA_DIR and WEBUI_PORT name: its socket, and how it describes itself."""
     runs: dict[Path, Request] = {}
     for path in _runs_folder().glob(f"*/{SOCKET}"):
         with contextlib.suppress(OSError, CommandError, ValueError):
@@ -129,9 +138,9 @@ def _find() -> Path:
         for path, run in runs.items()
         if (not port or port == str(run["port"])) and (not data_dir or str(Path(data_dir).absolute()) == run["data"])
     ]
-    here = [path for path in named if runs[path]["data"] == str(Path("data").absolute())]
+    here = [path for path in named if runs[path]["data"] == _data_here()]
     chosen = here if len(named) > 1 else named
     if len(chosen) != 1:
         ports = ", ".join(f"WEBUI_PORT={run['port']} (data in {run['data']})" for run in runs.values())
         raise NotRunningError(f"{'choose a run' if named else 'there is no such run'}; running: {ports}")
-    return chosen[0]
+    return chosen[0], runs[chosen[0]]

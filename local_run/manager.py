@@ -79,6 +79,9 @@ class Manager:
             for program in programs:
                 self.start(program)
             await self.stopping.wait()
+            # What is frozen would hold up those that stop before it: workers send their last report to Redis.
+            for process in self.processes.values():
+                process.send(signal.SIGCONT)
             for stage in reversed(Stage):
                 await asyncio.gather(*(each.stop() for each in self._at(stage)))
             if self._crash:
@@ -183,7 +186,7 @@ class Process:
         asyncio.get_running_loop().call_later(STOP_LIMIT_S, self._kill, self.pid)
 
     def _terminate(self) -> None:
-        # A process that is frozen does not handle the signal, and others would wait for its responses.
+        # A process that is frozen does not handle the signal.
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         self.state = State.STOPPING

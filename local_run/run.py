@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from chassis.log import STANDARD_OUTPUT, LogOutput
-from chassis.settings import Settings, SettingsError, refusal
+from chassis.settings import Pace, Settings, SettingsError, refusal
 from hasher_svc.settings import HasherSettings
 from local_run import control, embedded_redis
 from local_run.control import CommandError
@@ -101,21 +101,23 @@ class _Run:
             self._starting.close()
         except TimeoutError:
             self._starting.close()
-            self._output.say(f"the page will be at {self._page.url}, but is not ready yet; is Redis there?")
+            awaited = "" if self._settings.embeds_redis else " (is Redis there?)"
+            self._output.say(f"the page will be at {self._page.url}, and is not ready yet{awaited}")
             await self._page.wait_until_ready()
         settings = self._settings
         counts = {"rng": settings.rngs, "hasher": settings.hashers, "worker": settings.workers}
         what = ", ".join(f"{count} {name}" if count == 1 else f"{count} {name}s" for name, count in counts.items())
         command = _command()
+        classic = settings.pace is Pace.CLASSIC
         lines = [
             f"the page is at {self._page.url} (Ctrl-C stops everything)",
             f"{what}, webui and Redis run at the {settings.pace} pace; the counts are kept in {settings.data_dir}/"
             if settings.embeds_redis
             else f"{what} and webui run at the {settings.pace} pace, with the Redis of REDIS_URL",
             "try in another terminal:",
-            f"  {command} scale worker=10   # faster, but not ten times: rng is the bottleneck",
-            f"  {command} scale rng=3       # watch the share of each",
-            f"  {command} kill rng-1        # it comes back, and nothing is counted twice or lost",
+            f"  {command} scale worker=10   # {'faster, not ten times' if classic else 'uses free CPU, if any'}",
+            f"  {command} scale rng=3       # watch their shares",
+            f"  {command} kill rng-1        # it comes back, none is lost",
         ]
         for line in lines:
             self._output.say(line)

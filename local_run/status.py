@@ -33,13 +33,14 @@ def _figures(board: dict[str, Any] | None) -> str:
         return "Redis is away; the worker keeps what it can't report yet"
     speed = "no speed yet" if board["speed"] is None else f"{number(board['speed'])} hashes/s"
     waits = f"   waiting for {' and '.join(board['waits_for'])}" if board["waits_for"] else ""
-    return f"{speed}   {number(board['hashes'])} hashes   {number(board['coins'])} coins{waits}"
+    coins = "coin" if board["coins"] == 1 else "coins"
+    return f"{speed}   {number(board['hashes'])} hashes   {number(board['coins'])} {coins}{waits}"
 
 
 def _line(process: Process, replica: dict[str, Any], width: int) -> str:
     state = str(process.state)
     if process.state is State.RUNNING:
-        state = replica.get("state", "") or f"running ({process.pid})"
+        state = replica.get("state", "") or (f"running ({process.pid})" if process.pid else "starting")
     parts = [f"  {process.program.name:<{width}}  {state:<15}"]
     if process.state is State.RUNNING:
         if "share" in replica:

@@ -206,7 +206,8 @@ def test_a_later_run_has_the_data_and_another_password_and_stops_what_is_frozen(
         assert json.loads(http_get(later.webui_port, "/json", 10)[1])["hashes"] >= units > 0
         assert later.password != old_password
         later.wait_until_mining("worker-1")
-        later.processes()["hasher-1"].suspend()
+        for name in ("hasher-1", "redis"):
+            later.processes()[name].suspend()
         time.sleep(0.5)
         began = time.monotonic()
         assert later.stop(signal.SIGINT) == 128 + signal.SIGINT
