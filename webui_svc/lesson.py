@@ -19,9 +19,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-# A replica is always busy from this utilisation on. Batches wait if the queue exceeds those in service by this part.
+# A replica is always busy from this utilisation on. Batches wait if there are more than this in the queue.
 ALWAYS_BUSY = 0.9
-WAITING_PART = 0.1
+WAITING_BATCHES = 0.1
+
+# A replica is taken for one that works on several batches at a time, and keeps none waiting, if its queue exceeds those
+# in service by no more than this part. On a busy machine latencies are that much longer than the least one.
+LATENCY_JITTER = 0.5
 
 # A worker whose event loop is busy for this part of the time is CPU-bound: then what it measures of others includes its
 # own lag.
@@ -71,7 +75,7 @@ class Load:
         return parallel if self._keeps_none_waiting(parallel) else self.busy
 
     def _keeps_none_waiting(self, in_service: float) -> bool:
-        return self.queue <= (1 + WAITING_PART) * in_service
+        return self.queue <= (1 + LATENCY_JITTER) * in_service
 
     @property
     def waiting(self) -> float:
@@ -134,7 +138,9 @@ def lesson(
     waiting = {name: sum(each.waiting for each in replicas) for name, replicas in loads.items()}
     busy = fmean(worker.busy for worker in workers)
     close = [
-        name for name in loads if known.get(name, least * 2 * EQUAL) <= least * EQUAL and waiting[name] > WAITING_PART
+        name
+        for name in loads
+        if known.get(name, least * 2 * EQUAL) <= least * EQUAL and waiting[name] > WAITING_BATCHES
     ]
     limit = max(close, key=lambda name: waiting[name], default=min(known, key=lambda name: known[name]))
     if busy >= CPU_BOUND:
