@@ -49,7 +49,7 @@ def test_the_environment_is_made_again_when_the_checkout_moves_is_copied_or_lose
 def test_without_a_network_it_says_so_each_second_and_names_the_cause(checkout: Path) -> None:
     """With a setting of pip that would make it install elsewhere."""
     proxy = f"http://127.0.0.1:{free_port()}"
-    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_USER": 1, "PIP_NO_CACHE_DIR": 1, "PIP_RETRIES": 3}
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_USER": 1, "PIP_NO_CACHE_DIR": 1, "PIP_RETRIES": 4}
     done = make(checkout, ".venv/.run", HTTPS_PROXY=proxy, https_proxy=proxy, **pip)
     assert done.returncode == 2
     lines = re.findall(r"Installing the dependencies: (.*), (\d+) s of about 15 s\n", done.stdout)
