@@ -128,5 +128,6 @@ async def test_connections_beyond_those_of_a_server_are_closed_and_the_others_wo
 
     async with served.rng(port=port):
         await asyncio.to_thread(hold_connections)
+        # The server may not have seen the end of the others yet.
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            assert await served.health(channel).Check(HealthCheckRequest())
+            assert await served.health(channel).Check(HealthCheckRequest(), wait_for_ready=True, timeout=10)
