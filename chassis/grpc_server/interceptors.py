@@ -305,7 +305,7 @@ class TracingInterceptor(MethodInterceptor):
 
             try:
                 async for response in behavior(started(), context):
-                    for batch_id in spans.keys() & _batch_ids(response):
+                    for batch_id in spans.keys() & _batch_ids(response) if spans else ():
                         spans[batch_id].attributes[WAITED] = _waited_s.get()
                         spans.pop(batch_id).end()
                     yield response
