@@ -1,4 +1,4 @@
-"""The size of a batch, and of all batches in one gRPC message together, for clients and servers.
+"""Limits of a batch and of a gRPC message with several batches, for clients and servers.
 
 Two MiB of payload stay, with the message around them, below the 4 MiB that every gRPC implementation receives by
 default, in both directions.

@@ -132,7 +132,7 @@ class Measurement:
     not_begun: int
     # Batches without a response when the time to drain was up.
     unanswered: int
-    # Batches in a message of a stream, on average; a report of before they had several has none.
+    # Batches per stream message, on average; None where a report has no such figure.
     batches_per_message: float = 1.0
 
     @property

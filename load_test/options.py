@@ -30,14 +30,14 @@ rate schedules (hashes/s, over the duration of a run; the warm-up uses the first
   --rate 10000              constant
   --rate 1000,5000,20000    steps of equal length
   --rate 1000..50000        a line from one to the other; steps may be lines, too
-On a stream, a message carries all batches that wait, up to 64. Mode "uncoalesced" sends one batch in each message, and
+A stream message carries all batches that wait, up to 64. Mode "uncoalesced" sends one batch in each message, and
 "unary" sends each in a call of its own.
 
 With a rate, batches are sent when they are due and latency runs from that moment, so the p99 includes the waits that a
 stalled server causes. Without a rate, a batch is sent for each one that is done.
 
-A service at LOG_LEVEL=info logs each call, which adds 5 ms to it. Compare unary calls and streams with services at
-LOG_LEVEL=warning, the level of those that the load test starts.
+Services at LOG_LEVEL=info log up to ten requests per second of each client. Compare unary calls and streams with services
+at LOG_LEVEL=warning, the level of those that the load test starts.
 
 --compare uses Welch's t-test on the logarithms of the runs' speeds. The verdict is "faster" or "slower" when the 95 %
 interval of the ratio excludes 1, and --fail-below fails when the whole interval is below it. With a single run on

@@ -24,7 +24,7 @@ class Page:
         self._headers = f"Host: {allowed_host or shown}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
 
     async def wait_until_ready(self) -> None:
-        """Wait until the page is ready; it is not while Redis is away."""
+        """Wait until the page is ready. It is not ready while Redis is unavailable."""
         while True:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_RESPONSE_LIMIT_S), self._get("/readyz") as reader:

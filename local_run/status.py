@@ -30,7 +30,7 @@ def _figures(board: dict[str, Any] | None) -> str:
     if board is None:
         return "the page does not respond yet"
     if not board["redis"]:
-        return "Redis is away; the worker keeps what it can't report yet"
+        return "Redis is unavailable; workers queue their reports"
     speed = "no speed yet" if board["speed"] is None else f"{number(board['speed'])} hashes/s"
     waits = f"   waiting for {' and '.join(board['waits_for'])}" if board["waits_for"] else ""
     coins = "coin" if board["coins"] == 1 else "coins"

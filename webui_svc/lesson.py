@@ -86,8 +86,8 @@ class Load:
     def capacity(self) -> float | None:
         """Batches per second at most; None if unknown.
 
-        It is unknown without a batch, and of a replica that is always busy though no batch waits: it works on several
-        at a time.
+        It is unknown without completed batches, and for a replica that is always busy while no batch waits, since it
+        works on several at a time.
         """
         if not self.rate or not self.busy:
             return None

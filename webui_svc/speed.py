@@ -121,7 +121,7 @@ def _updated(known: Worker | None, report: Report, seen: float) -> Worker:
         worker.seen = max(known.seen, seen)
         worker.since_us, worker.counted = known.since_us, known.counted
         worker.known_us = max(worker.known_us, known.known_us)
-        if known.report.stalled_since_us:  # that report was without a batch, so these hashes are newer
+        if known.report.stalled_since_us:  # that report counted no batch, so these hashes are newer
             begin_us = max(begin_us, known.report.redis_us)
     worker.count(report.hashes, begin_us, report.end_us)
     return worker

@@ -187,7 +187,7 @@ class Tally:
         return max(room, 0)
 
     def _log_coin(self, batch: Batch, now: float) -> None:
-        """Log the last coin of a batch, with the number of coins since the line before."""
+        """Log the last coin of a batch, with the number of coins since the previous line."""
         self._no_line_until = now + COIN_INTERVAL_S
         coins = self.totals.coins - self._logged_coins
         self._logged_coins += coins

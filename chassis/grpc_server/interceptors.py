@@ -274,7 +274,7 @@ def _decode(handler: Handler, raw: bytes) -> Any:
 
 
 class TracingInterceptor(MethodInterceptor):
-    """Records a span of each unary call to one service, and of each batch of a stream, that names its client's span.
+    """Records a span of each traced unary call to one service, and of each traced batch of its streams.
 
     A unary call names it in its metadata. Each batch of a stream has a field for it, since few of them are traced.
     """

@@ -38,7 +38,7 @@ MAX_ANNOTATIONS = 1_000
 # A worker or another replica that is gone is still listed for this time.
 GONE_LISTED_S = 10.0
 
-# Changes that a report carries, and names that an annotation has; `count` tells how many there are.
+# Limits of the changes in a report and of the names in an annotation, whose `count` is the true number.
 MAX_CHANGES = 64
 MAX_ANNOTATION_NAMES = 256
 
@@ -186,7 +186,7 @@ class Report(Struct, frozen=True, kw_only=True, gc=False):
     sent_us: Count
     # In a report without a batch, when the last batch was counted, or the worker began; otherwise 0.
     stalled_since_us: Count
-    # In a report without a batch, the service that does not respond; empty if unknown.
+    # The service that does not respond, in a report that counts no batch; empty if unknown.
     waits_for: Annotated[str, Meta(pattern=r"\A(rng|hasher|)\Z")]
     # When Redis applied the report, on Redis's clock; the script adds it.
     redis_us: Count = 0

@@ -43,7 +43,7 @@ def test_the_address_is_there_without_the_page_and_without_redis_and_on_a_small_
     assert status_lines(URL, None, processes)[:3] == [f"DockerCoins  {URL}", "", "  the page does not respond yet"]
     small = status_lines(URL, {"redis": False}, processes, rows=12, columns=40)
     assert small[0] == f"DockerCoins  {URL}"
-    assert small[2] == "  Redis is away; the worker keeps what "
+    assert small[2] == "  Redis is unavailable; workers queue t"
     assert small[-1] == "  … and 35 more"
     assert len(small) < 12
     assert max(map(len, small)) < 40
