@@ -36,8 +36,8 @@ A stream message carries all batches that wait, up to 64. Mode "uncoalesced" sen
 With a rate, batches are sent when they are due and latency runs from that moment, so the p99 includes the waits that a
 stalled server causes. Without a rate, a batch is sent for each one that is done.
 
-Services at LOG_LEVEL=info log up to ten requests per second of each client. Compare unary calls and streams with services
-at LOG_LEVEL=warning, the level of those that the load test starts.
+Services at LOG_LEVEL=info log up to ten requests per second of each client. Compare unary calls and streams with
+services at LOG_LEVEL=warning, the level of those that the load test starts.
 
 --compare uses Welch's t-test on the logarithms of the runs' speeds. The verdict is "faster" or "slower" when the 95 %
 interval of the ratio excludes 1, and --fail-below fails when the whole interval is below it. With a single run on
