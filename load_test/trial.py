@@ -1,7 +1,6 @@
 """One run of one point: it connects, warms up, measures and drains."""
 
 import asyncio
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -47,12 +46,15 @@ class TimedClient:
         self._on_time = on_time
         self._clock = asyncio.get_running_loop().time
 
-    async def response(self, batch: Batch) -> memoryview:
-        """Return the payload of the response to a batch."""
+    def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
+        """Send a batch."""
         submitted = self._clock()
-        payload = await self._client.response(batch)
-        self._on_time(self._clock() - submitted)
-        return payload
+
+        def completed(payload: memoryview) -> None:
+            self._on_time(self._clock() - submitted)
+            on_response(payload)
+
+        self._client.send(batch, completed)
 
 
 class Trial:
@@ -122,11 +124,11 @@ class Trial:
         baseline = baseline_hashes_per_second(self._point.batch_size, self._point.message_size, seconds)
         measuring = asyncio.create_task(self._measure(baseline))
         others = [asyncio.create_task(client.run()) for client in self._clients.values()]
-        others += [asyncio.create_task(self._pipeline.run()), asyncio.create_task(self._check())]
+        others.append(asyncio.create_task(self._check()))
         try:
             done, _ = await asyncio.wait([measuring, *others], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {measuring}:
-                await task  # an error or, of the pipeline, the end of its drain
+                await task  # an error
             return await measuring
         finally:
             for task in (measuring, *others):
@@ -150,10 +152,8 @@ class Trial:
         self._recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
         used = self._cpu_seconds()
         messages = self._messages() - messages
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_LIMIT_S):
-                await self._pipeline.drain()
-        unanswered = [(self._loop.time() - batch.begun, 1) for batch in self._pipeline.in_flight]
+        dropped = await self._pipeline.drain(DRAIN_LIMIT_S)
+        unanswered = [(self._loop.time() - batch.begun, 1) for batch in dropped]
         for wait, batches in (*waits, *unanswered):
             self._recorder.latencies[TOTAL].record(wait, batches)
         return Measurement(

@@ -6,6 +6,7 @@ On the wire a unary call and a stream with one message each way are the same, so
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -34,14 +35,18 @@ class UnaryCalls:
         self._channel = open_channel(target, stage.service, certificates)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
+        self._tasks = asyncio.TaskGroup()
 
     @property
     def replicas(self) -> list[str]:
         """The target, if it is connected: a call does not show which replica serves it."""
         return [self._target] if self._channel.get_state() is grpc.ChannelConnectivity.READY else []
 
-    async def response(self, batch: Batch) -> memoryview:
-        """Return the payload of the response to a batch, however many attempts it takes."""
+    def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
+        """Send a batch while run() runs, and pass on its response's payload, however many attempts that takes."""
+        self._tasks.create_task(self._call(batch, on_response))
+
+    async def _call(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
         backoff = Backoff()
         request = self._stage.request([batch])
         while True:
@@ -53,7 +58,8 @@ class UnaryCalls:
                 with contextlib.suppress(DecodeError, ValueError):
                     [(_, payload)] = self._stage.response(response)
                     if len(payload) == self._stage.payload_size(batch):
-                        return payload
+                        on_response(payload)
+                        return
                 code = grpc.StatusCode.INTERNAL
             self.errors[code.name] += 1
             self.resent += 1
@@ -63,6 +69,7 @@ class UnaryCalls:
         """Keep a connection until cancelled."""
         try:
             self._channel.get_state(try_to_connect=True)
-            await asyncio.Event().wait()
+            async with self._tasks:
+                await asyncio.Event().wait()
         finally:
             await self._channel.close(CLOSE_LIMIT_S)

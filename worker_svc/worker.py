@@ -105,7 +105,6 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             for pool in self._pools.values():
                 tasks.create_task(pool.run())
-            tasks.create_task(self._pipeline.run())
             tasks.create_task(self._mine())
             tasks.create_task(self._report_changes())
             if self._autotuner is not None:
@@ -185,17 +184,13 @@ class Worker:
         """Wait until the batches in flight are counted. Those without a response in time are dropped and logged."""
         self._draining = True
         self._report_until = asyncio.get_running_loop().time() + DRAIN_LIMIT_S + REPORT_LIMIT_S
-        try:
-            async with asyncio.timeout(DRAIN_LIMIT_S):
-                await self._pipeline.drain()
-        except TimeoutError:
-            if dropped := [batch.id for batch in self._pipeline.in_flight]:
-                self._log.warning(
-                    "batches without a response are not counted",
-                    batches=len(dropped),
-                    oldest=dropped[0],
-                    seconds=DRAIN_LIMIT_S,
-                )
+        if dropped := await self._pipeline.drain(DRAIN_LIMIT_S):
+            self._log.warning(
+                "batches without a response are not counted",
+                batches=len(dropped),
+                oldest=dropped[0].id,
+                seconds=DRAIN_LIMIT_S,
+            )
 
     async def report_last(self) -> bool:
         """Report what is left, and return whether Redis has acknowledged it; if not, log what is lost."""

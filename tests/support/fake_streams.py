@@ -1,8 +1,10 @@
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 from worker_svc.batch import Batch
+from worker_svc.pipeline import StageClient
 from worker_svc.pool.endpoint import Attempt, Stream
 
 
@@ -11,19 +13,23 @@ class FakeStageClient:
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self._responses: list[asyncio.Future[memoryview]] = []
+        self._on_response: list[Callable[[memoryview], None]] = []
 
-    def response(self, batch: Batch) -> "asyncio.Future[memoryview]":
+    def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
         self.batches.append(batch)
-        self._responses.append(asyncio.get_running_loop().create_future())
-        return self._responses[-1]
+        self._on_response.append(on_response)
 
-    async def complete(self, payload: bytes = b"") -> Batch:
-        """Respond to the oldest batch, and let the pipeline go on with it."""
-        self._responses.pop(0).set_result(memoryview(payload))
-        for _ in range(2):
-            await asyncio.sleep(0)
+    def complete(self, payload: bytes = b"") -> Batch:
+        """Respond to the oldest batch."""
+        self._on_response.pop(0)(memoryview(payload))
         return self.batches.pop(0)
+
+
+def response(client: StageClient, batch: Batch) -> "asyncio.Future[memoryview]":
+    """Send a batch, and return the payload of its response."""
+    payload: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
+    client.send(batch, lambda received: None if payload.done() else payload.set_result(received))
+    return payload
 
 
 class FakeStream:

@@ -18,6 +18,7 @@ from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from rng_svc.service import CALLERS, SERVICE, RngService, describe, repetition_test
 from rng_svc.settings import RngSettings
+from support.fake_streams import response
 from support.waiting import background, until
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import PROBE_ID
@@ -97,7 +98,7 @@ class PoolClient:
         while self._more:
             self.sent += 1
             batch = Batch(self.sent, 4, 32, 0.0)
-            assert len(await self.pool.response(batch)) == 128
+            assert len(await response(self.pool, batch)) == 128
             self.responses[batch.id] += 1
 
     async def _run(self) -> None:

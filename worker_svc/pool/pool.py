@@ -147,7 +147,7 @@ class Request:
 
     batch: Batch
     submitted_at: float
-    response: "asyncio.Future[memoryview]"
+    on_response: Callable[[memoryview], None]
     # The replica of the last attempt.
     replica: str = ""
     # The number of outstanding attempts: none while it is queued, two while it is hedged.
@@ -183,7 +183,7 @@ class Pool:
         # Batches sent again because the attempt before ended without a valid response, by reason.
         self.retries: Counter[str] = Counter(broken=0, wrong_digest=0)
         self.hedges = 0
-        # Seconds from response() to the response, of all batches.
+        # Seconds from send() to the response, of all batches.
         self.latency = LatencyHistogram()
         self.picker = Picker(window)
         # What is noticed of replicas, until it is reported.
@@ -250,10 +250,10 @@ class Pool:
 
     # The path of a batch: send, complete; or retry, hedge, eject.
 
-    def response(self, batch: Batch) -> "asyncio.Future[memoryview]":
-        """Return the payload of the response, however many attempts it takes; a batch waits until a stream has room."""
+    def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
+        """Send a batch once a stream has room, and pass on its response's payload, however many attempts that takes."""
         now = self._loop.time()
-        request = self._requests[batch.id] = Request(batch, now, self._loop.create_future())
+        request = self._requests[batch.id] = Request(batch, now, on_response)
         if batch.trace is not None:
             batch.trace.submitted(self._stage.name, self._stage.path)
         self._submitted_at = now
@@ -261,7 +261,6 @@ class Pool:
         self._hedging.add_token()
         self._queue.append(request)
         self._dispatch(now)
-        return request.response
 
     def _dispatch(self, now: float) -> None:
         while self._queue and (stream := self.picker.pick(self._queue[0].replica)) is not None:
@@ -297,10 +296,10 @@ class Pool:
             replica.observe(latency, attempt.sent_at, batch.count)
             if batch.trace is not None:
                 batch.trace.completed(self._stage.name, stream.replica)
-            if not request.response.cancelled():
-                request.response.set_result(payload)
         if self._queue:
             self._dispatch(now)
+        if request is not None:
+            request.on_response(payload)
 
     def _retry(self, stream: Stream, reason: str, cause: str, *, refused: bool = False) -> None:
         """Retry what is outstanding on a stream and on no other, before anything newer.

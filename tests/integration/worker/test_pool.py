@@ -10,6 +10,7 @@ import grpc
 import pytest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesResponse
 from structlog.testing import capture_logs
+from support.fake_streams import response
 from support.free_port import free_port
 from support.rng_servers import Context, PoolClient, Requests, Responses, RngServer, rng_server
 from support.waiting import background, until
@@ -156,10 +157,10 @@ async def test_of_a_refused_message_only_the_invalid_batch_fails_again(monkeypat
     async with rng_server("a", port, Recording), PoolClient(port, window=0).running() as client:
         await until(lambda: [len(each.accepting) for each in client.pool.picker.listed] == [2])
         client.pool.resize(32)
-        invalid = client.pool.response(Batch(1_000, 0, 32, 0.0))
-        valid = [client.pool.response(Batch(number, 4, 32, 0.0)) for number in range(1, 12)]
+        invalid = response(client.pool, Batch(1_000, 0, 32, 0.0))
+        valid = [response(client.pool, Batch(number, 4, 32, 0.0)) for number in range(1, 12)]
         await asyncio.gather(*valid)
-        later = [client.pool.response(Batch(number, 4, 32, 0.0)) for number in range(20, 30)]
+        later = [response(client.pool, Batch(number, 4, 32, 0.0)) for number in range(20, 30)]
         await asyncio.gather(*later)
         before = client.pool.errors["INVALID_ARGUMENT"]
         await until(lambda: client.pool.errors["INVALID_ARGUMENT"] >= before + 3)
@@ -185,10 +186,10 @@ async def test_streams_that_stay_silent_are_replaced(
             is_silent = self.streams <= silent
             if is_silent and silent > 1:  # it does not even send its name
                 await asyncio.Event().wait()
-            async for response in super().serve(requests, context):
+            async for each in super().serve(requests, context):
                 if is_silent:
                     await asyncio.Event().wait()
-                yield response
+                yield each
 
     port = free_port()
     async with (
@@ -225,7 +226,7 @@ async def test_a_defect_while_a_response_is_received_ends_the_pool(monkeypatch: 
 
     monkeypatch.setattr(RngStage, "wrong_digest", fail)
     async with rng_server("a", port):
-        client.pool.response(Batch(1, 4, 32, 0.0))
+        response(client.pool, Batch(1, 4, 32, 0.0))
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(client.pool.run(), 20)
         assert raised.group_contains(ZeroDivisionError)
@@ -243,7 +244,8 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
             await client.until_completed(10)
             calls = UnaryCalls(RNG, f"ipv4:127.0.0.1:{port}", client_id="client")
             async with background(calls.run()):
-                assert len(await calls.response(Batch(1, 4, 32, 0.0))) == 128
+                await until(lambda: bool(calls.replicas))
+                assert len(await response(calls, Batch(1, 4, 32, 0.0))) == 128
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()

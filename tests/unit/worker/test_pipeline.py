@@ -2,12 +2,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from support.fake_streams import FakeStageClient
 from support.virtual_time import now
-from support.waiting import background
 
 from worker_svc.batch import Batch
 from worker_svc.pipeline import Pipeline
@@ -28,41 +26,38 @@ class Run:
             on_counted=[lambda batch, _: self.counted.append(batch.id)],
         )
 
-    async def complete(self, batches: int = 1) -> None:
+    def complete(self, batches: int = 1) -> None:
         for _ in range(batches):
-            await self.rng.complete()
-            await self.hasher.complete()
+            self.rng.complete()
+            self.hasher.complete()
 
 
 @asynccontextmanager
 async def running(window: int = 1, delay: float = 0.0) -> AsyncIterator[Run]:
     run = Run(window, delay)
-    async with background(run.pipeline.run()):
-        await asyncio.sleep(0)
-        run.pipeline.resume()
-        await asyncio.sleep(0)
-        yield run
+    run.pipeline.resume()
+    yield run
 
 
 async def test_a_batch_goes_to_rng_then_to_hasher_and_is_counted_once() -> None:
     async with running(window=2) as run:
-        batch = await run.rng.complete(b"random bytes")
+        batch = run.rng.complete(b"random bytes")
         assert run.hasher.batches == [batch]
-        await run.hasher.complete(b"digests")
+        run.hasher.complete(b"digests")
         assert (run.counted, batch.data, batch.digests) == ([batch.id], b"random bytes", b"digests")
-        await run.complete(20)
+        run.complete(20)
         assert len(set(run.counted)) == len(run.counted) == 21
 
 
 async def test_no_more_than_the_window_is_in_flight_over_both_stages_so_a_slow_hasher_holds_up_rng() -> None:
     async with running(window=3) as run:
-        await run.rng.complete()
+        run.rng.complete()
         run.pipeline.resume()
         assert (len(run.rng.batches), len(run.hasher.batches)) == (2, 1)
-        await run.rng.complete()
-        await run.rng.complete()
+        run.rng.complete()
+        run.rng.complete()
         assert run.rng.batches == []
-        await run.hasher.complete()
+        run.hasher.complete()
         assert len(run.rng.batches) == 1
 
 
@@ -72,16 +67,16 @@ async def test_the_window_grows_at_once_and_shrinks_as_batches_are_counted() -> 
         await asyncio.sleep(0)
         assert [batch.count for batch in run.rng.batches] == [4, 4, 8, 8]
         run.pipeline.resize(batch_size=8, window=1)
-        await run.complete(3)
+        run.complete(3)
         assert len(run.rng.batches) == 1
-        await run.complete()
+        run.complete()
         assert len(run.rng.batches) == 1
 
 
 async def test_a_paused_pipeline_finishes_what_it_has_and_begins_nothing() -> None:
     async with running(window=2) as run:
         run.pipeline.pause()
-        await run.complete(2)
+        run.complete(2)
         assert run.rng.batches == []
         run.pipeline.resume()
         await asyncio.sleep(0)
@@ -90,12 +85,12 @@ async def test_a_paused_pipeline_finishes_what_it_has_and_begins_nothing() -> No
 
 async def test_draining_waits_for_what_is_in_flight_counts_it_and_is_final() -> None:
     async with running(window=2) as run:
-        draining = asyncio.create_task(run.pipeline.drain())
+        draining = asyncio.create_task(run.pipeline.drain(limit_s=5))
         await asyncio.sleep(0)
         run.pipeline.resume()
         for _ in range(2):
             assert not draining.done()
-            await run.complete()
+            run.complete()
         await draining
         assert len(run.counted) == 2
         assert run.rng.batches == []
@@ -108,7 +103,7 @@ async def test_each_batch_waits_its_delay_from_its_beginning_and_is_dropped_by_a
         await asyncio.sleep(0.002)
         assert len(run.rng.batches) == 3
     async with running(window=2, delay=30) as run:
-        await run.pipeline.drain()
+        await run.pipeline.drain(limit_s=5)
         assert now() < 1
         assert run.pipeline.oldest is None
         assert run.rng.batches == []
@@ -118,24 +113,18 @@ async def test_the_oldest_is_the_batch_that_began_first_and_is_not_counted() -> 
     async with running(window=2) as run:
         assert run.pipeline.oldest == 0
         await asyncio.sleep(1)
-        await run.complete()
+        run.complete()
         assert run.pipeline.oldest == 0
-        await run.complete()
+        run.complete()
         assert run.pipeline.oldest == 1
 
 
-async def test_a_defect_where_batches_are_counted_ends_the_pipeline() -> None:
-    """Otherwise mining would stop in silence."""
-    run = Run(window=1, delay=0.0)
-    run.counted = None  # type: ignore[assignment]
-    working = asyncio.create_task(run.pipeline.run())
-    await asyncio.sleep(0)
-    run.pipeline.resume()
-    await asyncio.sleep(0)
-    await run.complete()
-    with pytest.raises(ExceptionGroup) as raised:
-        await working
-    assert raised.group_contains(AttributeError)
+async def test_a_batch_without_a_response_is_dropped_at_the_end_of_a_drain_and_not_counted_later() -> None:
+    async with running(window=2) as run:
+        batch = run.rng.complete()
+        assert [each.id for each in await run.pipeline.drain(limit_s=1)] == [batch.id, batch.id + 1]
+        run.hasher.complete()
+        assert run.counted == []
 
 
 DATA = bytes(256 * 32)

@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock, Mock
 import grpc
 import pytest
 from structlog.testing import capture_logs
-from support.fake_streams import stream_to
+from support.fake_streams import response, stream_to
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
@@ -79,7 +79,7 @@ class Sending:
         for _ in range(batches):
             self.sent += 1
             batch = Batch(self.sent, 1, 32, 0.0, b"")
-            self.responses[batch] = self.pool.response(batch)
+            self.responses[batch] = response(self.pool, batch)
         return batch
 
     def respond(self, stream: Stream, data: bytes = b"") -> None:
