@@ -132,7 +132,7 @@ class Pipeline:
             batch.trace.counted()
         if self._running and self.has_room:
             self.begin(now)
-        elif not self._in_flight:
+        elif self._draining and not self._in_flight:
             self._drained.set()
 
     def _advance(

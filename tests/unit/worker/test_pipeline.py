@@ -73,14 +73,17 @@ async def test_the_window_grows_at_once_and_shrinks_as_batches_are_counted() -> 
         assert len(run.rng.batches) == 1
 
 
-async def test_a_paused_pipeline_finishes_what_it_has_and_begins_nothing() -> None:
+async def test_a_paused_pipeline_finishes_what_it_has_and_begins_nothing_until_it_is_resumed() -> None:
     async with running(window=2) as run:
         run.pipeline.pause()
         run.complete(2)
         assert run.rng.batches == []
         run.pipeline.resume()
-        await asyncio.sleep(0)
         assert len(run.rng.batches) == 2
+        draining = asyncio.create_task(run.pipeline.drain(limit_s=5))
+        await asyncio.sleep(1)
+        run.complete(2)
+        assert (await draining, len(run.counted)) == ([], 4)
 
 
 async def test_draining_waits_for_what_is_in_flight_counts_it_and_is_final() -> None:
