@@ -128,7 +128,7 @@ class Trial:
         try:
             done, _ = await asyncio.wait([measuring, *others], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {measuring}:
-                await task  # an error
+                await task  # raises its error
             return await measuring
         finally:
             for task in (measuring, *others):
