@@ -216,17 +216,21 @@ async def test_a_subset_of_many_addresses_is_used_and_changes() -> None:
         assert not client.pool.resent
 
 
-async def test_a_defect_while_a_response_is_received_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("counting", [False, True])
+async def test_a_defect_while_a_response_is_received_or_counted_ends_the_pool(
+    monkeypatch: pytest.MonkeyPatch, *, counting: bool
+) -> None:
     """Otherwise mining would stop in silence."""
     port = free_port()
     client = PoolClient(port)
 
-    def fail(_: RngStage, __: Batch, ___: memoryview) -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(RngStage, "wrong_digest", fail)
+    if not counting:
+        monkeypatch.setattr(RngStage, "wrong_digest", fail)
     async with rng_server("a", port):
-        response(client.pool, Batch(1, 4, 32, 0.0))
+        client.pool.send(Batch(1, 4, 32, 0.0), fail)
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(client.pool.run(), 20)
         assert raised.group_contains(ZeroDivisionError)
