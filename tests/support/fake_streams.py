@@ -6,6 +6,7 @@ from typing import cast
 from worker_svc.batch import Batch
 from worker_svc.pipeline import StageClient
 from worker_svc.pool.endpoint import Attempt, Stream
+from worker_svc.pool.picker import Picker
 
 
 class FakeStageClient:
@@ -58,3 +59,36 @@ class FakeStream:
 
 def stream_to(replica: str) -> Stream:
     return cast("Stream", FakeStream(replica))
+
+
+class Picking(Picker):
+    """Its batches are sent and completed by the test."""
+
+    def join(self, *replicas: str) -> list[Stream]:
+        streams = [stream_to(name) for name in replicas]
+        for stream in streams:
+            self.add(stream, 0.0)
+        return streams
+
+    def send(self, batches: int = 1, avoid: str = "", now: float = 0.0) -> list[Stream]:
+        picked = []
+        for _ in range(batches):
+            stream = self.pick(avoid)
+            assert stream is not None
+            self.sent(stream, now)
+            stream.send(Batch(len(stream.outstanding), 1, 32, 0.0), now)
+            picked.append(stream)
+        return picked
+
+    def complete(self, stream: Stream, now: float = 0.0) -> None:
+        _, attempt = stream.outstanding.popitem()
+        replica = self.replicas[stream.replica]
+        replica.account(now, -1)
+        replica.observe(now - attempt.sent_at, attempt.sent_at, 1)
+
+    def changes(self, now: float, slow_before: float = float("-inf"), **connecting: str) -> bool:
+        return self.replicas.update_states(now, slow_before=slow_before, connecting=connecting)
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {each.name: each.state.value for each in self.replicas.listed}

@@ -26,8 +26,9 @@ from worker_svc.backoff import MAX_BACKOFF_S, Backoff
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.changes import Changes, Noticed
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
-from worker_svc.pool.picker import Picker, Replica
+from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
+from worker_svc.replica import Replica
 from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0
@@ -428,7 +429,7 @@ class Pool:
         now = self._loop.time()
         self._names = self.replicas
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
-        if self.picker.update(now, slow_before=now - self._hedging.delay, connecting=connecting):
+        if self.picker.replicas.update_states(now, slow_before=now - self._hedging.delay, connecting=connecting):
             slow = {each.name for each in self.picker.replicas.values() if each.state is ReplicaState.SLOW}
             for name in slow - self._slow:
                 self._note(AnnotationKind.SLOW, name)

@@ -14,7 +14,6 @@ from support.fake_streams import response, stream_to
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream, StreamBroken
-from worker_svc.pool.picker import READMISSION_DELAY_S
 from worker_svc.pool.pool import (
     INITIAL_HEDGING_DELAY_S,
     MIN_HEDGING_DELAY_S,
@@ -22,6 +21,7 @@ from worker_svc.pool.pool import (
     Hedging,
     Pool,
 )
+from worker_svc.replica import READMISSION_DELAY_S
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 
 
