@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -28,6 +28,7 @@ and in another terminal, while it runs:
   dockercoins kill rng-2                     it is started again
   dockercoins pause rng-2                    freeze it; resume continues it
   dockercoins slow rng-2 0.5                 each request waits 0.5 s; 0 ends that
+  dockercoins probe rng -n 20 -c 10          time 20 single requests, 10 at a time
   eval "$(dockercoins completion bash)"      complete commands and names with Tab
 
 Several runs side by side need a DATA_DIR each; WEBUI_PORT=… before a command chooses one of them.
@@ -53,6 +54,8 @@ def main() -> int:
             return _run(options.settings, log=options.log)
         if options.command == "completion":
             return _complete(options.shell)
+        if options.command == "probe":
+            return _probe(options)
         return _send({name: value for name, value in vars(options).items() if value is not None})
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -96,6 +99,30 @@ def _send(request: dict[str, Any]) -> int:
         return _fail(error, EXIT_USAGE)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def _probe(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415 - only this command and run need them
+
+    from chassis.settings import SettingsError  # noqa: PLC0415
+    from load_test.probe import probe  # noqa: PLC0415
+    from local_run import control  # noqa: PLC0415
+
+    service = options.name.partition("-")[0]
+    try:
+        target = os.environ.get(f"{service.upper()}_TARGET") if options.name == service else None
+        if target is None:
+            servers: dict[str, str] = control.send({"command": "describe"})["servers"]
+            chosen = [each for name, each in servers.items() if options.name in {name, name.rpartition("-")[0]}]
+            if not chosen:
+                return _fail(f"there is no {options.name}; there are {', '.join(servers)}", EXIT_USAGE)
+            # One target with the addresses of all: its scheme stands before the first only.
+            target = ",".join([chosen[0], *(each.partition(":")[2] for each in chosen[1:])])
+        return asyncio.run(probe(service, target, options.number, options.concurrency))
+    except SettingsError as error:
+        return _fail(error, EXIT_USAGE)
+    except (control.NotRunningError, OSError) as error:
+        return _fail(error, EXIT_FAILURE)
 
 
 def _complete(shell: str) -> int:
@@ -144,10 +171,26 @@ def _parser() -> argparse.ArgumentParser:
         name.completer = _names  # type: ignore[attr-defined] # of argcomplete
         if command == "slow":
             one.add_argument("seconds", metavar="SECONDS", help="how long each request waits; 0 ends that")
+    probe = commands.add_parser("probe", help="time single requests to rng or hasher, as httping and ab do")
+    name = probe.add_argument(
+        "name", metavar="NAME", help="rng, hasher, or a replica such as rng-2; RNG_TARGET=… names an rng elsewhere"
+    )
+    name.completer = _names  # type: ignore[attr-defined] # of argcomplete
+    probe.add_argument("-n", dest="number", metavar="N", type=_count(100_000), default=10, help="requests; 10")
+    probe.add_argument("-c", dest="concurrency", metavar="N", type=_count(100), default=1, help="at a time; 1")
     commands.add_parser("status", help="show the speed and the replicas")
     shells = commands.add_parser("completion", help="print what makes a shell complete commands and names")
     shells.add_argument("shell", choices=_SHELLS)
     return parser
+
+
+def _count(most: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be 1 to {most}")
+        return int(text)
+
+    return count
 
 
 def _names(**_: object) -> list[str]:

@@ -89,6 +89,12 @@ class Program:
     # Descriptors that the process inherits.
     descriptors: tuple[int, ...] = ()
 
+    @property
+    def target(self) -> str:
+        """The gRPC target of an rng or a hasher."""
+        host = _reachable_address(self.name.rpartition("-")[0])
+        return f"ipv6:[{host}]:{self.environment['PORT']}" if ":" in host else f"ipv4:{host}:{self.environment['PORT']}"
+
     def with_environment(self, environment: Mapping[str, str]) -> "Program":
         """Return the same program with these variables on top."""
         return replace(self, environment={**self.environment, **environment})
@@ -165,12 +171,9 @@ class Plan:
     def publish(self, programs: Collection[Program]) -> None:
         """Have workers find the rngs and hashers among these programs, and no others."""
         for service in DISCOVERED:
-            host = _reachable_address(service)
-            prefix = f"ipv6:[{host}]" if ":" in host else f"ipv4:{host}"
-            ports = [each.environment["PORT"] for each in programs if each.name.startswith(f"{service}-")]
             file = self._addresses / service
             new = file.with_suffix(".new")
-            new.write_text("".join(f"{prefix}:{port}\n" for port in ports))
+            new.write_text("".join(f"{each.target}\n" for each in programs if each.name.startswith(f"{service}-")))
             new.replace(file)
 
     def _redis(self) -> Program:

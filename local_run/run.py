@@ -19,7 +19,7 @@ from local_run.control import CommandError
 from local_run.manager import Manager, Process, State
 from local_run.output import Output, wants_colours
 from local_run.page import Page
-from local_run.programs import Plan, PortError, page_host
+from local_run.programs import DISCOVERED, Plan, PortError, page_host
 from local_run.settings import LocalRunSettings
 from local_run.status import status_lines
 from rng_svc.settings import RngSettings
@@ -151,11 +151,9 @@ class _Run:
             raise CommandError("it is stopping")
         match request:
             case {"command": "describe"}:
-                return {
-                    "port": self._plan.page_port,
-                    "data": self._data,
-                    "names": list(self._manager.processes),
-                }
+                processes = self._manager.processes
+                servers = {name: each.program.target for name, each in processes.items() if name.startswith(DISCOVERED)}
+                return {"port": self._plan.page_port, "data": self._data, "names": list(processes), "servers": servers}
             case {"command": "status"}:
                 return await self._describe_status()
             case {"command": "scale", "counts": [*counts]}:

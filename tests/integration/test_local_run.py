@@ -93,6 +93,10 @@ def test_a_taken_port_ends_the_run_and_a_misspelled_variable_reaches_no_service(
         (["run", "WORKRS=3"], "WORKRS=3 is not allowed: did you mean WORKERS=…?\n"),
         (["run", "PACE"], "PACE is not allowed: it must be NAME=VALUE, such as WORKERS=3\n"),
         (["run", "PACE=fast"], "PACE='fast' is not allowed: it must be classic or full\n"),
+        (
+            ["probe", "rng", "-c", "x"],
+            "dockercoins probe: argument -c: 'x' is not allowed: it must be 1 to 100; see dockercoins probe --help\n",
+        ),
         (["kill"], "dockercoins kill: the following arguments are required: REPLICA; see dockercoins kill --help\n"),
     ],
 )

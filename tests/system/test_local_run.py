@@ -167,6 +167,15 @@ def test_commands_scale_break_and_show_what_runs(run: LocalRun) -> None:
     wait_until(lambda: run.share("rng-1") > 0.3 and run.share("rng-2") > 0.3, 20, lambda: run.command("status")[1])
 
 
+def test_a_probe_finds_all_replicas_of_a_service_or_one(run: LocalRun) -> None:
+    code, said = run.command("probe", "rng", "-n", "20", "-c", "2")
+    assert code == 0, said
+    assert re.search(r"^  20  rng-[12]  [0-9.]+ ms$", said, re.MULTILINE)
+    assert re.search(r"^from rng-1 [0-9]+, rng-2 [0-9]+$", said, re.MULTILINE)
+    assert "\nfrom hasher-2 3\n" in run.command("probe", "hasher-2", "-n", "3")[1]
+    assert run.command("probe", "rng-9") == (2, "there is no rng-9; there are rng-1, rng-2, hasher-1, hasher-2\n")
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
