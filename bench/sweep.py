@@ -47,7 +47,7 @@ def load_test(folder: Path, options: Mapping[str, str], environment: Mapping[str
     with process(command, environment or {}, folder / "load-test.log") as started:
         if started.wait() != 0:
             raise BenchError(f"the load test ended with {started.returncode}: {log_tails(folder)}")
-    return list(report.load(output).points)
+    return list(report.load("--output", output).points)
 
 
 def sweep(arguments: argparse.Namespace, folder: Path) -> Report:

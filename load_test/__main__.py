@@ -13,13 +13,16 @@ from chassis import grpc_log, log
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from load_test import UsageError, output
-from load_test.comparison import compare, differences, too_slow
+from load_test.comparison import compare, differences, too_slow, undecided
 from load_test.machine import machine, versions
 from load_test.options import PROGRAM, Options, parse
 from load_test.plan import Point, plan
 from load_test.progress import Progress
 from load_test.report import Report, load, results
 from load_test.sweep import INTERRUPTED, Sweep
+
+# Of --strict.
+EXIT_INCONCLUSIVE = 3
 
 # As shells have it for a process that SIGINT ended.
 EXIT_INTERRUPTED = 130
@@ -31,17 +34,21 @@ def main(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         points, notes = plan(options)
         output.check_writable(options)
-        earlier = None if options.compare is None else load(options.compare, points)
+        report = None if options.read is None else load("--read", options.read)
+        points = points if report is None else [result.point for result in report.points]
+        earlier = None if options.compare is None else load("--compare", options.compare, points)
+        if report is not None:
+            return _report(report, earlier, options)
         # Only what gRPC writes to standard error is captured. The descriptor stays open for the last lines of the log.
         stderr = open(os.dup(grpc_log.STANDARD_ERROR), "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         with redirect_stderr(stderr), grpc_log.capture(options.settings.log_format):
-            return _run(options, points, notes, earlier)
+            return _report(_measure(options, points, notes), earlier, options)
     except (SettingsError, UsageError) as error:
         sys.stderr.write(f"{PROGRAM}: {error}\n")
         return EXIT_SETTINGS
 
 
-def _run(options: Options, points: Sequence[Point], notes: Sequence[str], earlier: Report | None) -> int:
+def _measure(options: Options, points: Sequence[Point], notes: Sequence[str]) -> Report:
     log.configure(options.log_level, options.settings.log_format, descriptor=sys.stderr.fileno())
     console = Console(stderr=True)
     for note in notes:
@@ -51,7 +58,7 @@ def _run(options: Options, points: Sequence[Point], notes: Sequence[str], earlie
     machine_before = machine()
     with Progress(console, len(points) * options.repeat, sweep.expected_seconds) as progress:
         asyncio.run(sweep.run(progress))
-    report = Report(
+    return Report(
         began=began,
         problem=sweep.problem,
         machine=machine_before,
@@ -67,20 +74,26 @@ def _run(options: Options, points: Sequence[Point], notes: Sequence[str], earlie
         },
         points=results(sweep.runs),
     )
-    changes = compare(earlier, report) if earlier else []
+
+
+def _report(report: Report, earlier: Report | None, options: Options) -> int:
+    changes = compare(earlier, report, options.margin) if earlier else []
     different = list(differences(earlier, report)) if earlier else []
     problems = output.write(report, changes, different, options) if report.points else []
-    if sweep.problem:
+    if report.problem:
         runs = sum(len(result.runs) for result in report.points)
         finished = f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported"
-        problems.append(f"{sweep.problem}; {finished if runs else 'nothing was measured'}")
+        problems.append(f"{report.problem}; {finished if runs else 'nothing was measured'}")
     if options.fail_below is not None:
         problems += too_slow(changes, options.fail_below)
-    for problem in problems:
+    open_questions = undecided(changes, options.fail_below) if options.fail_below is not None else []
+    for problem in (*problems, *open_questions):
         sys.stderr.write(f"{PROGRAM}: {problem}\n")
-    if sweep.problem == INTERRUPTED:
+    if report.problem == INTERRUPTED:
         return EXIT_INTERRUPTED
-    return EXIT_FAILURE if problems else 0
+    if problems:
+        return EXIT_FAILURE
+    return EXIT_INCONCLUSIVE if options.strict and open_questions else 0
 
 
 if __name__ == "__main__":

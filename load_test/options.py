@@ -39,16 +39,18 @@ stalled server causes. Without a rate, a batch is sent for each one that is done
 Services at LOG_LEVEL=info log up to ten requests per second of each client. Compare unary calls and streams with
 services at LOG_LEVEL=warning, the level of those that the load test starts.
 
---compare uses Welch's t-test on the logarithms of the runs' speeds. The verdict is "faster" or "slower" when the 95 %
-interval of the ratio excludes 1, and --fail-below fails when the whole interval is below it. With a single run on
-either side there is no interval, and the ratio itself decides. More runs (--repeat) make the interval narrower.
+--compare judges the 95 % interval of each ratio: "no change" when it lies within the margin (--margin) around 1, else
+"faster" or "slower" when it excludes 1, else "inconclusive (+N runs)", where about N more runs in each report would
+decide. Fewer than 3 runs never decide. Up to 5 % of the points that did not change are expected to be "faster" or
+"slower", and up to 2.5 % of those that changed by the margin to have "no change". With a rate, 1 / p99 is compared.
+--fail-below fails when the whole interval is below RATIO, and --strict also where that is not decided.
 
 The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINTS, INSTANCE and LOG_LEVEL apply as they
 do to a worker, as do TLS_CERT, TLS_KEY and TLS_CA for named targets, and REDIS_PASSWORD_FILE for --publish. FILE may be
 - for standard output. Ctrl-C ends the measuring and reports the finished runs.
 
 exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 an
-argument or setting is not allowed; 130 interrupted.
+argument or setting is not allowed; 3 inconclusive, with --strict; 130 interrupted.
 """
 
 VARIED = "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
@@ -98,8 +100,12 @@ class Options:
     html: Path | None
     # The Redis server for --publish.
     publish: RedisAccess | None
+    # The report to show, rather than to measure.
+    read: Path | None
     compare: Path | None
+    margin: float
     fail_below: float | None
+    strict: bool
     settings: WorkerSettings
 
     @property
@@ -124,6 +130,8 @@ def parse(arguments: Sequence[str]) -> Options:
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     if given["fail_below"] is not None and given["compare"] is None:
         parser.error("--fail-below needs an earlier report to --compare with")
+    if given["strict"] and given["fail_below"] is None:
+        parser.error("--strict needs --fail-below")
     report_to_output = given["output"] == STANDARD_OUTPUT or (given["output"] is None and given["format"])
     if given["html"] == STANDARD_OUTPUT and report_to_output:
         parser.error("--html - and another report can't both go to standard output")
@@ -163,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     windows = setting("window_size", "batches in flight")
     message_sizes = setting("message_size", "bytes per message")
     modes = listed(word(Mode.STREAM))
-    part = number(0, 1_000, "0.9 is nine tenths")
+    part, margin = number(0, 1_000, "0.9 is nine tenths"), number(0, 0.5, "0.05 is 5 %")
     rate = argument(field(None, Rate.parse, RATE, ""))
 
     add = parser.add_argument_group(VARIED).add_argument
@@ -185,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
     add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")
     add("--publish", metavar="REDIS_URL", nargs="?", const="", help="keep the report in Redis, for webui's page")
+    add("--read", metavar="FILE", type=Path, help="report what is in this file, in JSON, and measure nothing")
     add("--compare", metavar="FILE", type=Path, help="an earlier report in JSON to compare with")
+    add("--margin", metavar="PART", type=margin, default=0.05, help="a change up to this part is none; 0.05")
     add("--fail-below", metavar="RATIO", type=part, help="with --compare: fail where the speed is below this part")
+    add("--strict", action="store_true", help="with --fail-below: fail where that is inconclusive, too")
     return parser

@@ -45,7 +45,7 @@ def check_writable(options: Options) -> None:
 
 def write(report: Report, changes: Sequence[Change], differences: Sequence[str], options: Options) -> list[str]:
     """Print, write and publish a report as the options say, and return a line for each of these that failed."""
-    changed = tables.changes_grid(changes) if changes else None
+    changed = tables.changes_grid(changes, options.margin) if changes else None
     steps: list[tuple[object, Callable[[], None]]] = []
     if options.output is not None or (options.format is not Format.TABLE and not options.prints_table):
         text = _TEXTS[options.format](report)

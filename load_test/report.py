@@ -153,20 +153,20 @@ def _latency(runs: Sequence[Quantiles]) -> Quantiles:
     return Quantiles(**{**medians, "max": max(run.max for run in runs)})
 
 
-def load(path: Path, points: Collection[Point] = ()) -> Report:
-    """Return a report that was written as JSON.
+def load(option: str, path: Path, points: Collection[Point] = ()) -> Report:
+    """Return a report that was written as JSON, and that this option names.
 
     Raises UsageError when the file holds none, or has none of these points.
     """
     try:
         document = msgspec.json.decode(path.read_bytes())
         if (document["format"], document["version"]) != (FORMAT, VERSION):
-            raise UsageError(f"--compare {path}: it is no {FORMAT} of version {VERSION}")
+            raise UsageError(f"{option} {path}: it is no {FORMAT} of version {VERSION}")
         report = msgspec.convert(document, Report)
     except OSError as error:
-        raise UsageError(f"--compare {path}: it can't be read ({error.strerror})") from None
+        raise UsageError(f"{option} {path}: it can't be read ({error.strerror})") from None
     except (TypeError, KeyError, msgspec.MsgspecError) as error:
-        raise UsageError(f"--compare {path}: it is no report in JSON ({error})") from None
+        raise UsageError(f"{option} {path}: it is no report in JSON ({error})") from None
     if points and not {result.point for result in report.points} & set(points):
-        raise UsageError(f"--compare {path}: it has none of the points to measure")
+        raise UsageError(f"{option} {path}: it has none of the points to measure")
     return report

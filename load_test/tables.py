@@ -33,8 +33,9 @@ _LATENCY = (
     "is due; rng and hasher from when the batch is submitted to that stage."
 )
 _CHANGES = (
-    "Ratios now over earlier, of the runs' geometric means, with the 95 % interval of Welch's t-test; (?): single "
-    "runs, so their noise is unknown. One in twenty points that did not change is expected to have another verdict."
+    "Ratios now over earlier, with the 95 % interval of Welch's t-test; (?): fewer than three runs. No change: the "
+    "interval is within {:.3f} to {:.3f} (an equivalence test, Schuirmann 1987). Inconclusive (+N runs): about N more "
+    "in each report would decide. Up to one in twenty points that did not change is expected to seem faster or slower."
 )
 
 Column = tuple[str, Callable[[Result], str]]
@@ -64,8 +65,8 @@ def _grid(title: str, columns: Sequence[Column], results: Sequence[Result], capt
     return Grid(title, headers, [[show(each) for show in shows] for each in results], caption)
 
 
-def changes_grid(changes: Sequence[Change]) -> Grid:
-    """Return the table of the changes since an earlier report."""
+def changes_grid(changes: Sequence[Change], margin: float) -> Grid:
+    """Return the table of the changes since an earlier report, which were judged with this margin."""
     lead = _lead([change.now for change in changes])
     headers = ["earlier\nhashes/s", "now\nhashes/s", "speed", "speed vs.\nbaseline", "p99 of\na batch", "verdict"]
     rows = [
@@ -73,11 +74,13 @@ def changes_grid(changes: Sequence[Change]) -> Grid:
             *(show(change.now) for _, show in lead),
             *(f"{result.summary.hashes_per_second.median:,.0f}" for result in (change.earlier, change.now)),
             *(str(each or NOTHING) for each in (change.speed, change.vs_baseline, change.p99)),
-            change.verdict,
+            change.conclusion,
         ]
         for change in changes
     ]
-    return Grid("Changes", [*(header for header, _ in lead), *headers], rows, _CHANGES)
+    return Grid(
+        "Changes", [*(header for header, _ in lead), *headers], rows, _CHANGES.format(1 - margin, 1 / (1 - margin))
+    )
 
 
 def varied(results: Sequence[Result]) -> list[Column]:

@@ -11,14 +11,16 @@ def point(batch_size: int = 256, **changes: Any) -> Point:
     return replace(Point(Mode.STREAM, batch_size, 8, 32, ""), **changes)
 
 
-def measurement(speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0, resent: int = 0) -> Measurement:
+def measurement(
+    speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0, resent: int = 0, baseline: float = 2_000.0
+) -> Measurement:
     """Make one of a second."""
     quantiles = Quantiles(0.005, 0.007, p99, 2 * p99, 3 * p99)
     return Measurement(
         seconds=1.0,
         hashes=int(speed),
         batches=int(speed) // 256,
-        baseline_hashes_per_second=2_000.0,
+        baseline_hashes_per_second=baseline,
         latency={"rng": quantiles, "hasher": quantiles, "total": quantiles},
         cpu_seconds={"load-test": 0.5, "rng": 0.25},
         errors={"rng": {"UNAVAILABLE": unavailable}} if unavailable else {},
