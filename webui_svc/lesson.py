@@ -19,16 +19,18 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-# A replica is always busy from this utilisation on. Batches wait if there are more than this in the queue.
-ALWAYS_BUSY = 0.9
+# Batches wait if there are more than this in the queue.
 WAITING_BATCHES = 0.1
 
-# A replica is taken for one that works on several batches at a time, and keeps none waiting, if its queue exceeds those
-# in service by no more than this part. On a busy machine latencies are that much longer than the least one.
+# A replica that is known to have more than this in service works on several batches at a time.
+SERIAL = 1.1
+
+# It then keeps none waiting if its queue exceeds those in service by no more than this part: on a busy machine,
+# latencies are that much longer than the least one.
 LATENCY_JITTER = 0.5
 
-# A worker whose event loop is busy for this part of the time is CPU-bound: then what it measures of others includes its
-# own lag.
+# The workers' CPU is the limit if it allows no more than the services' capacity divided by this: what a busy worker
+# measures of others includes its own lag.
 CPU_BOUND = 0.9
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -70,12 +72,7 @@ class Load:
     @property
     def in_service(self) -> float:
         """Batches in service on average, more than one if the replica works on several at a time."""
-        parallel = 0.0 if self.unqueued_s is None else min(self.queue, self.rate * self.unqueued_s)
-        # A serial replica can't have more in service than it is busy; a parallel one keeps no batch waiting.
-        return parallel if self._keeps_none_waiting(parallel) else self.busy
-
-    def _keeps_none_waiting(self, in_service: float) -> bool:
-        return self.queue <= (1 + LATENCY_JITTER) * in_service
+        return max(self.busy, min(self.queue, self.rate * (self.unqueued_s or 0.0)))
 
     @property
     def waiting(self) -> float:
@@ -83,24 +80,21 @@ class Load:
         return max(0.0, self.queue - self.in_service)
 
     @property
-    def capacity(self) -> float | None:
-        """Batches per second at most; None if unknown.
+    def has_free_slots(self) -> bool:
+        """Whether it works on several batches at a time and keeps none waiting."""
+        return self.in_service > SERIAL and self.queue <= (1 + LATENCY_JITTER) * self.in_service
 
-        It is unknown without completed batches, and for a replica that is always busy while no batch waits, since it
-        works on several at a time.
-        """
-        if not self.rate or not self.busy:
-            return None
-        if self.busy >= ALWAYS_BUSY and self._keeps_none_waiting(self.in_service):
-            return None
-        return self.rate / self.busy
+    @property
+    def capacity(self) -> float | None:
+        """Batches per second at most; None if unknown, without a batch or with free slots."""
+        return None if not self.rate or not self.busy or self.has_free_slots else self.rate / self.busy
 
     @property
     def service_s(self) -> float | None:
         """Seconds per batch; None without a batch."""
         if not self.rate:
             return None
-        return self.in_service / self.rate if self._keeps_none_waiting(self.in_service) else self.busy / self.rate
+        return (self.in_service if self.has_free_slots else self.busy) / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +131,12 @@ def lesson(
     least = min(known.values())
     waiting = {name: sum(each.waiting for each in replicas) for name, replicas in loads.items()}
     busy = fmean(worker.busy for worker in workers)
-    close = [
-        name
-        for name in loads
-        if known.get(name, least * 2 * EQUAL) <= least * EQUAL and waiting[name] > WAITING_BATCHES
-    ]
-    limit = max(close, key=lambda name: waiting[name], default=min(known, key=lambda name: known[name]))
+    close = [name for name, capacity in known.items() if capacity <= least * EQUAL]
+    limit = max(
+        (name for name in close if waiting.get(name, 0.0) > WAITING_BATCHES),
+        key=lambda name: waiting[name],
+        default="worker",
+    )
     if busy >= CPU_BOUND:
         limit = "worker"
     predicted = known[limit]

@@ -267,7 +267,7 @@ class Topology:
             for name in live
         }
         workers = [
-            WorkerLoad(rates[name][-1][0], window, sum(queue for _, queue in rates[name]), busy)
+            WorkerLoad(max(rate for rate, _ in rates[name]), window, sum(queue for _, queue in rates[name]), busy)
             for name in live
             for window, busy in [self._workers.get(name, (0, 0.0))]
         ]
