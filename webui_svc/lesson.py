@@ -27,7 +27,7 @@ SERIAL = 1.1
 
 # It then keeps none waiting if its queue exceeds those in service by no more than this part: on a busy machine,
 # latencies are that much longer than the least one.
-LATENCY_JITTER = 0.5
+LATENCY_JITTER = 0.25
 
 # The workers' CPU is the limit if it allows no more than the services' capacity divided by this: what a busy worker
 # measures of others includes its own lag.
@@ -113,35 +113,26 @@ def lesson(
 ) -> dict[str, Any]:
     """Return what browsers get: the limit, why, the speed that is to be expected, and a sentence.
 
-    `loads` are those of the replicas in use, by service. `waits_for` is the service that all workers wait for.
+    `loads` are those of the replicas in use, by service; nothing as long as they are not known. `waits_for` is the service that all workers wait for.
     """
     found: dict[str, Any] = {"limit": None, "reason": None, "predicted": None, "sentence": "", "capacities": {}}
     if waits_for:
         sentence = f"No batch is counted: {_many(len(workers), 'worker')} wait{_s(workers)} for {waits_for}."
         return found | {"limit": waits_for, "reason": "stalled", "predicted": 0.0, "sentence": sentence}
-    services = {name: _service_capacity(replicas) for name, replicas in loads.items()}
-    own = _workers_capacity(loads, workers)
-    capacities = {
-        name: None if batches is None else batches * hashes_per_batch
-        for name, batches in (services | {"worker": own}).items()
-    }
-    known = {name: capacity for name, capacity in capacities.items() if capacity}
-    if own is None or not known:
-        return found
-    least = min(known.values())
     waiting = {name: sum(each.waiting for each in replicas) for name, replicas in loads.items()}
-    busy = fmean(worker.busy for worker in workers)
-    close = [name for name, capacity in known.items() if capacity <= least * EQUAL]
-    limit = max(
-        (name for name in close if waiting.get(name, 0.0) > WAITING_BATCHES),
-        key=lambda name: waiting[name],
-        default="worker",
-    )
-    if busy >= CPU_BOUND:
-        limit = "worker"
+    in_flight, cpu = _workers_capacities(loads, workers)
+    batches = {name: _service_capacity(replicas) for name, replicas in loads.items()} | {"worker": min(in_flight, cpu)}
+    capacities = {name: each and each * hashes_per_batch for name, each in batches.items()}
+    known = {name: capacity for name, capacity in capacities.items() if capacity}
+    if not loads or "worker" not in known:
+        return found
+    most = min(known.values()) * EQUAL
+    close = [name for name in loads if known.get(name, 2 * most) <= most and waiting[name] > WAITING_BATCHES]
+    cpu_bound = cpu * hashes_per_batch * CPU_BOUND <= min(known.values())
+    limit = "worker" if cpu_bound else max(close, key=lambda name: waiting[name], default="worker")
     predicted = known[limit]
     found |= {"limit": limit, "predicted": round(predicted, 4)}
-    found["capacities"] = {name: None if each is None else round(each, 4) for name, each in capacities.items()}
+    found["capacities"] = {name: each and round(each, 4) for name, each in capacities.items()}
     if limit in loads:
         sentence = _about_service(limit, loads[limit], workers, hashes_per_batch, predicted)
         return found | {"reason": "capacity", "sentence": sentence}
@@ -149,14 +140,14 @@ def lesson(
         f"{name} {_percent(fmean(each.busy for each in loads[name]))}" for name in loads if loads[name]
     )
     count = _many(len(workers), "worker")
-    if busy >= CPU_BOUND:
-        sentence = f"The workers' CPU is the limit: {count}, busy {_percent(busy)} of the time; {others}."
+    if cpu_bound:
+        busy = _percent(fmean(worker.busy for worker in workers))
+        sentence = f"The workers' CPU is the limit: {count}, busy {busy} of the time; {others}."
         return found | {"reason": "cpu", "sentence": sentence}
     window = sum(worker.window for worker in workers)
-    each = _duration(window / own)
     sentence = (
         f"The number of workers is the limit: {count}, {_many(round(window / len(workers)), 'batch')} in flight each, "
-        f"{each} per batch = {_speed(predicted)}; busy: {others}."
+        f"{_duration(window / in_flight)} per batch = {_speed(predicted)}; busy: {others}."
     )
     return found | {"reason": "in_flight", "sentence": sentence}
 
@@ -168,16 +159,16 @@ def _service_capacity(replicas: Sequence[Load]) -> float | None:
     return None if not known or len(known) < len(capacities) else fmean(known) * len(replicas)
 
 
-def _workers_capacity(loads: Mapping[str, Sequence[Load]], workers: Iterable[WorkerLoad]) -> float | None:
-    """Return the batches per second of all workers if no batch ever waited."""
-    services = sum(_mean_service_s(replicas) for replicas in loads.values())
-    total = 0.0
+def _workers_capacities(loads: Mapping[str, Sequence[Load]], workers: Iterable[WorkerLoad]) -> tuple[float, float]:
+    """Return the batches per second of all workers if no batch ever waited, and those that their CPU allows."""
+    services_s = sum(_mean_service_s(replicas) for replicas in loads.values())
+    in_flight = cpu = 0.0
     for worker in workers:
         if worker.rate:
             own_s = max(0.0, worker.window - worker.queue) / worker.rate
-            alone = worker.window / max(own_s + services, 1e-9)
-            total += min(alone, worker.rate / worker.busy if worker.busy else alone)
-    return total or None
+            in_flight += worker.window / max(own_s + services_s, 1e-9)
+            cpu += worker.rate / max(worker.busy, 1e-9)
+    return in_flight, cpu
 
 
 def _mean_service_s(replicas: Sequence[Load]) -> float:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from chassis.redis.schema import GONE_LISTED_S, SERVICES, ReplicaSnapshot, ReplicaState, ReplicaStats
@@ -18,6 +19,10 @@ from webui_svc.speed import Speed, Worker, natural
 # Rates and latencies are taken from the reports of these seconds, and each report counts until the next one has come.
 WINDOW_S = 5.0
 LASTING_INTERVALS = 1.5
+
+# What limits the speed is known once workers have counted for this time on average. In the first second, the batches in
+# flight are still a large part of the work.
+MIN_LESSON_S = 1.5
 
 # Replicas of a service that are listed, in the order of their names, and that are remembered.
 MAX_LISTED = 16
@@ -54,6 +59,9 @@ class _Seen:
     until: float
     seconds: float
     replicas: Sequence[ReplicaStats]
+    # The replicas that took batches at its end, and whether the report before had others.
+    used: frozenset[str]
+    is_change: bool
 
 
 class ReplicaStatistics:
@@ -75,9 +83,17 @@ class ReplicaStatistics:
         replicas: Sequence[ReplicaStats],
         report_interval_s: float = 1.0,
     ) -> None:
-        """Ingest a worker's statistics of some seconds; its next report comes after its report interval."""
+        """Ingest a worker's statistics of some seconds; its next report comes after its report interval.
+
+        It reports at once when it uses other replicas, so what it reports of the time before does not count after that.
+        """
         until = clock + max(WINDOW_S, LASTING_INTERVALS * report_interval_s)
-        self._seen.setdefault(worker, []).append(_Seen(until, seconds, replicas))
+        used = frozenset(each.name for each in replicas if each.state in _USED)
+        seen = self._seen.setdefault(worker, [])
+        is_change = bool(seen) and seen[-1].used != used
+        if is_change or (seen and seen[-1].is_change):
+            seen.clear()
+        seen.append(_Seen(until, seconds, replicas, used, is_change))
 
     def finalize(self, live: AbstractSet[str], clock: float) -> None:
         """Leave out what is too old, and workers that are gone."""
@@ -277,7 +293,8 @@ class Topology:
         hashes_per_batch = sizes.pop() if len(sizes) == 1 else hashes / rate if rate else 1.0
         waits_for = {worker.report.waits_for for worker in live.values()}
         stalled = waits_for.pop() if len(waits_for) == 1 else ""
-        loads = {service: statistics.used for service, statistics in self.statistics.items()}
+        is_known = bool(live) and fmean(worker.counted_s for worker in live.values()) >= MIN_LESSON_S
+        loads = {service: each.used for service, each in self.statistics.items()} if is_known else {}
         return lesson(loads, workers, hashes_per_batch, stalled)
 
     def figures(self, *, redis: bool) -> dict[str, Any]:

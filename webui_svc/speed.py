@@ -79,6 +79,11 @@ class Worker:
         """The interval of its reports."""
         return self.report.report_interval_us / 1e6
 
+    @property
+    def counted_s(self) -> float:
+        """The seconds of the last five in which it counted."""
+        return sum(end - begin for begin, end, _ in self.counted) / 1e6
+
     def is_live(self, clock: float) -> bool:
         """Return whether it has reported recently."""
         return clock - self.seen < max(MIN_SILENCE_S, SILENT_INTERVALS * self.report_interval_s)

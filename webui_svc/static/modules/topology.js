@@ -77,7 +77,7 @@ export class Topology {
     this.#showReplicas("webui", { replicas: [{ ...topology.webui, state: "serving" }], more: 0 }, lines.webui);
     this.#edges.show(topology);
     element("why").hidden = !lesson;
-    if (lesson) show("why", lesson.sentence || "Nothing is counted yet, so the limit is not known.");
+    if (lesson) show("why", lesson.sentence || "The limit is not known yet.");
   }
 
   #showReplicas(service, { replicas, more }, lines, lesson) {
