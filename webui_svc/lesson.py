@@ -113,7 +113,8 @@ def lesson(
 ) -> dict[str, Any]:
     """Return what browsers get: the limit, why, the speed that is to be expected, and a sentence.
 
-    `loads` are those of the replicas in use, by service; nothing as long as they are not known. `waits_for` is the service that all workers wait for.
+    `loads` are those of the replicas in use, by service, or nothing as long as they are not known. `waits_for` is the
+    service that all workers wait for.
     """
     found: dict[str, Any] = {"limit": None, "reason": None, "predicted": None, "sentence": "", "capacities": {}}
     if waits_for:

@@ -31,7 +31,7 @@ MAX_KNOWN = 1_000
 # A replica that no live worker lists is gone after this time: a worker that has just begun does not see all.
 UNSEEN_LIMIT_S = 10.0
 
-# Figures that move with every report are updated once in this time.
+# Figures that move with every report are updated once in this time, or always within WINDOW_S of a change.
 STEADY_S = 1.0
 
 _AWAY = {ReplicaState.CONNECTING, ReplicaState.GONE}
@@ -224,7 +224,7 @@ class Topology:
         # Which service limits the speed, for browsers.
         self.lesson: dict[str, Any] = lesson({}, [], 1.0, "")
         self._states: list[Any] = []
-        self._due = 0.0
+        self._changed_at = self._due = 0.0
 
     def ingest(self, seen: float) -> None:
         """Count a report."""
@@ -238,7 +238,7 @@ class Topology:
             statistics.ingest(worker, clock, seen.seconds, getattr(seen, service), report_interval_s)
 
     def finalize(self, speed: Speed, now_us: int, clock: float) -> bool:
-        """Update the figures once a second, or at once when a replica joined, left or changed its state.
+        """Update the figures once a second, or at once after a replica joined, left or changed its state.
 
         Return whether they were updated.
         """
@@ -254,9 +254,11 @@ class Topology:
         listed = sorted(workers, key=lambda name: (natural(workers[name].report.instance), name))
         waits = [(name, name in live, workers[name].report.waits_for) for name in listed[:MAX_LISTED]]
         states = [*(statistics.states for statistics in self.statistics.values()), waits]
-        if states == self._states and clock < self._due:
+        if states != self._states:
+            self._states, self._changed_at = states, clock
+        elif clock < self._due and clock - self._changed_at > WINDOW_S:
             return False
-        self._states, self._due = states, clock + STEADY_S
+        self._due = clock + STEADY_S
         self._replicas = {service: statistics.figures() for service, statistics in self.statistics.items()}
         self._replicas["worker"] = {
             "replicas": [

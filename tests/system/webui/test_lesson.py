@@ -21,10 +21,10 @@ SETTLED_WITHIN_S = 15.0
 
 @pytest.fixture
 def system(processes: ServiceProcesses, own_redis: RedisServer) -> Start:
-    def start(workers: int = 1, replicas: int = 1, **settings: dict[str, Any]) -> FollowedPage:
-        """Start rng and hasher with these replicas of rng, workers and webui; settings are by service."""
+    def start(workers: int = 1, rngs: int = 1, hashers: int = 1, **settings: dict[str, Any]) -> FollowedPage:
+        """Start replicas of rng and hasher, workers and webui; settings are by service."""
         servers: dict[str, list[ServiceProcess]] = {}
-        for name, count in (("rng", replicas), ("hasher", 1)):
+        for name, count in (("rng", rngs), ("hasher", hashers)):
             servers[name] = [
                 processes.start(name, INSTANCE=f"{name}-{number}", **settings.get(name, {}))
                 for number in range(1, count + 1)
@@ -82,6 +82,18 @@ def test_ten_classic_workers_are_limited_by_one_rng(system: Start) -> None:
     assert joined[-1]["count"] == 10
 
 
+def test_ten_classic_workers_are_limited_by_three_rngs_at_every_look(system: Start) -> None:
+    """Few batches wait for each, and hasher is as busy: it works on three at a time."""
+    page = system(workers=10, rngs=3)
+    wait_until(lambda: (page.data.get("lesson") or {}).get("limit"), SETTLED_WITHIN_S)
+    looks = []
+    for _ in range(20):
+        looks.append((page.data["lesson"]["limit"], page.data["lesson"]["predicted"]))
+        time.sleep(0.4)
+    assert {limit for limit, _ in looks} == {"rng"}, looks
+    assert [predicted for _, predicted in looks] == pytest.approx([30] * len(looks), rel=0.05)
+
+
 def test_a_serial_hasher_that_takes_longer_than_rng_is_the_limit(system: Start) -> None:
     page = system(workers=6, hasher={"DELAY": 0.25, "CONCURRENCY": 1})
     sentence = (
@@ -100,6 +112,16 @@ def test_two_classic_workers_are_limited_by_their_number(system: Start) -> None:
     )
     lesson = until_limited(page, "worker", "in_flight", sentence)
     assert lesson["predicted"] == pytest.approx(20 / 3, rel=0.05)
+
+
+def test_a_worker_that_small_batches_keep_busy_is_limited_by_its_cpu(system: Start) -> None:
+    full = {"PACE": "full"}
+    page = system(rngs=2, hashers=2, rng=full, hasher=full, worker=full | {"BATCH_SIZE": 1, "WINDOW_SIZE": 64})
+    sentence = (
+        r"The workers' CPU is the limit: 1 worker, busy (100|[789]\d) % of the time; rng \d\d % and hasher \d\d %\."
+    )
+    lesson = until_limited(page, "worker", "cpu", sentence)
+    assert lesson["predicted"] == pytest.approx(page.speed, rel=0.25)
 
 
 def test_at_full_pace_the_limit_has_the_predicted_speed(system: Start) -> None:
@@ -139,7 +161,7 @@ def test_a_replica_that_is_frozen_four_fifths_of_the_time_is_slow_within_3_s_and
     system: Start, pace: str
 ) -> None:
     settings = {"PACE": pace}
-    page = system(workers=3, replicas=3, rng=settings, hasher=settings, worker=settings)
+    page = system(workers=3, rngs=3, rng=settings, hasher=settings, worker=settings)
     wait_until(lambda: len(page.data.get("topology", {}).get("rng", {}).get("replicas", ())) == 3, SETTLED_WITHIN_S)
     wait_until(lambda: page.speed > 5, SETTLED_WITHIN_S)
     time.sleep(3)

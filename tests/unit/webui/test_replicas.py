@@ -62,6 +62,24 @@ def test_the_last_few_seconds_of_workers_that_are_there_count(statistics: Replic
     assert listed(statistics)["rng-1"]["rate"] == 10
 
 
+def test_shares_are_of_the_time_since_a_replica_joined_or_left(statistics: ReplicaStatistics) -> None:
+    def shares() -> list[float]:
+        return [each["share"] for each in listed(statistics).values()]
+
+    for clock in (0, 1):
+        see(statistics, clock, replica("rng-1", 30))
+    see(statistics, 1.5, replica("rng-1", 15), replica("rng-2", 0))  # at once, of the time before
+    assert shares() == [1, 0]
+    see(statistics, 2.5, replica("rng-1", 15), replica("rng-2", 15))
+    assert shares() == [0.5, 0.5]
+    assert listed(statistics)["rng-1"]["rate"] == 15
+    see(statistics, 3.5, replica("rng-1", 15), replica("rng-2", 14, ReplicaState.SLOW))
+    assert shares() == [round(30 / 59, 4), round(29 / 59, 4)]
+    see(statistics, 3.7, replica("rng-1", 3), replica("rng-2", 3, ReplicaState.GONE))
+    see(statistics, 4.7, replica("rng-1", 30), replica("rng-2", 0, ReplicaState.GONE))
+    assert shares() == [1, 0]
+
+
 def test_the_statistics_of_a_worker_that_reports_rarely_count_until_its_next_report(
     statistics: ReplicaStatistics,
 ) -> None:
