@@ -34,7 +34,8 @@ from worker_svc.stage import Stage, WrongDigest
 LOOKUP_INTERVAL_S = 1.0
 LOOKUP_JITTER = 0.1
 
-# While no endpoint serves, and for a while after one was lost, so that a rolling restart leaves none alone.
+# While no endpoint serves, for a while after one was lost, so that a rolling restart leaves none alone, and for a file,
+# which takes no query.
 FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
 
@@ -484,10 +485,11 @@ class Pool:
                 self._update_states()
             jitter = random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
             pause = began - self._loop.time()
-            if not self._names or began - self._lost_at < FAST_LOOKUP_TIME_S:
-                await asyncio.sleep(pause + FAST_LOOKUP_INTERVAL_S * jitter)
-            elif self._idle:
+            lost_recently = began - self._lost_at < FAST_LOOKUP_TIME_S
+            if self._idle:
                 await self._rest(pause + IDLE_INTERVAL_S * jitter)
+            elif not self._names or lost_recently or self._resolver.file:
+                await asyncio.sleep(pause + FAST_LOOKUP_INTERVAL_S * jitter)
             else:
                 await asyncio.sleep(pause + LOOKUP_INTERVAL_S * jitter)
 

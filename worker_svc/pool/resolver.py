@@ -36,10 +36,11 @@ class Resolver:
         self.authority: str | None = None
         # Why the last look-up found nothing, or only a part.
         self.failure = ""
+        # The file that is looked up, if it is one.
+        self.file: Path | None = None
         self._addresses: list[str] = []
-        self._file: Path | None = None
         if target.startswith("file:"):
-            self._file = Path(target.removeprefix("file:"))
+            self.file = Path(target.removeprefix("file:"))
         elif match := _ADDRESSES.fullmatch(target):
             self._addresses = [f"{match['scheme']}:{each}" for each in match["addresses"].split(",")]
         elif match := _NAME.fullmatch(target):
@@ -51,11 +52,11 @@ class Resolver:
 
     async def resolve(self) -> list[str]:
         """Return gRPC targets of one address each, IPv4 and IPv6; nothing if the look-up failed."""
-        if self._file is not None:
+        if self.file is not None:
             try:
-                found, self.failure = list(dict.fromkeys(self._file.read_text().split())), ""
+                found, self.failure = list(dict.fromkeys(self.file.read_text().split())), ""
             except OSError as error:
-                found, self.failure = [], f"{self._file}: {error.strerror}"
+                found, self.failure = [], f"{self.file}: {error.strerror}"
             return found
         if self.authority is None:
             return self._addresses

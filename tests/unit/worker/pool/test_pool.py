@@ -262,7 +262,7 @@ async def test_replicas_that_join_and_leave_share_a_line_a_second_at_most(sendin
 
 async def test_names_are_looked_up_each_second_more_often_when_an_endpoint_is_missed_and_less_often_when_idle() -> None:
     sending = Sending()
-    resolver: Any = SimpleNamespace(target="rng:50051", failure="not found", resolve=AsyncMock(return_value=[]))
+    resolver: Any = SimpleNamespace(target="rng:50051", file=None, failure="not found", resolve=AsyncMock(return_value=[]))
     sending.pool._resolver = resolver
     following = asyncio.create_task(sending.pool._resolve_periodically())
 
