@@ -18,7 +18,20 @@ def usable(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quotas of the process's own cgroup and of those around it, as far as they can be seen from here."""
+    for folder, version in cgroups(root):
+        files = ["cpu.max"] if version == 2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        # No limit is `max` in version 2, which is no number, and -1 in version 1.
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, " ".join((folder / file).read_text() for file in files).split())
+            if quota > 0:
+                yield quota / period
+
+
+def cgroups(root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
+    """Yield the folders of the process's own CPU cgroup and of those around it, as far as they can be seen from here.
+
+    With each comes the version of cgroups, 1 or 2.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -28,14 +41,10 @@ def _quotas(root: Path) -> Iterator[float]:
         # A container may see its own cgroup as the root although its path is another: each that exists counts.
         groups = [PurePosixPath(path.lstrip("/")), *PurePosixPath(path.lstrip("/")).parents]
         if not controllers:
-            folder, files = root / "sys/fs/cgroup", ["cpu.max"]
+            folder, version = root / "sys/fs/cgroup", 2
         elif "cpu" in controllers.split(","):
-            folder, files = root / "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            folder, version = root / "sys/fs/cgroup/cpu", 1
         else:
             continue
         for group in groups:
-            # No limit is `max` in version 2, which is no number, and -1 in version 1.
-            with contextlib.suppress(OSError, ValueError):
-                quota, period = map(int, " ".join((folder / group / file).read_text() for file in files).split())
-                if quota > 0:
-                    yield quota / period
+            yield folder / group, version

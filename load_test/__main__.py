@@ -14,7 +14,7 @@ from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from load_test import UsageError, output
 from load_test.comparison import compare, differences, too_slow, undecided
-from load_test.machine import machine, versions
+from load_test.machine import Disturbances, machine, versions
 from load_test.options import PROGRAM, Options, parse
 from load_test.plan import Point, plan
 from load_test.progress import Progress
@@ -55,18 +55,19 @@ def _measure(options: Options, points: Sequence[Point], notes: Sequence[str]) ->
         console.print(note, soft_wrap=True, highlight=False)
     sweep = Sweep(options, points)
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    machine_before = machine()
+    machine_before, disturbances = machine(), Disturbances()
     with Progress(console, len(points) * options.repeat, sweep.expected_seconds) as progress:
         asyncio.run(sweep.run(progress))
     return Report(
         began=began,
         problem=sweep.problem,
-        machine=machine_before,
+        machine=machine_before | disturbances.since(),
         versions=versions(),
         conditions={
-            "duration": options.duration,
+            "duration": options.duration if options.requests is None else None,
             "warm_up": options.warm_up,
             "repeat": options.repeat,
+            "requests": options.requests,
             "rate": options.rate.text if options.rate else "",
             "targets": dict(options.targets),
             "started": sweep.started,
@@ -84,6 +85,7 @@ def _report(report: Report, earlier: Report | None, options: Options) -> int:
         runs = sum(len(result.runs) for result in report.points)
         finished = f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported"
         problems.append(f"{report.problem}; {finished if runs else 'nothing was measured'}")
+    problems += [line for condition in options.fail for line in condition.failures(report.points)]
     if options.fail_below is not None:
         problems += too_slow(changes, options.fail_below)
     open_questions = undecided(changes, options.fail_below) if options.fail_below is not None else []

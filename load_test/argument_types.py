@@ -1,6 +1,7 @@
 """Types of command-line arguments: they accept what a setting accepts, and an error says what is allowed."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,20 @@ def whole(minimum: int, maximum: int, unit: str) -> Type:
 def number(minimum: float, maximum: float, unit: str = "seconds") -> Type:
     """Accept a finite number."""
     return argument(settings.number(None, minimum, maximum, unit, ""))
+
+
+def seconds(minimum: float, maximum: float) -> Type:
+    """Accept a number of seconds, or a duration such as 90s, 500ms or 2m."""
+    units = {"ms": 1e-3, "s": 1.0, "m": 60.0}
+
+    def read(text: str) -> float:
+        matched = re.fullmatch(r"(.+?)(ms|s|m)", text)
+        value = float(matched[1]) * units[matched[2]] if matched else float(text)
+        if not minimum <= value <= maximum:
+            raise ValueError
+        return value
+
+    return argument(settings.field(None, read, f"from {minimum:g} to {maximum:g} seconds, such as 10, 10s or 2m", ""))
 
 
 def word(default: Word) -> Type:

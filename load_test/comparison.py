@@ -198,7 +198,10 @@ def differences(earlier: Report, now: Report) -> Iterator[str]:
     """Yield a line for each difference of machine, versions, conditions and points: these limit a comparison."""
     for name in ("machine", "versions", "conditions"):
         then, today = getattr(earlier, name), getattr(now, name)
-        for key in sorted((then.keys() | today.keys()) - {"load_before", "notes"}):
+        for key in sorted(
+            (then.keys() | today.keys())
+            - {"load_before", "steal_percent", "throttled_seconds", "thermal_throttles", "notes"}
+        ):
             if then.get(key) != today.get(key):
                 yield f"not as it was: {name} {key}: {then.get(key)}, now {today.get(key)}"
     if earlier.problem:

@@ -15,6 +15,10 @@ import psutil
 
 from chassis import cpus
 
+# A machine with a higher load per core before, or more steal time in per cent, is busy.
+MAX_LOAD = 0.25
+MAX_STEAL_PERCENT = 1.0
+
 
 def machine() -> dict[str, Any]:
     """Return its processor, cores, memory, system and load, but not its name."""
@@ -25,6 +29,54 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+class Disturbances:
+    """What took the machine's CPUs from the load test since this was made, as far as the kernel tells."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """Read `/proc` and `/sys` under root."""
+        self._root = root
+        self._began = self._counters()
+
+    def _counters(self) -> tuple[float, float, float, int]:
+        """Return the clock ticks of all CPUs, those stolen, the seconds throttled by cgroups, and thermal throttles."""
+        ticks, throttled_s, thermal = [0.0] * 8, 0.0, 0
+        with suppress(OSError, ValueError):
+            ticks = [float(text) for text in (self._root / "proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        for folder, _ in cpus.cgroups(self._root):
+            with suppress(OSError, ValueError):
+                stat = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
+                throttled_s += int(stat.get("throttled_usec", 0)) / 1e6 + int(stat.get("throttled_time", 0)) / 1e9
+        for path in (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"):
+            with suppress(OSError, ValueError):
+                thermal += int(path.read_text())
+        return sum(ticks), ticks[7], throttled_s, thermal
+
+    def since(self) -> dict[str, Any]:
+        """Return what is not 0 on a busy machine, as the report has it."""
+        ticks, stolen, throttled_s, thermal = (
+            now - then for now, then in zip(self._counters(), self._began, strict=True)
+        )
+        return {
+            "steal_percent": round(100 * stolen / ticks, 1) if ticks else 0.0,
+            "throttled_seconds": round(throttled_s, 2),
+            "thermal_throttles": thermal,
+        }
+
+
+def quietness(machine: Mapping[str, Any]) -> tuple[bool, str]:
+    """Return whether a report's machine was busy, and a line that says how much."""
+    load, cores, steal = machine["load_before"], machine["cores"], machine.get("steal_percent", 0.0)
+    throttled, thermal = machine.get("throttled_seconds", 0.0), machine.get("thermal_throttles", 0)
+    busy = load > MAX_LOAD * cores or steal > MAX_STEAL_PERCENT or throttled > 0 or thermal > 0
+    parts = [
+        f"load {load:.2f} on {cores} cores before",
+        f"{steal:.1f} % of the CPU time stolen" if steal else "no steal time",
+        f"{throttled:.1f} s throttled by a cgroup" if throttled else "not throttled by a cgroup",
+        f"{thermal} thermal throttles" if thermal else "not by heat",
+    ]
+    return busy, f"{'busy' if busy else 'quiet'}: {', '.join(parts)}"
 
 
 def _processor() -> str:

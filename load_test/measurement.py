@@ -2,14 +2,22 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from load_test.options import SERVICES
 from worker_svc.batch import Batch
+
+# The two stages of a batch, by their services.
+SERVICES = ("rng", "hasher")
 
 # The name of a batch's latency over both stages, beside the stages' own names.
 TOTAL = "total"
+
+# The shortest latency that is told apart from 0.
+SHORTEST_S = 1e-13
+
+# The buckets of a histogram per decade; their bounds are 25 to 27 % apart.
+BUCKETS_PER_DECADE = 10
 
 # The end of a measurement counts as a stall when no batch was done in this part of it.
 STALLED_PART = 0.1
@@ -26,36 +34,59 @@ class Quantiles:
     max: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Second:
+    """One second of a run: its speed, and the latencies of what was done in it, 0 if that is nothing."""
+
+    hashes_per_second: float
+    p50: float
+    p99: float
+
+
 class Latencies:
-    """A histogram of latencies in bounded space: it keeps four significant digits of each.
+    """A histogram of latencies in bounded space: logarithmic buckets, each 0.1 % wide.
 
     HdrHistogram's Python package has no wheel for Linux on arm64.
     """
 
     def __init__(self) -> None:
-        self._counts: Counter[float] = Counter()
-        self._max = 0.0
+        self.counts: Counter[int] = Counter()
+        self.max = 0.0
         self.count = 0
 
     def record(self, seconds: float, times: int = 1) -> None:
         """Count a latency, or several equal ones."""
-        self._counts[float(f"{seconds:.4g}")] += times
+        self.counts[math.floor(1_000 * math.log(max(seconds, SHORTEST_S)))] += times
         self.count += times
-        self._max = max(self._max, seconds)
+        self.max = max(self.max, seconds)
+
+    def add(self, other: "Latencies") -> None:
+        """Count all latencies of another histogram."""
+        self.counts.update(other.counts)
+        self.count += other.count
+        self.max = max(self.max, other.max)
 
     def quantile(self, part: float) -> float:
         """Return the latency, in seconds, that this part (0 to 1) of all does not exceed: the nearest rank."""
         rank = max(math.ceil(part * self.count), 1)
-        for seconds, count in sorted(self._counts.items()):
+        for bucket, count in sorted(self.counts.items()):
             rank -= count
             if rank <= 0:
-                return min(seconds, self._max)
+                return min(math.exp((bucket + 0.5) / 1_000), self.max)
         return 0.0
 
     def quantiles(self) -> Quantiles:
         """Return the quantiles of a report."""
         p50, p90, p99, p999 = map(self.quantile, (0.5, 0.9, 0.99, 0.999))
-        return Quantiles(p50, p90, p99, p999, self._max)
+        return Quantiles(p50, p90, p99, p999, self.max)
+
+    def buckets(self) -> list[tuple[float, int]]:
+        """Return how many latencies are in each bucket of a coarser scale, by its upper bound in seconds."""
+        counts: Counter[int] = Counter()
+        for bucket, count in self.counts.items():
+            counts[math.ceil(BUCKETS_PER_DECADE * (bucket + 0.5) / 1_000 / math.log(10))] += count
+        powers = range(min(counts), max(counts) + 1) if counts else ()
+        return [(float(f"{10 ** (power / BUCKETS_PER_DECADE):.3g}"), counts[power]) for power in powers]
 
 
 class Recorder:
@@ -66,48 +97,91 @@ class Recorder:
     small ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = math.inf, on_limit: Callable[[], None] = lambda: None) -> None:
+        """End by itself, and call `on_limit`, after this number of batches."""
         self.batches = 0
         self.hashes = 0
         self.seconds = 0.0
         # The time at which the latest batch was done, 0 before the first.
         self.last_done = 0.0
         self.latencies = {name: Latencies() for name in (*SERVICES, TOTAL)}
+        # The seconds that are over.
+        self.per_second: list[Second] = []
+        self._limit = limit
+        self._on_limit = on_limit
         self._due_since = -math.inf
         self._due_until = math.inf
         self._began = 0.0
-        self._counting = True
+        self._counting = False
+        # The second under way: when it began, how long the last one is, the hashes before it, and its total latencies.
+        self._second_began = math.inf
+        self._last_length = 1.0
+        self._hashes_before = 0
+        self._latencies = Latencies()
+        self._whole_seconds = math.inf
 
-    def begin(self, now: float, *, due_since: float = -math.inf) -> None:
-        """Start to count. Total latencies are those of batches that were due, or begun, since `due_since`."""
+    def begin(self, now: float, duration: float, *, due_since: float = -math.inf) -> None:
+        """Start to count for this time. Total latencies are those of batches that were due, or begun, since then."""
         self.latencies = {name: Latencies() for name in self.latencies}
+        self._latencies = Latencies()
         self.batches = self.hashes = 0
         self._due_since = due_since
+        self._second_began = now
+        self._whole_seconds = duration if duration == math.inf else max(round(duration), 1)
         self._began = self.last_done or now
+        self._counting = True
 
     def end(self, now: float, *, due_until: float) -> None:
         """Stop to count, except for total latencies of batches that were due before `due_until`."""
+        if not self._counting:
+            return
+        self.advance(now)
         self._counting = False
         self._due_until = due_until
         stalled = now - self.last_done > STALLED_PART * (now - self._began)
         self.seconds = (now if stalled else self.last_done) - self._began
+        self._last_length = now - self._second_began
 
     def done(self, batch: Batch, now: float) -> None:
         """Count a batch that has passed both stages."""
         self.last_done = now
+        if now - self._second_began >= 1:
+            self.advance(now)
         if self._counting:
             self.batches += 1
             self.hashes += batch.count
         if self._due_since <= batch.begun < self._due_until:
-            self.latencies[TOTAL].record(now - batch.begun)
+            self._latencies.record(now - batch.begun)
+        if self.batches == self._limit and self._counting:
+            self.end(now, due_until=-math.inf)
+            self._on_limit()
 
     def stage_done(self, name: str, seconds: float) -> None:
         """Count the latency of a batch in one stage."""
         if self._counting:
             self.latencies[name].record(seconds)
 
+    def without_response(self, waits: Sequence[tuple[float, int]]) -> None:
+        """Count waits in seconds, which are lower bounds of latencies, and how many batches each stands for."""
+        for wait, batches in waits:
+            self._latencies.record(wait, batches)
+
+    def advance(self, now: float) -> None:
+        """Finish the seconds that are over, but the last one."""
+        while self._counting and now - self._second_began >= 1 and len(self.per_second) + 1 < self._whole_seconds:
+            self._finish_second(1.0)
+
+    def _finish_second(self, length: float) -> None:
+        hashes, self._hashes_before = self.hashes - self._hashes_before, self.hashes
+        p50, p99 = map(self._latencies.quantile, (0.5, 0.99))
+        self.per_second.append(Second(hashes / length if length else 0.0, p50, p99))
+        self.latencies[TOTAL].add(self._latencies)
+        self._latencies = Latencies()
+        self._second_began += 1
+
     def quantiles(self) -> dict[str, Quantiles]:
-        """Return the latencies of each stage and in total."""
+        """Finish the last second, and return the latencies of each stage and in total."""
+        self._finish_second(self._last_length)
         return {name: latencies.quantiles() for name, latencies in self.latencies.items()}
 
 
@@ -134,6 +208,12 @@ class Measurement:
     unanswered: int
     # Batches per stream message, on average; None where a report has no such figure.
     batches_per_message: float = 1.0
+    # From when a batch was due by the rate schedule until it was sent, in seconds; None without a schedule.
+    lateness: Quantiles | None = None
+    # The last one may be up to half a second longer or shorter.
+    per_second: Sequence[Second] = field(default_factory=list)
+    # Total latencies: the upper bound of a bucket in seconds, and how many are in it.
+    histogram: Sequence[tuple[float, int]] = field(default_factory=list)
 
     @property
     def hashes_per_second(self) -> float:

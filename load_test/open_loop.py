@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.timing import TIMER_SLACK_S
+from load_test.measurement import Latencies
 from worker_svc.pipeline import Pipeline
 
-# Hashes/s, far more than any pipeline reaches.
+# Per second, far more than any pipeline reaches.
 MAX_RATE = 1e9
 
-RATE = "hashes/s: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line, and not always 0"
+RATE = "per second: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line, and not always 0"
 
 # The number of waits that are returned one by one when the time is up; of more, each stands for several.
 MAX_WAITS = 10_000
@@ -48,10 +49,12 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate over time: as it was given, and hashes/s at both ends of equally long parts of a run."""
+    """A rate over time: as it was given, and its values at both ends of equally long parts of a run."""
 
     text: str
     parts: tuple[tuple[float, float], ...]
+    # Of batches rather than hashes.
+    of_batches: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
@@ -68,6 +71,22 @@ class Rate:
             raise ValueError
         return cls(text.replace(" ", ""), tuple(parts))
 
+    @classmethod
+    def parse_batches(cls, text: str) -> "Rate":
+        """Read the same, in batches. Raises ValueError."""
+        rate = cls.parse(text)
+        return cls(f"{rate.text} batches", rate.parts, of_batches=True)
+
+    def hashes(self, batch_size: int) -> "Rate":
+        """Return the rate in hashes."""
+        factor = batch_size if self.of_batches else 1
+        return Rate(self.text, tuple((factor * first, factor * last) for first, last in self.parts))
+
+    @property
+    def mean(self) -> float:
+        """The mean over a run."""
+        return sum(first + last for first, last in self.parts) / 2 / len(self.parts)
+
     def schedule(self, warm_up: float, duration: float) -> Schedule:
         """Return the schedule of a run: the warm-up at the first rate, then all parts, in `duration` seconds."""
         first, _ = self.parts[0]
@@ -78,32 +97,41 @@ class OpenLoop:
     """Begins a pipeline's batches on schedule; those that find the window full begin as soon as it has room."""
 
     def __init__(self, pipeline: Pipeline, schedule: Schedule) -> None:
+        # From when a batch was due until it was sent.
+        self.lateness = Latencies()
         self._pipeline = pipeline
         self._schedule = schedule
         self._loop = asyncio.get_running_loop()
         self._started = 0.0
         self._begun = 0
+        # When the next batch is due, and when the timer ends.
+        self._next = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._running = False
 
     def start(self) -> None:
         """Begin the first batch; the schedule runs from now."""
         self._started = self._loop.time()
         self._running = True
+        self._next = self._started + self._due(0)
         self.proceed()
 
     def proceed(self) -> None:
         """Begin the batches that are due, as far as the window has room, and set a timer for the next one."""
         if not self._running:
             return
-        now = self._loop.time()
-        while self._pipeline.has_room and (due := self._started + self._due(self._begun)) < math.inf:
+        while self._pipeline.has_room:
+            now, due = self._loop.time(), self._next
             if due - TIMER_SLACK_S > now:
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._timer = self._loop.call_at(due - TIMER_SLACK_S, self.proceed)
+                # Each batch that is done comes here, too; then the timer is set already.
+                if due not in {self._timer_at, math.inf}:
+                    self._timer_at = due
+                    self._timer = self._loop.call_at(due - TIMER_SLACK_S, self.proceed)
                 return
             self._begun += 1
+            self._next = self._started + self._due(self._begun)
+            self.lateness.record(max(now - due, 0.0))
             # A timer may be a little early; such a batch has not waited before it was sent.
             self._pipeline.begin(min(due, now))
 

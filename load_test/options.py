@@ -1,24 +1,28 @@
 """What a load test is to do: the command line and the environment."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
 from chassis.batch_limits import MAX_BATCH_MESSAGES
 from chassis.redis.settings import RedisAccess
 from chassis.settings import LogLevel, Pace, Word, field
-from load_test.argument_types import argument, listed, number, setting, whole, word
+from load_test.argument_types import argument, listed, number, seconds, setting, whole, word
+from load_test.conditions import ALLOWED, Condition
+from load_test.measurement import SERVICES
 from load_test.open_loop import RATE, Rate
 from worker_svc.settings import WorkerSettings
 
 PROGRAM = "load-test"
 STANDARD_OUTPUT = Path("-")
-SERVICES = ("rng", "hasher")
 
 BATCH_SIZES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536)
 WINDOW_SIZE = 8
+DURATION_S = 3.0
 
 DESCRIPTION = """\
 Measures the worker's own pipeline, from random bytes to digests, at many batch sizes: hashes/s, latency, CPU time.
@@ -26,10 +30,12 @@ It sends to the rng and hasher that are named, or starts those that are not, on 
 """
 
 EPILOG = """\
-rate schedules (hashes/s, over the duration of a run; the warm-up uses the first rate):
-  --rate 10000              constant
+rate schedules (over the duration of a run; the warm-up uses the first rate):
+  --rps 100                 100 batches per second; without -n, -z or -d for 3 s
+  --rate 10000              10,000 hashes per second
   --rate 1000,5000,20000    steps of equal length
   --rate 1000..50000        a line from one to the other; steps may be lines, too
+A batch is a request to each of the two services, and the unit of -n, -c, --rps, latencies and errors.
 A stream message carries all batches that wait, up to 64. Mode "uncoalesced" sends one batch in each message, and
 "unary" sends each in a call of its own.
 
@@ -49,8 +55,11 @@ The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINT
 do to a worker, as do TLS_CERT, TLS_KEY and TLS_CA for named targets, and REDIS_PASSWORD_FILE for --publish. FILE may be
 - for standard output. Ctrl-C ends the measuring and reports the finished runs.
 
-exit codes: 0 measured; 1 a service failed, a report can't be written or published, or slower than --fail-below; 2 an
-argument or setting is not allowed; 3 inconclusive, with --strict; 130 interrupted.
+--fail must hold for every point: p50, p90, p99, p99.9 or max (of a batch, in us, ms or s), errors (%: broken streams,
+failed calls and batches without a response), or speed (hashes/s; k, M), each with <, <=, > or >=.
+
+exit codes: 0 measured; 1 a service failed, a report can't be written or published, --fail, or slower than --fail-below;
+2 an argument or setting is not allowed; 3 inconclusive, with --strict; 130 interrupted.
 """
 
 VARIED = "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
@@ -85,8 +94,10 @@ class Options:
     windows: Sequence[int]
     message_sizes: Sequence[int]
     modes: Sequence[Mode]
-    # Seconds of each run, and before it.
+    # Seconds of each run, infinite where the batches are counted, and before it.
     duration: float
+    # Batches of each run.
+    requests: int | None
     warm_up: float
     # Runs per point.
     repeat: int
@@ -103,6 +114,7 @@ class Options:
     # The report to show, rather than to measure.
     read: Path | None
     compare: Path | None
+    fail: Sequence[Condition]
     margin: float
     fail_below: float | None
     strict: bool
@@ -142,6 +154,7 @@ def parse(arguments: Sequence[str]) -> Options:
     given.update(
         windows=given["windows"] or (settings.window_size or WINDOW_SIZE,),
         message_sizes=given["message_sizes"] or (settings.message_size,),
+        duration=given["duration"] or (DURATION_S if given["requests"] is None else math.inf),
         targets={
             name: getattr(settings, f"{name}_target")
             for name in SERVICES
@@ -167,24 +180,34 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {metadata.version('dockercoins-grpc')}")
     batch_sizes = listed(whole(1, MAX_BATCH_MESSAGES, "messages per batch"))
     windows = setting("window_size", "batches in flight")
     message_sizes = setting("message_size", "bytes per message")
     modes = listed(word(Mode.STREAM))
+    rps = argument(field(None, Rate.parse_batches, RATE, ""))
+    condition = argument(field(None, Condition.parse, ALLOWED, ""))
     part, margin = number(0, 1_000, "0.9 is nine tenths"), number(0, 0.5, "0.05 is 5 %")
     rate = argument(field(None, Rate.parse, RATE, ""))
 
     add = parser.add_argument_group(VARIED).add_argument
     add("--batch-sizes", metavar="LIST", type=batch_sizes, default=BATCH_SIZES, help="messages per batch; powers of 4")
-    add("--windows", metavar="LIST", type=windows, help="batches in flight; 8")
+    add("-c", "--windows", metavar="LIST", type=windows, help="batches in flight; 8")
     add("--message-sizes", metavar="LIST", type=message_sizes, help="bytes per message; 32")
     add("--modes", metavar="LIST", type=modes, default=[Mode.STREAM], help="stream, uncoalesced or unary; stream")
 
-    add = parser.add_argument_group("how it is measured (and the default)").add_argument
-    add("--duration", metavar="SECONDS", type=number(0.1, 3_600), default=3.0, help="of each run; 3")
-    add("--warm-up", metavar="SECONDS", type=number(0, 600), default=1.0, help="before each run; 1")
+    measured = parser.add_argument_group("how it is measured (and the default)")
+    add = measured.add_argument
+    limits = measured.add_mutually_exclusive_group()
+    limits.add_argument(
+        "-z", "-d", "--duration", metavar="TIME", type=seconds(0.1, 3_600), help="of each run, such as 10s; 3s"
+    )
+    limits.add_argument("-n", "--requests", metavar="N", type=whole(1, 10**9, "batches"), help="batches of each run")
+    add("--warm-up", metavar="TIME", type=seconds(0, 600), default=1.0, help="before each run; 1s")
     add("--repeat", metavar="RUNS", type=whole(1, 1_000, "runs"), default=3, help="of each point, in alternation; 3")
-    add("--rate", metavar="RATE", type=rate, help="hashes/s to send, see below; as fast as possible")
+    rates = measured.add_mutually_exclusive_group()
+    rates.add_argument("--rate", metavar="RATE", type=rate, help="hashes/s to send, see below; as fast as possible")
+    rates.add_argument("--rps", metavar="RATE", dest="rate", type=rps, help="the same in batches per second")
     add("--rng-target", metavar="TARGET", help="a running rng, such as dns:///rng:50051 or ipv4:127.0.0.1:50051")
     add("--hasher-target", metavar="TARGET", help="a running hasher")
 
@@ -195,6 +218,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--publish", metavar="REDIS_URL", nargs="?", const="", help="keep the report in Redis, for webui's page")
     add("--read", metavar="FILE", type=Path, help="report what is in this file, in JSON, and measure nothing")
     add("--compare", metavar="FILE", type=Path, help="an earlier report in JSON to compare with")
+    add(
+        "--fail",
+        metavar="CONDITION",
+        type=condition,
+        action="append",
+        default=[],
+        help="fail unless p99<50ms; repeatable",
+    )
     add("--margin", metavar="PART", type=margin, default=0.05, help="a change up to this part is none; 0.05")
     add("--fail-below", metavar="RATIO", type=part, help="with --compare: fail where the speed is below this part")
     add("--strict", action="store_true", help="with --fail-below: fail where that is inconclusive, too")

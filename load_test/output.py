@@ -81,11 +81,10 @@ def _print(report: Report, changes: tables.Grid | None, differences: Sequence[st
     if not console.is_terminal:
         console.width = tables.WIDTH
     if to_output:
-        for grid in tables.grids(report.points):
-            tables.print_grid(grid, console)
+        tables.print_report(report, console)
         machine = [f"{report.machine['cores']} cores", report.machine["processor"], report.machine["system"]]
         machine += [f"{name} {version}" for name, version in report.versions.items()]
-        console.print(report.headline, f"On {', '.join(machine)}.", sep="\n", highlight=False)
+        console.print(f"On {', '.join(machine)}.", highlight=False)
     if changes:
         tables.print_grid(changes, console)
         for line in differences:

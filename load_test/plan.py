@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from chassis.batch_limits import MAX_BATCH_BYTES
 from load_test import UsageError
-from load_test.options import SERVICES, Mode, Options
+from load_test.measurement import SERVICES
+from load_test.options import Mode, Options
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES
 
 

@@ -4,9 +4,9 @@
     began             when, in ISO 8601, UTC
     complete          false when it was interrupted or a service failed
     problem           why, in one line; empty when it is complete
-    machine           cores, memory, processor, system, load before; what could be found out
+    machine           cores, memory, processor, system; load before, and steal time and throttling meanwhile
     versions          of Python, grpcio and the others
-    conditions        duration, warm_up, repeat, rate (as given), targets (those named), started (by it), notes
+    conditions        duration, requests, warm_up, repeat, rate (as given), targets (named), started (by it), notes
     points            one each, in the order of the sweep:
       point             mode, batch_size, window, message_size, rate
       summary           the fields of Summary: medians over the runs
@@ -26,7 +26,8 @@ from typing import Any
 import msgspec
 
 from load_test import UsageError
-from load_test.measurement import Measurement, Quantiles
+from load_test.machine import quietness
+from load_test.measurement import TOTAL, Measurement, Quantiles
 from load_test.plan import Point
 
 FORMAT = "dockercoins-load-test"
@@ -66,6 +67,8 @@ class Summary:
     unanswered: int
     # Of streams, on average.
     batches_per_message: float = 1.0
+    # From when a batch was due until it was sent, with a rate.
+    lateness_seconds: Quantiles | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,21 @@ class Result:
     point: Point
     runs: Sequence[Measurement]
     summary: Summary
+
+    @property
+    def batches(self) -> int:
+        """The batches of all runs."""
+        return sum(run.batches for run in self.runs)
+
+    @property
+    def errors(self) -> int:
+        """Broken streams, failed calls and batches without a response, over all runs."""
+        return self.summary.unanswered + sum(sum(codes.values()) for codes in self.summary.errors.values())
+
+    @property
+    def error_part(self) -> float:
+        """The errors as a part of all batches and errors."""
+        return self.errors / (self.errors + self.batches) if self.errors else 0.0
 
 
 @dataclass(frozen=True)
@@ -89,11 +107,28 @@ class Report:
     points: Sequence[Result]
 
     @property
-    def headline(self) -> str:
-        """The fastest point, in a sentence."""
-        best = max(self.points, key=lambda result: result.summary.hashes_per_second.median)
-        speed, vs_baseline = best.summary.hashes_per_second.median, best.summary.vs_baseline.median
-        return f"Fastest: {speed:,.0f} hashes/s ({best.point}), {vs_baseline:.2f} x one process without a network."
+    def best(self) -> Result:
+        """The fastest point."""
+        return max(self.points, key=lambda result: result.summary.hashes_per_second.median)
+
+    @property
+    def summary(self) -> dict[str, str]:
+        """The report in five lines, by what they are about."""
+        best, total = self.best.summary, self.best.summary.latency_seconds[TOTAL]
+        speed = best.hashes_per_second
+        ends = [f"{100 * (end / speed.median - 1):+.1f}" for end in (speed.min, speed.max) if speed.median]
+        noise = f"; {best.runs} runs, {' to '.join(ends)} %" if best.runs > 1 else ""
+        late = best.lateness_seconds
+        batches, errors = (sum(getattr(result, name) for result in self.points) for name in ("batches", "errors"))
+        return {
+            "Speed": f"{speed.median:,.0f} hashes/s with {self.best.point}{noise}",
+            "Latency": f"p50 {milliseconds(total.p50)} ms, p99 {milliseconds(total.p99)} ms, max "
+            f"{milliseconds(total.max)} ms of a batch there"
+            + (f"; sent late: p99.9 {milliseconds(late.p999)} ms" if late else ""),
+            "Baseline": f"vs. baseline {best.vs_baseline.median:.2f} ×: the same work in one process without a network",
+            "Errors": f"{errors:,} in {batches:,} batches ({100 * errors / max(batches + errors, 1):.2f} %)",
+            "Machine": quietness(self.machine)[1],
+        }
 
     def to_json(self) -> str:
         """Return the report in the form above."""
@@ -141,6 +176,7 @@ def _summarize(runs: Sequence[Measurement], message_size: int, best: float) -> S
         not_begun=sum(run.not_begun for run in runs),
         unanswered=sum(run.unanswered for run in runs),
         batches_per_message=median(run.batches_per_message for run in runs),
+        lateness_seconds=_latency(late) if (late := [run.lateness for run in runs if run.lateness]) else None,
     )
 
 
@@ -151,6 +187,11 @@ def _spread(values: Sequence[float]) -> Spread:
 def _latency(runs: Sequence[Quantiles]) -> Quantiles:
     medians = {each.name: median(getattr(run, each.name) for run in runs) for each in fields(Quantiles)}
     return Quantiles(**{**medians, "max": max(run.max for run in runs)})
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a latency with two decimals, or none for long ones."""
+    return f"{1e3 * seconds:,.2f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"
 
 
 def load(option: str, path: Path, points: Collection[Point] = ()) -> Report:

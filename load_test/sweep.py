@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from chassis.tls import RenewedCertificates, handshake_log
 from load_test import LoadTestError
 from load_test.local_services import LocalService, local_services
-from load_test.measurement import Measurement
-from load_test.options import SERVICES, Options
+from load_test.measurement import SERVICES, Measurement
+from load_test.options import DURATION_S, Options
 from load_test.plan import Point, rounds
 from load_test.progress import Progress
 from load_test.trial import BASELINE_PART, Trial
@@ -37,7 +37,8 @@ class Sweep:
     @property
     def expected_seconds(self) -> float:
         """The expected time of a run."""
-        return self._options.warm_up + self._options.duration * (1 + BASELINE_PART) + EXPECTED_OVERHEAD_S
+        duration = DURATION_S if self._options.requests else self._options.duration
+        return self._options.warm_up + duration * (1 + BASELINE_PART) + EXPECTED_OVERHEAD_S
 
     async def run(self, progress: Progress) -> None:
         """Measure. Raises UsageError for a service that can't be started here; keeps any other problem."""
@@ -66,7 +67,8 @@ class Sweep:
         async with local_services(self._services, self.started), failed_handshakes:
             certificates = None if tls is None else RenewedCertificates(tls)
             for point in rounds(self._points, self._options.repeat):
-                progress.begin(point)
-                measurement = await Trial(point, self._options, self._services, certificates).run()
+                trial = Trial(point, self._options, self._services, certificates)
+                progress.begin(point, trial)
+                measurement = await trial.run()
                 self.runs[point].append(measurement)
                 progress.end(point, measurement)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,9 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from load_test.comparison import Change
-from load_test.measurement import TOTAL
-from load_test.options import SERVICES
-from load_test.report import Report, Result
+from load_test.measurement import SERVICES, TOTAL
+from load_test.report import Report, Result, milliseconds
 
 # The columns of a console without a terminal.
 WIDTH = 200
@@ -24,13 +24,13 @@ WIDTH = 200
 NOTHING = "-"
 
 _SPEED = (
-    "Medians of the runs. vs. baseline: over the speed of one process that does the same work on one core with no "
-    "network, measured beside each run. vs. best: over the speed of the best point."
+    "Medians of the runs. vs. baseline: 1 is the same work in one process without a network, measured beside each "
+    "run. vs. best: 1 is the fastest point. errors: broken streams, failed calls, and batches without a response."
 )
-_COST = "CPU seconds per million hashes, of each process on this machine; and failures, over all runs."
+_COST = "CPU seconds per million hashes, of each process on this machine; and what failed, over all runs."
 _LATENCY = (
-    "Medians of the runs; max is that of all. The total runs from when a batch is begun or, with a rate, from when it "
-    "is due; rng and hasher from when the batch is submitted to that stage."
+    "Medians of the runs; max: of all. total: from when a batch is begun or, with a rate, from when it is due; rng and "
+    "hasher: from when the batch is submitted to that stage. sent late: from when it is due until it is sent."
 )
 _CHANGES = (
     "Ratios now over earlier, with the 95 % interval of Welch's t-test; (?): fewer than three runs. No change: the "
@@ -46,6 +46,8 @@ class Grid:
     """A table of numbers as text; a header may have two lines."""
 
     title: str
+    # The first columns, which name a point.
+    lead: int
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
@@ -55,14 +57,15 @@ def grids(results: Sequence[Result]) -> list[Grid]:
     """Return the tables of speed, latency and cost."""
     return [
         _grid("Speed", _SPEED_COLUMNS, results, _SPEED),
-        _grid("Latency of a batch, ms", _latency(), results, _LATENCY),
+        _grid("Latency of a batch, ms", _latency(results), results, _LATENCY),
         _grid("Cost", _cost(results), results, _COST),
     ]
 
 
 def _grid(title: str, columns: Sequence[Column], results: Sequence[Result], caption: str) -> Grid:
-    headers, shows = zip(*_lead(results), *columns, strict=True)
-    return Grid(title, headers, [[show(each) for show in shows] for each in results], caption)
+    lead = _lead(results)
+    headers, shows = zip(*lead, *columns, strict=True)
+    return Grid(title, len(lead), headers, [[show(each) for show in shows] for each in results], caption)
 
 
 def changes_grid(changes: Sequence[Change], margin: float) -> Grid:
@@ -78,9 +81,8 @@ def changes_grid(changes: Sequence[Change], margin: float) -> Grid:
         ]
         for change in changes
     ]
-    return Grid(
-        "Changes", [*(header for header, _ in lead), *headers], rows, _CHANGES.format(1 - margin, 1 / (1 - margin))
-    )
+    caption = _CHANGES.format(1 - margin, 1 / (1 - margin))
+    return Grid("Changes", len(lead), [*(header for header, _ in lead), *headers], rows, caption)
 
 
 def varied(results: Sequence[Result]) -> list[Column]:
@@ -112,19 +114,31 @@ _SPEED_COLUMNS: list[Column] = [
     ("MB/s", lambda result: f"{result.summary.bytes_per_second / 1e6:,.2f}"),
     ("vs.\nbaseline", lambda result: f"{result.summary.vs_baseline.median:.3f}"),
     ("vs.\nbest", lambda result: f"{result.summary.vs_best:.3f}"),
+    ("errors", lambda result: f"{result.errors:,}"),
 ]
 
 
-def _latency() -> list[Column]:
+def _latency(results: Sequence[Result]) -> list[Column]:
     quantiles = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max"}
     shown = [(TOTAL, *each) for each in quantiles.items()]
     shown += [(name, quantile, quantile) for name in SERVICES for quantile in ("p50", "p99")]
-    return [(f"{name}\n{title}", partial(_milliseconds, name, quantile)) for name, title, quantile in shown]
+    columns: list[Column] = [
+        (f"{name}\n{title}", partial(_milliseconds, name, quantile)) for name, title, quantile in shown
+    ]
+    if any(each.summary.lateness_seconds for each in results):
+        columns += [
+            (f"sent late\n{title}", partial(_late, name)) for title, name in (("p50", "p50"), ("p99.9", "p999"))
+        ]
+    return columns
 
 
 def _milliseconds(name: str, quantile: str, result: Result) -> str:
-    milliseconds = 1e3 * getattr(result.summary.latency_seconds[name], quantile)
-    return f"{milliseconds:,.2f}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+    return milliseconds(getattr(result.summary.latency_seconds[name], quantile))
+
+
+def _late(quantile: str, result: Result) -> str:
+    late = result.summary.lateness_seconds
+    return NOTHING if late is None else milliseconds(getattr(late, quantile))
 
 
 def _cost(results: Sequence[Result]) -> list[Column]:
@@ -137,7 +151,7 @@ def _cost(results: Sequence[Result]) -> list[Column]:
         columns.append(("resent", lambda result: f"{result.summary.resent:,}"))
     if any(each.unanswered for each in summaries):
         columns.append(("un-\nanswered", lambda result: f"{result.summary.unanswered:,}"))
-    return [*columns, ("errors", _errors)] if any(each.errors for each in summaries) else columns
+    return [*columns, ("errors", _errors)]
 
 
 def _cpu_seconds(name: str, result: Result) -> str:
@@ -147,42 +161,70 @@ def _cpu_seconds(name: str, result: Result) -> str:
 
 def _errors(result: Result) -> str:
     parts = [f"{name} {code} {n}" for name, codes in result.summary.errors.items() for code, n in codes.items()]
-    return ", ".join(parts) or "none"
+    return ", ".join(parts) or "0"
 
 
 def plain(report: Report) -> str:
-    """Return the tables as a terminal shows them, without colours."""
+    """Return the report as a terminal shows it, without colours."""
     text = io.StringIO()
-    console = Console(file=text, width=WIDTH)
-    for grid in grids(report.points):
-        print_grid(grid, console)
+    print_report(report, Console(file=text, width=WIDTH))
     return text.getvalue()
 
 
+def print_report(report: Report, console: Console) -> None:
+    """Print the summary, the histogram of the fastest point, and the tables."""
+    summary = Table.grid("", "", padding=(0, 2))
+    for name, line in report.summary.items():
+        summary.add_row(Text(name, style="bold"), Text(line))
+    console.print(summary, *histogram(report.best, console.width), sep="\n")
+    console.print()
+    for grid in grids(report.points):
+        print_grid(grid, console)
+
+
+def histogram(result: Result, width: int) -> list[str]:
+    """Return the latencies of a point's batches as bars, each with its upper bound in front."""
+    counts = Counter[float]()
+    for run in result.runs:
+        counts.update(dict(run.histogram))
+    if not counts:
+        return []
+    most, bars = max(counts.values()), max(min(width - 30, 60), 5)
+    lines = [f"{milliseconds(bound):>8} ms {'█' * round(bars * n / most)} {n:,}" for bound, n in sorted(counts.items())]
+    return ["", f"Batches by latency up to, with {result.point}", *lines]
+
+
 def print_grid(grid: Grid, console: Console) -> None:
-    """Print a table in its natural width: a terminal may wrap its lines, but no number is cut."""
-    table = Table(
-        title=grid.title,
-        title_justify="left",
-        title_style="bold",
-        caption=grid.caption,
-        box=box.SIMPLE_HEAD,
-        caption_justify="left",
-        pad_edge=False,
-    )
-    for header in grid.headers:
-        table.add_column(Text(header), justify="right", no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*row)
-    natural = console.measure(table, options=console.options.update(width=WIDTH)).maximum
-    console.width = max(console.width, natural)
-    console.print(table, crop=False)
+    """Print a table, in several parts of its columns where it is wider than the console."""
+    columns = list(zip(grid.headers, *grid.rows, strict=True))
+    lead, parts = columns[: grid.lead], [columns[: grid.lead + 1]]
+    for column in columns[grid.lead + 1 :]:
+        if (
+            console.measure(_table([*parts[-1], column]), options=console.options.update(width=10_000)).maximum
+            <= console.width
+        ):
+            parts[-1].append(column)
+        else:
+            parts.append([*lead, column])
+    console.print(Text(grid.title, style="bold"))
+    for part in parts:
+        console.print(_table(part))
+    console.print(Text(grid.caption, style="dim"))
     console.print()
 
 
+def _table(columns: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header, *_ in columns:
+        table.add_column(Text(header), justify="right", overflow="fold")
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
 def markdown(report: Report) -> str:
-    """Return the tables as GitHub renders them."""
-    parts = []
+    """Return the summary and the tables as GitHub renders them."""
+    parts = ["\n".join(f"- **{name}**: {line}" for name, line in report.summary.items())]
     for grid in grids(report.points):
         rows = [[header.replace("\n", " ") for header in grid.headers], ["---:"] * len(grid.headers), *grid.rows]
         lines = ("| " + " | ".join(row) + " |" for row in rows)

@@ -8,11 +8,12 @@ from functools import partial
 
 from chassis.batch_limits import MAX_BATCHES
 from chassis.telemetry.rpc_metrics import RpcMetrics
+from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
 from load_test import LoadTestError
 from load_test.local_services import LocalService
 from load_test.machine import baseline_hashes_per_second, cpu_seconds
-from load_test.measurement import TOTAL, Measurement, Recorder
+from load_test.measurement import TOTAL, Latencies, Measurement, Recorder
 from load_test.open_loop import OpenLoop
 from load_test.options import Mode, Options
 from load_test.plan import Point
@@ -74,11 +75,13 @@ class Trial:
         self._targets = {**{name: service.target for name, service in services.items()}, **options.targets}
         self._certificates = certificates
         self._loop = asyncio.get_running_loop()
-        self._recorder = Recorder()
+        self._enough = asyncio.Event()
+        # With a rate, the schedule ends after so many requests.
+        self.recorder = Recorder(options.requests or math.inf if options.rate is None else math.inf, self._enough.set)
         self._streams = RpcMetrics("client")
         self._clients = {stage.name: self._client(stage) for stage in (RNG, HASHER)}
         rng, hasher = (
-            TimedClient(client, partial(self._recorder.stage_done, name)) for name, client in self._clients.items()
+            TimedClient(client, partial(self.recorder.stage_done, name)) for name, client in self._clients.items()
         )
         self._pipeline = Pipeline(
             rng,
@@ -90,8 +93,12 @@ class Trial:
             on_counted=[self._counted],
         )
         self._open_loop: OpenLoop | None = None
+        self._duration = options.duration
         if options.rate is not None:
-            self._open_loop = OpenLoop(self._pipeline, options.rate.schedule(options.warm_up, options.duration))
+            rate = options.rate.hashes(point.batch_size)
+            if options.requests is not None:
+                self._duration = options.requests * point.batch_size / rate.mean
+            self._open_loop = OpenLoop(self._pipeline, rate.schedule(options.warm_up, self._duration))
 
     def _client(self, stage: Stage) -> Pool | UnaryCalls:
         target, client_id = self._targets[stage.name], f"{self._options.settings.instance}-load-test"
@@ -111,7 +118,7 @@ class Trial:
         )
 
     def _counted(self, batch: Batch, now: float) -> None:
-        self._recorder.done(batch, now)
+        self.recorder.done(batch, now)
         if self._open_loop is not None:
             self._open_loop.proceed()
 
@@ -120,7 +127,7 @@ class Trial:
 
         Raises LoadTestError when a service can't be reached, or is lost.
         """
-        seconds = min(BASELINE_PART * self._options.duration, BASELINE_LIMIT_S)
+        seconds = min(BASELINE_PART * self._duration, BASELINE_LIMIT_S)
         baseline = baseline_hashes_per_second(self._point.batch_size, self._point.message_size, seconds)
         measuring = asyncio.create_task(self._measure(baseline))
         others = [asyncio.create_task(client.run()) for client in self._clients.values()]
@@ -143,31 +150,36 @@ class Trial:
             self._open_loop.start()
         await asyncio.sleep(self._options.warm_up)
         now = self._loop.time()
-        self._recorder.begin(now, due_since=-math.inf if self._open_loop is None else now)
+        self.recorder.begin(now, self._duration, due_since=-math.inf if self._open_loop is None else now)
         cpu, errors, resent = self._cpu_seconds(), self._errors(), self._resent()
         messages = self._messages()
-        await asyncio.sleep(self._options.duration)
+        if self._open_loop is not None:
+            self._open_loop.lateness = Latencies()
+        await sleep_unless(self._enough, self._duration)
         waits = self._open_loop.stop(self._options.warm_up) if self._open_loop else []
         now = self._loop.time()
-        self._recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
+        self.recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
         used = self._cpu_seconds()
         messages = self._messages() - messages
         dropped = await self._pipeline.drain(DRAIN_LIMIT_S)
         unanswered = [(self._loop.time() - batch.begun, 1) for batch in dropped]
-        for wait, batches in (*waits, *unanswered):
-            self._recorder.latencies[TOTAL].record(wait, batches)
+        self.recorder.without_response([*waits, *unanswered])
+        latency = self.recorder.quantiles()
         return Measurement(
-            seconds=self._recorder.seconds,
-            hashes=self._recorder.hashes,
-            batches=self._recorder.batches,
-            batches_per_message=len(self._clients) * self._recorder.batches / messages if messages else 1.0,
+            seconds=self.recorder.seconds,
+            hashes=self.recorder.hashes,
+            batches=self.recorder.batches,
+            batches_per_message=len(self._clients) * self.recorder.batches / messages if messages else 1.0,
             baseline_hashes_per_second=baseline,
-            latency=self._recorder.quantiles(),
+            latency=latency,
             cpu_seconds={name: seconds - cpu[name] for name, seconds in used.items() if name in cpu},
             errors={name: dict(codes - errors[name]) for name, codes in self._errors().items() if codes - errors[name]},
             resent=self._resent() - resent,
             not_begun=sum(batches for _, batches in waits),
             unanswered=len(unanswered),
+            lateness=None if self._open_loop is None else self._open_loop.lateness.quantiles(),
+            per_second=self.recorder.per_second,
+            histogram=self.recorder.latencies[TOTAL].buckets(),
         )
 
     async def _connect(self) -> None:
@@ -188,14 +200,25 @@ class Trial:
             await asyncio.sleep(CHECK_INTERVAL_S)
             for service in self._services.values():
                 service.check()
+            self.recorder.advance(self._loop.time())
             if (oldest := self._pipeline.oldest) is None:
                 continue
-            silent = self._loop.time() - max(oldest, self._recorder.last_done)
+            silent = self._loop.time() - max(oldest, self.recorder.last_done)
             for name, client in self._clients.items():
                 if silent > ABSENCE_LIMIT_S and not client.replicas:
                     raise LoadTestError(f"{name} at {self._targets[name]} is lost: no server for {silent:.0f} s")
             if silent > SILENCE_LIMIT_S:
                 raise LoadTestError(f"no response for {silent:.0f} s from {' or '.join(self._targets.values())}")
+
+    @property
+    def part_done(self) -> float:
+        """The part of the batches that is done, 0 where they are not counted."""
+        return self.recorder.batches / self._options.requests if self._options.requests else 0.0
+
+    @property
+    def error_count(self) -> int:
+        """The broken streams and failed calls since the connection."""
+        return sum(sum(client.errors.values()) for client in self._clients.values())
 
     def _cpu_seconds(self) -> dict[str, float]:
         return cpu_seconds({name: service.pid for name, service in self._services.items()})

@@ -12,7 +12,12 @@ def point(batch_size: int = 256, **changes: Any) -> Point:
 
 
 def measurement(
-    speed: float = 1_000.0, p99: float = 0.009, unavailable: int = 0, resent: int = 0, baseline: float = 2_000.0
+    speed: float = 1_000.0,
+    p99: float = 0.009,
+    unavailable: int = 0,
+    resent: int = 0,
+    baseline: float = 2_000.0,
+    **more: Any,
 ) -> Measurement:
     """Make one of a second."""
     quantiles = Quantiles(0.005, 0.007, p99, 2 * p99, 3 * p99)
@@ -27,6 +32,7 @@ def measurement(
         resent=resent,
         not_begun=0,
         unanswered=0,
+        **more,
     )
 
 

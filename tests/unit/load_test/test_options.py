@@ -1,3 +1,4 @@
+import math
 import re
 from itertools import product
 from pathlib import Path
@@ -38,6 +39,20 @@ def test_a_file_s_ending_decides_its_format_unless_one_is_named() -> None:
         assert parse(["--output", f"x.{ending}", "--format", "json"]).format == "json"
 
 
+def test_the_words_of_other_load_tests_are_understood() -> None:
+    options = parse(["-c", "4,8", "-z", "1m", "--rps", "20..40"])
+    assert (options.windows, options.duration, options.requests) == ((4, 8), 60, None)
+    assert options.rate
+    assert (options.rate.text, options.rate.hashes(100).parts) == ("20..40 batches", ((2_000, 4_000),))
+    options = parse(["-n", "5000", "--fail", "p99<50ms", "--fail", "errors<=0.1%"])
+    assert (options.requests, options.duration) == (5_000, math.inf)
+    assert [condition.text for condition in options.fail] == ["p99<50ms", "errors<=0.1%"]
+    assert [parse(["-d", text]).duration for text in ("2", "500ms", "1.5s")] == [2, 0.5, 1.5]
+    with pytest.raises(SystemExit) as ended:
+        parse(["--version"])
+    assert ended.value.code == 0
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -45,8 +60,13 @@ def test_a_file_s_ending_decides_its_format_unless_one_is_named() -> None:
         ("--batch-sizes 1,,2", "'' is not allowed"),
         ("--windows 5000", "a whole number from 1 to 4096 (batches in flight)"),
         ("--modes both", "'both' is not allowed: it must be stream or uncoalesced or unary"),
-        ("--duration nan", "a number from 0.1"),
-        ("--rate 1..x", "hashes/s: 10000, or 1000,5000,20000 for steps"),
+        ("--duration nan", "from 0.1 to 3600 seconds, such as 10, 10s or 2m"),
+        ("-n 5 -z 10s", "not allowed with argument"),
+        ("--rps 5 --rate 10", "not allowed with argument"),
+        ("--fail p99<50", "one of p50, p90, p99, p99.9, max, errors, speed, then <, <=, >, >="),
+        ("--fail p75<50ms", "one of p50"),
+        ("--strict", "--strict needs --fail-below"),
+        ("--rate 1..x", "per second: 10000, or 1000,5000,20000 for steps"),
         ("--format xml", "'xml' is not allowed: it must be table or json or csv or markdown"),
         ("--fail-below 0.9", "--fail-below needs an earlier report"),
         ("--html - --format json", "can't both go to standard output"),
