@@ -70,43 +70,34 @@ def is_untrusted(failure: str) -> bool:
 
 
 class InstrumentedMethod:
-    """A streaming method as one client calls it: streams are numbered for both sides' logs, and messages are counted.
+    """A streaming method as one client calls it: streams are numbered for both sides' logs, and calls are counted.
 
-    grpc.aio's own interceptors pass each message of a stream through a queue and another task. gRPC calls a serializer
-    once per message, whatever that does, so the serializers count.
+    The caller counts messages: grpc.aio's own interceptors pass each one through a queue and another task.
     """
 
     def __init__(self, path: str, metrics: RpcMetrics, client_id: str) -> None:
         """Take the method's path, /SERVICE/METHOD."""
+        self.counts = metrics.method("bidi_stream", path)
         self._path = path
         self._client_id = client_id
-        self._counts = metrics.method("bidi_stream", path)
         self._watching: set[asyncio.Task[None]] = set()
 
     def open(
         self, channel: grpc.aio.Channel, requests: AsyncIterator[bytes]
     ) -> "tuple[int, grpc.aio.StreamStreamCall[bytes, bytes]]":
         """Open a stream of encoded messages, once there is a server for it. Return its number, too."""
-        method = channel.stream_stream(self._path, request_serializer=self._sent, response_deserializer=self._received)
-        self._counts.started += 1
-        number = self._counts.started
+        self.counts.started += 1
+        number = self.counts.started
         metadata = ((CLIENT_ID, self._client_id), (STREAM_ID, str(number)))
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(self._path)
         call = method(requests, metadata=metadata, wait_for_ready=True)
         watching = asyncio.create_task(self._watch(call))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
         return number, call
 
-    def _sent(self, message: bytes) -> bytes:
-        self._counts.sent += 1
-        return message
-
-    def _received(self, message: bytes) -> bytes:
-        self._counts.received += 1
-        return message
-
     async def _watch(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
         began = time.monotonic()
         # The code is gRPC's: a stream that its client ends early was cancelled.
         code = await call.code()
-        self._counts.ended(code.name, time.monotonic() - began)
+        self.counts.ended(code.name, time.monotonic() - began)

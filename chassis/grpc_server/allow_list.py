@@ -1,11 +1,12 @@
 """Decides which clients may call which method, by the names in their certificates."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import grpc
 
-from chassis.grpc_server.interceptors import Context, MethodInterceptor, StreamBehavior, ThrottledLoggers
+from chassis.log import ThrottledLogger
 
 # Names by method. A method without an entry can't be called.
 Callers = Mapping[str, frozenset[str]]
@@ -17,37 +18,24 @@ MAX_NAMES = 4
 MAX_NAME_LENGTH = 64
 
 
-class AllowListInterceptor(MethodInterceptor):
+class AllowList:
     """Ends a call with PERMISSION_DENIED unless the client's certificate has a name that may call the method.
 
-    Health, reflection and channelz are open to all clients that could connect. It is the outermost interceptor, so the
-    others do not see refused calls.
+    Health, reflection and channelz are open to all clients that could connect.
     """
 
-    def __init__(self, service: str, callers: Callers, loggers: ThrottledLoggers) -> None:
-        super().__init__(service)
+    def __init__(self, callers: Callers, logger: ThrottledLogger) -> None:
         self._callers = callers
-        self._loggers = loggers
+        self._logger = logger
 
-    def wrap(self, method: str, behavior: StreamBehavior) -> StreamBehavior:
-        """End the call unless its client may make it."""
-
-        async def guarded(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
-            await self._check(method, context)
-            async for response in behavior(requests, context):
-                yield response
-
-        return guarded
-
-    async def _check(self, method: str, context: Context) -> None:
+    async def check(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Abort the call unless its client may make it."""
         names = [name.decode(errors="replace") for name in context.auth_context().get("peer_dns", ())]
         allowed = self._callers.get(method, frozenset())
         if not allowed.isdisjoint(names):
             return
         caller = ", ".join(name[:MAX_NAME_LENGTH] for name in names[:MAX_NAMES]) or "an unnamed client"
         callers = " or ".join(sorted(allowed)) or "no client"
-        self._loggers.log(
-            "warning", "caller refused", "", method=method, peer=context.peer(), names=caller, allowed=callers
-        )
+        self._logger.log(method=method, peer=context.peer(), names=caller, allowed=callers)
         details = f"{method} is for {callers}; this certificate is of {caller}"
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, details)

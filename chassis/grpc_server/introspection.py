@@ -7,7 +7,7 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 
-from chassis.grpc_server.interceptors import Handler
+from chassis.grpc_server.interceptor import Handler
 
 _CHANNELZ = "grpc.channelz.v1.Channelz"
 _REFLECTIONS = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

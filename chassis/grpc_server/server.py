@@ -10,16 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import Gauge
 
 from chassis import grpc_options, listener, log
-from chassis.grpc_server.access_log import AccessLog, Describe
-from chassis.grpc_server.allow_list import NO_CALLERS, AllowListInterceptor, Callers
-from chassis.grpc_server.interceptors import (
-    AccessLogInterceptor,
-    DecodingInterceptor,
-    FaultInjectionInterceptor,
-    LimitInterceptor,
-    ThrottledLoggers,
-    TracingInterceptor,
-)
+from chassis.grpc_server.access_log import Describe
+from chassis.grpc_server.allow_list import NO_CALLERS, Callers
+from chassis.grpc_server.interceptor import ServiceInterceptor
 from chassis.grpc_server.introspection import Introspection
 from chassis.grpc_server.limits import MAX_CONCURRENT_REQUESTS
 from chassis.grpc_server.self_test import keep_testing
@@ -72,22 +65,9 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         certificates = RenewedCertificates(settings.tls)
         log.get().info("mutual TLS", certificate=str(settings.tls.cert), authority=str(settings.tls.ca))
     keep_freed_memory()
-    access_log, loggers = AccessLog(describe), ThrottledLoggers()
-    metrics = RpcMetrics("server")
-    telemetry.metrics.register(metrics)
-    limits = LimitInterceptor(service, settings.delay, settings.concurrency)
-    interceptors: list[grpc.aio.ServerInterceptor] = [
-        AccessLogInterceptor(service, metrics, access_log, loggers),
-        DecodingInterceptor(loggers),
-    ]
-    if certificates is not None:
-        interceptors.insert(0, AllowListInterceptor(service, callers, loggers))
-    if telemetry.tracing is not None:
-        interceptors.append(TracingInterceptor(service, telemetry.tracing))
-    if settings.faulty:
-        interceptors.append(FaultInjectionInterceptor(service, settings))
+    interceptor = ServiceInterceptor(service, settings, telemetry, describe, None if certificates is None else callers)
     server = grpc.aio.server(
-        interceptors=[*interceptors, limits],
+        interceptors=[interceptor],
         options=(*grpc_options.SERVER, ("grpc.max_receive_message_length", settings.largest_request)),
         maximum_concurrent_rpcs=MAX_CALLS,
     )
@@ -101,7 +81,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         f"Requests that wait for a slot: CONCURRENCY, with DELAY=0 at most {MAX_CONCURRENT_REQUESTS}",
         registry=telemetry.metrics,
     )
-    waiting.set_function(lambda: limits.waiting)
+    waiting.set_function(lambda: interceptor.waiting)
 
     async with contextlib.AsyncExitStack() as stack:
         # gRPC needs the credentials as long as the server exists.
@@ -114,7 +94,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         tasks = [
             background.create_task(_report_health(telemetry.health, statuses, service)),
             background.create_task(keep_testing(telemetry.health, self_test)),
-            background.create_task(_flush(access_log, loggers)),
+            background.create_task(_flush(interceptor)),
         ]
         if certificates is not None:
             tasks.append(background.create_task(certificates.keep_checking()))
@@ -123,9 +103,8 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         finally:
             for task in tasks:
                 task.cancel()
-            await _drain(server, statuses, service, metrics)
-            access_log.flush()
-            loggers.close()
+            await _drain(server, statuses, service, interceptor.metrics)
+            interceptor.close()
 
 
 async def _start(
@@ -159,11 +138,10 @@ async def _drain(
         await asyncio.sleep(CHECK_INTERVAL_S)
 
 
-async def _flush(access_log: AccessLog, loggers: ThrottledLoggers) -> None:
+async def _flush(interceptor: ServiceInterceptor) -> None:
     while True:
         await asyncio.sleep(FLUSH_INTERVAL_S)
-        access_log.flush()
-        loggers.flush()
+        interceptor.flush()
 
 
 async def _report_health(health: Health, statuses: grpc_health.aio.HealthServicer, service: str) -> None:

@@ -93,6 +93,7 @@ class Stream:
         # Whether a batch other than a probe has a response.
         self.has_completed = False
         self._stage = stage
+        self._counts = method.counts
         self._max_batches = max_batches
         # What is to be sent, and whether there is something or the stream is half-closed.
         self._waiting: deque[Attempt] = deque()
@@ -152,6 +153,7 @@ class Stream:
                 # A call that fails has no headers either; only a response says that the server takes batches.
                 self.probe()
             async for response in self._call:
+                self._counts.received += 1
                 for batch_id, payload in self._decode(response):
                     attempt = self._match(batch_id, payload)
                     self.newest_sent_at = attempt.sent_at
@@ -190,6 +192,7 @@ class Stream:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                self._counts.sent += 1
                 yield self._stage.request(self._take())
 
     def _take(self) -> list[Batch]:

@@ -19,7 +19,7 @@ from support.served import RNG, hasher, health, raw_stream, rng, until_failure
 from support.waiting import until
 
 from chassis.grpc_server.access_log import MAX_LINES, MAX_PEERS, AccessLog, work
-from chassis.grpc_server.interceptors import MAX_PEER_LENGTH
+from chassis.grpc_server.interceptor import MAX_PEER_LENGTH
 from chassis.health import Health
 from chassis.telemetry import Telemetry
 

@@ -9,12 +9,10 @@ import runpy
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from chassis.grpc_options import CLIENT_ID
-from chassis.grpc_server import self_test
-from chassis.grpc_server.interceptors import Context, LimitInterceptor, StreamBehavior
+from chassis.grpc_server import interceptor, self_test
 from chassis.health import Health
 from worker_svc.pool.endpoint import PROBE_ID
 
@@ -23,24 +21,18 @@ LOG = os.open(os.environ["SERVER_LOG"], os.O_WRONLY | os.O_APPEND)
 not_serving = threading.Event()
 
 
-def logged(wrap: Callable[..., StreamBehavior]) -> Any:
-    """Return LimitInterceptor.wrap, with a line for each batch that has had its slot."""
+def logged(respond: Callable[..., Awaitable[bytes]]) -> Any:
+    """Return _Call.respond, with a line for each batch that has had its slot."""
 
-    def wrapping(self: LimitInterceptor, method: str, behavior: StreamBehavior) -> StreamBehavior:
-        limited = wrap(self, method, behavior)
+    async def logging(self: Any, response: Any) -> bytes:
+        encoded = await respond(self, response)
+        for batch in response.batches:
+            if batch.batch_id != PROBE_ID:
+                client = self._caller["peer"]
+                os.write(LOG, f"{time.monotonic()} {os.environ['INSTANCE']} {client} {batch.batch_id}\n".encode())
+        return encoded
 
-        async def logging(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            client = dict(context.invocation_metadata() or ())[CLIENT_ID]
-            async for response in limited(requests, context):
-                for batch in response.batches:
-                    if batch.batch_id != PROBE_ID:
-                        line = f"{time.monotonic()} {os.environ['INSTANCE']} {client!s} {batch.batch_id}\n"
-                        os.write(LOG, line.encode())
-                yield response
-
-        return logging
-
-    return wrapping
+    return logging
 
 
 async def keep_testing(health: Health, test: object) -> None:
@@ -49,7 +41,7 @@ async def keep_testing(health: Health, test: object) -> None:
         await asyncio.sleep(0.05)
 
 
-LimitInterceptor.wrap = logged(LimitInterceptor.wrap)  # type: ignore[method-assign]
+interceptor._Call.respond = logged(interceptor._Call.respond)  # type: ignore[method-assign]
 self_test.keep_testing = keep_testing
 signal.signal(signal.SIGUSR1, lambda *_: not_serving.set())
 signal.signal(signal.SIGUSR2, lambda *_: not_serving.clear())

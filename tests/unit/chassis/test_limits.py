@@ -4,11 +4,18 @@ from functools import partial
 from unittest.mock import Mock
 
 import pytest
+from dockercoins.rng.v1.rng_service_pb2 import GetRandomBytesRequest, GetRandomBytesResponse
 from support.virtual_time import freeze, now
 
-from chassis.grpc_server import interceptors
+import rng_svc.service
+from chassis.grpc_server import interceptor
+from chassis.grpc_server.interceptor import ServiceInterceptor
 from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, FairQueue, RateLimiter
+from chassis.health import Health
+from chassis.settings import Pace
+from chassis.telemetry import Telemetry
 from chassis.timing import TIMER_SLACK_S
+from rng_svc.settings import RngSettings
 
 DELAY = 0.1
 PEER = "ipv4:10.0.0.3:4711"
@@ -108,17 +115,22 @@ async def test_the_event_loop_begins_four_batches_at_a_time_and_clients_take_tur
 
 
 async def test_the_wait_for_the_event_loop_counts_as_waiting() -> None:
-    limits, waited = interceptors.LimitInterceptor("a.B", delay=0, concurrency=16), list[float]()
+    settings = RngSettings(pace=Pace.FULL, concurrency=16)
+    served = ServiceInterceptor(rng_svc.service.SERVICE, settings, Telemetry(Health()), lambda *_: "", None)
+    handler = Mock(request_deserializer=GetRandomBytesRequest.FromString)
+    waited = list[float]()
 
-    async def behavior(requests: AsyncIterator[int], _: object) -> AsyncIterator[int]:
-        async for request in requests:
-            waited.append(interceptors._waited_s.get())
-            await asyncio.sleep(0.01)
-            yield request
+    async def message() -> AsyncIterator[bytes]:
+        yield GetRandomBytesRequest(size=1).SerializeToString()
 
     async def call() -> None:
-        method = interceptors._as_unary(limits.wrap("C", behavior))
-        await method(1, Mock(peer=lambda: PEER))
+        context = Mock(peer=lambda: PEER, invocation_metadata=lambda: ())
+        one = interceptor._Call(served, f"/{rng_svc.service.SERVICE}/GetRandomBytes", handler, context)
+        async for _ in one.requests(message()):
+            waited.append(one._waited_s)
+            await asyncio.sleep(0.01)
+            await one.respond(GetRandomBytesResponse())
+        one.end()
 
     await asyncio.gather(*(call() for _ in range(9)))
     assert waited == pytest.approx([0.0] * 4 + [0.01] * 4 + [0.02], abs=0.005)
