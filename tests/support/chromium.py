@@ -1,6 +1,8 @@
+import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ _PAINTED = """(name) => {
     }
   }
   return columns / width;
+}"""
+
+_CUT_OFF = """() => {
+  const bottom = document.querySelector('.system').getBoundingClientRect().bottom;
+  const cut = [...document.querySelectorAll('.replica')].filter((each) => each.getBoundingClientRect().bottom > bottom);
+  return cut.map((each) => each.textContent);
 }"""
 
 
@@ -107,7 +115,22 @@ async def until_text(page: Page, selector: str, pattern: str) -> None:
     )
 
 
-async def shoot(page: Page, name: str) -> None:
-    """Keep a picture of the whole page among what a run leaves behind."""
+async def shoot(page: Page, name: str, *, whole: bool = True) -> None:
+    """Keep a picture of the whole page or of the window among what a run leaves behind, and check what it shows.
+
+    Nothing lies beside the window, every replica is within its card, and axe finds nothing.
+    """
+    await page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert await page.evaluate(_CUT_OFF) == []
+    await page.evaluate(_axe())
+    found = await page.evaluate("axe.run()")
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+
+
+def _axe() -> str:
+    if importlib.util.find_spec("axe_playwright_python") is None:
+        skip_or_fail("there is no axe-core; pip install axe-playwright-python")
+    return (resources.files("axe_playwright_python") / "axe.min.js").read_text()

@@ -19,6 +19,9 @@ from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, replica, worker_key
 from support.waiting import background
 
+# Seconds for one batch, little enough that ten per second need not wait.
+SERVICE_TIME_S = 0.03
+
 
 class Mining:
     """Workers at the classic pace and the replicas that they see; a test changes all of it as it goes."""
@@ -75,7 +78,10 @@ class Mining:
             name: batches // len(serving) + ((index + self._sequence) % len(serving) < batches % len(serving))
             for index, name in enumerate(serving)
         }
-        return [replica(name, state, shares.get(name, 0)) for name, state in states.items()]
+        stats = [replica(name, state, shares.get(name, 0)) for name, state in states.items()]
+        for each in stats:
+            each["busy_s"] = each["outstanding_s"] = SERVICE_TIME_S * each["batches"]
+        return stats
 
     def publish(self, report: dict[str, Any]) -> None:
         """Store the report of a load test."""

@@ -46,7 +46,7 @@ def worker_key(
     """Return the fields of a worker's own key."""
     return {
         "sequence": sequence,
-        "replicas": json.dumps({"seconds": seconds, "rng": rng, "hasher": hasher}),
+        "replicas": json.dumps({"seconds": seconds, "window": 1, "rng": rng, "hasher": hasher}),
         "coins": json.dumps({"bits": 4, "latest": coins}),
     }
 

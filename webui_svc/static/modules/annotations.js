@@ -13,8 +13,8 @@ export const GROUPS = {
   "Pace and batch size": ["pace", "autotuned"],
 };
 const LOOKS = {
-  joined: { glyph: "▲", colour: "good", line: true },
-  left: { glyph: "▽", colour: "quiet", line: true },
+  joined: { glyph: "+", colour: "good", line: true },
+  left: { glyph: "−", colour: "quiet", line: true },
   lost: { glyph: "✕", colour: "bad", line: true },
   slow: { glyph: "▲", colour: "late", line: false },
   retried: { glyph: "↻", colour: "late", line: false },
@@ -22,7 +22,7 @@ const LOOKS = {
   waiting: { glyph: "◷", colour: "bad", line: false },
   gap: { glyph: "▨", colour: "quiet", line: false },
   pace: { glyph: "◆", colour: "ink", line: true },
-  autotuned: { glyph: "◆", colour: "quiet", line: false },
+  autotuned: { glyph: "◇", colour: "quiet", line: false },
 };
 export const look = ({ kind }) => LOOKS[kind] ?? { glyph: "◆", colour: "ink", line: false };
 

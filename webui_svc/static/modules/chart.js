@@ -176,7 +176,7 @@ function drawEpochs(plot, epochs, columns, yTop, colours) {
   epochs.forEach((end, index) => {
     const most = highest(columns, epochs[index - 1], end);
     const right = Math.min(plot.valToPos(end, "x", true), bbox.left + bbox.width) - 6 * devicePixelRatio;
-    const label = `▲ ${speed(most)}`;
+    const label = `↑ ${speed(most)}`;
     const width = ctx.measureText(label).width;
     if (most <= yTop || right - width < bbox.left) return;
     ctx.fillStyle = colours.card;

@@ -108,25 +108,26 @@ export class Edges {
     const rows = (name) => this.#rows([...this.#groups[name].replicas.children].map(box));
     const list = box(this.#groups.worker.replicas);
     const height = list.bottom > list.top ? middle(list) : middle(worker);
+    const last = rows("worker").at(-1) ?? worker;
     const left = (rng.right + worker.left) / 2;
     const right = (worker.right + hasher.left) / 2;
-    rows("rng").forEach(({ y, indexes }) => routes.set(name("rng", indexes), bend(rng.right, y, left, height)));
-    rows("worker").forEach(({ y, indexes }) => {
+    rows("rng").forEach(({ y, right: end, indexes }) => routes.set(name("rng", indexes), bend(end, y, left, height)));
+    rows("worker").forEach(({ y, right: end, indexes }) => {
       routes.set(name("to worker", indexes), bend(left, height, worker.left, y));
-      routes.set(name("from worker", indexes), bend(worker.right, y, right, height));
+      routes.set(name("from worker", indexes), bend(end, y, right, height));
     });
     rows("hasher").forEach(({ y, indexes }) => routes.set(name("hasher", indexes), bend(right, height, hasher.left, y)));
-    routes.set("reports", bend(worker.right, list.bottom - CORNER, redis.left, (redis.top + redis.bottom) / 2));
-    const x = (redis.left + redis.right) / 2;
-    routes.set("events", `M${x} ${redis.bottom}V${webui.top}`);
+    routes.set("reports", bend(last.right, last.bottom - CORNER, redis.left, (redis.top + redis.bottom) / 2));
+    routes.set("events", `M${redis.right} ${middle(redis)}H${webui.left}`);
     return routes;
   }
 
   #rows(boxes) {
     const rows = new Map();
-    boxes.forEach(({ top, bottom }, index) => {
+    boxes.forEach(({ top, bottom, right }, index) => {
       const key = Math.round(top);
-      if (!rows.has(key)) rows.set(key, { y: (top + bottom) / 2, indexes: [] });
+      if (!rows.has(key)) rows.set(key, { y: (top + bottom) / 2, bottom, indexes: [] });
+      rows.get(key).right = right; // of the last box
       rows.get(key).indexes.push(index);
     });
     return [...rows.values()];

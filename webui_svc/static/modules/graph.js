@@ -106,6 +106,11 @@ export class Graph {
     return this.#fetching ? (this.#fetched?.points.at(-1)?.[0] ?? null) : this.#series.end;
   }
 
+  // A system that has just begun fills the graph.
+  get #first() {
+    return (this.#fetching ? this.#fetched?.points[0]?.[0] : this.#series.begin) ?? 0;
+  }
+
   get #now() {
     return Math.floor(Date.now() / 1000 + this.#ahead);
   }
@@ -113,7 +118,7 @@ export class Graph {
   // It ends with the last second known, so the curve never tears off at the right, but goes on without news.
   get #window() {
     const end = this.#stale ? Math.max(this.#now, this.#last ?? 0) : (this.#last ?? this.#now);
-    return { begin: Math.max(end - this.#seconds + 1, Math.min(this.#from, end - SHORTEST)), end };
+    return { begin: Math.max(end - this.#seconds + 1, Math.min(Math.max(this.#from, this.#first), end - SHORTEST)), end };
   }
 
   #columnsOf({ begin }) {

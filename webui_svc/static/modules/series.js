@@ -19,7 +19,11 @@ export class Series {
     return [...this.#hashes];
   }
 
-  // The last second known, null if none is.
+  // The first and the last second known, null if none is.
+  get begin() {
+    return this.#hashes.size ? Math.min(...this.#hashes.keys()) : null;
+  }
+
   get end() {
     let end = null;
     for (const second of this.#hashes.keys()) if (end === null || second > end) end = second;

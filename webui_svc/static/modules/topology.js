@@ -5,7 +5,7 @@ import { Edges, isAway } from "./edges.js";
 import { about, count, duration, share, speed } from "./format.js";
 import { TERMS } from "./terms.js";
 
-const DENSE = 4; // replicas beyond which each gets less room
+const DENSE = { rng: 2, worker: 4, hasher: 2 }; // replicas beyond which each gets less room
 const ABOUT = {
   rng: "random bytes",
   worker: "sends batches, counts",
@@ -86,7 +86,7 @@ export class Topology {
     const total = replicas.filter((replica) => !isAway(replica)).length + more;
     setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? ABOUT[service] : "none known");
     group.style.setProperty("--replicas", Math.max(1, replicas.length));
-    group.classList.toggle("dense", replicas.length > DENSE);
+    group.classList.toggle("dense", replicas.length > DENSE[service]);
     group.classList.toggle("limits", lesson?.limit === service);
     limit.hidden = lesson?.limit !== service;
     rest.hidden = !more;
