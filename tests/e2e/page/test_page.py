@@ -220,31 +220,6 @@ async def test_the_graph_shows_each_worker(open_page: Open, url: str, mining: Mi
     await expect(legend).to_be_hidden()
 
 
-async def test_a_slow_pace_after_a_fast_one_is_no_flat_line(
-    open_page: Open, url: str, own_redis: RedisServer, mining: Mining
-) -> None:
-    mining.rate = 6e6
-    mining.write_past(300, 90)
-    mining.rate = 12.0
-    mining.write_past(90)
-    Reports(own_redis.client()).annotate(time.time() - 90, "pace", "worker", "worker-1", value="classic")
-    page = await open_page(url)
-    height = """() => {
-      const canvas = document.querySelector('#chart canvas');
-      const { data, height } = canvas.getContext('2d').getImageData(canvas.width - 60, 0, 1, canvas.height);
-      const isLine = (y) => Math.abs(data[4 * y] - 11) + Math.abs(data[4 * y + 1] - 107) < 30;
-      const first = [...Array(height).keys()].find(isLine);
-      return first === undefined ? 1 : first / height;
-    }"""
-    await until_painted(page, "line", 0.2, 0.5)  # what was faster is above the axis
-    await page.wait_for_function(f"() => ({height})() < 0.4")  # of the height, from above
-    await shoot(page, "classic-after-full")
-    await page.get_by_role("radio", name="Log").press("Space")
-    await page.wait_for_function(f"() => {{ const at = ({height})(); return at > 0.5 && at < 0.9; }}")
-    await until_painted(page, "line", 0.8)
-    await shoot(page, "classic-after-full-log")
-
-
 async def test_replicas_changes_coins_and_load_tests_are_listed(open_page: Open, url: str, mining: Mining) -> None:
     mining.rate = 64.0
     mining.write_past(100)

@@ -26,11 +26,13 @@ const highest = ([times, ...columns], begin = -Infinity, end = Infinity) => {
   return most;
 };
 
-export function openChart(place, read) {
+// read: given the point under the cursor; resized: called after the plot has a new size.
+export function openChart(place, read, resized) {
   const top = new Top();
   let colours = pageColours();
   let plot = null;
   let form = ""; // what the plot was built for
+  let letters = 0; // their size when it was built: all lengths are of it
   let epoch = -Infinity; // when the pace changed last
   let shown = { columns: [[], []], window: { begin: 0, end: 1 }, annotations: [], shades: [], kind: "total", log: false, predicted: null, epochs: [] };
   let columns = shown.columns;
@@ -61,6 +63,7 @@ export function openChart(place, read) {
 
   const build = () => {
     plot?.destroy();
+    letters = colours.size;
     const { kind, log } = shown;
     const axis = { stroke: () => colours.quiet, font: colours.font, grid: { stroke: () => colours.grid, width: 1 }, ticks: { show: false } };
     plot = new UPlot(
@@ -94,11 +97,11 @@ export function openChart(place, read) {
   };
 
   new ResizeObserver(() => {
-    const { size: before } = colours;
     colours = pageColours();
     if (!plot) return;
-    if (colours.size === before) plot.setSize(size(place));
-    else build(); // all lengths are of the size of letters
+    if (colours.size === letters) plot.setSize(size(place));
+    else build();
+    resized();
   }).observe(place);
   onColourChange(() => {
     colours = pageColours();

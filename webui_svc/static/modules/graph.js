@@ -41,10 +41,11 @@ export class Graph {
     form.addEventListener("change", () => this.#choose());
     element("reset").addEventListener("click", () => this.#reset());
     document.addEventListener("visibilitychange", () => this.#follow());
-    this.#chart = openChart(element("chart"), (index) => {
+    const read = (index) => {
       this.#cursor = index;
       this.#read();
-    });
+    };
+    this.#chart = openChart(element("chart"), read, () => this.draw());
     this.#choose(); // a browser keeps what was chosen before a reload
   }
 
