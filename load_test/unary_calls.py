@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from chassis.grpc_client import open_channel
 from chassis.grpc_options import CLIENT_ID
 from chassis.tls import RenewedCertificates
-from worker_svc.backoff import PERMANENT, Backoff
 from worker_svc.batch import Batch
+from worker_svc.retry import PERMANENT, Backoff
 from worker_svc.stage import Stage
 
 CLOSE_LIMIT_S = 0.3

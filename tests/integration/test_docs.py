@@ -44,7 +44,7 @@ NUMBERS = {
         f"a client queries the Sentinels again every {MASTER_CHECK_INTERVAL_S:.0f} s",
         f"does not respond within {REPLY_LIMIT_S:g} s is skipped",
     ],
-    "discovery": [f"one of them is exchanged every {pool.SUBSET_REFRESH_INTERVAL_S:.0f} s"],
+    "discovery": [f"one of them is exchanged every {pool.EXCHANGE_INTERVAL_S:.0f} s"],
     "tls": [f"valid for {LEAF_DAYS} days, the authority for {'a year' if AUTHORITY_DAYS == 365 else AUTHORITY_DAYS}"],
     "tracing": [f"its collector {'half a second' if FLUSH_LIMIT_S == 0.5 else FLUSH_LIMIT_S} for the last ones"],
 }

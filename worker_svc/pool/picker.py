@@ -21,8 +21,8 @@ class Picker:
         """Replicas whose digests were wrong, sorted."""
         return sorted(replica.name for replica in self.replicas.values() if replica.ejected)
 
-    def add(self, stream: Stream, now: float) -> None:
-        """Let a stream take batches, unless its replica is ejected."""
+    def add(self, stream: Stream, now: float) -> bool:
+        """Let a stream take batches, unless its replica is ejected. Return whether its replica has no other."""
         address = stream.endpoint.address
         replica = self.replicas.setdefault(stream.replica, Replica(stream.replica, address))
         replica.address = address
@@ -31,6 +31,7 @@ class Picker:
         if not replica.ejected:
             replica.accepting.append(stream)
             self._accepting += 1
+        return len(replica.streams) == 1
 
     def drain(self, stream: Stream) -> None:
         """Let a stream take no more batches, if it does."""

@@ -22,36 +22,41 @@ from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
-from worker_svc.backoff import MAX_BACKOFF_S, Backoff
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.changes import Changes, Noticed
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
 from worker_svc.replica import Replica
+from worker_svc.retry import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging
 from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0
-LOOKUP_JITTER = 0.1
-
 # While no endpoint serves, for a while after one was lost, so that a rolling restart leaves none alone, and for a file,
 # which takes no query.
 FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
+# While there are no batches, since a look-up of 64 addresses takes 2 ms of CPU. The next batch ends it, as does a
+# stream's end.
+IDLE_LOOKUP_INTERVAL_S = 30.0
+LOOKUP_JITTER = 0.1
 
-# The interval of look-ups and checks in an idle pool, since a look-up of 64 addresses takes 2 ms of CPU. The next batch
-# ends it, as does a stream's end.
-IDLE_INTERVAL_S = 10.0
-IDLE_AFTER_S = 10.0
+# The interval at which an endpoint is replaced that need not be: after a renewal of certificates, and where there are
+# more addresses than MAX_ENDPOINTS. The replacement serves before the next endpoint drains.
+EXCHANGE_INTERVAL_S = 2.0
 
-# With more addresses than MAX_ENDPOINTS, the pool uses a random subset and replaces one of it at this interval.
-SUBSET_REFRESH_INTERVAL_S = 5.0
+# The delay before a lost connection is replaced.
+RECONNECTION_DELAY_S = 0.25
 
-# The interval between checks for slow batches. A check that is later than this is skipped: this process was held up
-# itself, and has responses that it has not read.
+# Replicas that join so soon after the first one were there before.
+START_S = 3.0
+
+# How long run() waits for streams to end once it is cancelled.
+CLOSE_LIMIT_S = 0.3
+
+# The shortest interval between checks for slow batches. A check that is later than this is skipped: this process was
+# held up itself, and has responses that it has not read.
 CHECK_INTERVAL_S = 0.1
-# The interval while there are no batches.
-EMPTY_CHECK_INTERVAL_S = 1.0
 
 # A stream without a response for this long is aborted; after OVERTAKEN_LIMIT_S already if its endpoint has completed
 # newer batches on another stream.
@@ -59,88 +64,31 @@ SILENCE_LIMIT_S = 30.0
 OVERTAKEN_LIMIT_S = 2.0
 OVERTAKEN_FACTOR = 2.0
 
-# Hedged requests, of which the first response wins: Dean and Barroso, "The Tail at Scale", Communications of the ACM
-# 56(2), 2013. A batch is hedged after this many times the usual latency.
-HEDGING_DELAY_FACTOR = 4.0
-# Shorter than the 2 to 7 s in which gRPC notices a frozen peer, longer than a busy machine's hiccups.
-MIN_HEDGING_DELAY_S = 0.5
-# The delay before the first response, when the usual latency is unknown.
-INITIAL_HEDGING_DELAY_S = 3.0
-# The part of all batches that may be hedged. On an overloaded service all are slow, and hedging would double the load.
-HEDGING_RATIO = 0.05
-# The weight of the newest latency in the usual one.
-LATENCY_WEIGHT = 1 / 32
-
-# The interval at which endpoints are replaced after a renewal of certificates: a replacement serves before the next
-# endpoint drains.
-RENEWAL_INTERVAL_S = 1.0
-
-# Replicas that join so soon after the first one were there before.
-START_S = 3.0
-
-# The delay before a lost connection is replaced.
-RECONNECTION_DELAY_S = 0.25
-
-# How long run() waits for streams to end once it is cancelled.
-CLOSE_LIMIT_S = 0.3
-
-# No endpoint for up to this time is normal at a start or restart, and is not logged.
-ABSENCE_LIMIT_S = 3.0
-# The same limit while the cause is unknown: a connection attempt may be under way.
-UNKNOWN_ABSENCE_LIMIT_S = 4.0
-# The interval at which a persistent condition is logged.
-REPEAT_S = 5.0
 # The interval at which changes of replicas are logged, and the most names in a line.
-CHANGES_INTERVAL_S = 1.0
+LOG_INTERVAL_S = 1.0
 MAX_LISTED = 8
+# No endpoint and no answer of DNS for up to this time are normal at a start or restart, and are not logged.
+ABSENCE_LIMIT_S = 3.0
 
 BROKEN = "stream broken"
+HEDGED = "over the hedging delay, sent to a second replica"
+WAITING = "no response yet"
 REFUSED = "stream refused, retrying with maximum backoff"
 EJECTED = "wrong digest, replica ejected"
 UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
+ABSENT = "no endpoint, still trying"
 LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
-# The level of each event, and the interval in seconds at which it is logged at most. Other events are warnings, at most
-# one per second.
-LOG_EVENTS: dict[str, tuple[Literal["info", "warning", "error"], float]] = {
+# The level of each event, and the interval in seconds at which it is logged at most.
+LOG_EVENTS: dict[str, tuple[Literal["warning", "error"], float]] = {
+    BROKEN: ("warning", 1.0),
+    HEDGED: ("warning", 1.0),
+    WAITING: ("warning", 5.0),
     REFUSED: ("error", 5.0),
     EJECTED: ("error", 1.0),
     UNTRUSTED: ("error", 5.0),
+    ABSENT: ("warning", 5.0),
     LOOKUP_FAILED: ("warning", 60.0),
 }
-
-
-class Hedging:
-    """The hedging delay, from the usual latency, and the hedging budget, a token bucket."""
-
-    def __init__(self, capacity: int) -> None:
-        """Hold at most `capacity` tokens, enough for all batches on one frozen replica. The bucket starts empty."""
-        self.capacity = capacity
-        self._tokens = 0.0
-        self._usual: float | None = None
-
-    @property
-    def delay(self) -> float:
-        """Seconds without a response after which a batch is slow, and is hedged if the budget allows it."""
-        return (
-            INITIAL_HEDGING_DELAY_S
-            if self._usual is None
-            else max(HEDGING_DELAY_FACTOR * self._usual, MIN_HEDGING_DELAY_S)
-        )
-
-    def add_token(self) -> None:
-        """Add a batch's share of a token to the budget."""
-        self._tokens = min(self._tokens + HEDGING_RATIO, float(self.capacity))
-
-    def observe(self, latency: float) -> None:
-        """Update the usual latency with that of a batch that was not hedged, in seconds."""
-        self._usual = latency if self._usual is None else self._usual + LATENCY_WEIGHT * (latency - self._usual)
-
-    def take_token(self) -> bool:
-        """Take a token for one hedge, and return whether there was one."""
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -154,7 +102,6 @@ class Request:
     replica: str = ""
     # The number of outstanding attempts: none while it is queued, two while it is hedged.
     attempts: int = 0
-    hedged: bool = False
     # Why the last attempt failed.
     failure: str = ""
 
@@ -200,29 +147,25 @@ class Pool:
         self._hedging = Hedging(window)
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()
+        self._loggers = {
+            event: ThrottledLogger(event, interval_s, level, to=stage.name)
+            for event, (level, interval_s) in LOG_EVENTS.items()
+        }
+        # Those without a response by batch id, the oldest first; and those of them without an attempt.
         self._requests: dict[int, Request] = {}
-        self._submitted_at = self._loop.time()
-        # Ends a pause of an idle pool.
-        self._wake = asyncio.Event()
         self._queue: deque[Request] = deque()
-        # The resolved targets that are used, of one address each.
-        self._resolved: set[str] = set()
-        # Whether they are a subset, and when the first replica joined; the replicas that are slow.
-        self._is_subset = False
-        self._joined_at: float | None = None
-        self._slow: set[str] = set()
-        # The current endpoint of each target; and the tasks of all open endpoints, including those that drain.
+        # The targets that the name has, of one address each; the current endpoint of each that is used; and the tasks
+        # of all open endpoints, including those that drain.
+        self._found: set[str] = set()
         self._endpoints: dict[str, Endpoint] = {}
         self._open: dict[Endpoint, asyncio.Task[None]] = {}
-        self._refresh_subset_at = self._renew_at = 0.0
-        # The replicas that take batches; the last moment at which there was one; and when a stream ended last.
-        self._names: list[str] = []
-        self._serving_at = self._loop.time()
+        self._exchange_at = self._loop.time() + EXCHANGE_INTERVAL_S
+        # When the first replica joined, and when a stream ended last.
+        self._joined_at = float("inf")
         self._lost_at = float("-inf")
-        self._loggers: dict[str, ThrottledLogger] = {}
-        self._silent_until = {"slow": 0.0, "absent": 0.0, "changes": 0.0}
-        # The replicas in the last line about them.
-        self._logged_names: list[str] = []
+        # Set by a batch and by the end of a stream, which end the pause of an idle pool.
+        self._busy = asyncio.Event()
+        self._slow: set[str] = set()
 
     def resize(self, window: int) -> None:
         """Share another number of batches from now on."""
@@ -236,14 +179,13 @@ class Pool:
     @property
     def waiting(self) -> bool:
         """Whether batches get no response: no replica takes any, or the oldest has waited for longer than is usual."""
-        oldest = min((request.submitted_at for request in self._requests.values()), default=float("inf"))
+        oldest = next((request.submitted_at for request in self._requests.values()), float("inf"))
         return not self.replicas or self._loop.time() - oldest > self._hedging.delay
 
     @property
-    def _idle(self) -> bool:
-        """Whether endpoints serve, there were no batches for a while, and no stream has ended."""
-        busy_at = max(self._submitted_at, self._lost_at)
-        return bool(self._names) and not self._requests and self._loop.time() - busy_at > IDLE_AFTER_S
+    def _is_subset(self) -> bool:
+        """Whether there are more addresses than are used, so that replicas join and leave by exchange."""
+        return len(self._found) > self._max_endpoints
 
     @property
     def resent(self) -> int:
@@ -258,9 +200,7 @@ class Pool:
         request = self._requests[batch.id] = Request(batch, now, on_response)
         if batch.trace is not None:
             batch.trace.submitted(self._stage.name, self._stage.path)
-        self._submitted_at = now
-        self._wake.set()
-        self._hedging.add_token()
+        self._busy.set()
         self._queue.append(request)
         self._dispatch(now)
 
@@ -291,11 +231,13 @@ class Pool:
         replica.account(now, -1)
         if request is not None:
             del self._requests[batch.id]
-            self.latency.observe(now - request.submitted_at)
-            latency = None if request.hedged else now - attempt.sent_at
-            if latency is not None:
-                self._hedging.observe(latency)
+            latency = None
+            if request.attempts == 1:
+                latency = now - attempt.sent_at
+                self._hedging.batches += 1
+                self._hedging.latency_s += latency
             replica.observe(latency, attempt.sent_at, batch.count)
+            self.latency.observe(now - request.submitted_at)
             if batch.trace is not None:
                 batch.trace.completed(self._stage.name, stream.replica)
         if self._queue:
@@ -314,7 +256,6 @@ class Pool:
             if (request := self._requests.get(batch_id)) is None:
                 continue
             request.attempts -= 1
-            request.hedged = False
             request.failure = reason
             if request.batch.trace is not None:
                 request.batch.trace.broken(self._stage.name, stream.replica, cause)
@@ -330,7 +271,7 @@ class Pool:
     def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
         """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
         about = {"replica": replica.name, "stream": stream.number, "batch": batch.id, **wrong._asdict()}
-        self._log(EJECTED, **about)
+        self._loggers[EJECTED].log(**about)
         self.picker.eject(replica)
         self._note(AnnotationKind.EJECTED, replica.name, count=1)
         for each in replica.streams:
@@ -362,13 +303,11 @@ class Pool:
     def _join(self, stream: Stream) -> None:
         now = self._loop.time()
         stream.endpoint.name = stream.replica
-        if self._joined_at is None:
-            self._joined_at = now
-        replica = self.picker.replicas.get(stream.replica)
-        if now - self._joined_at > START_S and not self._is_subset and not (replica and replica.streams):
+        self._joined_at = min(self._joined_at, now)
+        if self.picker.add(stream, now) and now - self._joined_at > START_S and not self._is_subset:
             self._note(AnnotationKind.JOINED, stream.replica)
-        self.picker.add(stream, now)
-        self._forget(REFUSED, UNTRUSTED)
+        for condition in (REFUSED, UNTRUSTED):
+            self._loggers[condition].clear()
         self._reconcile()
 
     def _end(self, stream: Stream, broken: StreamBroken | None) -> None:
@@ -378,10 +317,13 @@ class Pool:
             self.errors[broken.code.name] += 1
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
-            self._log(REFUSED if broken.is_permanent else BROKEN, **about)
+            if broken.is_permanent:
+                self._loggers[REFUSED].log(**about)
+            else:  # all streams of a connection break together
+                self._loggers[BROKEN].hold_back(**about)
         if stream.replica:
             self._lost_at = self._loop.time()
-            self._wake.set()
+            self._busy.set()
             replica = self.picker.remove(stream, self._lost_at)
             if not replica.streams and not self._is_subset:
                 self._note(AnnotationKind.LEFT if broken is None else AnnotationKind.LOST, stream.replica)
@@ -390,13 +332,15 @@ class Pool:
         self._reconcile()
 
     def _reconcile(self) -> None:
-        """Open an endpoint for each resolved address, drain those that left if others serve, send queued batches."""
-        for target in self._endpoints.keys() - self._resolved:
+        """Open endpoints for the addresses found, drain those that left if others serve, and send queued batches."""
+        for target in self._endpoints.keys() - self._found:
             self._endpoints.pop(target).leave()
-        for target in self._resolved:
-            before = self._endpoints.get(target)
-            if before is None or before.left.is_set():
-                self._open_endpoint(target, before)
+        for target, endpoint in self._endpoints.items():
+            if endpoint.left.is_set():
+                self._open_endpoint(target, endpoint)
+        unused = sorted(self._found - self._endpoints.keys())
+        for target in random.sample(unused, min(len(unused), self._max_endpoints - len(self._endpoints))):
+            self._open_endpoint(target, None)
         ejected = self.picker.ejected
         others_serve = any(each.serving and each.name not in ejected for each in self._open)
         for endpoint in self._open:
@@ -406,6 +350,22 @@ class Pool:
                     stream.half_close()
         self._dispatch(self._loop.time())
         self._update_states()
+
+    def _exchange(self, now: float) -> None:
+        """Replace one endpoint whose certificates were renewed or, where not all addresses are used, any."""
+        if self._certificates is not None:
+            self._certificates.check()
+        latest = None if self._certificates is None else self._certificates.latest
+        old = [target for target, each in self._endpoints.items() if each.certificates is not latest]
+        unused = sorted(self._found - self._endpoints.keys())
+        if now >= self._exchange_at and (old or unused):
+            self._exchange_at = now + EXCHANGE_INTERVAL_S
+            target = random.choice(old or [*self._endpoints])  # noqa: S311 - no secret
+            self._endpoints[target].leave()
+            if unused:
+                del self._endpoints[target]
+                self._open_endpoint(random.choice(unused), None)  # noqa: S311 - no secret
+            self._reconcile()
 
     def _open_endpoint(self, target: str, before: Endpoint | None) -> None:
         """Open an endpoint. It replaces the one before, if there is one, which has left."""
@@ -421,14 +381,13 @@ class Pool:
         )
         pause = 0.0 if before is None else RECONNECTION_DELAY_S
         if is_untrusted(endpoint.cause):
-            self._log(UNTRUSTED, target=self._resolver.target, details=endpoint.cause)
+            self._loggers[UNTRUSTED].log(target=self._resolver.target, details=endpoint.cause)
             pause = MAX_BACKOFF_S
         self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
 
     def _update_states(self) -> None:
         now = self._loop.time()
-        self._names = self.replicas
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
         if self.picker.replicas.update_states(now, slow_before=now - self._hedging.delay, connecting=connecting):
             slow = {each.name for each in self.picker.replicas.values() if each.state is ReplicaState.SLOW}
@@ -440,28 +399,31 @@ class Pool:
     def _note(self, kind: AnnotationKind, replica: str, count: int = 0, to: str = "") -> None:
         self.changes.add(Noticed(kind, self._stage.name, replica, self._loop.time(), count, to))
 
+    # What runs all the time: look-ups, checks, logging.
+
     async def run(self) -> None:
         """Find endpoints and keep batches going until cancelled; then end the streams, within CLOSE_LIMIT_S.
 
         Raises what was raised while a response was received, which is a defect, in an ExceptionGroup.
         """
         async with self._tasks:
-            checking = self._tasks.create_task(self._check())
+            beside = [self._tasks.create_task(each) for each in (self._check(), self._log())]
             try:
                 await self._resolve_periodically()
             finally:
-                checking.cancel()
+                for task in beside:
+                    task.cancel()
                 await self._close()
 
     async def _close(self) -> None:
-        self._resolved = set()
         for endpoint in self._open:
             endpoint.stopping = True
+        self._found = set()
         self._reconcile()
         if self._open:
             await asyncio.wait(self._open.values(), timeout=CLOSE_LIMIT_S)
-        for line in self._loggers.values():
-            line.close()
+        for logger in self._loggers.values():
+            logger.close()
 
     async def _resolve_periodically(self) -> None:
         """Look the target up again and again. A look-up that fails or finds nothing changes nothing."""
@@ -471,82 +433,41 @@ class Pool:
             found = set(await self._resolver.resolve())
             failure = self._resolver.failure
             failing_since = min(failing_since, began) if failure else float("inf")
-            if not failure:
-                self._forget(LOOKUP_FAILED)
-            if failure and (found or began - failing_since > ABSENCE_LIMIT_S):
-                self._log(LOOKUP_FAILED, target=self._resolver.target, details=failure)
+            is_worth_a_line = (found and failure) or began - failing_since > ABSENCE_LIMIT_S
+            fields = {"target": self._resolver.target, "details": failure}
+            self._log_while(LOOKUP_FAILED, fields if is_worth_a_line else None)
             if found and failure:
                 found |= {target for target, endpoint in self._endpoints.items() if endpoint.serving}
-            chosen = self._choose_subset(found, began) if found else self._resolved
-            if self._renew_certificates(began) or chosen != self._resolved:
-                self._resolved = chosen
-                self._reconcile()
-            elif len(self._names) < len(self.picker.replicas):  # only replicas that do not serve change with time
-                self._update_states()
+            self._found = found or self._found
+            self._reconcile()
+            self._exchange(began)
             jitter = random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
-            pause = began - self._loop.time()
-            lost_recently = began - self._lost_at < FAST_LOOKUP_TIME_S
-            if self._idle:
-                await self._rest(pause + IDLE_INTERVAL_S * jitter)
-            elif not self._names or lost_recently or self._resolver.file:
-                await asyncio.sleep(pause + FAST_LOOKUP_INTERVAL_S * jitter)
+            is_missing = not self.replicas or began - self._lost_at < FAST_LOOKUP_TIME_S
+            if is_missing or self._requests or self._slow or self._busy.is_set():
+                if not is_missing:
+                    self._busy.clear()
+                is_fast = is_missing or self._resolver.file is not None
+                await asyncio.sleep((FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S) * jitter)
             else:
-                await asyncio.sleep(pause + LOOKUP_INTERVAL_S * jitter)
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait until a batch is submitted or a stream ends, but no longer than this."""
-        self._wake.clear()
-        await sleep_unless(self._wake, seconds)
-
-    def _choose_subset(self, found: set[str], now: float) -> set[str]:
-        """Return all targets, or a subset of MAX_ENDPOINTS: those in use, of which one is replaced at an interval."""
-        if len(found) <= self._max_endpoints:
-            return found
-        self._is_subset = len(found) > self._max_endpoints
-        kept, others = sorted(found & self._resolved), sorted(found - self._resolved)
-        most_kept = self._max_endpoints
-        if now >= self._refresh_subset_at:
-            self._refresh_subset_at = now + SUBSET_REFRESH_INTERVAL_S
-            most_kept -= 1
-        kept = random.sample(kept, min(len(kept), most_kept))
-        return {*kept, *random.sample(others, min(len(others), self._max_endpoints - len(kept)))}
-
-    def _renew_certificates(self, now: float) -> bool:
-        """Let endpoints leave whose certificates were renewed on disk, one after the other. Return whether one does."""
-        if self._certificates is not None and now >= self._renew_at:
-            self._certificates.check()
-            for endpoint in self._endpoints.values():
-                if endpoint.certificates is not self._certificates.latest:
-                    endpoint.leave()
-                    self._renew_at = now + RENEWAL_INTERVAL_S
-                    return True
-        return False
-
-    # What is slow, silent or absent.
+                await sleep_unless(self._busy, IDLE_LOOKUP_INTERVAL_S * jitter)
 
     async def _check(self) -> None:
+        """Hedge batches that are slow, and abort streams that are silent."""
         while True:
-            began = self._loop.time()
-            if self._requests:
-                oldest = min((stream.oldest_sent_at for stream in self._streams()), default=began)
-                due = min(max(oldest + self._hedging.delay, began + CHECK_INTERVAL_S), began + MIN_HEDGING_DELAY_S)
-                await asyncio.sleep(due - began)
-                now = self._loop.time()
-                if now - due < CHECK_INTERVAL_S:
-                    self._hedge(now)
-                    self._replace_silent(now)
-                self._update_states()
-            else:  # only streams and look-ups change states, and they update them
-                await self._rest(IDLE_INTERVAL_S if self._idle else EMPTY_CHECK_INTERVAL_S)
-                now = self._loop.time()
-            for line in self._loggers.values():
-                line.flush()
-            if self._names != self._logged_names and now >= self._silent_until["changes"]:
-                self._log_changes(now)
-            if self._names:
-                self._serving_at = now
-            elif now - self._serving_at > ABSENCE_LIMIT_S:
-                self._log_absence(now)
+            now = self._loop.time()
+            streams = self._streams() if self._requests else []
+            oldest = min((stream.oldest_sent_at for stream in streams), default=now)
+            due = min(max(oldest + self._hedging.delay, now + CHECK_INTERVAL_S), now + MIN_HEDGING_DELAY_S)
+            await asyncio.sleep(due - now)
+            self._hedging.update()
+            if not self._requests:
+                self._log_while(WAITING, None)
+                continue
+            now = self._loop.time()
+            if now - due < CHECK_INTERVAL_S:
+                self._hedge(now)
+                self._abort_silent(now)
+            self._update_states()
 
     def _hedge(self, now: float) -> None:
         """Send batches over the hedging delay to a second replica, as far as the budget allows, and log the others."""
@@ -559,70 +480,68 @@ class Pool:
                     continue
                 replica.slow += not attempt.slow
                 attempt.slow = True
-                if request.hedged:
+                if request.attempts > 1:
                     continue
                 about: dict[str, Any] = {"batch": attempt.batch.id, "replica": stream.replica, "stream": stream.number}
                 second = self.picker.pick(stream.replica)
                 if second is None or second.replica == stream.replica or not self._hedging.take_token():
                     waiting.append({**about, "seconds": round(now - attempt.sent_at, 1)})
                     continue
-                self._log("over the hedging delay, sent to a second replica", **about, second=second.replica)
+                self._loggers[HEDGED].log(**about, second=second.replica)
                 self.hedges += 1
                 self._note(AnnotationKind.SLOW, stream.replica, count=1, to=second.replica)
-                request.hedged = True
                 self._send(second, request, now, HEDGE)
-        if waiting and now >= self._silent_until["slow"]:
-            self._silent_until["slow"] = now + REPEAT_S
-            log.get(to=self._stage.name).warning("no response yet", **waiting[0], batches=len(waiting))
+        self._log_while(WAITING, {**waiting[0], "batches": len(waiting)} if waiting else None)
 
     def _streams(self) -> list[Stream]:
         """Return the streams that have joined."""
         return [stream for replica in self.picker.replicas.values() for stream in replica.streams]
 
-    def _replace_silent(self, now: float) -> None:
+    def _abort_silent(self, now: float) -> None:
         """Abort streams that stay silent although their server completes newer batches on others, or for very long."""
         overtaken_limit = max(OVERTAKEN_LIMIT_S, OVERTAKEN_FACTOR * self._hedging.delay)
-        for stream, others in [(stream, each.streams - {stream}) for each in self._open for stream in each.streams]:
-            if (silent := now - stream.oldest_sent_at) > overtaken_limit:
-                if silent > SILENCE_LIMIT_S or any(other.newest_sent_at > stream.oldest_sent_at for other in others):
-                    stream.abort(f"no response for {silent:.1f} s")
-                for other in others:
-                    if not other.outstanding:
-                        other.probe()
+        for stream in [stream for endpoint in self._open for stream in endpoint.streams]:
+            if (silent := now - stream.oldest_sent_at) <= overtaken_limit:
+                continue
+            others = stream.endpoint.streams - {stream}
+            if silent > SILENCE_LIMIT_S or any(other.newest_sent_at > stream.oldest_sent_at for other in others):
+                stream.abort(f"no response for {silent:.1f} s")
+            for other in others:
+                if not other.outstanding:
+                    other.probe()
 
-    def _log_changes(self, now: float) -> None:
-        """Log which replicas take batches."""
-        self._silent_until["changes"] = now + CHANGES_INTERVAL_S
-        names = self._logged_names = self._names
-        listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
-        name = self._stage.name
-        event = f"using {len(names)} {name}{'s' if len(names) > 1 else ''}: {listed}" if names else f"using no {name}"
-        log.get().info(event, figures={"to": name, "count": len(names), "names": names})
+    async def _log(self) -> None:
+        """Log which replicas take batches after each change, and why none does."""
+        logged: list[str] = []
+        served_at = self._loop.time()
+        while True:
+            await asyncio.sleep(LOG_INTERVAL_S)
+            for logger in self._loggers.values():
+                logger.flush()
+            now, names, name = self._loop.time(), self.replicas, self._stage.name
+            if names != logged:
+                listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+                count = f"{len(names)} {name}{'s' if len(names) > 1 else ''}: {listed}" if names else f"no {name}"
+                log.get().info(f"using {count}", figures={"to": name, "count": len(names), "names": names})
+                logged = names
+            if names:
+                served_at = now
+            if self.picker.ejected:
+                cause = f"{' '.join(self.picker.ejected)}: wrong digests, not used until restarted"
+            elif self._endpoints:
+                cause = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
+            else:
+                cause = self._resolver.failure
+            seconds = now - served_at
+            absent = {
+                "target": self._resolver.target,
+                "seconds": round(seconds, 1),
+                "details": cause or "still connecting, or looking up the name",
+            }
+            self._log_while(ABSENT, absent if seconds >= ABSENCE_LIMIT_S else None)
 
-    def _log_absence(self, now: float) -> None:
-        """Log why no replica takes batches."""
-        seconds = now - self._serving_at
-        details = self._resolver.failure
-        if self.picker.ejected:
-            details = f"{' '.join(self.picker.ejected)}: wrong digests, not used until restarted"
-        elif self._endpoints:
-            details = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
-        if now >= self._silent_until["absent"] and (details or seconds > UNKNOWN_ABSENCE_LIMIT_S):
-            self._silent_until["absent"] = now + REPEAT_S
-            details = details or "still connecting, or looking up the name"
-            line = log.get(to=self._stage.name, target=self._resolver.target)
-            line.warning("no endpoint, still trying", seconds=round(seconds, 1), details=details)
-
-    def _log(self, event: str, **fields: Any) -> None:
-        if event not in self._loggers:
-            level, interval_s = LOG_EVENTS.get(event, ("warning", 1.0))
-            self._loggers[event] = ThrottledLogger(event, interval_s, level, to=self._stage.name)
-        # All streams of a connection break together.
-        logger = self._loggers[event]
-        (logger.hold_back if event == BROKEN else logger.log)(**fields)
-
-    def _forget(self, *conditions: str) -> None:
-        """Drop lines that are held back about conditions that have ended."""
-        for event in conditions:
-            if event in self._loggers:
-                self._loggers[event].clear()
+    def _log_while(self, condition: str, fields: dict[str, Any] | None) -> None:
+        """Log a condition at its interval while it persists, which is while it has fields."""
+        self._loggers[condition].clear()
+        if fields is not None:
+            self._loggers[condition].log(**fields)

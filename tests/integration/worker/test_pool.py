@@ -18,7 +18,7 @@ from support.waiting import background, until
 from chassis.grpc_server import self_test, server
 from chassis.telemetry.rpc_metrics import MethodCounts
 from load_test.unary_calls import UnaryCalls
-from worker_svc import backoff as backoff_module
+from worker_svc import retry
 from worker_svc.batch import Batch
 from worker_svc.pool import pool as pool_module
 from worker_svc.stage import RNG, RngStage
@@ -141,7 +141,7 @@ async def test_what_a_retry_can_not_mend_is_retried_with_maximum_backoff(capfd: 
 
 async def test_of_a_refused_message_only_the_invalid_batch_fails_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are sent again, one in a message, and those that come later complete as well."""
-    monkeypatch.setattr(backoff_module, "MAX_BACKOFF_S", 0.1)
+    monkeypatch.setattr(retry, "MAX_BACKOFF_S", 0.1)
     messages: list[list[int]] = []
 
     class Recording(RngServer):
@@ -177,7 +177,7 @@ async def test_streams_that_stay_silent_are_replaced(
     silent: int, limit_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that its server forgot sooner than both: the server responds on the other."""
-    monkeypatch.setattr(pool_module, "INITIAL_HEDGING_DELAY_S", 0.1)
+    monkeypatch.setattr(retry, "INITIAL_HEDGING_DELAY_S", 0.1)
     monkeypatch.setattr(pool_module, "OVERTAKEN_LIMIT_S", 0.1)
     monkeypatch.setattr(pool_module, "SILENCE_LIMIT_S", limit_s)
 
@@ -210,7 +210,7 @@ async def test_a_subset_of_many_addresses_is_used_and_changes() -> None:
         client = await stack.enter_async_context(PoolClient(*ports, max_endpoints=2).running())
         await until(lambda: len(client.pool.replicas) == 2)
         first = client.pool.replicas
-        client.pool._refresh_subset_at = 0.0
+        client.pool._exchange_at = 0.0
         await until(lambda: len(client.pool.replicas) == 2 and client.pool.replicas != first)
         await client.finish()
         assert not client.pool.resent

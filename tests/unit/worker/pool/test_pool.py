@@ -1,6 +1,7 @@
 """How batches are retried and hedged, and how replicas are ejected; streams are the test's, time is virtual."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,14 +15,9 @@ from support.fake_streams import response, stream_to
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream, StreamBroken
-from worker_svc.pool.pool import (
-    INITIAL_HEDGING_DELAY_S,
-    MIN_HEDGING_DELAY_S,
-    REPEAT_S,
-    Hedging,
-    Pool,
-)
+from worker_svc.pool.pool import IDLE_LOOKUP_INTERVAL_S, LOG_EVENTS, WAITING, Pool
 from worker_svc.replica import READMISSION_DELAY_S
+from worker_svc.retry import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 
 
@@ -38,18 +34,20 @@ from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 def test_the_delay_is_four_times_the_usual_latency_and_bounded_below(latencies: list[float], delay: float) -> None:
     hedging = Hedging(8)
     for latency in latencies:
-        hedging.observe(latency)
+        hedging.batches, hedging.latency_s = 1, latency
+        hedging.update()
     assert hedging.delay == pytest.approx(delay, rel=0.01)
 
 
 def test_one_batch_in_twenty_may_be_hedged_and_a_window_of_hedges_is_saved_up() -> None:
     hedging, hedged = Hedging(8), 0
     for _ in range(1_000):
-        hedging.add_token()
+        hedging.batches = 1
+        hedging.update()
         hedged += hedging.take_token()
     assert hedged == pytest.approx(50, abs=1)
-    for _ in range(1_000):
-        hedging.add_token()
+    hedging.batches = 1_000
+    hedging.update()
     assert [hedging.take_token() for _ in range(9)] == [True] * 8 + [False]
 
 
@@ -98,12 +96,19 @@ def events(lines: list[Any]) -> list[str]:
     return [line["event"] for line in lines if not line["event"].startswith("using ")]
 
 
+@pytest.fixture(autouse=True)
+async def _log_has_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=asyncio.get_running_loop().time, time=time.time)
+    monkeypatch.setattr("chassis.log.time", clock)
+
+
 @pytest.fixture
 async def sending() -> AsyncIterator[Sending]:
     sending = Sending()
-    checking = asyncio.create_task(sending.pool._check())
+    tasks = [asyncio.create_task(each) for each in (sending.pool._check(), sending.pool._log())]
     yield sending
-    checking.cancel()
+    for task in tasks:
+        task.cancel()
 
 
 async def test_a_batch_over_the_hedging_delay_is_sent_to_one_other_replica_and_the_first_response_wins(
@@ -177,10 +182,10 @@ async def test_a_batch_that_can_not_be_hedged_is_logged_again_and_again(
         sending.warm_up(*streams)
     sending.submit()
     with capture_logs() as lines:
-        await asyncio.sleep(2 * REPEAT_S)
+        await asyncio.sleep(2 * LOG_EVENTS[WAITING][1])
     assert events(lines) == ["no response yet"] * 2
     seconds = [line["seconds"] for line in lines if "seconds" in line]
-    assert seconds == pytest.approx([first_s, first_s + REPEAT_S], abs=0.6)
+    assert seconds == pytest.approx([first_s, first_s + LOG_EVENTS[WAITING][1]], abs=0.6)
     assert not sending.pool.hedges
 
 
@@ -236,9 +241,9 @@ async def test_why_there_is_no_endpoint_is_logged_within_five_seconds_and_again(
     sending = Sending(HASHER)
     sending.pool._resolver.failure = "nowhere: not found"
     with capture_logs() as lines:
-        checking = asyncio.create_task(sending.pool._check())
+        logging = asyncio.create_task(sending.pool._log())
         await asyncio.sleep(20)
-        checking.cancel()
+        logging.cancel()
     absent: Any = [line for line in lines if line["event"] == "no endpoint, still trying"]
     assert [line["seconds"] for line in absent] == pytest.approx([3, 8, 13, 18], abs=1)
     assert absent[0]["details"] == "nowhere: not found"
@@ -262,7 +267,8 @@ async def test_replicas_that_join_and_leave_share_a_line_a_second_at_most(sendin
 
 async def test_names_are_looked_up_each_second_more_often_when_an_endpoint_is_missed_and_less_often_when_idle() -> None:
     sending = Sending()
-    resolver: Any = SimpleNamespace(target="rng:50051", file=None, failure="not found", resolve=AsyncMock(return_value=[]))
+    resolve = AsyncMock(return_value=[])
+    resolver: Any = SimpleNamespace(target="rng:50051", file=None, failure="not found", resolve=resolve)
     sending.pool._resolver = resolver
     following = asyncio.create_task(sending.pool._resolve_periodically())
 
@@ -273,15 +279,15 @@ async def test_names_are_looked_up_each_second_more_often_when_an_endpoint_is_mi
 
     absent = await seconds_each(20)
     resolver.resolve.return_value = ["ipv4:10.0.0.1:50051"]
-    endpoint: Any = SimpleNamespace(serving=True, left=asyncio.Event())
+    endpoint: Any = SimpleNamespace(serving=True, left=asyncio.Event(), certificates=None)
     sending.pool._endpoints = {"ipv4:10.0.0.1:50051": endpoint}
-    sending.pool._resolved = {"ipv4:10.0.0.1:50051"}
+    sending.pool._found = {"ipv4:10.0.0.1:50051"}
     [stream] = sending.join("a")
     await asyncio.sleep(1)
-    idle = await seconds_each(100)
+    idle = await seconds_each(300)
     sending.submit()
     served = await seconds_each(20)
     sending.pool._end(stream, None)
     lost = await seconds_each(10)
-    assert [absent, idle, served, lost] == pytest.approx([0.25, 10, 1, 0.25], rel=0.1)
+    assert [absent, idle, served, lost] == pytest.approx([0.25, IDLE_LOOKUP_INTERVAL_S, 1, 0.25], rel=0.1)
     following.cancel()
