@@ -51,9 +51,9 @@ def write_configuration(folder: Path, instances: dict[str, str]) -> None:
     configuration: Any = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     configuration["global"] = {name: shorter(duration) for name, duration in configuration["global"].items()}
     (scraped,) = configuration["scrape_configs"]
-    names = [name for asked in scraped.pop("dns_sd_configs") for name in asked["names"]]
-    assert set(names) == set(instances)
-    scraped["static_configs"] = [{"targets": [instances[name]], "labels": {"__meta_dns_name": name}} for name in names]
+    names = {name for asked in scraped.pop("dns_sd_configs") for name in asked["names"]}
+    assert names == set(instances)
+    scraped["static_configs"] = [{"targets": [instances[name]], "labels": {"__meta_dns_name": name}} for name in sorted(names)]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     rules: Any = yaml.safe_load((FOLDER / "rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):

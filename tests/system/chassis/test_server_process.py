@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,6 +37,16 @@ def test_a_bad_setting_is_reported_on_a_terminal_before_the_process_ends() -> No
         subprocess.run([sys.executable, "-m", "rng_svc"], stderr=stream, env=variables, check=False, timeout=60)
         stream.write(b"END")
         assert terminal.read(1_000).startswith(b"rng: PACE='fast' is not allowed")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("name", ["rng", "hasher", "worker", "webui"])
+def test_every_port_listens_on_both_families(name: str, processes: ServiceProcesses) -> None:
+    process = processes.start(name, BIND_ADDRESS="::")
+    ports = {process.metrics_port} if name == "worker" else {process.metrics_port, process.port}
+    for address in ("127.0.0.1", "::1"):
+        for port in ports:
+            socket.create_connection((address, port), 5).close()
 
 
 def test_a_log_in_json_is_json_from_the_first_line_to_the_last(processes: ServiceProcesses) -> None:
