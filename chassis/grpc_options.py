@@ -92,7 +92,7 @@ def client(service: str, authority: str | None = None) -> Options:
         # With the default, a client pings once a minute after two pings without data: a server frozen after 20 s of
         # silence was noticed after 48 s.
         ("grpc.http2.max_pings_without_data", 0),
-        # How soon a channel whose connections drop may ask DNS once more; the default is 30 s.
+        # How soon a channel whose connections drop may look its name up once more; the default is 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # A server that comes back is found within 0.6 s, for gRPC varies the pause by a fifth; the defaults are 1 s,
         # 20 s and 120 s. With at most 2 s the first batch took up to 2.18 s, with 1 s up to 0.97 s; but with 1 s a

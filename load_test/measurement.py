@@ -13,7 +13,7 @@ SERVICES = ("rng", "hasher")
 # The name of a batch's latency over both stages, beside the stages' own names.
 TOTAL = "total"
 
-# The shortest latency that is told apart from 0.
+# The shortest latency that differs from 0.
 SHORTEST_S = 1e-13
 
 # The buckets of a histogram per decade; their bounds are 25 to 27 % apart.

@@ -80,7 +80,7 @@ FOUND_LIMIT_S = 60.0
 
 
 def commands() -> list[str]:
-    """Return the commands for services without certificates; those of the README ask compose for the port, too."""
+    """Return the commands for services without certificates; those of the README print the port, too."""
     found = "\n".join([*grpcurl_commands("docs/probing.md"), *grpcurl_commands("README.md")])
     found = re.sub(
         r"localhost:(\d+)", lambda port: f"$(docker compose port --index 1 {PORTS[port[1]]} {port[1]})", found
@@ -133,9 +133,9 @@ async def test_the_page_shows_replicas_by_host_name_as_they_come_and_go_and_the_
         project.up("--no-recreate", "--scale", "rng=3")
         for name in host_names(project, "rng"):
             await expect(replicas(page, "rng").filter(has_text=name)).to_contain_text("serving", timeout=APPEARS_MS)
-        victim = host_names(project, "rng")[1]
-        docker("kill", victim)
-        await expect(replicas(page, "rng").filter(has_text=victim)).to_contain_text("gone", timeout=APPEARS_MS)
+        killed = host_names(project, "rng")[1]
+        docker("kill", killed)
+        await expect(replicas(page, "rng").filter(has_text=killed)).to_contain_text("gone", timeout=APPEARS_MS)
         await shoot(page, "one-of-three-killed")
         project.up(WORKERS=10, RNGS=2)
         await expect(replicas(page, "worker")).to_have_count(10)

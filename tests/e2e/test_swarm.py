@@ -230,9 +230,9 @@ def check(stack: SwarmStack, command: str, printed: str, started: float) -> None
         assert stack.slowest(started, time.time() - 2) >= FLOOR * SPEED
         assert {stack.update_state(service) for service in BUILT} == {"completed"}
         assert set(stack.exit_codes("worker", started)) == {0}
-        told = json.loads(docker("inspect", "--format", "{{json .Config.Env}}", stack.containers("worker")[0]))
-        assert {LATER.removeprefix("ENV "), "PACE=full"} <= set(told)
-        assert not [variable for variable in told if "=" not in variable or "OTEL" in variable]
+        given = json.loads(docker("inspect", "--format", "{{json .Config.Env}}", stack.containers("worker")[0]))
+        assert {LATER.removeprefix("ENV "), "PACE=full"} <= set(given)
+        assert not [variable for variable in given if "=" not in variable or "OTEL" in variable]
     elif "rollback" in command:
         stack.wait_for(lambda: stack.tags("rng") == first)
         stack.wait_for(lambda: stack.update_state("rng") == "rollback_completed")

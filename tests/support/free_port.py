@@ -34,7 +34,7 @@ def _ports() -> Iterator[int]:
 
 @cache
 def _own_range() -> tuple[range, socket.socket]:
-    # Whoever listens on a range's first port has the range, until the process ends; other checkouts may run tests, too.
+    # The process that listens on a range's first port has the range, until it ends; other checkouts may run tests, too.
     for start in random.sample(PORTS[::RANGE_SIZE], len(PORTS) // RANGE_SIZE):
         with suppress(OSError):
             return range(start + 1, start + RANGE_SIZE), socket.create_server(("127.0.0.1", start))

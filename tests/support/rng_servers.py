@@ -32,7 +32,7 @@ Check = Callable[[], Awaitable[bool]]
 
 
 class RngServer(RngService):
-    """The real service, which also keeps what tests ask about."""
+    """The real service, which also records what tests check."""
 
     def __init__(self, settings: RngSettings, telemetry: Telemetry) -> None:
         super().__init__(settings.instance, telemetry.metrics)

@@ -1,4 +1,4 @@
-"""Real servers in this process, on free ports of loopback, and what tests of all of them ask."""
+"""Real servers in this process, on free ports of loopback, and what all their tests check."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 @asynccontextmanager
 async def served(name: str, telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[int]:
-    """The port of rng or hasher, which is at full pace unless told otherwise."""
+    """The port of rng or hasher, which is at full pace unless settings say otherwise."""
     settings = {"port": free_port(), "pace": "full", "instance": f"{name}-1", **settings}
     telemetry = telemetry or Telemetry(Health())
     serving: AbstractAsyncContextManager[None]

@@ -53,7 +53,9 @@ def write_configuration(folder: Path, instances: dict[str, str]) -> None:
     (scraped,) = configuration["scrape_configs"]
     names = {name for asked in scraped.pop("dns_sd_configs") for name in asked["names"]}
     assert names == set(instances)
-    scraped["static_configs"] = [{"targets": [instances[name]], "labels": {"__meta_dns_name": name}} for name in sorted(names)]
+    scraped["static_configs"] = [
+        {"targets": [instances[name]], "labels": {"__meta_dns_name": name}} for name in sorted(names)
+    ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     rules: Any = yaml.safe_load((FOLDER / "rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):

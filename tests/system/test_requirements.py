@@ -14,7 +14,7 @@ IMAGES = ("grpc-server", "worker", "load-test", "webui")
 
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin")
 PERMISSIVE = ("apache", "mit", "bsd", "psf", "python software foundation", "isc", "0bsd")
-# A list of authorities under MPL-2.0, which asks of those who pass it on unchanged no more than the others do.
+# A list of authorities under MPL-2.0, which requires of those who distribute it unchanged no more than the others do.
 EXCEPTIONS = {"certifi"}
 
 

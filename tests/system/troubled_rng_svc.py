@@ -22,8 +22,8 @@ def block() -> None:
     time.sleep(BLOCKED_S)
 
 
-async def fail(told: asyncio.Event) -> None:
-    await told.wait()
+async def fail(requested: asyncio.Event) -> None:
+    await requested.wait()
     raise RuntimeError("a defect")
 
 

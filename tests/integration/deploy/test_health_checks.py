@@ -42,7 +42,7 @@ def statuses(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
 
 def check(monkeypatch: pytest.MonkeyPatch, *ports: int) -> object:
-    """What the check of compose.yaml exits with, told to look at these ports."""
+    """What the check of compose.yaml exits with, given these ports."""
     monkeypatch.setattr(sys, "argv", ["-c", *map(str, ports)])
     with pytest.raises(SystemExit) as caught:
         exec(compile(COMPOSE["x-check"], "check", "exec"), {})

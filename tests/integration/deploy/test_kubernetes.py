@@ -127,7 +127,7 @@ def test_probes_request_existing_services_and_one_uses_the_address_of_clients(ob
         if pod.name in {"rng", "hasher"} and "TLS_CERT" not in pod.environment:
             service = {"rng": RNG, "hasher": HASHER}[pod.name]
             expected = [{"grpc": {"port": pod.ports["grpc"], "service": each}} for each in ("", "", service)]
-        elif pod.name != "worker":  # Kubernetes can't encrypt what it asks over gRPC
+        elif pod.name != "worker":  # Kubernetes can't encrypt its gRPC probes
             expected[0] = {"tcpSocket": {"port": "http" if pod.name == "webui" else "grpc"}}
         assert expected == [
             {key: value for key, value in pod.container[probe].items() if not key.endswith(("Seconds", "Threshold"))}
@@ -141,8 +141,8 @@ def test_variables_and_ports_are_those_of_the_code(objects: Sequence[Object]) ->
         settings = SERVICES[pod.name]
         assert pod.shared_variables.keys() <= known
         assert {"INSTANCE"} <= pod.own_variables.keys() <= settings.variables()
-        told = {name.lower(): value for name, value in pod.environment.items() if "/run/" not in value}
-        loaded = settings.load(**{name: value for name, value in told.items() if name in settings.fields})
+        given = {name.lower(): value for name, value in pod.environment.items() if "/run/" not in value}
+        loaded = settings.load(**{name: value for name, value in given.items() if name in settings.fields})
         ports = {getattr(loaded, name) for name in ("port", "metrics_port") if name in settings.fields}
         assert set(pod.ports.values()) == ports
 

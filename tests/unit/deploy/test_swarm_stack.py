@@ -66,7 +66,7 @@ def test_a_service_is_what_it_is_in_compose_but_for_what_is_named(service: str) 
     assert all(path.is_file() for path in expected_files)
     assert there.pop("environment", {}) == here.pop("environment", {}) | OWN_ENVIRONMENT.get(service, {})
     assert there.pop("networks") == [name for name in here.pop("networks") if name != "probe"]
-    if service in {"worker", "redis"}:  # unready, one may hold reports; the other asks as the user who may ping
+    if service in {"worker", "redis"}:  # unready, one may hold reports; the other logs in as the user that may ping
         for each in (here, there):
             each["healthcheck"] = {**each["healthcheck"], "test": "of its own"}
     if service == "redis":  # compared below with its file
