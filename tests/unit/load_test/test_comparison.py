@@ -136,9 +136,9 @@ def test_the_further_runs_that_are_proposed_decide_more_often_than_not() -> None
             more = ratio(before + draw(chance, found.missing_runs), now + draw(chance, found.missing_runs), MARGIN)
             decided.append(more and more.verdict is not Verdict.INCONCLUSIVE)
     assert sum(map(bool, decided)) / len(decided) > 0.5
-    noisy = ratio((1, 1_000, 1_000_000), (1, 1_100, 1_000_000), MARGIN)
-    assert noisy
-    assert noisy.missing_runs is None
+    scattered = ratio((1, 1_000, 1_000_000), (1, 1_100, 1_000_000), MARGIN)
+    assert scattered
+    assert scattered.missing_runs is None
 
 
 def test_a_machine_that_has_become_slower_itself_is_no_slower_program() -> None:
