@@ -193,9 +193,9 @@ async def test_without_a_hasher_the_speed_is_0_at_once_and_its_return_makes_no_p
 
 async def test_a_webui_that_restarts_forgets_nothing(classroom: Classroom, page: Page) -> None:
     await page.locator("summary", has_text="change").press("Enter")
-    before = await changes(page)
+    listed = await changes(page)
     for change in ("10 workers joined", "hasher-2 slow", "lost", "hasher-1 joined", "wait for hasher"):
-        assert any(change in each for each in before), change
+        assert any(change in each for each in listed), change
     before = await history(page)
     await classroom.stop("webui-1")
     await until_text(page, "#status", "^Connection lost")
@@ -204,7 +204,7 @@ async def test_a_webui_that_restarts_forgets_nothing(classroom: Classroom, page:
     await until_text(page, "#status", "^Live$")
     await until_painted(page, "line", 0.8)
     await shoot(page, "webui-back")
-    assert (await changes(page))[-len(before) :] == before
+    assert (await changes(page))[-len(listed) :] == listed
     after = await history(page)
     assert {second: after.get(second) for second in list(before)[:-5]} == dict(list(before.items())[:-5])
 
