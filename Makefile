@@ -32,7 +32,7 @@ export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 # The steps of an installation write to one virtual environment, so -j must not run them in parallel.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e docs \
+.PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e labs docs \
   screenshot protos certs sbom lock clean
 
 help: ## List the commands
@@ -62,6 +62,9 @@ e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need
 	@$(PY) -m pytest tests/e2e --ignore=tests/e2e/page --timeout=600 --numprocesses=3 --dist=loadfile $(ARGS); \
 	containers=$$?; $(PY) -m pytest tests/e2e/page --numprocesses=2 --dist=loadfile $(ARGS); pages=$$?; \
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
+
+labs: $(DEV) $(PROJECT) ## Do the labs of docs/labs as a student would; ARGS="-k 01" selects one (3 minutes)
+	@$(PY) -m pytest tests/labs --numprocesses=4 $(ARGS)
 
 screenshot: $(DEV) $(PROJECT) ## Take the picture of the page for the README; it needs Chromium
 	@PYTHONPATH=tests $(PY) -m docs.screenshot docs/page.png

@@ -1,0 +1,206 @@
+"""A student's terminals: a shell on a pseudo-terminal each, in which a lab's commands are typed."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pexpect
+import psutil
+
+from support.lab_script import CTRL_C, LIMIT_S, Names, Picture, Step, matches
+
+PROMPT = "<prompt>"
+
+# Rows and columns, so that a run's live status fits.
+SIZE = (50, 160)
+
+# Between two attempts of a command that does not show yet what is expected.
+_PAUSE_S = 0.5
+
+_POLL_S = 0.05
+
+# What goes up some lines and erases all from there, as a live status does; and colours and the like.
+_ERASURE = re.compile(r"\x1b\[([0-9]+)A\r\x1b\[J")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
+
+# Makes loopback work in a new network namespace, and keeps that until its input ends.
+_LOOPBACK = """
+import fcntl, socket, struct, sys
+with socket.socket() as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x41))  # SIOCSIFFLAGS, IFF_UP and IFF_RUNNING
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+class LabError(AssertionError):
+    """A lab that does not show what its text says."""
+
+
+class Terminal:
+    """One shell."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._shell = pexpect.spawn(
+            command[0],
+            [*command[1:], "--noprofile", "--norc", "--noediting", "-i"],
+            cwd=str(folder),
+            env={**environment, "PS1": PROMPT, "PS2": "", "TERM": "xterm", "VIRTUAL_ENV_DISABLE_PROMPT": "1"},
+            echo=False,
+            dimensions=SIZE,
+            encoding="utf-8",
+            codec_errors="replace",
+        )
+        self._text = ""
+        self._begin = 0
+        self._ended = False
+        # What nobody reads would hold a program up.
+        threading.Thread(target=self._read, daemon=True).start()
+        self._wait_for_prompt(LIMIT_S)
+
+    def _read(self) -> None:
+        with suppress(pexpect.EOF, OSError, ValueError):
+            while True:
+                text = self._shell.read_nonblocking(65_536, None)
+                self._text += text
+        self._ended = True
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the command has not ended."""
+        return not self._text[self._begin :].endswith(PROMPT)
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that are seen of what was shown since the last command."""
+        first, *parts = _ERASURE.split(self._text[self._begin :].removesuffix(PROMPT))
+        lines = first.split("\n")
+        for erased, text in zip(map(int, parts[::2]), parts[1::2], strict=True):
+            lines[-erased - 1 :] = text.split("\n")
+        # A line that has no end yet may be half of one.
+        return [_CONTROL.sub("", line) for line in (lines if lines[-1] and not self.is_busy else lines[:-1])]
+
+    def type(self, command: str) -> None:
+        """Type a command once the one before has ended, or press Ctrl-C."""
+        if command != CTRL_C:
+            self._wait_for_prompt(LIMIT_S)
+        self._begin = len(self._text)
+        if command == CTRL_C:
+            self._shell.sendintr()
+        else:
+            self._shell.sendline(command)
+
+    def _wait_for_prompt(self, limit_s: float) -> None:
+        end = time.monotonic() + limit_s
+        while self.is_busy:
+            if self._ended or time.monotonic() > end:
+                raise LabError(f"the command before does not end, and shows:\n{_quote(self.lines)}")
+            time.sleep(_POLL_S)
+
+    def children(self) -> list[psutil.Process]:
+        """Return the processes of this terminal that still run."""
+        shell = psutil.Process(self._shell.pid)
+        return [each for each in shell.children(recursive=True) if each.name() not in {"bash", "nsenter"}]
+
+    def close(self) -> None:
+        """End the shell and all that it started."""
+        with suppress(psutil.NoSuchProcess):
+            running = self.children()
+            self._shell.sendintr()
+            psutil.wait_procs(running, timeout=5)
+            for each in running:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+        self._shell.close(force=True)
+
+
+class Student:
+    """Carries a lab out step by step, as its text says."""
+
+    def __init__(
+        self, open_terminal: Callable[[], Terminal], take_picture: Callable[[str], None] | None = None
+    ) -> None:
+        """Open terminals as they are needed, and take the text's pictures, unless that is None."""
+        self._open_terminal = open_terminal
+        self._take_picture = take_picture
+        self._terminals: dict[int, Terminal] = {}
+        self._names: Names = frozenset()
+
+    def do(self, step: Step | Picture) -> None:
+        """Raise LabError if the student sees something else than the text says."""
+        if isinstance(step, Picture):
+            if self._take_picture:
+                self._take_picture(step.name)
+            return
+        terminal = self._terminals.get(step.terminal)
+        if terminal is None:
+            terminal = self._terminals[step.terminal] = self._open_terminal()
+        end = time.monotonic() + step.limit_s
+        terminal.type(step.command)
+        while True:
+            time.sleep(_POLL_S)
+            is_over = not terminal.is_busy
+            lines = terminal.lines
+            if (is_over or step.is_open) and (names := matches(step.expected, lines, self._names)) is not None:
+                self._names = names
+                return
+            if time.monotonic() > end or (is_over and (step.within_s is None or step.command == CTRL_C)):
+                raise LabError(
+                    f"line {step.line}: {step.command}\nshows\n{_quote(lines)}\nand not\n{_quote(step.expected)}"
+                )
+            if is_over:
+                time.sleep(_PAUSE_S)
+                terminal.type(step.command)
+
+    def clean_up(self) -> None:
+        """Raise LabError if something is left running."""
+        for number, terminal in self._terminals.items():
+            with suppress(LabError):
+                terminal._wait_for_prompt(5)
+            if left := terminal.children():
+                raise LabError(f"terminal {number} still runs {', '.join(str(each.cmdline()) for each in left)}")
+
+    def close(self) -> None:
+        """Close all terminals."""
+        for terminal in self._terminals.values():
+            terminal.close()
+
+
+def _quote(lines: Sequence[str]) -> str:
+    return "\n".join(f"  | {line}" for line in lines)
+
+
+@contextmanager
+def network_of_its_own() -> Iterator[tuple[str, ...] | None]:
+    """Yield the words before a command that run it in a network with nothing but loopback, where all ports are free.
+
+    Yields None where the system has no such networks, or does not allow them.
+    """
+    is_root = os.geteuid() == 0
+    new = ("unshare", "--net") if is_root else ("unshare", "--user", "--map-root-user", "--net")
+    with ExitStack() as stack:
+        try:
+            holder = stack.enter_context(
+                subprocess.Popen(
+                    [*new, sys.executable, "-c", _LOOPBACK],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+        except OSError:
+            yield None
+            return
+        assert holder.stdin
+        assert holder.stdout
+        stack.callback(holder.stdin.close)
+        user = () if is_root else ("--user", "--preserve-credentials")
+        enter = ("nsenter", *user, "--net", f"--target={holder.pid}")
+        yield enter if holder.stdout.readline() == "up\n" else None
