@@ -43,8 +43,7 @@ _CLIENT_ERRORS = ("aiohttp.http_exceptions.", "grpc._cython.cygrpc.ExecuteBatchE
 def configure(level: LogLevel, log_format: LogFormat, descriptor: int = STANDARD_OUTPUT, **fields: str) -> "LogOutput":
     """Send every later event to standard output, or another descriptor, with these fields in each JSON line.
 
-    Lines for people leave the fields out: a terminal, compose and `make run` already show the source of a line. Colours
-    are used on a terminal and where FORCE_COLOR is set (https://force-color.org), never where NO_COLOR is.
+    Lines for people leave the fields out: a terminal, compose and `make run` already show the source of a line.
     """
     output = LogOutput(descriptor)
     atexit.register(output.close, CLOSE_LIMIT_S)
@@ -68,6 +67,11 @@ def configure(level: LogLevel, log_format: LogFormat, descriptor: int = STANDARD
     libraries.addFilter(_is_our_error)
     logging.basicConfig(handlers=[libraries], level=max(threshold, logging.WARNING), force=True)
     return output
+
+
+def wants_colours(descriptor: int) -> bool:
+    """Return whether lines have colours: on a terminal or with FORCE_COLOR (force-color.org), never with NO_COLOR."""
+    return (os.isatty(descriptor) or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
 
 
 def get(**fields: str) -> "FilteringBoundLogger":
@@ -294,9 +298,8 @@ def _processors(log_format: LogFormat, fields: dict[str, str]) -> "list[Processo
 def _renderer(log_format: LogFormat, descriptor: int) -> "Processor":
     if log_format is LogFormat.JSON:
         return structlog.processors.JSONRenderer(default=str)
-    colours = (os.isatty(descriptor) or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR")
     return structlog.dev.ConsoleRenderer(
-        colors=colours,
+        colors=wants_colours(descriptor),
         sort_keys=False,
         pad_event_to=0,
         pad_level=True,

@@ -32,8 +32,7 @@ and in another terminal, while it runs:
   eval "$(dockercoins completion bash)"      complete commands and names with Tab
 
 Several runs side by side need a DATA_DIR each; WEBUI_PORT=… before a command chooses one of them.
-All variables: docs/configuration.md. Exit codes: 0, 1 for a failure, 2 for a wrong argument or setting, and 128 + the
-number of the signal that stopped a run."""
+All variables: docs/configuration.md. Exit codes: 0, 1 for a failure, 2 for a wrong argument or setting."""
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 PRIVATE = 0o600
 PASSWORD_BYTES = 32
 
-_CHOOSE = "choose another with DATA_DIR=…"
+_CHOOSE = "choose another folder with DATA_DIR=…"
 
 
 class DataFolderError(Exception):
@@ -29,16 +29,16 @@ def url(port: int) -> str:
 
 def log_file(data_dir: str) -> str:
     """Return the path of the server's log."""
-    return str(Path(data_dir).absolute() / "redis.log")
+    return str(Path(data_dir, "redis.log").absolute())
 
 
 def password_file(data_dir: str) -> str:
     """Return the path of the password, which only this user can read."""
-    return str(Path(data_dir).absolute() / "redis-password")
+    return str(Path(data_dir, "redis-password").absolute())
 
 
 def _users_file(data_dir: str) -> str:
-    return str(Path(data_dir).absolute() / "redis-users.acl")
+    return str(Path(data_dir, "redis-users.acl").absolute())
 
 
 def renew_password(data_dir: str) -> None:
@@ -58,8 +58,7 @@ def _write(path: str, content: str) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:
             file.write(content)
     except OSError as error:
-        message = f"{path} can't be written ({error.strerror}); choose another folder with DATA_DIR=…"
-        raise DataFolderError(message) from None
+        raise DataFolderError(f"{path} can't be written ({error.strerror}); {_CHOOSE}") from None
 
 
 def command(port: int, data_dir: str, *, with_password: bool = False) -> tuple[str, ...]:
@@ -90,11 +89,11 @@ def data_folder(data_dir: str) -> Iterator[int]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise DataFolderError(f"the data folder {folder} can't be used ({error.strerror}); {_CHOOSE}") from None
+        raise DataFolderError(f"{folder} can't be used ({error.strerror}); {_CHOOSE}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield lock
     except BlockingIOError:
-        raise DataFolderError(f"the data folder {folder} is in use by another run; {_CHOOSE}") from None
+        raise DataFolderError(f"{folder} is in use by another run; {_CHOOSE}") from None
     finally:
         os.close(lock)

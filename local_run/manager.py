@@ -2,19 +2,22 @@
 
 A program that ends unexpectedly is started again: at once if it had started, otherwise after a growing pause. Each runs
 in a process group of its own, so that Ctrl-C reaches this process only, which then stops one stage after the other. A
-second signal kills what is left.
+second signal kills what is left, and so does the guardian when this process was killed.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Coroutine, Iterable
 from enum import StrEnum
+from typing import Any
 
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
-from local_run import guardian
-from local_run.output import Output
+from chassis.timing import sleep_unless
+from local_run.output import MAX_LINE_BYTES, Output
 from local_run.programs import Program, Stage
 
 # A program that runs that long has started; one that ends sooner is started again after a growing pause.
@@ -32,10 +35,10 @@ LAST_OUTPUT_LIMIT_S = 0.2
 # A program such as `timeout` passes a signal on that the whole group has got: within this time, two are one.
 REPEATED_SIGNAL_S = 0.5
 
-_READ_BYTES = 64 * 1024
-
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_CLEAN = {0, *(128 + number for number in _STOP_SIGNALS)}
+
+# A shell that kills the process groups in the last line of its input when that ends, however this process has ended.
+_GUARDIAN = 'while read -r line; do groups=$line; done; [ -z "$groups" ] || kill -s KILL -- $groups'
 
 
 class State(StrEnum):
@@ -56,48 +59,51 @@ class Manager:
         self.say = output.say
         self.output = output
         self.stopping = asyncio.Event()
+        # An error in any of these tasks ends the run.
+        self.tasks = asyncio.TaskGroup()
         self._exit_code = 0
         self._signalled_at = 0.0
-        self._crash: BaseException | None = None
-        has_signal = guardian.HAS_PARENT_DEATH_SIGNAL
-        self.prepare = guardian.parent_death_signal() if has_signal else None
-        self.guardian = None if has_signal else guardian.Guardian()
+        self._guardian = subprocess.Popen(  # noqa: S603 - ours
+            ("/bin/sh", "-c", _GUARDIAN), bufsize=0, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
+        )
 
-    async def run(self, programs: Iterable[Program]) -> int:
-        """Run until a signal or a failure stops everything, and return the exit code.
+    async def run(self, programs: Iterable[Program], *beside: Coroutine[Any, Any, None]) -> int:
+        """Run until a signal or a failure stops everything, and return the exit code; run what is `beside` until then.
 
-        The code is 128 + the signal's number after a clean stop, as shells have it, 1 if a program failed or had to be
-        killed, 2 if one refused its settings, and 0 if the output's reader went away.
+        The code is 0 after a clean stop, 1 if a program failed or had to be killed, and 2 if one refused its settings.
         """
         loop = asyncio.get_running_loop()
         self.output.watch(self.stopping.set)
         for number in _STOP_SIGNALS:
             # What nohup has set stays.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self._on_signal, number)
+                loop.add_signal_handler(number, self._on_signal)
         try:
-            for program in programs:
-                self.start(program)
-            await self.stopping.wait()
-            # What is frozen would hold up those that stop before it: workers send their last report to Redis.
-            for process in self.processes.values():
-                process.send(signal.SIGCONT)
-            for stage in reversed(Stage):
-                await asyncio.gather(*(each.stop() for each in self._at(stage)))
-            if self._crash:
-                raise self._crash
-            self.say("all stopped" if self._exit_code in _CLEAN else "all stopped, not all of it cleanly")
+            async with self.tasks:
+                for program in programs:
+                    self.start(program)
+                tasks = [self.tasks.create_task(each) for each in beside]
+                await self.stopping.wait()
+                for task in tasks:
+                    task.cancel()
+                self.output.show([])
+                # What is frozen would hold up those that stop before it: workers send their last report to Redis.
+                for process in self.processes.values():
+                    process.send(signal.SIGCONT)
+                for stage in reversed(Stage):
+                    stopped = [each for each in self.processes.values() if each.program.stage is stage]
+                    await asyncio.gather(*(each.stop() for each in stopped))
+            self.say("all stopped, not all of it cleanly" if self._exit_code else "all stopped")
             return self._exit_code
         finally:
             self.output.close()
             self._kill_all()  # none is left, unless this process failed
-            if self.guardian:
-                self.guardian.close()
+            self._guardian.communicate()
 
-    def start(self, program: Program) -> "Process":
-        """Start a program and keep it running."""
-        process = self.processes[program.name] = Process(program, self)
-        return process
+    def start(self, program: Program) -> None:
+        """Start a program and keep it running, unless everything stops."""
+        if not self.stopping.is_set():
+            self.processes[program.name] = Process(program, self)
 
     async def stop(self, name: str) -> None:
         """Stop a program for good."""
@@ -111,28 +117,24 @@ class Manager:
             self.say(f"{reason}; everything stops")
             self.stopping.set()
 
-    def crash(self, error: BaseException) -> None:
-        """Begin to stop everything because of an unforeseen error of ours, which run() raises then."""
-        self._crash = self._crash or error
-        self.stopping.set()
-
     def fail(self, code: int) -> None:
-        """Have the run end with this exit code; the first failure counts, and any counts more than a signal."""
-        if self._exit_code in _CLEAN:
-            self._exit_code = code
+        """Have the run end with this exit code; the first failure counts."""
+        self._exit_code = self._exit_code or code
 
-    def _at(self, stage: Stage) -> list["Process"]:
-        return [each for each in self.processes.values() if each.program.stage is stage]
+    def guard(self) -> None:
+        """Have the guardian know the processes that run now."""
+        groups = " ".join(f"-{each.pid}" for each in self.processes.values() if each.pid is not None)
+        with contextlib.suppress(OSError):  # without a guardian everything else still works
+            self._guardian.stdin.write(f"{groups}\n".encode())  # type: ignore[union-attr] # it is a pipe
 
-    def _on_signal(self, number: signal.Signals) -> None:
+    def _on_signal(self) -> None:
         now = time.monotonic()
-        if self.stopping.is_set():
-            if now - self._signalled_at > REPEATED_SIGNAL_S:
-                self._kill_all()
-        else:
-            self._exit_code, self._signalled_at = 128 + number, now
+        if not self.stopping.is_set():
+            self._signalled_at = now
             self.say("stopping; once more (Ctrl-C) kills what is left")
             self.stopping.set()
+        elif now - self._signalled_at > REPEATED_SIGNAL_S:
+            self._kill_all()
 
     def _kill_all(self) -> None:
         for process in self.processes.values():
@@ -149,8 +151,7 @@ class Process:
         self._manager = manager
         self._process: asyncio.subprocess.Process | None = None
         self._stop_requested = asyncio.Event()
-        self._replaced = False
-        self._task = self._create_task(self._keep_running())
+        self._task = manager.tasks.create_task(self._keep_running())
 
     @property
     def pid(self) -> int | None:
@@ -161,10 +162,9 @@ class Process:
         """Send a signal; SIGKILL also to what the process has started."""
         if self.pid is None:
             return
-        if number == signal.SIGKILL:
-            guardian.kill_group(self.pid)
-        else:
-            self._process.send_signal(number)  # type: ignore[union-attr] # there is a pid
+        # macOS refuses for a group of zombies.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            (os.killpg if number == signal.SIGKILL else os.kill)(self.pid, number)
         if number in {signal.SIGSTOP, signal.SIGCONT}:
             self.state = State.PAUSED if number == signal.SIGSTOP else State.RUNNING
 
@@ -178,31 +178,11 @@ class Process:
             self.send(signal.SIGKILL)
             await asyncio.wait({self._task})
 
-    def replace(self, program: Program) -> None:
-        """Stop the process and start this program in its place."""
-        self.program = program
-        self._replaced = True
-        self._terminate()
-        asyncio.get_running_loop().call_later(STOP_LIMIT_S, self._kill, self.pid)
-
     def _terminate(self) -> None:
         # A process that is frozen does not handle the signal.
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         self.state = State.STOPPING
-
-    def _kill(self, pid: int | None) -> None:
-        if pid is not None and pid == self.pid:
-            self.send(signal.SIGKILL)
-
-    def _create_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._check)
-        return task
-
-    def _check(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self._manager.crash(error)
 
     async def _keep_running(self) -> None:
         failures = 0
@@ -211,22 +191,17 @@ class Process:
             began = time.monotonic()
             ended = await self._run_once()
             seconds = time.monotonic() - began
-            failures = 0 if seconds >= START_SECONDS or self._replaced else failures + 1
-            pause_s = self._next_start(ended, seconds, failures)
-            if pause_s is None:
+            failures = 0 if seconds >= START_SECONDS else failures + 1
+            if not self._starts_again(ended, seconds, failures):
                 break
             self.state = State.RESTARTING
             self.restarts += 1
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._stop_requested.wait()
-            except TimeoutError:
-                continue
+            await sleep_unless(self._stop_requested, failures)
         self.state = State.ENDED
 
     async def _run_once(self) -> int | None:
         """Return the exit code, that of a signal being negative; None if the program can't be started."""
-        name, manager = self.program.name, self._manager
+        manager = self._manager
         try:
             process = self._process = await asyncio.create_subprocess_exec(
                 *self.program.command,
@@ -234,32 +209,36 @@ class Process:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
+                limit=MAX_LINE_BYTES,
                 process_group=0,
                 pass_fds=self.program.descriptors,
-                preexec_fn=manager.prepare,
             )
         except OSError as error:
-            manager.say(f"{name} can't be started: {error}")
+            manager.say(f"{self.program.name} can't be started: {error}")
             return None
-        if manager.guardian:
-            manager.guardian.add(process.pid)
+        manager.guard()
         if self._stop_requested.is_set():
             self._terminate()
-        reading = self._create_task(self._read(process))
+        reading = manager.tasks.create_task(self._read(process))
         code = await process.wait()
+        manager.guard()
         await asyncio.wait({reading}, timeout=LAST_OUTPUT_LIMIT_S)
         reading.cancel()
-        if manager.guardian:
-            manager.guardian.remove(process.pid)
-        manager.output.end(name)
         return code
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        while process.stdout and (data := await process.stdout.read(_READ_BYTES)):
-            self._manager.output.add(self.program.name, data)
+        stream = process.stdout
+        while stream:
+            try:
+                line = await stream.readuntil()
+            except asyncio.LimitOverrunError as error:
+                line = await stream.readexactly(error.consumed)
+            except asyncio.IncompleteReadError as error:
+                line, stream = error.partial, None
+            self._manager.output.add(self.program.name, line)
 
-    def _next_start(self, code: int | None, seconds: float, failures: int) -> float | None:
-        """Return the seconds until the next start, None for no other, and print what happens."""
+    def _starts_again(self, code: int | None, seconds: float, failures: int) -> bool:
+        """Return whether a process that ended is started again, and print what happens."""
         name, manager = self.program.name, self._manager
         where = f" (see {self.program.log_file})" if self.program.log_file else ""
         how = f"ended with exit code {code}{where}"
@@ -270,23 +249,17 @@ class Process:
             if code not in {0, None, -signal.SIGTERM}:
                 manager.fail(EXIT_FAILURE)
                 manager.say(f"{name} {how}")
-            return None
-        if self._replaced:
-            self._replaced = False
-            return 0
+            return False
         if code is not None and code > 0:
             manager.output.explain(name)
         if code == EXIT_SETTINGS:
             manager.abort(EXIT_SETTINGS, f"{name} refused a setting")
-            return None
-        if code == 0:
+        elif code == 0:
             manager.say(f"{name} ended by itself and stays away")
-            return None
-        if failures > START_RETRIES:
+        elif failures > START_RETRIES:
             manager.abort(EXIT_FAILURE, f"{name} did not start in {START_RETRIES + 1} attempts")
-            return None
-        if failures:
-            manager.say(f"{name} {how} after {seconds:.1f} s; another try in {failures} s")
         else:
-            manager.say(f"{name} {how} and is started again")
-        return failures
+            again = f"after {seconds:.1f} s; another try in {failures} s" if failures else "and is started again"
+            manager.say(f"{name} {how} {again}")
+            return True
+        return False

@@ -6,12 +6,12 @@ import socket
 import sys
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
 from chassis import listener
-from chassis.settings import ServiceSettings, SettingsError, refusal
+from chassis.settings import ServiceSettings, SettingsError
 from hasher_svc.settings import HasherSettings
 from local_run import embedded_redis
 from local_run.settings import LAST_PORT, METRICS_STEP, LocalRunSettings
@@ -58,6 +58,16 @@ class Port:
     variable: str
     address_variable: str = "BIND_ADDRESS"
 
+    @property
+    def host(self) -> str:
+        """The address at which clients on this machine find it."""
+        return LOOPBACK if self.address in {"0.0.0.0", "::"} else self.address  # noqa: S104 - compared with
+
+    @property
+    def target(self) -> str:
+        """The gRPC target of a server that listens there."""
+        return f"ipv6:[{self.host}]:{self.number}" if ":" in self.host else f"ipv4:{self.host}:{self.number}"
+
     def problem(self) -> str:
         """Return why the port can't be used, or nothing. Raises SettingsError for an address of another machine."""
         try:
@@ -76,7 +86,7 @@ class Port:
 class Program:
     """A process to keep running, with this environment on top of our own.
 
-    The log file is where it logs, if that is not its output.
+    The first port is the one that its clients use. The log file is where it logs, if that is not its output.
     """
 
     name: str
@@ -84,44 +94,9 @@ class Program:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
-    settings: type[ServiceSettings] | None = None
     log_file: str = ""
     # Descriptors that the process inherits.
     descriptors: tuple[int, ...] = ()
-
-    @property
-    def target(self) -> str:
-        """The gRPC target of an rng or a hasher."""
-        host = _reachable_address(self.name.rpartition("-")[0])
-        return f"ipv6:[{host}]:{self.environment['PORT']}" if ":" in host else f"ipv4:{host}:{self.environment['PORT']}"
-
-    def with_environment(self, environment: Mapping[str, str]) -> "Program":
-        """Return the same program with these variables on top."""
-        return replace(self, environment={**self.environment, **environment})
-
-    def check_settings(self) -> None:
-        """Raise SettingsError if the program would refuse its environment."""
-        if self.settings is None:
-            return
-        before = dict(os.environ)
-        os.environ.update(self.environment)
-        try:
-            _refuse_tls(self.settings)
-            self.settings.load()
-        except SettingsError as error:
-            raise SettingsError(f"{self.name}: {error}") from None
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-
-
-def _refuse_tls(settings: type[ServiceSettings]) -> None:
-    for variable in map(settings.variable, ("tls_cert", "tls_key", "tls_ca")):
-        if path := os.environ.get(variable):
-            raise SettingsError(
-                f"{variable}={path!r} is not allowed: make run encrypts nothing, since all of it is on one machine; "
-                "containers do, with compose.tls.yaml"
-            )
 
 
 class Plan:
@@ -130,39 +105,35 @@ class Plan:
     def __init__(
         self, settings: LocalRunSettings, given: AbstractSet[str], addresses: Path, lock: int | None = None
     ) -> None:
-        """Plan a run of which the user has set the variables `given`.
+        """Plan a run of which the user has set the variables `given`. Raises SettingsError and PortError.
 
         The folder `addresses` is for the files by which workers find the other services, and `lock` is the descriptor
         that keeps the data folder locked.
         """
-        self.settings = settings
         # Ports that are not the usual ones, as lines for people.
         self.notes: list[str] = []
+        self._settings = settings
         self._given = given
         self._addresses = addresses
-        self._lock = lock
         self._taken: set[int] = set()
-        redis_port = self._port("redis", "redis_port", embedded_redis.HOST) if settings.embeds_redis else None
-        self._redis_port = redis_port and redis_port.number
-        self._page_port = self._port("webui", "webui_port", *_bind_address("webui"))
+        # The Redis that is started here, if one is; and the page.
+        self._redis = self._embedded_redis(lock) if settings.embeds_redis else None
+        self._webui = self._service("webui", "webui", 0)
 
     def initial_programs(self) -> list[Program]:
         """Return all programs of the start, in its order. Raises SettingsError and PortError."""
-        counts = {"rng": self.settings.rngs, "hasher": self.settings.hashers, "worker": self.settings.workers}
+        counts = {"rng": self._settings.rngs, "hasher": self._settings.hashers, "worker": self._settings.workers}
         replicas = [self.replica(service, index + 1) for service, count in counts.items() for index in range(count)]
-        webui = self._service("webui", "webui", {}, 0, self._page_port)
-        return [*([self._redis()] if self._redis_port else []), webui, *replicas]
+        return [*([self._redis] if self._redis else []), self._webui, *replicas]
 
     @property
-    def page_port(self) -> int:
-        """The port of the page."""
-        return self._page_port.number if self._page_port else 0
+    def page(self) -> Port:
+        """Where the page is."""
+        return self._webui.ports[0]
 
-    def replica(self, service: str, number: int, **environment: str) -> Program:
-        """Return a replica, with this environment on top. Raises SettingsError and PortError."""
-        name = f"{service}-{number}"
-        port = None if service == "worker" else self._port(name, f"{service}_port", *_bind_address(service), number - 1)
-        return self._service(service, name, environment, number - 1, port)
+    def replica(self, service: str, number: int) -> Program:
+        """Return a replica. Raises SettingsError and PortError."""
+        return self._service(service, f"{service}-{number}", number - 1)
 
     def release(self, program: Program) -> None:
         """Let others have the ports of a program that has stopped."""
@@ -173,43 +144,38 @@ class Plan:
         for service in DISCOVERED:
             file = self._addresses / service
             new = file.with_suffix(".new")
-            new.write_text("".join(f"{each.target}\n" for each in programs if each.name.startswith(f"{service}-")))
+            new.write_text(
+                "".join(f"{each.ports[0].target}\n" for each in programs if each.name.startswith(f"{service}-"))
+            )
             new.replace(file)
 
-    def _redis(self) -> Program:
-        port, data_dir = self._redis_port or 0, self.settings.data_dir
+    def _embedded_redis(self, lock: int | None) -> Program:
+        port, data_dir = self._port("redis", "redis_port", embedded_redis.HOST), self._settings.data_dir
         return Program(
             name="redis",
             stage=Stage.REDIS,
-            command=embedded_redis.command(port, data_dir, with_password=True),
-            ports=(Port(embedded_redis.HOST, port, "REDIS_PORT"),),
+            command=embedded_redis.command(port.number, data_dir, with_password=True),
+            ports=(port,),
             log_file=embedded_redis.log_file(data_dir),
             # The folder stays locked as long as the server runs, whatever becomes of this process.
-            descriptors=() if self._lock is None else (self._lock,),
+            descriptors=() if lock is None else (lock,),
         )
 
-    def _service(
-        self, service: str, instance: str, environment: Mapping[str, str], index: int, port: Port | None = None
-    ) -> Program:
-        metrics = self._port(instance, f"{service}_metrics_port", *_bind_address(service), index, METRICS_STEP)
-        ports = tuple(each for each in (port, metrics) if each)
-        numbers = {"PORT": port, "METRICS_PORT": metrics}
-        program = Program(
-            name=instance,
+    def _service(self, service: str, name: str, index: int) -> Program:
+        environment = {**self._access(service), "INSTANCE": name, "METRICS_PORT": "0"}
+        bind = _check(service, name, environment)
+        ports: dict[str, Port] = {}
+        if service != "worker":
+            ports["PORT"] = self._port(name, f"{service}_port", *bind, index)
+        if getattr(self._settings, f"{service}_metrics_port"):
+            ports["METRICS_PORT"] = self._port(name, f"{service}_metrics_port", *bind, index, METRICS_STEP)
+        return Program(
+            name=name,
             stage=Stage.WORKERS if service == "worker" else Stage.SERVERS,
             command=(sys.executable, "-m", f"{service}_svc"),
-            environment={
-                **self._access(service),
-                "INSTANCE": instance,
-                "METRICS_PORT": "0",
-                **{name: str(each.number) for name, each in numbers.items() if each},
-                **environment,
-            },
-            ports=ports,
-            settings=SERVICES[service],
+            environment=environment | {variable: str(port.number) for variable, port in ports.items()},
+            ports=tuple(ports.values()),
         )
-        program.check_settings()
-        return program
 
     def _access(self, service: str) -> dict[str, str]:
         """Return where a service finds the others."""
@@ -219,24 +185,21 @@ class Plan:
             access |= {name: value for name, value in targets.items() if name not in self._given}
         # A service with a Redis of its own must not get the password of another one.
         if service in {"worker", "webui"} and f"{service.upper()}_REDIS_URL" not in self._given:
-            if self.settings.redis_url is not None:
-                access["REDIS_URL"] = self.settings.redis_url
-            else:
-                access["REDIS_URL"] = embedded_redis.url(self._redis_port or 0)
-                access["REDIS_PASSWORD_FILE"] = embedded_redis.password_file(self.settings.data_dir)
+            if self._settings.redis_url is not None:
+                access["REDIS_URL"] = self._settings.redis_url
+            elif self._redis:
+                access["REDIS_URL"] = embedded_redis.url(self._redis.ports[0].number)
+                access["REDIS_PASSWORD_FILE"] = embedded_redis.password_file(self._settings.data_dir)
         return access
 
     def _port(  # noqa: PLR0913, PLR0917 - what a line about a port consists of
         self, name: str, setting: str, address: str, variable: str = "BIND_ADDRESS", index: int = 0, step: int = 1
-    ) -> Port | None:
-        """Return the first free port from the usual one on; None for any free one.
+    ) -> Port:
+        """Return the first free port from the usual one on.
 
         Raises PortError if none is left, or the user has set one that is not free.
         """
-        first: int = getattr(self.settings, setting)
-        if not first:
-            return None
-        usual = first + index * step
+        usual = getattr(self._settings, setting) + index * step
         for number in range(usual, LAST_PORT + 1, step):
             port = Port(address, number, setting.upper(), variable)
             reason = "is already in use" if number in self._taken else port.problem()
@@ -257,24 +220,21 @@ def variables() -> set[str]:
     return set().union(*(settings.variables() for settings in SERVICES.values()))
 
 
-def page_host() -> str:
-    """Return the address at which a browser on this machine finds the page."""
-    return _reachable_address("webui")
+def _check(service: str, name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the address that a service will listen on, and the variable that sets it.
 
-
-def _bind_address(service: str) -> tuple[str, str]:
-    """Return the address that a service listens on, and the variable that sets it. Raises SettingsError."""
+    Raises SettingsError if the service would refuse its environment, which is this one on top of ours.
+    """
     settings = SERVICES[service]
-    variable = settings.variable("bind_address")
-    field = settings.fields["bind_address"]
-    address = os.environ.get(variable, LOOPBACK)
+    for variable in map(settings.variable, ("tls_cert", "tls_key", "tls_ca")):
+        if path := os.environ.get(variable):
+            raise SettingsError(
+                f"{variable}={path!r} is not allowed: make run encrypts nothing, since all of it is on one machine; "
+                "containers do, with compose.tls.yaml"
+            )
+    # PORT is set to one of ours.
+    given = {each.lower(): value for each, value in environment.items()} | ({} if service == "worker" else {"port": 0})
     try:
-        field.read(address)
-    except ValueError:
-        raise refusal(variable, address, field.allowed) from None
-    return address, variable
-
-
-def _reachable_address(service: str) -> str:
-    address, _ = _bind_address(service)
-    return LOOPBACK if address in {"0.0.0.0", "::"} else address  # noqa: S104 - compared with, not listened on
+        return settings.load(**given).bind_address, settings.variable("bind_address")
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None

@@ -8,37 +8,43 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from chassis.log import STANDARD_OUTPUT, LogOutput
+from chassis.log import STANDARD_OUTPUT, LogOutput, wants_colours
 from chassis.settings import Pace, Settings, SettingsError, refusal
 from hasher_svc.settings import HasherSettings
 from local_run import control, embedded_redis
 from local_run.control import CommandError
 from local_run.manager import Manager, Process, State
-from local_run.output import Output, wants_colours
+from local_run.output import Output
 from local_run.page import Page
-from local_run.programs import DISCOVERED, Plan, PortError, page_host
+from local_run.programs import DISCOVERED, Plan, PortError, Program
 from local_run.settings import LocalRunSettings
-from local_run.status import status_lines
+from local_run.status import order, status_lines
 from rng_svc.settings import RngSettings
 from webui_svc.settings import WebuiSettings
 
 # After this time the address is printed although the page is not ready.
-PAGE_LIMIT_S = 3.0
+PAGE_LIMIT_S = 5.0
 
 STATUS_INTERVAL_S = 1.0
 
-# How long the page's stream of events is left alone after it ended.
+# How long the page is left alone before it is asked again.
+_READY_INTERVAL_S = 0.1
 _RETRY_S = 0.5
-
-_SNAPSHOT_LIMIT_S = 2.0
 
 # The services that can be scaled, with the setting that has the bounds.
 SCALABLE = {"rng": "rngs", "hasher": "hashers", "worker": "workers"}
 
 _FAULTY: Mapping[str, type[Settings]] = {"rng": RngSettings, "hasher": HasherSettings}
+
+_SIGNALS = {
+    "kill": (signal.SIGKILL, "is killed, and started again"),
+    "pause": (signal.SIGSTOP, "is paused"),
+    "resume": (signal.SIGCONT, "runs again"),
+}
 
 
 def run(settings: LocalRunSettings, given: frozenset[str], *, log: bool) -> int:
@@ -66,11 +72,12 @@ class _Run:
         self._starting = starting
         self._programs = plan.initial_programs()
         webui = WebuiSettings.load()
-        self._page = Page(page_host(), plan.page_port, next(iter(sorted(webui.hosts)), ""), webui.token)
+        self._page = Page(plan.page.host, plan.page.number, next(iter(sorted(webui.hosts)), ""), webui.token)
         terminal = os.isatty(STANDARD_OUTPUT) and os.environ.get("TERM") != "dumb"
         self._live = terminal and not log
         self._data = str(Path(settings.data_dir).absolute())
-        self._board: dict[str, Any] | None = None
+        self._announced = asyncio.Event()
+        self._state: dict[str, Any] | None = None
         colours = wants_colours(STANDARD_OUTPUT)
         # A service writes to a pipe: it can't see for itself that colours are welcome, nor that each line is awaited.
         os.environ["PYTHONUNBUFFERED"] = "1"
@@ -86,63 +93,63 @@ class _Run:
         for note in self._plan.notes:
             self._output.say(note)
         async with control.serve(self._folder, self._handle):
-            tasks = [asyncio.create_task(self._announce())]
-            if self._live:
-                tasks += [asyncio.create_task(self._follow()), asyncio.create_task(self._show())]
-            tasks.append(asyncio.create_task(self._cancel_when_stopping(*tasks)))
-            return await self._manager.run(self._programs)
+            beside = (self._announce(), self._follow(), self._show()) if self._live else (self._announce(),)
+            return await self._manager.run(self._programs, *beside)
 
     # What is shown.
 
     async def _announce(self) -> None:
+        settings, url = self._settings, self._page.url
         try:
             async with asyncio.timeout(PAGE_LIMIT_S):
-                await self._page.wait_until_ready()
-            self._starting.close()
+                await self._wait_for_page()
         except TimeoutError:
             self._starting.close()
-            awaited = "" if self._settings.embeds_redis else " (is Redis there?)"
-            self._output.say(f"the page will be at {self._page.url}, and is not ready yet{awaited}")
-            await self._page.wait_until_ready()
-        settings = self._settings
+            self._announced.set()
+            awaited = "" if settings.embeds_redis else " (is Redis there?)"
+            self._output.say(f"the page will be at {url}, and is not ready yet{awaited}")
+            await self._wait_for_page()
+        self._starting.close()
         counts = {"rng": settings.rngs, "hasher": settings.hashers, "worker": settings.workers}
         what = ", ".join(f"{count} {name}" if count == 1 else f"{count} {name}s" for name, count in counts.items())
+        redis = "Redis" if settings.embeds_redis else "the Redis of REDIS_URL"
         command = _command()
-        classic = settings.pace is Pace.CLASSIC
         lines = [
-            f"the page is at {self._page.url} (Ctrl-C stops everything)",
-            f"{what}, webui and Redis run at the {settings.pace} pace; the counts are kept in {settings.data_dir}/"
-            if settings.embeds_redis
-            else f"{what} and webui run at the {settings.pace} pace, with the Redis of REDIS_URL",
+            f"the page is at {url} (Ctrl-C stops everything)",
+            f"{what}, webui and {redis}, {settings.pace} pace",
+            *([f"the counts are kept in {settings.data_dir}/"] if settings.embeds_redis else []),
             "try in another terminal:",
-            f"  {command} scale worker=10   # {'faster, not ten times' if classic else 'uses free CPU, if any'}",
-            f"  {command} scale rng=3       # watch their shares",
-            f"  {command} kill rng-1        # it comes back, none is lost",
+            f"  {command} scale worker=10  # {'faster' if settings.pace is Pace.CLASSIC else 'uses free CPU, if any'}",
+            f"  {command} scale rng=3      # watch their shares",
+            f"  {command} kill rng-1       # nothing is lost",
         ]
         for line in lines:
             self._output.say(line)
+        self._announced.set()
+
+    async def _wait_for_page(self) -> None:
+        while True:
+            state = await self._page.state()
+            if state and state["redis"]:
+                return
+            await asyncio.sleep(_READY_INTERVAL_S)
 
     async def _follow(self) -> None:
         while True:
-            with contextlib.suppress(OSError, TimeoutError, ValueError):
-                async for state in self._page.states():
-                    self._board = state
-            self._board = None
+            async for state in self._page.states():
+                self._state = state
+            self._state = None
             await asyncio.sleep(_RETRY_S)
 
     async def _show(self) -> None:
+        self._output.show([f"starting; the page will be at {self._page.url}"])
+        await self._announced.wait()
         while True:
             self._output.show(self._status(*shutil.get_terminal_size()))
             await asyncio.sleep(STATUS_INTERVAL_S)
 
     def _status(self, columns: int = 1_000, rows: int = 1_000) -> list[str]:
-        return status_lines(self._page.url, self._board, self._manager.processes.values(), rows, columns)
-
-    async def _cancel_when_stopping(self, *tasks: asyncio.Task[None]) -> None:
-        await self._manager.stopping.wait()
-        for task in tasks:
-            task.cancel()
-        self._output.show([])
+        return status_lines(self._page.url, self._state, self._manager.processes.values(), rows, columns)
 
     # What the commands do.
 
@@ -151,48 +158,46 @@ class _Run:
             raise CommandError("it is stopping")
         match request:
             case {"command": "describe"}:
-                processes = self._manager.processes
-                servers = {name: each.program.target for name, each in processes.items() if name.startswith(DISCOVERED)}
-                return {"port": self._plan.page_port, "data": self._data, "names": list(processes), "servers": servers}
+                programs = {name: self._manager.processes[name].program for name in self._names()}
+                return {
+                    "port": self._plan.page.number,
+                    "data": self._data,
+                    "names": list(programs),
+                    "servers": {
+                        name: each.ports[0].target for name, each in programs.items() if name.startswith(DISCOVERED)
+                    },
+                }
             case {"command": "status"}:
-                return await self._describe_status()
+                if not self._live:
+                    self._state = await self._page.state()
+                return self._status()
             case {"command": "scale", "counts": [*counts]}:
                 return await self._scale(counts)
             case {"command": "slow", "name": str(name), "seconds": str(seconds)}:
-                return self._slow(name, seconds)
+                return await self._slow(self._named(name).program, seconds)
             case {"command": "kill" | "pause" | "resume" as command, "name": str(name)}:
-                return getattr(self, f"_{command}")(self._named(name))
+                number, done = _SIGNALS[command]
+                self._named(name).send(number)
+                return self._said(f"{name} {done}") if command != "kill" else [f"{name} {done}"]
             case _:
                 raise CommandError("it has another version, which does not know this command")
-
-    async def _describe_status(self) -> list[str]:
-        if not self._live:
-            self._board = None
-            with contextlib.suppress(OSError, TimeoutError, ValueError):
-                async with asyncio.timeout(_SNAPSHOT_LIMIT_S):
-                    self._board = await anext(self._page.states())
-        return self._status()
 
     async def _scale(self, counts: list[Any]) -> list[str]:
         wanted: dict[str, int] = {}
         for each in map(str, counts):
-            service, _, count = each.partition("=")
-            if service not in SCALABLE:
-                raise CommandError(f"{each} is not allowed: it must be rng=N, hasher=N or worker=N")
-            most = int(LocalRunSettings.fields[SCALABLE[service]].bounds[1])
-            if not (count.isascii() and count.isdecimal()) or int(count) > most:
-                raise CommandError(str(refusal(service, count, f"a whole number from 0 to {most} (processes)")))
-            wanted[service] = int(count)
+            service, equals, count = each.partition("=")
+            if service not in SCALABLE or not equals:
+                raise CommandError(f"{each} is not allowed: it must be rng=N, hasher=N or worker=N, such as rng=3")
+            wanted[service] = _read(LocalRunSettings, SCALABLE[service], service, count)
         return [await self._scale_service(service, count) for service, count in wanted.items()]
 
     async def _scale_service(self, service: str, count: int) -> str:
         processes = self._manager.processes
-        running = {name: int(name.rpartition("-")[2]) for name in processes if name.startswith(f"{service}-")}
-        wanted = {f"{service}-{index + 1}" for index in range(count)}
-        gone = [processes[name] for name in running.keys() - wanted]
-        missing = [index + 1 for index in range(count) if f"{service}-{index + 1}" not in running]
+        running = {name for name in processes if name.startswith(f"{service}-")}
+        wanted = {f"{service}-{index + 1}": index + 1 for index in range(count)}
+        gone = [processes[name] for name in running - wanted.keys()]
         try:
-            programs = [self._plan.replica(service, index) for index in missing]
+            programs = [self._plan.replica(service, number) for name, number in wanted.items() if name not in running]
         except (PortError, SettingsError) as error:
             raise CommandError(str(error)) from None
         # As with containers: a name leads to a replica from its start on, and not any more once it is to stop.
@@ -209,43 +214,39 @@ class _Run:
         self._output.say(line)
         return line
 
-    def _slow(self, name: str, seconds: str) -> list[str]:
-        process = self._named(name)
-        settings = _FAULTY.get(name.rpartition("-")[0])
-        if settings is None:
-            raise CommandError(f"{name} can't be slow: only rng and hasher have FAULT_SLOW")
-        field = settings.fields["fault_slow"]
-        try:
-            field.read(seconds)
-        except ValueError:
-            raise CommandError(str(refusal("FAULT_SLOW", seconds, field.allowed))) from None
-        service = settings.service.upper()
-        process.replace(process.program.with_environment({f"{service}_FAULT_SLOW": seconds}))
-        return self._said(f"{name} is restarted with FAULT_SLOW={seconds}")
-
-    def _kill(self, process: Process) -> list[str]:
-        process.send(signal.SIGKILL)
-        return [f"{process.program.name} is killed, and started again"]
-
-    def _pause(self, process: Process) -> list[str]:
-        process.send(signal.SIGSTOP)
-        return self._said(f"{process.program.name} is paused")
-
-    def _resume(self, process: Process) -> list[str]:
-        process.send(signal.SIGCONT)
-        return self._said(f"{process.program.name} runs again")
+    async def _slow(self, program: Program, seconds: str) -> list[str]:
+        service = program.name.rpartition("-")[0]
+        if service not in _FAULTY:
+            raise CommandError(f"{program.name} can't be slow: only rng and hasher have FAULT_SLOW")
+        _read(_FAULTY[service], "fault_slow", "FAULT_SLOW", seconds)
+        await self._manager.stop(program.name)
+        environment = {**program.environment, f"{service.upper()}_FAULT_SLOW": seconds}
+        self._manager.start(replace(program, environment=environment))
+        return self._said(f"{program.name} is restarted with FAULT_SLOW={seconds}")
 
     def _said(self, line: str) -> list[str]:
         self._output.say(line)
         return [line]
 
+    def _names(self) -> list[str]:
+        return sorted(self._manager.processes, key=order)
+
     def _named(self, name: str) -> Process:
         process = self._manager.processes.get(name)
         if process is None:
-            raise CommandError(f"there is no {name}; there are {', '.join(self._manager.processes)}")
+            raise CommandError(f"there is no {name}; there are {', '.join(self._names())}")
         if process.pid is None or process.state is State.STOPPING:
             raise CommandError(f"{name} does not run right now: it is {process.state}")
         return process
+
+
+def _read(settings: type[Settings], name: str, shown: str, value: str) -> Any:
+    """Return the value of a setting. Raises CommandError."""
+    field = settings.fields[name]
+    try:
+        return field.read(value)
+    except ValueError:
+        raise CommandError(str(refusal(shown, value, field.allowed))) from None
 
 
 def _command() -> str:

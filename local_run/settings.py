@@ -1,7 +1,7 @@
 from typing import Any
 
 from chassis.redis.settings import redis_url
-from chassis.settings import ServiceSettings, SettingsError, text, whole
+from chassis.settings import ServiceSettings, text, whole
 
 LAST_PORT = 65_535
 
@@ -10,7 +10,7 @@ METRICS_STEP = 10
 
 
 def _replicas(service: str, most: int) -> Any:
-    return whole(1, 1, most, "processes", f"The number of {service} replicas.")
+    return whole(1, 0, most, "processes", f"The number of {service} replicas.")
 
 
 def _port(default: int, meaning: str) -> Any:
@@ -50,17 +50,3 @@ class LocalRunSettings(ServiceSettings):
     def embeds_redis(self) -> bool:
         """Whether the run starts a Redis of its own."""
         return self.redis_url is None
-
-    def check(self) -> None:
-        """Raise SettingsError for a first port that is too high for the number of replicas."""
-        super().check()
-        for name, first, count, step in (
-            ("RNG_PORT", self.rng_port, self.rngs, 1),
-            ("HASHER_PORT", self.hasher_port, self.hashers, 1),
-            ("RNG_METRICS_PORT", self.rng_metrics_port, self.rngs, METRICS_STEP),
-            ("HASHER_METRICS_PORT", self.hasher_metrics_port, self.hashers, METRICS_STEP),
-            ("WORKER_METRICS_PORT", self.worker_metrics_port, self.workers, METRICS_STEP),
-        ):
-            most = LAST_PORT - (count - 1) * step
-            if first > most:
-                raise SettingsError(f"{name}={first} is not allowed: it must be at most {most} with {count} processes")

@@ -10,18 +10,21 @@ _SERVICES = ("rng", "hasher", "worker", "webui", "redis")
 # Lines beside those of processes.
 _FRAME_LINES = 7
 
+# The processes at the end that are not replicas.
+_SINGLE = 2
+
 
 def status_lines(
     url: str, board: dict[str, Any] | None, processes: Iterable[Process], rows: int = 1_000, columns: int = 1_000
 ) -> list[str]:
     """Return lines that fit a terminal; without the dashboard's state there are no figures."""
-    listed = sorted(processes, key=lambda each: _order(each.program.name))
+    listed = sorted(processes, key=lambda each: order(each.program.name))
     replicas = _replicas(board or {})
     width = max((len(each.program.name) for each in listed), default=0)
     table = [_line(each, replicas.get(each.program.name, {}), width) for each in listed]
-    shown = max(1, rows - _FRAME_LINES)
-    if len(table) > shown:
-        table = [*table[: shown - 1], f"  … and {len(table) - shown + 1} more"]
+    if (hidden := len(table) - max(1, rows - _FRAME_LINES)) > 0:
+        # webui and Redis, of which there is one each, stay.
+        table[-_SINGLE - hidden - 1 : -_SINGLE] = [f"  … and {hidden + 1} more"]
     lines = [f"DockerCoins  {url}", "", f"  {_figures(board)}", "", *table]
     return [line[: columns - 1] for line in lines]
 
@@ -44,7 +47,7 @@ def _line(process: Process, replica: dict[str, Any], width: int) -> str:
     parts = [f"  {process.program.name:<{width}}  {state:<15}"]
     if process.state is State.RUNNING:
         if "share" in replica:
-            parts.append(f"{replica['share']:>5.0%} of the requests  {number(replica['rate']):>8} batches/s")
+            parts.append(f"{replica['share']:>5.0%} of the requests")
         if "speed" in replica:
             parts.append(f"{number(replica['speed']):>10} hashes/s")
         if replica.get("waits_for"):
@@ -67,6 +70,7 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _order(name: str) -> tuple[int, int]:
+def order(name: str) -> tuple[int, int]:
+    """Return a key that sorts names of processes for people: rng-2 before rng-10."""
     service, _, index = name.partition("-")
     return _SERVICES.index(service), int(index or 0)

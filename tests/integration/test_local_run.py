@@ -48,7 +48,7 @@ def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     [
         ("PACE=fast", "PACE='fast' is not allowed: it must be classic or full\n"),
         ("BATCH_SIZE=abc", "worker-1: BATCH_SIZE='abc' is not allowed: it must be "),
-        ("RNGS=99", "RNGS='99' is not allowed: it must be a whole number from 1 to 49 (processes)\n"),
+        ("RNGS=99", "RNGS='99' is not allowed: it must be a whole number from 0 to 49 (processes)\n"),
         ("REDIS_URL=", "REDIS_URL='' is not allowed: it must be "),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_second_run_on_the_same_data_is_refused_in_one_line(
 ) -> None:
     with embedded_redis.data_folder(data_dir):
         assert main() == EXIT_FAILURE
-    said = f"the data folder {data_dir} is in use by another run; choose another with DATA_DIR=…\n"
+    said = f"{data_dir} is in use by another run; choose another folder with DATA_DIR=…\n"
     assert capsys.readouterr().err == said
 
 

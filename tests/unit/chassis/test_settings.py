@@ -178,10 +178,6 @@ def test_an_error_never_shows_a_password(value: str) -> None:
         (WebuiSettings, {"WEBUI_TOKEN_FILE": "/no"}, "WEBUI_TOKEN_FILE='/no' is not allowed: "),
         (WebuiSettings, {"TOKEN_FILE": "/no", "WEBUI_TOKEN": "x" * 16},
          "TOKEN_FILE='/no' is not allowed beside WEBUI_TOKEN: "),
-        (LocalRunSettings, {"RNG_PORT": "65535", "RNGS": "2"},
-         "RNG_PORT=65535 is not allowed: it must be at most 65534 with 2 processes"),
-        (LocalRunSettings, {"HASHER_METRICS_PORT": "65526", "HASHERS": "2"},
-         "HASHER_METRICS_PORT=65526 is not allowed: it must be at most 65525 with 2 processes"),
     ],
 )  # fmt: skip
 def test_an_error_names_the_variables_that_were_set(
