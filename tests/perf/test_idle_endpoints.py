@@ -11,9 +11,9 @@ from support.rng_servers import PoolClient
 from support.waiting import until
 
 SETTLING_S = 12.0
-ROUNDS = 2
+ROUNDS = 3
 # Of a round; in each there is one look-up.
-SECONDS = 30.0
+SECONDS = 20.0
 MIB = 1 << 20
 
 

@@ -10,7 +10,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from chassis import log
 from chassis.batch_limits import MAX_BATCHES
@@ -36,9 +36,9 @@ LOOKUP_INTERVAL_S = 1.0
 # which takes no query.
 FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
-# While there are no batches, since a look-up of 64 addresses takes 2 ms of CPU. The next batch ends it, as does a
+# While there are no batches, since a look-up of 64 addresses takes 1.4 ms of CPU. The next batch ends it, as does a
 # stream's end.
-IDLE_LOOKUP_INTERVAL_S = 30.0
+IDLE_LOOKUP_INTERVAL_S = 20.0
 LOOKUP_JITTER = 0.1
 
 # The interval at which an endpoint is replaced that need not be: after a renewal of certificates, and where there are
@@ -70,26 +70,6 @@ MAX_LISTED = 8
 # No endpoint and no answer of DNS for up to this time are normal at a start or restart, and are not logged.
 ABSENCE_LIMIT_S = 3.0
 
-BROKEN = "stream broken"
-HEDGED = "over the hedging delay, sent to a second replica"
-WAITING = "no response yet"
-REFUSED = "stream refused, retrying with maximum backoff"
-EJECTED = "wrong digest, replica ejected"
-UNTRUSTED = "certificate not accepted, retrying with maximum backoff"
-ABSENT = "no endpoint, still trying"
-LOOKUP_FAILED = "look-up failed, keeping the addresses that are known"
-# The level of each event, and the interval in seconds at which it is logged at most.
-LOG_EVENTS: dict[str, tuple[Literal["warning", "error"], float]] = {
-    BROKEN: ("warning", 1.0),
-    HEDGED: ("warning", 1.0),
-    WAITING: ("warning", 5.0),
-    REFUSED: ("error", 5.0),
-    EJECTED: ("error", 1.0),
-    UNTRUSTED: ("error", 5.0),
-    ABSENT: ("warning", 5.0),
-    LOOKUP_FAILED: ("warning", 60.0),
-}
-
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -104,6 +84,26 @@ class Request:
     attempts: int = 0
     # Why the last attempt failed.
     failure: str = ""
+
+
+class _Lines:
+    """What a pool logs of streams and endpoints, each at most once in an interval."""
+
+    def __init__(self, to: str) -> None:
+        self.broken = ThrottledLogger("stream broken", 1.0, to=to)
+        self.refused = ThrottledLogger("stream refused, retrying with maximum backoff", 5.0, "error", to=to)
+        self.untrusted = ThrottledLogger(
+            "certificate not accepted, retrying with maximum backoff", level="error", to=to
+        )
+        self.ejected = ThrottledLogger("wrong digest, replica ejected", 1.0, "error", to=to)
+        self.hedged = ThrottledLogger("over the hedging delay, sent to a second replica", 1.0, to=to)
+        self.waiting = ThrottledLogger("no response yet", to=to)
+        self.absent = ThrottledLogger("no endpoint, still trying", to=to)
+        self.lookup_failed = ThrottledLogger("look-up failed, keeping the addresses that are known", 60.0, to=to)
+
+    @property
+    def all(self) -> list[ThrottledLogger]:
+        return list(vars(self).values())
 
 
 class Pool:
@@ -147,10 +147,7 @@ class Pool:
         self._hedging = Hedging(window)
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()
-        self._loggers = {
-            event: ThrottledLogger(event, interval_s, level, to=stage.name)
-            for event, (level, interval_s) in LOG_EVENTS.items()
-        }
+        self._lines = _Lines(to=stage.name)
         # Those without a response by batch id, the oldest first; and those of them without an attempt.
         self._requests: dict[int, Request] = {}
         self._queue: deque[Request] = deque()
@@ -163,8 +160,9 @@ class Pool:
         # When the first replica joined, and when a stream ended last.
         self._joined_at = float("inf")
         self._lost_at = float("-inf")
-        # Set by a batch and by the end of a stream, which end the pause of an idle pool.
+        # Cleared while the pool is idle: nothing wakes it but a batch, and a stream that joins or ends.
         self._busy = asyncio.Event()
+        self._busy.set()
         self._slow: set[str] = set()
 
     def resize(self, window: int) -> None:
@@ -271,7 +269,7 @@ class Pool:
     def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
         """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
         about = {"replica": replica.name, "stream": stream.number, "batch": batch.id, **wrong._asdict()}
-        self._loggers[EJECTED].log(**about)
+        self._lines.ejected.log(**about)
         self.picker.eject(replica)
         self._note(AnnotationKind.EJECTED, replica.name, count=1)
         for each in replica.streams:
@@ -306,8 +304,9 @@ class Pool:
         self._joined_at = min(self._joined_at, now)
         if self.picker.add(stream, now) and now - self._joined_at > START_S and not self._is_subset:
             self._note(AnnotationKind.JOINED, stream.replica)
-        for condition in (REFUSED, UNTRUSTED):
-            self._loggers[condition].clear()
+        self._lines.refused.clear()
+        self._lines.untrusted.clear()
+        self._busy.set()
         self._reconcile()
 
     def _end(self, stream: Stream, broken: StreamBroken | None) -> None:
@@ -318,17 +317,17 @@ class Pool:
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
             if broken.is_permanent:
-                self._loggers[REFUSED].log(**about)
+                self._lines.refused.log(**about)
             else:  # all streams of a connection break together
-                self._loggers[BROKEN].hold_back(**about)
+                self._lines.broken.hold_back(**about)
         if stream.replica:
             self._lost_at = self._loop.time()
-            self._busy.set()
             replica = self.picker.remove(stream, self._lost_at)
             if not replica.streams and not self._is_subset:
                 self._note(AnnotationKind.LEFT if broken is None else AnnotationKind.LOST, stream.replica)
             if not replica.ejected:
                 self._retry(stream, "broken", str(broken), refused=broken is not None and broken.is_permanent)
+        self._busy.set()
         self._reconcile()
 
     def _reconcile(self) -> None:
@@ -381,7 +380,7 @@ class Pool:
         )
         pause = 0.0 if before is None else RECONNECTION_DELAY_S
         if is_untrusted(endpoint.cause):
-            self._loggers[UNTRUSTED].log(target=self._resolver.target, details=endpoint.cause)
+            self._lines.untrusted.log(target=self._resolver.target, details=endpoint.cause)
             pause = MAX_BACKOFF_S
         self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
@@ -422,12 +421,13 @@ class Pool:
         self._reconcile()
         if self._open:
             await asyncio.wait(self._open.values(), timeout=CLOSE_LIMIT_S)
-        for logger in self._loggers.values():
+        for logger in self._lines.all:
             logger.close()
 
     async def _resolve_periodically(self) -> None:
         """Look the target up again and again. A look-up that fails or finds nothing changes nothing."""
         failing_since = float("inf")
+        sent = 0
         while True:
             began = self._loop.time()
             found = set(await self._resolver.resolve())
@@ -435,7 +435,7 @@ class Pool:
             failing_since = min(failing_since, began) if failure else float("inf")
             is_worth_a_line = (found and failure) or began - failing_since > ABSENCE_LIMIT_S
             fields = {"target": self._resolver.target, "details": failure}
-            self._log_while(LOOKUP_FAILED, fields if is_worth_a_line else None)
+            _log_while(self._lines.lookup_failed, fields if is_worth_a_line else None)
             if found and failure:
                 found |= {target for target, endpoint in self._endpoints.items() if endpoint.serving}
             self._found = found or self._found
@@ -443,17 +443,19 @@ class Pool:
             self._exchange(began)
             jitter = random.uniform(1 - LOOKUP_JITTER, 1)  # noqa: S311 - jitter is no secret
             is_missing = not self.replicas or began - self._lost_at < FAST_LOOKUP_TIME_S
-            if is_missing or self._requests or self._slow or self._busy.is_set():
-                if not is_missing:
-                    self._busy.clear()
+            is_settled = all(each.state is ReplicaState.SERVING for each in self.picker.replicas.values())
+            sent_before, sent = sent, self._method.counts.sent
+            if is_missing or not is_settled or self._requests or sent > sent_before:
                 is_fast = is_missing or self._resolver.file is not None
                 await asyncio.sleep((FAST_LOOKUP_INTERVAL_S if is_fast else LOOKUP_INTERVAL_S) * jitter)
             else:
+                self._busy.clear()
                 await sleep_unless(self._busy, IDLE_LOOKUP_INTERVAL_S * jitter)
 
     async def _check(self) -> None:
         """Hedge batches that are slow, and abort streams that are silent."""
         while True:
+            await self._busy.wait()
             now = self._loop.time()
             streams = self._streams() if self._requests else []
             oldest = min((stream.oldest_sent_at for stream in streams), default=now)
@@ -461,7 +463,7 @@ class Pool:
             await asyncio.sleep(due - now)
             self._hedging.update()
             if not self._requests:
-                self._log_while(WAITING, None)
+                _log_while(self._lines.waiting, None)
                 continue
             now = self._loop.time()
             if now - due < CHECK_INTERVAL_S:
@@ -487,11 +489,11 @@ class Pool:
                 if second is None or second.replica == stream.replica or not self._hedging.take_token():
                     waiting.append({**about, "seconds": round(now - attempt.sent_at, 1)})
                     continue
-                self._loggers[HEDGED].log(**about, second=second.replica)
+                self._lines.hedged.log(**about, second=second.replica)
                 self.hedges += 1
                 self._note(AnnotationKind.SLOW, stream.replica, count=1, to=second.replica)
                 self._send(second, request, now, HEDGE)
-        self._log_while(WAITING, {**waiting[0], "batches": len(waiting)} if waiting else None)
+        _log_while(self._lines.waiting, {**waiting[0], "batches": len(waiting)} if waiting else None)
 
     def _streams(self) -> list[Stream]:
         """Return the streams that have joined."""
@@ -515,15 +517,9 @@ class Pool:
         logged: list[str] = []
         served_at = self._loop.time()
         while True:
+            await self._busy.wait()
             await asyncio.sleep(LOG_INTERVAL_S)
-            for logger in self._loggers.values():
-                logger.flush()
             now, names, name = self._loop.time(), self.replicas, self._stage.name
-            if names != logged:
-                listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
-                count = f"{len(names)} {name}{'s' if len(names) > 1 else ''}: {listed}" if names else f"no {name}"
-                log.get().info(f"using {count}", figures={"to": name, "count": len(names), "names": names})
-                logged = names
             if names:
                 served_at = now
             if self.picker.ejected:
@@ -532,16 +528,20 @@ class Pool:
                 cause = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
             else:
                 cause = self._resolver.failure
-            seconds = now - served_at
-            absent = {
-                "target": self._resolver.target,
-                "seconds": round(seconds, 1),
-                "details": cause or "still connecting, or looking up the name",
-            }
-            self._log_while(ABSENT, absent if seconds >= ABSENCE_LIMIT_S else None)
+            absent = {"target": self._resolver.target, "seconds": round(now - served_at, 1)}
+            absent["details"] = cause or "still connecting, or looking up the name"
+            _log_while(self._lines.absent, absent if now - served_at >= ABSENCE_LIMIT_S else None)
+            for logger in self._lines.all:
+                logger.flush()
+            if names != logged:
+                listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+                count = f"{len(names)} {name}{'s' if len(names) > 1 else ''}: {listed}" if names else f"no {name}"
+                log.get().info(f"using {count}", figures={"to": name, "count": len(names), "names": names})
+                logged = names
 
-    def _log_while(self, condition: str, fields: dict[str, Any] | None) -> None:
-        """Log a condition at its interval while it persists, which is while it has fields."""
-        self._loggers[condition].clear()
-        if fields is not None:
-            self._loggers[condition].log(**fields)
+
+def _log_while(logger: ThrottledLogger, fields: dict[str, Any] | None) -> None:
+    """Log a condition with its latest fields while it persists, which is while it has fields."""
+    logger.clear()
+    if fields is not None:
+        logger.log(**fields)

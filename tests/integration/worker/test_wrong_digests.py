@@ -134,7 +134,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
             assert telemetry.health.unmet == []
             if lie is one_false_coin:  # which is found at once
                 assert metric(telemetry, "batches_total") <= len(good.answered)
-            assert [line["replica"] for line in lines if line["event"] == pool.EJECTED] == ["lying"]
+            assert [line["replica"] for line in lines if line["event"] == "wrong digest, replica ejected"] == ["lying"]
             good.lie = lie
             await until(lambda: telemetry.health.unmet == ["hasher"])
             counted = metric(telemetry, "hashes_total")
