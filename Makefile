@@ -66,8 +66,8 @@ e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need
 labs: $(DEV) $(PROJECT) ## Do the labs of docs/labs as a student would; ARGS="-k 01" selects one (3 minutes)
 	@$(PY) -m pytest tests/labs --numprocesses=4 $(ARGS)
 
-screenshot: $(DEV) $(PROJECT) ## Take the picture of the page for the README; it needs Chromium
-	@PYTHONPATH=tests $(PY) -m docs.screenshot docs/page.png
+screenshot: $(DEV) $(PROJECT) ## Take the pictures of the page for the README from a real run; it needs Chromium (2 minutes)
+	@PYTHONPATH=tests $(PY) -m docs.screenshot docs
 
 check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles, workflows and types
 	@$(VENV)/bin/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }

@@ -1,36 +1,52 @@
-"""The page's picture for the README: the real page and its server, over some minutes of simulated workers."""
+"""The page's pictures for the README, light and dark: a real run at the classic pace that is scaled twice."""
 
 import asyncio
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from playwright.async_api import ViewportSize
-from support.chromium import chromium, until_painted
-from support.mining import mining_system
-from support.redis_server import redis_server
-from support.webui_page import webui_page
+from support.chromium import chromium, opened_pages, until_painted, until_text
+from support.free_port import free_ports
 
-SIZE: ViewportSize = {"width": 1_600, "height": 1_000}
-# Seconds after which new replicas have their share.
-SETTLING_S = 12.0
+SIZE: ViewportSize = {"width": 1_280, "height": 720}
+# From one number of replicas to the next, and to the pictures.
+STEP_S = 30.0
+# One worker makes 3.33 hashes per second, ten of them 10, and with a second rng they make 20.
+STEPS = ("worker=10", "rng=2")
+SETTLED = r"^(19\.[5-9]|20\.)"
 
 
-async def take(picture: Path) -> None:
-    """Write the picture as PNG: one worker, then three, so 3.33 hashes per second, then 10."""
-    with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as redis:
-        async with chromium() as browser, mining_system(redis) as mining:
-            mining.rate = 10 / 3
-            mining.write_past(300, 170)
-            mining.workers += ["worker-2-00000002", "worker-3-00000003"]
-            mining.write_past(170)
-            async with webui_page(redis.url) as webui:
-                page = await browser.new_page(viewport=SIZE, color_scheme="light")
-                await page.goto(str(webui.make_url("/")))
-                await until_painted(page, "line", 0.8)
-                mining.rngs["rng-2"] = mining.hashers["hasher-2"] = "serving"
-                await asyncio.sleep(SETTLING_S)
-                await page.screenshot(path=picture)
+async def local_run(*words: str) -> asyncio.subprocess.Process:
+    """Start a `dockercoins` command."""
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "local_run", *words, stdout=subprocess.DEVNULL)
+
+
+async def take(folder: Path) -> None:
+    """Write page-light.png and page-dark.png, with "Why?"."""
+    ports = free_ports(10)
+    with tempfile.TemporaryDirectory() as data:
+        os.environ |= {f"{name}_METRICS_PORT": "0" for name in ("RNG", "HASHER", "WORKER", "WEBUI")}
+        names = ("WEBUI_PORT", "REDIS_PORT", "HASHER_PORT", "RNG_PORT")
+        os.environ |= {name: str(ports + offset) for offset, name in enumerate(names)} | {"DATA_DIR": data}
+        system = await local_run("run")
+        try:
+            for step in STEPS:
+                await asyncio.sleep(STEP_S)
+                await (await local_run("scale", step)).wait()
+            await asyncio.sleep(STEP_S)
+            async with chromium() as browser, opened_pages(browser) as open_page:
+                for scheme in ("light", "dark"):
+                    url = f"http://127.0.0.1:{ports}/#why"
+                    page = await open_page(url, viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")
+                    await until_painted(page, "line", 0.5)
+                    await until_text(page, "#speed", SETTLED)
+                    await page.screenshot(path=folder / f"page-{scheme}.png")
+        finally:
+            system.terminate()
+            await system.wait()
 
 
 if __name__ == "__main__":

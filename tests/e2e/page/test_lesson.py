@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, ViewportSize, expect
 from support.admin_endpoint import http_get
 from support.chromium import opened_pages, shoot, until_painted, until_text
 from support.free_port import free_port
@@ -37,7 +37,7 @@ MOST_PER_S = 11.0
 LEAST_FULL_PER_S = 10_000
 CLASSIC = r"^3\.[123]"
 
-LAPTOP = {"width": 1280, "height": 720}
+LAPTOP: ViewportSize = {"width": 1280, "height": 720}
 
 
 class Classroom:

@@ -10,7 +10,7 @@ const ABOUT = {
   rng: "random bytes",
   worker: "sends batches, counts",
   hasher: "SHA-256",
-  redis: "keeps the counts",
+  redis: "the counts",
   webui: "this page",
 };
 const rate = (value) => `${speed(value)}/s`;
