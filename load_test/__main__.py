@@ -80,7 +80,7 @@ def _measure(options: Options, points: Sequence[Point], notes: Sequence[str]) ->
 def _report(report: Report, earlier: Report | None, options: Options) -> int:
     changes = compare(earlier, report, options.margin) if earlier else []
     different = list(differences(earlier, report)) if earlier else []
-    problems = output.write(report, changes, different, options) if report.points else []
+    problems = output.write(report, earlier, changes, different, options) if report.points else []
     if report.problem:
         runs = sum(len(result.runs) for result in report.points)
         finished = f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported"

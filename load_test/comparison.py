@@ -149,7 +149,7 @@ class Change:
         if self.machine_changed:
             return f"{self.verdict} (machine changed)"
         missing = self.decisive.missing_runs
-        return f"{self.verdict} (+{missing or MAX_RUNS} runs{'' if missing else ' or more'})"
+        return f"{self.verdict} (+{missing or MAX_RUNS} run{'' if missing == 1 else 's' if missing else 's or more'})"
 
 
 def compare(earlier: Report, now: Report, margin: float) -> list[Change]:

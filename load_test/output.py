@@ -43,7 +43,9 @@ def check_writable(options: Options) -> None:
             path.unlink()
 
 
-def write(report: Report, changes: Sequence[Change], differences: Sequence[str], options: Options) -> list[str]:
+def write(
+    report: Report, earlier: Report | None, changes: Sequence[Change], differences: Sequence[str], options: Options
+) -> list[str]:
     """Print, write and publish a report as the options say, and return a line for each of these that failed."""
     changed = tables.changes_grid(changes, options.margin) if changes else None
     steps: list[tuple[object, Callable[[], None]]] = []
@@ -51,7 +53,7 @@ def write(report: Report, changes: Sequence[Change], differences: Sequence[str],
         text = _TEXTS[options.format](report)
         steps.append((options.output or "standard output", lambda: _write_text(options.output, text)))
     if options.html is not None:
-        page = html_page.page(report, changed, differences)
+        page = html_page.page(report, earlier, changes, changed, differences)
         steps.append((options.html, lambda: _write_text(options.html, page)))
     if (redis := options.publish) is not None:
         steps.append(("the report in Redis", lambda: publish(report, redis)))

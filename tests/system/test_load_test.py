@@ -120,7 +120,8 @@ def test_a_sweep_starts_services_of_its_own_and_reports_every_point(swept: Path)
         assert latency["total"]["p50"] >= max(latency["rng"]["p50"], latency["hasher"]["p50"]) > 0
         assert summary["errors"] == {}
         assert summary["vs_baseline"]["median"] > 0
-    assert "<svg" in (swept / "report.html").read_text()
+    assert all(len(run["per_second"]) == 1 and run["histogram"] for each in report["points"] for run in each["runs"])
+    assert '"per_second":[{' in (swept / "report.html").read_text()
 
 
 def test_named_services_are_measured_and_compared_and_the_report_is_published(

@@ -77,6 +77,13 @@ def url(webui: TestServer) -> str:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
+async def open_file(browser: Browser) -> AsyncIterator[Open]:
+    """Open pages that need no server."""
+    async with opened_pages(browser) as open_one:
+        yield open_one
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(url: str, browser: Browser) -> AsyncIterator[Open]:
     async with opened_pages(browser) as open_page:
         yield open_page
