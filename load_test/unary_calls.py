@@ -15,7 +15,7 @@ from chassis.grpc_client import open_channel
 from chassis.grpc_options import CLIENT_ID
 from chassis.tls import RenewedCertificates
 from worker_svc.batch import Batch
-from worker_svc.retry import PERMANENT, Backoff
+from worker_svc.retry import MAX_BACKOFF_S, PERMANENT, Backoff
 from worker_svc.stage import Stage
 
 CLOSE_LIMIT_S = 0.3
@@ -63,7 +63,7 @@ class UnaryCalls:
                 code = grpc.StatusCode.INTERNAL
             self.errors[code.name] += 1
             self.resent += 1
-            await asyncio.sleep(backoff.maximum() if code in PERMANENT else backoff.next_delay())
+            await asyncio.sleep(MAX_BACKOFF_S if code in PERMANENT else backoff.next_delay())
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""

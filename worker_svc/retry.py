@@ -7,7 +7,7 @@ import grpc
 INITIAL_BACKOFF_S = 0.01
 MAX_BACKOFF_S = 2.0
 
-# Codes of errors that a retry can't mend.
+# Codes of errors that a retry can't mend, and which are retried with MAX_BACKOFF_S.
 PERMANENT = frozenset(
     {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED}
 )
@@ -34,11 +34,6 @@ class Backoff:
         """Return the seconds to wait before the next attempt."""
         delay, self._next = self._next, min(2 * self._next, MAX_BACKOFF_S)
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-
-    def maximum(self) -> float:
-        """Return the seconds to wait when another attempt is unlikely to help."""
-        self._next = MAX_BACKOFF_S
-        return MAX_BACKOFF_S
 
     def reset(self) -> None:
         """Begin with the shortest pause again, after an attempt that succeeded."""

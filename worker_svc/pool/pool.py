@@ -294,9 +294,8 @@ class Pool:
                 self._end(stream, broken)
             if stream.has_completed:
                 backoff.reset()
-            await sleep_unless(
-                endpoint.left, backoff.maximum() if broken and broken.is_permanent else backoff.next_delay()
-            )
+            is_permanent = broken is not None and broken.is_permanent
+            await sleep_unless(endpoint.left, MAX_BACKOFF_S if is_permanent else backoff.next_delay())
 
     def _join(self, stream: Stream) -> None:
         now = self._loop.time()
@@ -342,8 +341,9 @@ class Pool:
             self._open_endpoint(target, None)
         ejected = self.picker.ejected
         others_serve = any(each.serving and each.name not in ejected for each in self._open)
+        is_closing = not self._found
         for endpoint in self._open:
-            if endpoint.may_drain and (others_serve or endpoint.stopping or endpoint.name in ejected):
+            if endpoint.may_drain and (others_serve or is_closing or endpoint.stopping or endpoint.name in ejected):
                 for stream in endpoint.streams:
                     self.picker.drain(stream)
                     stream.half_close()
@@ -415,8 +415,6 @@ class Pool:
                 await self._close()
 
     async def _close(self) -> None:
-        for endpoint in self._open:
-            endpoint.stopping = True
         self._found = set()
         self._reconcile()
         if self._open:

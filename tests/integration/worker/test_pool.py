@@ -141,7 +141,7 @@ async def test_what_a_retry_can_not_mend_is_retried_with_maximum_backoff(capfd: 
 
 async def test_of_a_refused_message_only_the_invalid_batch_fails_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are sent again, one in a message, and those that come later complete as well."""
-    monkeypatch.setattr(retry, "MAX_BACKOFF_S", 0.1)
+    monkeypatch.setattr(pool_module, "MAX_BACKOFF_S", 0.1)
     messages: list[list[int]] = []
 
     class Recording(RngServer):
