@@ -4,6 +4,7 @@ All times are of a monotonic clock.
 """
 
 import itertools
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -20,9 +21,16 @@ from webui_svc.speed import Speed, Worker, natural
 WINDOW_S = 5.0
 LASTING_INTERVALS = 1.5
 
-# What limits the speed is known once workers have counted for this time on average. In the first second, the batches in
-# flight are still a large part of the work.
-MIN_LESSON_S = 1.5
+# What limits the speed, and which replica is slow, is known once workers have counted for this time. In the first
+# second, the batches in flight are still a large part of the work.
+MIN_COVERED_S = 1.5
+
+# A replica is slow if its latency in the reports of the last SLOW_WINDOW_S is higher by this factor and by this much
+# than that of the fastest third, and for SLOW_HOLD_S after that: one that is frozen again and again runs in between.
+SLOW_WINDOW_S = 2.5
+SLOW_FACTOR = 2.5
+MIN_SLOW_EXCESS_S = 0.005
+SLOW_HOLD_S = 3.0
 
 # Replicas of a service that are listed, in the order of their names, and that are remembered.
 MAX_LISTED = 16
@@ -35,9 +43,9 @@ UNSEEN_LIMIT_S = 10.0
 STEADY_S = 1.0
 
 _AWAY = {ReplicaState.CONNECTING, ReplicaState.GONE}
-# Of two workers' views of a replica the first counts: it is ejected or slow if it is for either, and otherwise it is
-# neither away nor draining if it serves either.
-_PRECEDENCE = [ReplicaState.EJECTED, ReplicaState.SLOW, *ReplicaState]
+# Of two workers' views of a replica the first counts: it is ejected if it is for either, and otherwise it is neither
+# away nor draining if it serves either.
+_PRECEDENCE = [ReplicaState.EJECTED, *ReplicaState]
 
 _USED = {ReplicaState.SERVING, ReplicaState.SLOW}
 
@@ -50,6 +58,7 @@ class _Known:
     address: str
     seen: float
     gone_since: float | None = None
+    slow_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -187,6 +196,38 @@ class ReplicaStatistics:
                 known.state, known.gone_since = ReplicaState.GONE, clock
             if known.gone_since is not None and clock - known.gone_since > GONE_LISTED_S:
                 del self._known[name]
+        self._update_slow(clock)
+
+    def _update_slow(self, clock: float) -> None:
+        """Compare the latencies of the replicas, by Little's law: outstanding batch-seconds per completed batch.
+
+        Batches without a response count as well, so that a frozen replica is slow before it responds. What one worker
+        sees is too little: where many share a replica, a few batches wait for long by chance.
+        """
+        outstanding_s: defaultdict[str, float] = defaultdict(float)
+        batches: Counter[str] = Counter()
+        workers: Counter[str] = Counter()
+        for seen in self._seen.values():
+            totals = list(itertools.accumulate(each.seconds for each in reversed(seen)))
+            if totals[-1] < MIN_COVERED_S:
+                continue
+            workers.update(replica.name for replica in seen[-1].replicas)
+            recent = seen[-bisect_left(totals, SLOW_WINDOW_S) - 1 :]
+            for replica in itertools.chain.from_iterable(each.replicas for each in recent):
+                outstanding_s[replica.name] += replica.outstanding_s
+                batches[replica.name] += replica.batches
+        serving = {name: known for name, known in self._known.items() if known.state is ReplicaState.SERVING}
+        latencies = sorted(outstanding_s[name] / batches[name] for name in serving if batches[name])
+        if not latencies:
+            return
+        typical = latencies[(len(latencies) - 1) // 3]
+        for name, known in serving.items():
+            # As if each worker had completed half a batch more.
+            least_s = (batches[name] + workers[name] / 2) * max(SLOW_FACTOR * typical, typical + MIN_SLOW_EXCESS_S)
+            if outstanding_s[name] > least_s:
+                known.slow_until = clock + SLOW_HOLD_S
+            if clock < known.slow_until:
+                known.state = ReplicaState.SLOW
 
     def _update(self, replica: ReplicaStats, clock: float) -> None:
         known = self._known.get(replica.name)
@@ -295,9 +336,13 @@ class Topology:
         hashes_per_batch = sizes.pop() if len(sizes) == 1 else hashes / rate if rate else 1.0
         waits_for = {worker.report.waits_for for worker in live.values()}
         stalled = waits_for.pop() if len(waits_for) == 1 else ""
-        is_known = bool(live) and fmean(worker.counted_s for worker in live.values()) >= MIN_LESSON_S
+        is_known = bool(live) and fmean(worker.counted_s for worker in live.values()) >= MIN_COVERED_S
         loads = {service: each.used for service, each in self.statistics.items()} if is_known else {}
-        return lesson(loads, workers, hashes_per_batch, stalled)
+        found = lesson(loads, workers, hashes_per_batch, stalled)
+        replicas = itertools.chain.from_iterable(statistics.states for statistics in self.statistics.values())
+        if found["sentence"] and (slow := [name for name, state in replicas if state is ReplicaState.SLOW]):
+            found["sentence"] += f" {' and '.join(slow)} {'is' if len(slow) == 1 else 'are'} slow."
+        return found
 
     def figures(self, *, redis: bool) -> dict[str, Any]:
         """Return the figures; while Redis is unavailable, those of before."""

@@ -1,7 +1,5 @@
 """The replicas of a service as one worker sees them: their states, and the statistics that it reports of them."""
 
-import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,45 +11,7 @@ from worker_svc.pool.endpoint import Stream
 # that was lost alone is replaced sooner.
 READMISSION_DELAY_S = 0.4
 
-# A replica is slow if its latency over about this time is higher than its peers' by this factor and by this much.
-LATENCY_TIME_S = 2.0
-SLOW_FACTOR = 2.5
-MIN_SLOW_EXCESS_S = 0.005
-# How long it stays slow after that was so for the last time: one that is frozen again and again runs in between.
-SLOW_HOLD_S = 3.0
-
 _ORDER = list(ReplicaState)
-
-
-@dataclass(slots=True)
-class _RecentLatency:
-    """The mean latency over about LATENCY_TIME_S by Little's law: outstanding batch-seconds per completed batch.
-
-    Batches without a response count as well, so that a frozen replica is slow before it responds.
-    """
-
-    outstanding_s: float = 0.0
-    batches: float = 0.0
-    _updated_at: float = 0.0
-    _total_s: float = 0.0
-    _total_batches: int = 0
-
-    def update(self, now: float, total_s: float, total_batches: int) -> None:
-        """Take over the totals; what is older than LATENCY_TIME_S fades."""
-        fading = math.exp(-(now - self._updated_at) / LATENCY_TIME_S)
-        self.outstanding_s = self.outstanding_s * fading + total_s - self._total_s
-        self.batches = self.batches * fading + total_batches - self._total_batches
-        self._updated_at, self._total_s, self._total_batches = now, total_s, total_batches
-
-    @property
-    def seconds(self) -> float | None:
-        """The mean latency; None if too few batches were completed."""
-        return self.outstanding_s / self.batches if self.batches >= 0.5 else None
-
-    def exceeds(self, typical: float) -> bool:
-        """Return whether it is higher than a typical latency, even if half a batch more were completed."""
-        seconds = self.outstanding_s / (self.batches + 0.5)
-        return seconds > max(SLOW_FACTOR * typical, typical + MIN_SLOW_EXCESS_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -77,8 +37,6 @@ class Replica:
     completed: int = 0
     # Batches that exceeded the hedging delay on it.
     slow: int = 0
-    # Batches that have left it, whether it completed them or not.
-    departed: int = 0
     # Seconds with a batch outstanding, and the seconds of all outstanding batches; up to when, and the time at which
     # the first of the outstanding batches was sent.
     busy_s: float = 0.0
@@ -88,8 +46,6 @@ class Replica:
     # The least latency of a batch that met no other of this worker's, for batches of the size last sent.
     unqueued_s: float = 0.0
     batch_size: int = 0
-    recent: _RecentLatency = field(default_factory=_RecentLatency)
-    slow_until: float = float("-inf")
     # Batches that it completed first since the last snapshot, and the totals of then.
     batches: int = 0
     reported_busy_s: float = 0.0
@@ -120,29 +76,21 @@ class Replica:
             self.busy_since = now
         self.accounted_until = now
         self.outstanding += more
-        self.departed -= min(more, 0)
 
     def readmit(self, now: float) -> None:
         """Let it take batches again, if it was ejected and its connections have ended."""
         if not self.streams and now - self.ended_at > READMISSION_DELAY_S:
             self.ejected = False
 
-    def update(self, now: float, slow_before: float, typical: float | None, *, connecting: bool) -> None:
-        """Set its state.
-
-        It is slow if a batch is outstanding that was sent before `slow_before`, or if its latency is far higher than a
-        typical one.
-        """
+    def update(self, now: float, *, connecting: bool) -> None:
+        """Set its state."""
         self.readmit(now)
         if self.state is not ReplicaState.GONE:
             self.present_at = now
         if self.ejected:
             self.state = ReplicaState.EJECTED
         elif self.accepting:
-            is_late = any(stream.oldest_sent_at < slow_before for stream in self.accepting)
-            if is_late or (typical is not None and self.recent.exceeds(typical)):
-                self.slow_until = now + SLOW_HOLD_S
-            self.state = ReplicaState.SLOW if now < self.slow_until else ReplicaState.SERVING
+            self.state = ReplicaState.SERVING
         elif self.streams:
             self.state = ReplicaState.DRAINING
         else:
@@ -171,27 +119,16 @@ class Replicas(dict[str, Replica]):
         listed = sorted(self.values(), key=lambda each: (_ORDER.index(each.state), each.name))
         return listed[:MAX_REPLICAS]
 
-    def update_states(self, now: float, *, slow_before: float, connecting: Mapping[str, str]) -> bool:
+    def update_states(self, now: float, connecting: Mapping[str, str]) -> bool:
         """Update the states of replicas, and return whether any has changed.
 
-        A replica is slow if a batch is outstanding that was sent before `slow_before`, or if its latency is far higher
-        than its peers'. `connecting` has the addresses of replicas that are not serving, by name.
+        `connecting` has the addresses of replicas that are not serving, by name.
         """
         before = {name: replica.state for name, replica in self.items()}
         for name, address in connecting.items():
             self.setdefault(name, Replica(name, address))
-        for replica in self.values():
-            replica.account(now)
-            replica.recent.update(now, replica.outstanding_s, replica.departed)
-        latencies = {
-            name: seconds
-            for name, replica in self.items()
-            if replica.accepting and (seconds := replica.recent.seconds) is not None
-        }
         for name, replica in list(self.items()):
-            peers = [seconds for other, seconds in latencies.items() if other != name]
-            typical = statistics.median_low(peers) if peers else None
-            replica.update(now, slow_before, typical, connecting=name in connecting)
+            replica.update(now, connecting=name in connecting)
             is_unlisted = now - replica.present_at > GONE_LISTED_S or replica.ended_at == float("-inf")
             if replica.state is ReplicaState.GONE and is_unlisted:
                 del self[name]

@@ -20,7 +20,7 @@ MIN_HEDGING_DELAY_S = 0.5
 INITIAL_HEDGING_DELAY_S = 3.0
 # The part of all batches that may be hedged. On an overloaded service all are slow, and hedging would double the load.
 HEDGING_RATIO = 0.05
-# The weight of one batch in the usual latency.
+# The weight of one batch in the usual latency, which is the mean of all as long as there are few.
 LATENCY_WEIGHT = 1 / 32
 
 
@@ -56,15 +56,16 @@ class Hedging:
         self.batches = 0
         self.latency_s = 0.0
         self._tokens = 0.0
-        self._usual_s: float | None = None
+        self._usual_s = 0.0
+        self._completed = 0
 
     def update(self) -> None:
         """Let the batches since the last update change the usual latency, and add their shares of a token."""
         if not self.batches:
             return
-        mean_s = self.latency_s / self.batches
-        before_s = mean_s if self._usual_s is None else self._usual_s
-        self._usual_s = mean_s + (before_s - mean_s) * (1 - LATENCY_WEIGHT) ** self.batches
+        self._completed += self.batches
+        weight = max(1 - (1 - LATENCY_WEIGHT) ** self.batches, self.batches / self._completed)
+        self._usual_s += weight * (self.latency_s / self.batches - self._usual_s)
         self.delay = max(HEDGING_DELAY_FACTOR * self._usual_s, MIN_HEDGING_DELAY_S)
         self._tokens = min(self._tokens + HEDGING_RATIO * self.batches, float(self.capacity))
         self.batches, self.latency_s = 0, 0.0

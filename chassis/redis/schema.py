@@ -81,7 +81,7 @@ class ReplicaState(StrEnum):
     """The state of a replica as a worker sees it, in the order of display."""
 
     SERVING = "serving"
-    # Its oldest outstanding batch is over the hedging delay.
+    # Its latency is far higher than its peers', over all workers, so webui finds it.
     SLOW = "slow"
     # Its digests were wrong; it gets no more batches.
     EJECTED = "ejected"

@@ -86,8 +86,8 @@ class Picking(Picker):
         replica.account(now, -1)
         replica.observe(now - attempt.sent_at, attempt.sent_at, 1)
 
-    def changes(self, now: float, slow_before: float = float("-inf"), **connecting: str) -> bool:
-        return self.replicas.update_states(now, slow_before=slow_before, connecting=connecting)
+    def changes(self, now: float, **connecting: str) -> bool:
+        return self.replicas.update_states(now, connecting)
 
     @property
     def states(self) -> dict[str, str]:

@@ -163,7 +163,6 @@ class Pool:
         # Cleared while the pool is idle: nothing wakes it but a batch, and a stream that joins or ends.
         self._busy = asyncio.Event()
         self._busy.set()
-        self._slow: set[str] = set()
 
     def resize(self, window: int) -> None:
         """Share another number of batches from now on."""
@@ -388,11 +387,7 @@ class Pool:
     def _update_states(self) -> None:
         now = self._loop.time()
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
-        if self.picker.replicas.update_states(now, slow_before=now - self._hedging.delay, connecting=connecting):
-            slow = {each.name for each in self.picker.replicas.values() if each.state is ReplicaState.SLOW}
-            for name in slow - self._slow:
-                self._note(AnnotationKind.SLOW, name)
-            self._slow = slow
+        if self.picker.replicas.update_states(now, connecting):
             self._on_change()
 
     def _note(self, kind: AnnotationKind, replica: str, count: int = 0, to: str = "") -> None:
@@ -478,14 +473,17 @@ class Pool:
                 request = self._requests.get(attempt.batch.id)
                 if now - attempt.sent_at < self._hedging.delay or request is None or replica.ejected:
                     continue
-                replica.slow += not attempt.slow
-                attempt.slow = True
+                is_new, attempt.slow = not attempt.slow, True
+                replica.slow += is_new
                 if request.attempts > 1:
                     continue
                 about: dict[str, Any] = {"batch": attempt.batch.id, "replica": stream.replica, "stream": stream.number}
                 second = self.picker.pick(stream.replica)
-                if second is None or second.replica == stream.replica or not self._hedging.take_token():
+                has_other = second is not None and second.replica != stream.replica
+                if second is None or not has_other or not self._hedging.take_token():
                     waiting.append({**about, "seconds": round(now - attempt.sent_at, 1)})
+                    if has_other and is_new:
+                        self._note(AnnotationKind.SLOW, stream.replica)
                     continue
                 self._lines.hedged.log(**about, second=second.replica)
                 self.hedges += 1

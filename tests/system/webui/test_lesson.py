@@ -4,7 +4,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -156,39 +157,77 @@ def test_a_stopped_hasher_is_what_all_wait_for(system: Start) -> None:
     wait_until(lambda: page.data["lesson"]["limit"] == "worker", SETTLED_WITHIN_S)
 
 
-@pytest.mark.parametrize("pace", ["classic", "full"])
-def test_a_replica_that_is_frozen_four_fifths_of_the_time_is_slow_within_3_s_and_stays_so(
-    system: Start, pace: str
-) -> None:
-    settings = {"PACE": pace}
-    page = system(workers=3, rngs=3, rng=settings, hasher=settings, worker=settings)
-    wait_until(lambda: len(page.data.get("topology", {}).get("rng", {}).get("replicas", ())) == 3, SETTLED_WITHIN_S)
-    wait_until(lambda: page.speed > 5, SETTLED_WITHIN_S)
-    time.sleep(3)
-    frozen = page.servers["rng"][1]  # type: ignore[attr-defined]
+@contextmanager
+def frozen_four_fifths_of_the_time(process: ServiceProcess) -> Iterator[None]:
     ended = threading.Event()
 
     def freeze_and_thaw() -> None:
         while not ended.is_set():
-            frozen.send(signal.SIGSTOP)
+            process.send(signal.SIGSTOP)
             time.sleep(0.8)
-            frozen.send(signal.SIGCONT)
+            process.send(signal.SIGCONT)
             time.sleep(0.2)
-
-    def state() -> str:
-        return str({each["name"]: each["state"] for each in page.data["topology"]["rng"]["replicas"]}["rng-2"])
 
     freezing = threading.Thread(target=freeze_and_thaw)
     freezing.start()
     try:
-        time.sleep(4)  # 3 s, and the next report
-        states = []
-        for _ in range(40):
-            states.append(state())
-            time.sleep(0.2)
+        yield
     finally:
         ended.set()
         freezing.join()
-    assert states.count("slow") == len(states), states
-    assert any(each["kind"] == "slow" and each["names"] == ["rng-2"] for each in page.annotations)
-    wait_until(lambda: state() == "serving", SETTLED_WITHIN_S)
+
+
+def states_of_rng(page: FollowedPage) -> dict[str, str]:
+    return {each["name"]: each["state"] for each in page.data.get("topology", {}).get("rng", {}).get("replicas", ())}
+
+
+def watch(page: FollowedPage, seconds: float) -> dict[str, set[str]]:
+    """Return the states that each rng is shown in for some seconds."""
+    seen: dict[str, set[str]] = {}
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for name, state in states_of_rng(page).items():
+            seen.setdefault(name, set()).add(state)
+        time.sleep(0.1)
+    return seen
+
+
+SERVING, SLOW = {"serving"}, {"slow"}
+ONLY_THE_SECOND = {"rng-1": SERVING, "rng-2": SLOW, "rng-3": SERVING}
+
+
+@pytest.mark.parametrize(("pace", "workers"), [("classic", 3), ("classic", 10), ("full", 2)])
+def test_only_a_replica_that_is_frozen_four_fifths_of_the_time_is_slow_within_3_s_and_stays_so(
+    system: Start, pace: str, workers: int
+) -> None:
+    settings = {"PACE": pace}
+    page = system(workers=workers, rngs=3, rng=settings, hasher=settings, worker=settings)
+    wait_until(lambda: len(states_of_rng(page)) == 3 and page.speed > 2, SETTLED_WITHIN_S)
+    assert set().union(*watch(page, 5).values()) == SERVING
+    with frozen_four_fifths_of_the_time(page.servers["rng"][1]):  # type: ignore[attr-defined]
+        time.sleep(3)
+        assert watch(page, 10) == ONLY_THE_SECOND
+    wait_until(lambda: states_of_rng(page)["rng-2"] == "serving", SETTLED_WITHIN_S)
+
+
+@pytest.mark.parametrize("workers", [1, 10])
+def test_only_a_replica_that_takes_five_times_as_long_is_slow_within_3_s_and_stays_so(
+    processes: ServiceProcesses, system: Start, workers: int
+) -> None:
+    page = system(workers=workers, rngs=3)
+    wait_until(lambda: len(states_of_rng(page)) == 3 and page.speed > 2, SETTLED_WITHIN_S)
+    rng = page.servers["rng"][1]  # type: ignore[attr-defined]
+    port = rng.port
+    rng.stop()
+    processes.start("rng", INSTANCE="rng-2", PORT=port, FAULT_SLOW=0.4)
+    wait_until(lambda: states_of_rng(page)["rng-2"] not in {"serving", "slow"}, SETTLED_WITHIN_S)
+    wait_until(lambda: states_of_rng(page)["rng-2"] in {"serving", "slow"}, SETTLED_WITHIN_S)
+    time.sleep(3)
+    assert watch(page, 10) == ONLY_THE_SECOND
+    assert page.data["lesson"]["sentence"].endswith(". rng-2 is slow.")
+
+
+def test_a_lone_replica_is_not_slow_however_many_batches_wait_for_it(system: Start) -> None:
+    page = system(workers=10)
+    wait_until(lambda: page.speed > 0, SETTLED_WITHIN_S)
+    assert watch(page, 8) == {"rng-1": SERVING}

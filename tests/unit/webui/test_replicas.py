@@ -56,7 +56,7 @@ def test_shares_rates_and_latencies_are_those_of_all_workers_together(statistics
 def test_the_last_few_seconds_of_workers_that_are_there_count(statistics: ReplicaStatistics) -> None:
     statistics.ingest("a", 0, 1.0, [replica("rng-1", 1_000)])
     statistics.ingest("a", WINDOW_S, 1.0, [replica("rng-1", 10)])
-    statistics.ingest("b", WINDOW_S, 1.0, [replica("rng-1", 90), replica("rng-2", 10, ReplicaState.SLOW)])
+    statistics.ingest("b", WINDOW_S, 1.0, [replica("rng-1", 90), replica("rng-2", 10)])
     statistics.finalize({"a"}, WINDOW_S + 0.1)
     assert listed(statistics).keys() == {"rng-1"}
     assert listed(statistics)["rng-1"]["rate"] == 10
@@ -73,7 +73,7 @@ def test_shares_are_of_the_time_since_a_replica_joined_or_left(statistics: Repli
     see(statistics, 2.5, replica("rng-1", 15), replica("rng-2", 15))
     assert shares() == [0.5, 0.5]
     assert listed(statistics)["rng-1"]["rate"] == 15
-    see(statistics, 3.5, replica("rng-1", 15), replica("rng-2", 14, ReplicaState.SLOW))
+    see(statistics, 3.5, replica("rng-1", 15), replica("rng-2", 14))
     assert shares() == [round(30 / 59, 4), round(29 / 59, 4)]
     see(statistics, 3.7, replica("rng-1", 3), replica("rng-2", 3, ReplicaState.GONE))
     see(statistics, 4.7, replica("rng-1", 30), replica("rng-2", 0, ReplicaState.GONE))
@@ -97,10 +97,7 @@ def test_the_statistics_of_a_worker_that_reports_rarely_count_until_its_next_rep
     ("one", "other", "together"),
     [
         (ReplicaState.SERVING, ReplicaState.GONE, "serving"),
-        (ReplicaState.SERVING, ReplicaState.SLOW, "slow"),
-        (ReplicaState.GONE, ReplicaState.SLOW, "slow"),
         (ReplicaState.SERVING, ReplicaState.EJECTED, "ejected"),
-        (ReplicaState.SLOW, ReplicaState.EJECTED, "ejected"),
         (ReplicaState.SERVING, ReplicaState.SERVING, "serving"),
         (ReplicaState.SERVING, ReplicaState.DRAINING, "serving"),
         (ReplicaState.DRAINING, ReplicaState.CONNECTING, "draining"),
@@ -114,6 +111,46 @@ def test_workers_that_differ_agree_on_the_worse_of_what_both_can_be(
     statistics.ingest("b", 0, 1.0, [replica("rng-1", state=other)])
     statistics.finalize({"a", "b"}, 0)
     assert states(statistics) == {"rng-1": together}
+
+
+@pytest.mark.parametrize("latency", [0.5, None])
+def test_a_replica_far_slower_than_its_peers_is_slow_within_3_s_and_for_some_seconds_after_that(
+    statistics: ReplicaStatistics, latency: float | None
+) -> None:
+    """One takes five times as long as its peers, or does not respond at all; its peers are not slow meanwhile."""
+
+    def stats(name: str, taken_s: float | None) -> ReplicaStats:
+        batches = round(1 / taken_s) if taken_s else 0
+        return ReplicaStats(name, "", ReplicaState.SERVING, batches, {}, busy_s=1.0, outstanding_s=1.0)
+
+    seen = []
+    for clock in range(30):
+        taken_s = latency if 5 <= clock < 15 else 0.1
+        for worker in "ab":
+            statistics.ingest(worker, clock, 1.0, [stats("rng-1", 0.1), stats("rng-2", taken_s), stats("rng-3", 0.15)])
+        statistics.finalize({"a", "b"}, clock)
+        seen.append(states(statistics))
+    assert {(each["rng-1"], each["rng-3"]) for each in seen} == {("serving", "serving")}
+    slow = [clock for clock, each in enumerate(seen) if each["rng-2"] == "slow"]
+    assert slow == list(range(slow[0], slow[-1] + 1))
+    assert 5 <= slow[0] <= 7
+    assert 15 <= slow[-1] <= 20
+
+
+def test_what_many_workers_share_is_not_slow_because_batches_of_some_wait(statistics: ReplicaStatistics) -> None:
+    """A lone replica has no peers, however long its queue is; and chance makes some batches wait far longer."""
+    lone = ReplicaStats("hasher-1", "", ReplicaState.SERVING, 1, {}, busy_s=0.8, outstanding_s=0.8)
+    see(statistics, 0, lone)
+    assert states(statistics) == {"hasher-1": "serving"}
+    statistics = ReplicaStatistics()
+    for clock in range(10):
+        for number in range(10):
+            waits_s = 0.4 if number == clock % 10 else 0.1
+            busy = {"busy_s": waits_s, "outstanding_s": waits_s}
+            rngs = [ReplicaStats(f"rng-{each}", "", ReplicaState.SERVING, 1, {}, **busy) for each in (1, 2)]
+            statistics.ingest(f"{number}", clock, 1.0, [rngs[number % 2], replica("rng-3", 0)])
+        statistics.finalize({f"{number}" for number in range(10)}, clock)
+        assert set(states(statistics).values()) == {"serving"}
 
 
 def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(statistics: ReplicaStatistics) -> None:

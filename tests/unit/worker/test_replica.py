@@ -1,11 +1,10 @@
-"""What is reported of each replica, and when one is slow; times are seconds of an arbitrary clock."""
+"""What is reported of each replica; times are seconds of an arbitrary clock."""
 
 import pytest
 from support.fake_streams import Picking
 
 from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState
 from chassis.telemetry.metrics import bucket
-from worker_svc.batch import Batch
 
 
 @pytest.fixture
@@ -21,8 +20,6 @@ def test_states_follow_what_streams_do_and_a_change_is_reported_once(picker: Pic
     assert not picker.changes(1.1)
     assert picker.states == {"a": "serving"}  # an address that never served is forgotten
     picker.send()
-    assert picker.changes(2.0, slow_before=1.0)
-    assert picker.states == {"a": "slow"}
     picker.drain(stream)
     assert picker.changes(3.0)
     assert picker.states == {"a": "draining"}
@@ -68,36 +65,6 @@ def test_a_snapshot_has_the_time_with_batches_outstanding_their_queue_and_the_la
     picker.complete(stream, 2.5)
     [stats] = picker.replicas.snapshot(3.0)
     assert (stats.busy_s, stats.outstanding_s, stats.batches) == (0.25, 0.25, 1)
-
-
-@pytest.mark.parametrize("latency", [0.5, None])
-def test_a_replica_far_slower_than_its_peers_is_slow_within_3_s_and_for_3_s_after_that(
-    picker: Picking, latency: float | None
-) -> None:
-    """One takes five times as long as its peers, or does not respond at all; its peers are not slow meanwhile."""
-    peers, slow = picker.join("a", "b"), picker.join("c")[0]
-    slow_at, states = [], []
-    sent_at = 0.0
-    for now in (tenth / 10 for tenth in range(1, 200)):
-        for stream in peers:
-            if stream.outstanding:
-                picker.complete(stream, now)
-            picker.sent(stream, now)
-            stream.send(Batch(1, 1, 32, now), now)
-        if slow.outstanding and (now > 10 or (latency is not None and now - sent_at >= latency)):
-            picker.complete(slow, now)
-        if not slow.outstanding:
-            sent_at = now
-            picker.sent(slow, now)
-            slow.send(Batch(1, 1, 32, now), now)
-        picker.changes(now)
-        states.append(picker.states)
-        if picker.states["c"] == "slow":
-            slow_at.append(now)
-    assert slow_at[0] <= 3
-    assert slow_at[-1] - slow_at[0] == pytest.approx((len(slow_at) - 1) / 10)
-    assert 10 < slow_at[-1] < 18
-    assert all((each["a"], each["b"]) == ("serving", "serving") for each in states)
 
 
 def test_replicas_that_serve_are_listed_first_where_not_all_can_be(picker: Picking) -> None:

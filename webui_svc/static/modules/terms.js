@@ -22,7 +22,7 @@ export const TERMS = {
   redis: "The store of the counts and of the reports.",
   webui: "The service that draws this page.",
   serving: "It takes batches and completes them in time.",
-  slow: "It takes much longer than others or than before, so some of its batches are also sent elsewhere.",
+  slow: "It takes far longer than the others of its service.",
   connecting: "Its name has an address, but it does not serve yet.",
   draining: "It completes what it has, and gets no more.",
   waiting: "The worker has counted nothing lately, since a service does not respond.",
