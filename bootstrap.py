@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -35,6 +36,8 @@ _TERMINAL = sys.stdout.isatty()
 
 def main(command: str, *arguments: str) -> None:
     """Run one command, while no other process runs one here."""
+    # Ctrl-C is no error of ours to trace.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if command == "venv":
