@@ -73,10 +73,11 @@ class Manager:
         The code is 0 after a clean stop, 1 if a program failed or had to be killed, and 2 if one refused its settings.
         """
         loop = asyncio.get_running_loop()
-        self.output.watch(self.stopping.set)
+        # What nohup has set stays.
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self.output.watch(self.stopping.set, hangs_up=hangs_up)
         for number in _STOP_SIGNALS:
-            # What nohup has set stays.
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            if number != signal.SIGHUP or hangs_up:
                 loop.add_signal_handler(number, self._on_signal)
         try:
             async with self.tasks:

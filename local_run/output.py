@@ -34,12 +34,16 @@ class Output:
         self._colours = {OURS: 1} if colours else None
         self._width = max(len(name) for name in (*names, OURS))
 
-    def watch(self, on_reader_gone: Callable[[], None]) -> None:
-        """From now on, report lines that were lost, and call this function when the reader of a pipe is gone."""
+    def watch(self, on_reader_gone: Callable[[], None], *, hangs_up: bool) -> None:
+        """From now on, report lines that were lost, and call this function when the reader of a pipe is gone.
+
+        With `hangs_up` that of a terminal counts, too: a shell would pass its signal on, `make` does not.
+        """
+        gone = {errno.EPIPE, errno.EIO} if hangs_up else {errno.EPIPE}
         loop = asyncio.get_running_loop()
 
         def on_error(error: OSError) -> None:
-            if error.errno == errno.EPIPE:
+            if error.errno in gone:
                 loop.call_soon_threadsafe(on_reader_gone)
 
         def on_recovery(lines: int, cause: str) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import dedent
 
 import psutil
@@ -185,21 +186,31 @@ def test_a_frozen_process_is_stopped_like_any_other() -> None:
     assert "killed" not in output
 
 
-def test_nohup_a_full_disk_and_a_closed_terminal_stop_nothing() -> None:
+@pytest.fixture
+def closed_terminal() -> Iterator[int]:
     terminal, closed = pty.openpty()
     os.close(terminal)
-    for stdout in (os.open("/dev/full", os.O_WRONLY), closed):
-        ignores = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        with tiny("run(python('a', STAYS))", stdout, before=ignores) as popen:
-            run = psutil.Process(popen.pid)
-            wait_until(run.children)
-            time.sleep(0.5)
-            popen.send_signal(signal.SIGHUP)
-            with pytest.raises(subprocess.TimeoutExpired):
-                popen.wait(1)
-            popen.terminate()
-            assert popen.wait(STOP_LIMIT_S) == 0
-        os.close(stdout)
+    yield closed
+    os.close(closed)
+
+
+def test_a_closed_terminal_stops_everything_also_without_its_signal(closed_terminal: int) -> None:
+    with tiny("run(python('a', STAYS))", closed_terminal) as popen:
+        assert popen.wait(STOP_LIMIT_S) == 0
+
+
+def test_nohup_a_full_disk_and_a_closed_terminal_stop_nothing(closed_terminal: int) -> None:
+    with Path("/dev/full").open("wb") as full:
+        for stdout in (full.fileno(), closed_terminal):
+            with tiny("run(python('a', STAYS))", stdout, "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n") as popen:
+                run = psutil.Process(popen.pid)
+                wait_until(run.children)
+                time.sleep(0.5)
+                popen.send_signal(signal.SIGHUP)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    popen.wait(1)
+                popen.terminate()
+                assert popen.wait(STOP_LIMIT_S) == 0
 
 
 def test_an_unforeseen_failure_leaves_nothing_running() -> None:
