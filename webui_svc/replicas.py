@@ -244,8 +244,8 @@ class ReplicaStatistics:
 
 def _load_figures(load: Load | None) -> dict[str, float | None]:
     if load is None:
-        return dict.fromkeys(("busy", "queue", "waiting", "service_time"))
-    figures = {"busy": load.busy, "queue": load.queue, "waiting": load.waiting, "service_time": load.service_s}
+        return dict.fromkeys(("busy", "queue", "service_time"))
+    figures = {"busy": load.busy, "queue": load.queue, "service_time": load.service_s}
     return {name: None if value is None else round(value, 6) for name, value in figures.items()}
 
 

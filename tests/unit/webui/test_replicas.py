@@ -47,7 +47,6 @@ def test_shares_rates_and_latencies_are_those_of_all_workers_together(statistics
         "p99": None,
         "busy": 0,
         "queue": 0,
-        "waiting": 0,
         "service_time": None,
     }
     assert three == {"name": "rng-3", "address": "rng-3:50051", "state": "serving", **nothing}

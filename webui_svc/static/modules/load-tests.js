@@ -4,6 +4,7 @@ import { drawCurves } from "./curves.js";
 import { arrange, element, make, show } from "./dom.js";
 import { count, date, duration, speed, tick } from "./format.js";
 import { loadTests } from "./history.js";
+import { TERMS } from "./terms.js";
 
 const seriesName = ({ mode, window, streams, message_size: message, rate }) =>
   [mode, `window ${count(window)}`, ...(streams ? [`${count(streams)} streams`] : []), `${count(message)} B`, ...(rate ? [`${rate}/s`] : [])].join(", ");
@@ -73,7 +74,7 @@ export class LoadTests {
   }
 
   #showTable(series) {
-    const head = make("tr", {}, ...["Measured", "Batch size", "Hashes/s", "p50", "p99"].map((text) => make("th", { scope: "col" }, text)));
+    const head = make("tr", {}, ...["Measured", "batch size", "Hashes/s", "p50", "p99"].map((text) => make("th", { scope: "col", title: TERMS[text] }, text)));
     const rows = [...series].flatMap(([name, points]) =>
       points.map(({ batch, summary: { hashes_per_second: hashes, latency_seconds: latency } }) => {
         const cells = [count(batch), speed(hashes.median), duration(latency.total.p50), duration(latency.total.p99)];

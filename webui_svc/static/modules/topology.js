@@ -30,8 +30,8 @@ const facts = {
 // The same, of what "Why?" needs.
 const reasons = {
   ...facts,
-  server: ({ busy, waiting, service_time: time, rate: batches }) => [
-    [["utilisation", known(busy, share)], ["queue", known(waiting, about)]],
+  server: ({ busy, queue, service_time: time, rate: batches }) => [
+    [["utilisation", known(busy, share)], ["queue", known(queue, about)]],
     [["service time", known(time, duration)], ["batches", rate(batches)]],
   ],
   worker: (worker) => [[["hashes", rate(worker.speed)], ["utilisation", known(worker.busy, share)]]],
