@@ -1,8 +1,9 @@
 """Joins the page's ES modules into one script, when it is served.
 
-One script loads where networks are rough: of many files, one is lost whenever the network changes. A bundler from npm
-would be a second step of the build; this one knows only the forms of import and export that the page's modules use,
-and refuses all others.
+One script loads where networks are rough: a browser gives up a module that failed, and with it the page, while a script
+element can be tried again (boot.js). The known bundlers come from npm, which `make run` must not need. Little is needed
+of a bundler, because the modules are our own: this one knows only the forms of import and export that they use, and
+refuses all others.
 """
 
 import re

@@ -47,6 +47,9 @@ VIEWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "4k": ("present", "By worker", {"viewport": {"width": 3840, "height": 2160}, "color_scheme": "dark"}),
 }
 
+# What people press, choose or scroll. Of several that exclude each other, the Tab key reaches the one that is chosen.
+USABLE = 'button, a, select, summary, input:not([type="radio"]), input:checked, [tabindex="0"]'
+
 # Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
 HIDE = """(yes) => {
   Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
@@ -159,8 +162,11 @@ async def test_ten_tabs_of_a_browser_share_one_stream_and_each_can_have_its_own(
     await expect(tab.get_by_role("group", name="webui").locator(".value")).to_have_text("3")
 
 
-async def test_all_is_reached_by_keyboard_alone(open_page: Open, url: str, mining: Mining) -> None:
+async def test_all_is_reached_by_keyboard_alone(
+    open_page: Open, url: str, own_redis: RedisServer, mining: Mining
+) -> None:
     mining.write_past(400)
+    Reports(own_redis.client()).annotate(time.time() - 9, "slow", "rng", "rng-1")
     page = await open_page(url)
     await until_painted(page, "line", 0.8)
     for _ in range(6):  # three buttons, then the curve, the scale and the time
@@ -199,6 +205,13 @@ async def test_all_is_reached_by_keyboard_alone(open_page: Open, url: str, minin
     await expect(words).to_contain_text("The service that computes SHA-256 digests.")
     await page.keyboard.press("Escape")
     await expect(words).to_be_hidden()
+    await page.locator("summary", has_text="change").press("Enter")
+    await page.locator("#change-list li").wait_for()
+    for _ in range(await page.locator(USABLE).count() + 1):  # and the document itself
+        await page.keyboard.press("Tab")
+        await page.evaluate("document.activeElement.dataset.reached = ''")
+    missed = page.locator(f":is({USABLE}):visible:not([data-reached])")
+    assert await missed.evaluate_all("(found) => found.map((each) => each.outerHTML)") == []
     untold = (
         "[...document.querySelectorAll('[data-term], .fact, .state, h3')].filter((each) => !(each.title.length > 9))"
     )
