@@ -4,7 +4,6 @@ On the wire a unary call and a stream with one message each way are the same, so
 """
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable
 
@@ -35,7 +34,9 @@ class UnaryCalls:
         self._channel = open_channel(target, stage.service, certificates)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
-        self._tasks = asyncio.TaskGroup()
+        # A task group takes several times as long for each task.
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def replicas(self) -> list[str]:
@@ -44,23 +45,27 @@ class UnaryCalls:
 
     def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
         """Send a batch while run() runs, and pass on its response's payload, however many attempts that takes."""
-        self._tasks.create_task(self._call(batch, on_response))
+        task = self._loop.create_task(self._call(batch, on_response))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _call(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
-        backoff = Backoff()
+        backoff = None
         request = self._stage.request([batch])
         while True:
             try:
                 response = await self._method(request, metadata=self._metadata, wait_for_ready=True)
+                [(_, payload)] = self._stage.response(response)
             except grpc.aio.AioRpcError as error:
                 code = error.code()
-            else:
-                with contextlib.suppress(DecodeError, ValueError):
-                    [(_, payload)] = self._stage.response(response)
-                    if len(payload) == self._stage.payload_size(batch):
-                        on_response(payload)
-                        return
+            except (DecodeError, ValueError):
                 code = grpc.StatusCode.INTERNAL
+            else:
+                if len(payload) == self._stage.payload_size(batch):
+                    on_response(payload)
+                    return
+                code = grpc.StatusCode.INTERNAL
+            backoff = backoff or Backoff()
             self.errors[code.name] += 1
             self.resent += 1
             await asyncio.sleep(MAX_BACKOFF_S if code in PERMANENT else backoff.next_delay())
@@ -69,7 +74,8 @@ class UnaryCalls:
         """Keep a connection until cancelled."""
         try:
             self._channel.get_state(try_to_connect=True)
-            async with self._tasks:
-                await asyncio.Event().wait()
+            await asyncio.Event().wait()
         finally:
+            for task in self._tasks:
+                task.cancel()
             await self._channel.close(CLOSE_LIMIT_S)
