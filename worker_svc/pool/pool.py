@@ -346,8 +346,11 @@ class Pool:
                 for stream in endpoint.streams:
                     self.picker.drain(stream)
                     stream.half_close()
-        self._dispatch(self._loop.time())
-        self._update_states()
+        now = self._loop.time()
+        self._dispatch(now)
+        connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
+        if self.picker.replicas.update_states(now, connecting):
+            self._on_change()
 
     def _exchange(self, now: float) -> None:
         """Replace one endpoint whose certificates were renewed or, where not all addresses are used, any."""
@@ -383,12 +386,6 @@ class Pool:
             pause = MAX_BACKOFF_S
         self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
-
-    def _update_states(self) -> None:
-        now = self._loop.time()
-        connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
-        if self.picker.replicas.update_states(now, connecting):
-            self._on_change()
 
     def _note(self, kind: AnnotationKind, replica: str, count: int = 0, to: str = "") -> None:
         self.changes.add(Noticed(kind, self._stage.name, replica, self._loop.time(), count, to))
@@ -450,19 +447,14 @@ class Pool:
         while True:
             await self._busy.wait()
             now = self._loop.time()
-            streams = self._streams() if self._requests else []
-            oldest = min((stream.oldest_sent_at for stream in streams), default=now)
+            oldest = min((stream.oldest_sent_at for stream in self._streams()), default=now)
             due = min(max(oldest + self._hedging.delay, now + CHECK_INTERVAL_S), now + MIN_HEDGING_DELAY_S)
             await asyncio.sleep(due - now)
             self._hedging.update()
-            if not self._requests:
-                _log_while(self._lines.waiting, None)
-                continue
             now = self._loop.time()
             if now - due < CHECK_INTERVAL_S:
                 self._hedge(now)
                 self._abort_silent(now)
-            self._update_states()
 
     def _hedge(self, now: float) -> None:
         """Send batches over the hedging delay to a second replica, as far as the budget allows, and log the others."""
@@ -479,10 +471,11 @@ class Pool:
                     continue
                 about: dict[str, Any] = {"batch": attempt.batch.id, "replica": stream.replica, "stream": stream.number}
                 second = self.picker.pick(stream.replica)
-                has_other = second is not None and second.replica != stream.replica
-                if second is None or not has_other or not self._hedging.take_token():
+                if second is not None and second.replica == stream.replica:
+                    second = None
+                if second is None or not self._hedging.take_token():
                     waiting.append({**about, "seconds": round(now - attempt.sent_at, 1)})
-                    if has_other and is_new:
+                    if second is not None and is_new:
                         self._note(AnnotationKind.SLOW, stream.replica)
                     continue
                 self._lines.hedged.log(**about, second=second.replica)
