@@ -33,7 +33,7 @@ export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e labs docs \
-  screenshot protos certs sbom lock clean
+  findings screenshot protos certs sbom lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ perf: $(DEV) $(PROJECT) ## Measure CPU, memory and waiting times, and compare th
 soak: $(DEV) $(PROJECT) ## Run all kinds of failures for 10 minutes, a page for 10 and a memory test for 5; SEED= repeats an order
 	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@PYTHONPATH=tests $(PY) -m bench --parts memory --memory-seconds 300
+
+findings: $(MADE) ## Run the scripts of findings/ on the versions that they name (4 minutes); ARGS=dns selects by name
+	@$(PY) findings $(ARGS)
 
 docs: $(PROJECT) $(DEV) ## Generate docs/configuration.md and docs/metrics.md from the code
 	@$(PY) -m docs >/dev/null
