@@ -27,7 +27,10 @@ READERS = 1_000
 async def connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     for _ in range(200):
         with contextlib.suppress(OSError):
-            return await asyncio.open_unix_connection(path)
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"PING\r\n")
+            await reader.readline()
+            return reader, writer
         await asyncio.sleep(0.05)
     raise SystemExit("the server did not start")
 
