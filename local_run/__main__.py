@@ -1,4 +1,4 @@
-"""The command `dockercoins`: runs the whole system on one machine without containers, and changes it while it runs."""
+"""Runs all services on this machine without containers, and changes what runs."""
 
 import argparse
 import os
@@ -19,20 +19,21 @@ _SHELLS = ("bash", "zsh", "fish")
 
 _EXAMPLES = """\
 examples:
-  dockercoins run                            start everything; Ctrl-C stops it
-  dockercoins run WORKERS=10 RNGS=2          ten workers and two rngs
-  dockercoins run PACE=full                  without delays
+  dockercoins run                       start everything; Ctrl-C stops it
+  dockercoins run WORKERS=10 RNGS=2     ten workers and two rngs
+  dockercoins run PACE=full             without delays
 and in another terminal, while it runs:
-  dockercoins status                         the speed, and each replica with its share
-  dockercoins scale rng=3 worker=10          change the number of replicas
-  dockercoins kill rng-2                     it is started again
-  dockercoins pause rng-2                    freeze it; resume continues it
-  dockercoins slow rng-2 0.5                 each request waits 0.5 s; 0 ends that
-  dockercoins probe rng -n 20 -c 10          time 20 single requests, 10 at a time
-  eval "$(dockercoins completion bash)"      complete commands and names with Tab
+  dockercoins status                    the speed, and each replica's share
+  dockercoins scale rng=3 worker=10     change the number of replicas
+  dockercoins kill rng-2                it is started again
+  dockercoins pause rng-2               freeze it; resume continues it
+  dockercoins slow rng-2 0.5            each request waits 0.5 s; 0 ends that
+  dockercoins probe rng -n 20 -c 10     time 20 single requests, 10 at a time
+  eval "$(dockercoins completion bash)"  complete commands and names with Tab
 
-Several runs side by side need a DATA_DIR each; WEBUI_PORT=… before a command chooses one of them.
-All variables: docs/configuration.md. Exit codes: 0, 1 for a failure, 2 for a wrong argument or setting."""
+Several runs side by side need a DATA_DIR each; WEBUI_PORT=… before a command
+chooses one of them. All variables: docs/configuration.md.
+Exit codes: 0, 1 for a failure, 2 for a wrong argument or setting."""
 
 
 def main() -> int:
@@ -153,11 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     # For the list of commands: its arguments are parsed elsewhere.
     commands.add_parser("load-test", help="measure speed and latency at many batch sizes", add_help=False)
     scale = commands.add_parser("scale", help="change the number of replicas while it runs")
-    counts = scale.add_argument(
-        "counts",
-        nargs="+",
-        metavar="SERVICE=N",
-    )
+    counts = scale.add_argument("counts", nargs="+", metavar="SERVICE=N")
     counts.completer = lambda **_: ["rng=", "hasher=", "worker="]  # type: ignore[attr-defined] # of argcomplete
     for command, text in (
         ("kill", "kill a replica; it is started again"),

@@ -95,12 +95,33 @@ async def serve(folder: Path, handle: Callable[[Request], Awaitable[Any]]) -> As
 
 
 def send(request: Request) -> Any:
-    """Return the result of the running system. Raises CommandError and NotRunningError."""
-    path, run = _find()
+    """Return the result of the running system. Raises CommandError and NotRunningError.
+
+    Without DATA_DIR and WEBUI_PORT it is the only one, or the one with its data here.
+    """
+    runs: dict[Path, Request] = {}
+    for path in _runs_folder().glob(f"*/{SOCKET}"):
+        with contextlib.suppress(OSError, CommandError, ValueError):
+            runs[path] = _exchange(path, {"command": "describe"})
+    if not runs:
+        raise NotRunningError("nothing is running here; start it with `dockercoins run`")
+    port, data_dir = os.environ.get("WEBUI_PORT"), os.environ.get("DATA_DIR")
+    data = str(Path(data_dir or "data").absolute())
+    named = [
+        path
+        for path, run in runs.items()
+        if (not port or port == str(run["port"])) and (not data_dir or data == run["data"])
+    ]
+    chosen = named if len(named) <= 1 else [path for path in named if runs[path]["data"] == data]
+    shown = {path: f"WEBUI_PORT={run['port']} (data in {run['data']})" for path, run in runs.items()}
+    if len(chosen) != 1:
+        raise NotRunningError(
+            f"{'choose a run' if named else 'there is no such run'}; running: {', '.join(shown.values())}"
+        )
+    (path,) = chosen
     result = _exchange(path, request)
-    is_named = os.environ.get("WEBUI_PORT") or os.environ.get("DATA_DIR")
-    if isinstance(result, list) and not is_named and run["data"] != _data_here():
-        return [f"in the run of WEBUI_PORT={run['port']} (data in {run['data']}):", *result]
+    if isinstance(result, list) and not (port or data_dir) and runs[path]["data"] != data:
+        return [f"in the run of {shown[path]}:", *result]
     return result
 
 
@@ -118,29 +139,3 @@ def _exchange(path: Path, request: Request) -> Any:
     if "error" in response:
         raise CommandError(response["error"])
     return response["result"]
-
-
-def _data_here() -> str:
-    return str(Path("data").absolute())
-
-
-def _find() -> tuple[Path, Request]:
-    """Return the one run, or the one that DATA_DIR and WEBUI_PORT name: its socket, and how it describes itself."""
-    runs: dict[Path, Request] = {}
-    for path in _runs_folder().glob(f"*/{SOCKET}"):
-        with contextlib.suppress(OSError, CommandError, ValueError):
-            runs[path] = _exchange(path, {"command": "describe"})
-    if not runs:
-        raise NotRunningError("nothing is running here; start it with `dockercoins run`")
-    port, data_dir = os.environ.get("WEBUI_PORT"), os.environ.get("DATA_DIR")
-    named = [
-        path
-        for path, run in runs.items()
-        if (not port or port == str(run["port"])) and (not data_dir or str(Path(data_dir).absolute()) == run["data"])
-    ]
-    here = [path for path in named if runs[path]["data"] == _data_here()]
-    chosen = here if len(named) > 1 else named
-    if len(chosen) != 1:
-        ports = ", ".join(f"WEBUI_PORT={run['port']} (data in {run['data']})" for run in runs.values())
-        raise NotRunningError(f"{'choose a run' if named else 'there is no such run'}; running: {ports}")
-    return chosen[0], runs[chosen[0]]
