@@ -143,6 +143,7 @@ class Student:
             terminal = self._terminals[step.terminal] = self._open_terminal()
         end = time.monotonic() + step.limit_s
         terminal.type(step.command)
+        repeated = 0
         while True:
             time.sleep(_POLL_S)
             is_over = not terminal.is_busy
@@ -150,13 +151,19 @@ class Student:
             if (is_over or step.is_open) and (names := matches(step.expected, lines, self._names)) is not None:
                 self._names = names
                 return
-            if time.monotonic() > end or (is_over and (step.within_s is None or step.command == CTRL_C)):
+            # Of an attempt that is under way, there is little to see.
+            if is_over or repeated == 0:
+                shown = lines
+            is_late = time.monotonic() > end
+            can_repeat = step.within_s is not None and step.command != CTRL_C
+            if is_late or (is_over and not can_repeat):
                 raise LabError(
-                    f"line {step.line}: {step.command}\nshows\n{_quote(lines)}\nand not\n{_quote(step.expected)}"
+                    f"line {step.line}: {step.command}\nshows\n{_quote(shown)}\nand not\n{_quote(step.expected)}"
                 )
             if is_over:
                 time.sleep(_PAUSE_S)
                 terminal.type(step.command)
+                repeated += 1
 
     def clean_up(self) -> None:
         """Raise LabError if something is left running."""
