@@ -5,12 +5,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from load_test.measurement import TOTAL
 
-if TYPE_CHECKING:
-    from load_test.report import Result
+
+class Judged(Protocol):
+    """A point and its figures. The module of reports needs this one, so its Result is not named here."""
+
+    @property
+    def point(self) -> object:
+        """The point, which names itself."""
+
+    @property
+    def summary(self) -> Any:
+        """The figures of its runs."""
+
+    @property
+    def error_part(self) -> float:
+        """The errors as a part of all batches and errors."""
+
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -21,12 +35,12 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 _TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-def _latency(quantile: str, result: "Result") -> float:
+def _latency(quantile: str, result: Judged) -> float:
     return float(getattr(result.summary.latency_seconds[TOTAL], quantile))
 
 
 # What is judged: its units with their factors, and its value.
-_QUANTITIES: Mapping[str, tuple[Mapping[str, float], Callable[["Result"], float]]] = {
+_QUANTITIES: Mapping[str, tuple[Mapping[str, float], Callable[[Judged], float]]] = {
     **{name: (_TIMES, partial(_latency, name.replace(".", ""))) for name in ("p50", "p90", "p99", "p99.9", "max")},
     "errors": ({"%": 0.01}, lambda result: result.error_part),
     "speed": ({"": 1.0, "k": 1e3, "M": 1e6}, lambda result: result.summary.hashes_per_second.median),
@@ -61,7 +75,7 @@ class Condition:
             raise ValueError
         return cls(text, quantity, _OPERATORS[compare], float(number) * units[unit], (unit, units[unit]))
 
-    def failures(self, results: "Sequence[Result]") -> list[str]:
+    def failures(self, results: Sequence[Judged]) -> list[str]:
         """Return a line for each point that does not meet it."""
         _, value = _QUANTITIES[self.quantity]
         unit, factor = self.unit
