@@ -23,6 +23,9 @@ WINDOW_SIZE = 24
 # In which shares and speeds are counted.
 SHARE_WINDOW_S = 0.5
 
+# How long a line about what broke is held back at most, and what a replica that was frozen responds to late.
+SETTLING_S = 1.5
+
 # What a worker logs that was stopped while it got no responses.
 GIVEN_UP = "batches without a response are not counted"
 
@@ -118,6 +121,7 @@ class Mine:
         def counts() -> tuple[int, int, int]:
             return self.rngs.log.repeated, self.hashers.log.repeated, self.worker.text.count("stream broken")
 
+        time.sleep(SETTLING_S)
         before = counts()
         yield
         assert counts() == before, self.worker.text
@@ -125,8 +129,10 @@ class Mine:
     def finish(self) -> None:
         """Stop the workers and check that everything was counted once, to the last hash.
 
-        Some replicas of both services must live, so that every batch gets its response.
+        Some replicas of both services must live, so that every batch gets its response. A worker that has just started
+        has as long for its last report as any other, but is not connected to Redis yet.
         """
+        wait_until(lambda: self.redis.hashes)
         for worker in self.workers:
             if worker.popen.poll() is None:
                 assert worker.stop() == 0, worker.text
