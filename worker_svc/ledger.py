@@ -38,11 +38,19 @@ KEPT_S = 10.0
 # (ledger.lua), and would count its reports again after that.
 KEPT_UNAVAILABLE_S = 3_600.0
 
+# How long a Redis that has no report of ours, although it acknowledged some, is taken for another one that has its name
+# for a while. After that it counts as emptied.
+FOREIGN_LIMIT_S = 60.0
+
 # The pause between attempts in flush().
 FLUSH_PAUSE_S = 0.05
 
 # The time in which Redis must accept a connection and respond.
 RESPONSE_LIMIT_S = 2.0
+
+
+class _ForeignLedgerError(RedisError):
+    """Redis has no report of this worker, although it acknowledged some."""
 
 
 class Ledger:
@@ -82,6 +90,8 @@ class Ledger:
         # Whether Redis has ever accepted a request, and whether it refuses all that is sent now.
         self._connected = False
         self._refused = False
+        # Since when Redis has had no report of ours that it acknowledged.
+        self._foreign_since: float | None = None
 
     @property
     def unreported_hashes(self) -> int:
@@ -136,7 +146,9 @@ class Ledger:
                     await self._connect()
             except (RedisError, OSError, TimeoutError) as error:
                 unavailable = True
-                self._unavailable.log(cause=errors.describe(error), hashes=self.unreported_hashes)
+                if not isinstance(error, _ForeignLedgerError):
+                    self._foreign_since = None
+                    self._unavailable.log(cause=errors.describe(error), hashes=self.unreported_hashes)
                 self._refused = errors.is_permanent(error)
                 if errors.is_eviction(error):
                     # The sequence number may be evicted; what Redis has counted would be counted again.
@@ -184,7 +196,8 @@ class Ledger:
             report,
             entry.replicas,
             entry.coins,
-            oldest_sequence=self._entries[0][0].report.sequence,
+            # Only a Redis that is known to be behind gets a report that does not follow the last one it has.
+            oldest_sequence=1 if self._acknowledged == self.sent else self._entries[0][0].report.sequence,
             wallet=entry.wallet,
             wallet_limit=self._wallet_limit,
             changes=entry.changes,
@@ -192,7 +205,11 @@ class Ledger:
         )
         with self._span(report, attempt):
             async with deadline(RESPONSE_LIMIT_S, f"response to report {sequence}"):
-                held, self._coins_kept = await self._apply(arguments)
+                held, coins_kept = await self._apply(arguments)
+        if self._acknowledged and not held:
+            self._wait_for_own_ledger()
+        self._foreign_since = None
+        self._coins_kept = coins_kept
         self.latency.observe(time.monotonic() - began)
         self.sent = max(self.sent, held)  # sequence numbers begin with 1
         if held < self._acknowledged:
@@ -203,6 +220,18 @@ class Ledger:
             if self._acknowledged < each.report.sequence <= held:
                 self._entries[number] = each, steady_s()
         self._acknowledged = held
+
+    def _wait_for_own_ledger(self) -> None:
+        """Raise _ForeignLedgerError until Redis has had no report of ours for FOREIGN_LIMIT_S."""
+        if self._foreign_since is None:
+            self._foreign_since = steady_s()
+            self._log.error(
+                "this Redis has no report of this worker: it is another one, or was emptied; reports are queued",
+                acknowledged=self._acknowledged,
+                seconds=FOREIGN_LIMIT_S,
+            )
+        if steady_s() - self._foreign_since < FOREIGN_LIMIT_S:
+            raise _ForeignLedgerError
 
     def _span(self, report: Report, attempt: int) -> "contextlib.AbstractContextManager[Span | None]":
         attributes: dict[str, str | int] = {

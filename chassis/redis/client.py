@@ -7,7 +7,9 @@ a key to any node, and retries by itself, which the ledger must do.
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -38,8 +40,11 @@ from chassis.settings import CertificateFiles, SettingsError
 # Errors of a server that is not the master, or not for long, or not of all our keys.
 _NOT_MASTER = (ReadOnlyError, AskError, ClusterDownError, TryAgainError)
 
-# How often Sentinels are queried whether the server is still the master.
+# How often Sentinels are queried whether the server is still the master, and DNS whether it still has the name.
 MASTER_CHECK_INTERVAL_S = 2.0
+
+# The look-ups in a row that must name another server, before a client goes there.
+MOVED_LOOKUPS = 2
 
 # How long that may take: two Sentinels of three may be frozen, and a command has two seconds in all.
 MASTER_CHECK_LIMIT_S = 2.4 * REPLY_LIMIT_S
@@ -50,7 +55,7 @@ def open_client(access: RedisAccess, **options: Any) -> Redis:
     if access.deployment is not None:
         return _master_client(access, access.deployment, options)
     arguments: dict[str, Any] = {**parse_url(access.url), **options}
-    kind = arguments.pop("connection_class", Connection)
+    kind = arguments.pop("connection_class", NamedConnection)
     if kind is SSLConnection:
         kind = EncryptedConnection
         arguments["certificates"] = access.tls
@@ -111,7 +116,46 @@ class _PasswordFile(CredentialProvider):
         return self.get_credentials()
 
 
-class EncryptedConnection(SSLConnection):
+class NamedConnection(Connection):
+    """Ends when the name of its server has come to name another one: the old one may be cut off, and still respond."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._looked_up_at = 0.0
+        self._looking_up = False
+        # The look-ups in a row that did not name the connected server.
+        self._moved = 0
+
+    async def _connect(self) -> None:
+        self._looked_up_at, self._moved = time.monotonic(), 0
+        await super()._connect()  # type: ignore[no-untyped-call] # the library's
+
+    async def check_health(self) -> None:
+        """Leave a server that no longer has the name. redis-py calls this before each command.
+
+        Raises redis.exceptions.ConnectionError for such a server.
+        """
+        if self._moved >= MOVED_LOOKUPS:
+            await self.disconnect(nowait=True)  # a server that is cut off never closes its end
+            raise RedisConnectionError(f"{self.host} is another server now")
+        is_due = not self._looking_up and time.monotonic() - self._looked_up_at >= MASTER_CHECK_INTERVAL_S
+        if is_due and self._writer is not None and (peer := self._writer.get_extra_info("peername")):
+            self._looked_up_at, self._looking_up = time.monotonic(), True
+            # A daemon, unlike the event loop's threads: a silent name server must delay neither commands nor the end.
+            threading.Thread(target=self._look_up, args=(peer[0],), daemon=True).start()
+
+    def _look_up(self, peer: str) -> None:
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError:  # a look-up that fails changes nothing
+            pass
+        else:
+            self._moved = 0 if peer in {address[0] for *_, address in found} else self._moved + 1
+        finally:
+            self._looking_up = False
+
+
+class EncryptedConnection(NamedConnection, SSLConnection):
     """Reads the certificates whenever it connects, since they may be renewed."""
 
     def __init__(self, *, certificates: CertificateFiles | None, **arguments: Any) -> None:

@@ -26,7 +26,13 @@ class RedisServer:
     """One server on a fixed free port, append-only, that keeps its data between a stop and a start."""
 
     def __init__(
-        self, folder: Path, *options: object, program: str | None = None, tls: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *options: object,
+        program: str | None = None,
+        tls: Mapping[str, str] | None = None,
+        host: str = embedded_redis.HOST,
+        port: int | None = None,
     ) -> None:
         """Take the program that comes with Python packages, or another one; only another one knows TLS.
 
@@ -34,11 +40,12 @@ class RedisServer:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.port = free_port()
+        self.host = host
+        self.port = free_port() if port is None else port
         self.tls = tls
         embedded, *plain = embedded_redis.command(self.port, str(folder))
         encrypted = (word for name, value in self.tls_settings.items() for word in (f"--{name}", f"{value}"))
-        self._command = (program or embedded, *plain, *encrypted, *map(str, options))
+        self._command = (program or embedded, *plain, *encrypted, "--bind", host, *map(str, options))
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +72,7 @@ class RedisServer:
         if self.tls is not None:
             files = {"ssl_certfile": "TLS_CERT", "ssl_keyfile": "TLS_KEY", "ssl_ca_certs": "TLS_CA"}
             options |= {"ssl": True, **{option: self.tls[name] for option, name in files.items()}}
-        return redis.Redis(port=self.port, **options)
+        return redis.Redis(host=self.host if self.tls is None else TLS_HOST, port=self.port, **options)
 
     @property
     def hashes(self) -> int:
@@ -99,7 +106,7 @@ class RedisServer:
         wait_until(self._listens)
 
     def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1):
             return True
         return False
 
@@ -122,8 +129,8 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *options: object, program: str | None = None) -> Iterator[RedisServer]:
-    server = RedisServer(folder, *options, program=program)
+def redis_server(folder: Path, *options: object, **more: Any) -> Iterator[RedisServer]:
+    server = RedisServer(folder, *options, **more)
     server.start()
     try:
         yield server

@@ -86,6 +86,7 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
         own_redis.client().flushall()
         own_redis.stop()
         monkeypatch.setattr("worker_svc.ledger.KEPT_S", 0.0)
+        monkeypatch.setattr("worker_svc.ledger.FOREIGN_LIMIT_S", 0.0)
         for sequence in range(2, MAX_UNACKNOWLEDGED + 2):
             assert not made.full
             made.add(report(sequence))
@@ -119,6 +120,7 @@ async def test_what_is_no_longer_kept_is_not_waited_for(redis: RedisServer, monk
         monkeypatch.setattr("worker_svc.ledger.KEPT_S", -1.0)
         await taken(made, report(1))
         monkeypatch.undo()
+        monkeypatch.setattr("worker_svc.ledger.FOREIGN_LIMIT_S", 0.0)
         await taken(made, report(2))
         redis.client().flushall()
         await taken(made, report(3))
@@ -264,8 +266,9 @@ async def test_a_redis_that_may_evict_any_key_takes_nothing_and_the_log_says_wha
 
 
 async def test_what_was_counted_before_its_sequence_number_was_evicted_is_not_counted_again(
-    own_redis: RedisServer,
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker_svc.ledger.FOREIGN_LIMIT_S", 0.0)
     client = own_redis.client()
     async with ledger(own_redis.url) as made:
         await taken(made, report(1))
