@@ -32,8 +32,8 @@ export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
 # The steps of an installation write to one virtual environment, so -j must not run them in parallel.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e labs docs \
-  findings screenshot protos certs sbom lock clean
+.PHONY: help run test test-system coverage check format load-test bench perf soak up down images e2e e2e-kubernetes labs \
+  docs findings screenshot protos certs sbom lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need
 
 labs: $(DEV) $(PROJECT) ## Do the labs of docs/labs as a student would; ARGS="-k 01" selects one (3 minutes)
 	@$(PY) -m pytest tests/labs --numprocesses=4 $(ARGS)
+
+e2e-kubernetes: $(DEV) $(PROJECT) ## Run the tests of Kubernetes on the cluster of kubectl, or of CONTEXT=, whose nodes have the images
+	@CONTEXT="$(CONTEXT)" $(PY) -m pytest tests/e2e_kubernetes --timeout=600 $(ARGS)
 
 screenshot: $(DEV) $(PROJECT) ## Take the pictures of the page for the README from a real run; it needs Chromium (2 minutes)
 	@PYTHONPATH=tests $(PY) -m docs.screenshot docs

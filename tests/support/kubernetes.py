@@ -24,6 +24,7 @@ EVERY = (
     ("full",),
     ("tls",),
     ("observability",),
+    ("full", "node-port"),
     ("full", "autoscaling", "rng-daemonset"),
     ("rng-daemonset", "tls"),
     ("full", "autoscaling", "observability", "autoscaling-worker", "rng-daemonset", "tls"),

@@ -51,7 +51,7 @@ def write_configuration(folder: Path, instances: dict[str, str]) -> None:
     configuration: Any = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     configuration["global"] = {name: shorter(duration) for name, duration in configuration["global"].items()}
     (scraped,) = configuration["scrape_configs"]
-    names = {name for asked in scraped.pop("dns_sd_configs") for name in asked["names"]}
+    names = {name.removesuffix("-metrics") for asked in scraped.pop("dns_sd_configs") for name in asked["names"]}
     assert names == set(instances)
     scraped["static_configs"] = [
         {"targets": [instances[name]], "labels": {"__meta_dns_name": name}} for name in sorted(names)

@@ -3,10 +3,8 @@
 import copy
 import json
 import re
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,6 @@ from packaging.version import Version
 from support import kubernetes
 from support.compose_project import ROOT
 from support.kubernetes import EVERY, PROBES, Object, Pod, named, of_kind, pods, render
-from support.programs import environment, run
-from support.served import HASHER, RNG
 
 from chassis.process import STOP_LIMIT_S
 from deploy.certs import folders
@@ -84,57 +80,6 @@ def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) ->
         kubernetes_validate.validate(each, version, strict=True)
 
 
-def test_objects_have_no_namespace_and_name_their_application() -> None:
-    for each in distinct_objects():
-        assert "namespace" not in each["metadata"]
-        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "dockercoins"
-
-
-def test_pods_keep_to_the_restricted_profile(objects: Sequence[Object]) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards/, and what we add."""
-    for name, pod in pods(objects).items():
-        context = {key: value for key, value in pod.spec["securityContext"].items() if not key.startswith("fsGroup")}
-        user = context["runAsUser"]
-        assert context == {
-            "runAsNonRoot": True,
-            "runAsUser": user,
-            "runAsGroup": user,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        }
-        assert user > 0
-        if name in SERVICES:
-            dockerfile = (ROOT / f"{name}_svc" / "Dockerfile").read_text()
-            assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)[-1] == f"{user}:{user}"
-        assert pod.container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.spec.keys()
-        kinds = {kind for volume in pod.spec.get("volumes", []) for kind in volume.keys() - {"name"}}
-        assert kinds <= {"configMap", "emptyDir", "projected"}
-        assert all(port.keys() == {"name", "containerPort"} for port in pod.container["ports"])
-        assert pod.spec["automountServiceAccountToken"] is False
-        assert pod.spec["enableServiceLinks"] is False, "their variables are not settings"
-        assert pod.container["resources"]["requests"].keys() == {"cpu", "memory"}
-        assert pod.container["resources"]["limits"].keys() == {"memory"}
-
-
-def test_probes_request_existing_services_and_one_uses_the_address_of_clients(objects: Sequence[Object]) -> None:
-    alive, ready = ({"httpGet": {"path": path, "port": "metrics"}} for path in ("/healthz", "/readyz"))
-    for pod in ours(objects):
-        expected: list[Object] = [alive, alive, ready]
-        if pod.name in {"rng", "hasher"} and "TLS_CERT" not in pod.environment:
-            service = {"rng": RNG, "hasher": HASHER}[pod.name]
-            expected = [{"grpc": {"port": pod.ports["grpc"], "service": each}} for each in ("", "", service)]
-        elif pod.name != "worker":  # Kubernetes can't encrypt its gRPC probes
-            expected[0] = {"tcpSocket": {"port": "http" if pod.name == "webui" else "grpc"}}
-        assert expected == [
-            {key: value for key, value in pod.container[probe].items() if not key.endswith(("Seconds", "Threshold"))}
-            for probe in PROBES
-        ]
-
-
 def test_variables_and_ports_are_those_of_the_code(objects: Sequence[Object]) -> None:
     known = {name for settings in SERVICES.values() for name in settings.variables()}
     for pod in ours(objects):
@@ -156,55 +101,6 @@ def test_images_and_limits_of_memory_are_those_of_compose(objects: Sequence[Obje
         assert pod.container["resources"]["limits"]["memory"] == composed()[pod.name]["mem_limit"].upper() + "i"
 
 
-def files(pod: Pod) -> Iterator[str]:
-    """Those that are mounted; every volume is mounted, and every mount has a volume."""
-    claims = {each["metadata"]["name"] for each in pod.workload["spec"].get("volumeClaimTemplates", [])}
-    volumes = {each["name"]: each for each in pod.spec.get("volumes", [])}
-    mounts = {each["name"]: each["mountPath"] for each in pod.container.get("volumeMounts", [])}
-    assert mounts.keys() == volumes.keys() | claims
-    for name, volume in volumes.items():
-        secrets = volume.get("projected", {}).get("sources", [])
-        keys = {key for each in secrets for key in SECRETS[each["secret"]["name"]]}
-        if "configMap" in volume:
-            keys |= named(pod.objects, "ConfigMap", volume["configMap"]["name"])["data"].keys()
-        yield from (f"{mounts[name]}/{key}" for key in keys)
-
-
-def test_every_file_that_is_named_is_there(objects: Sequence[Object]) -> None:
-    for pod in pods(objects).values():
-        said = [*pod.environment.values(), *pod.container.get("args", [])]
-        said += [word for name in PROBES for word in pod.container[name].get("exec", {}).get("command", [])]
-        paths = {word.rpartition("=")[2] for word in said}
-        assert {path for path in paths if path.startswith(("/run/", "/etc/"))} <= set(files(pod))
-
-
-def test_everything_that_selects_selects_its_pods(objects: Sequence[Object]) -> None:
-    """All by `app`: workloads, Services, budgets and who is to be on different nodes."""
-    found = pods(objects)
-    for pod in found.values():
-        labels = pod.workload["spec"]["template"]["metadata"]["labels"]
-        assert labels.items() >= {"app": pod.name, "app.kubernetes.io/part-of": "dockercoins"}.items()
-        assert pod.workload["spec"]["selector"] == {"matchLabels": {"app": pod.name}}
-    for pod in ours(objects):
-        if pod.workload["kind"] == "Deployment":
-            (spread,) = pod.spec["topologySpreadConstraints"]
-            assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
-            assert spread["labelSelector"] == {"matchLabels": {"app": pod.name}}
-    for each in of_kind(objects, "PodDisruptionBudget"):
-        assert each["spec"]["selector"] == {"matchLabels": {"app": each["metadata"]["name"]}}
-    for each in of_kind(objects, "Service"):
-        name, spec = each["metadata"]["name"], each["spec"]
-        assert spec["selector"] == {"app": name}
-        assert spec["clusterIP"] == "None", "a name leads to the pods themselves: those that are ready, and all workers"
-        assert spec.get("publishNotReadyAddresses", False) == (name == "worker")
-        for port in spec["ports"]:
-            assert (found[name].ports[port["targetPort"]], port["targetPort"]) == (port["port"], port["name"])
-    for each in of_kind(objects, "HorizontalPodAutoscaler"):
-        target = each["spec"]["scaleTargetRef"]
-        assert named(objects, target["kind"], target["name"])
-    assert named(objects, "Service", named(objects, "StatefulSet", "redis")["spec"]["serviceName"])
-
-
 def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Object]) -> None:
     for pod in ours(objects):
         waits = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
@@ -217,76 +113,6 @@ def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Obje
     assert pods(objects)["redis"].container["lifecycle"]["preStop"]["sleep"]["seconds"] == 10, (
         "for workers' last reports"
     )
-
-
-def test_no_budget_keeps_a_node_from_being_drained(objects: Sequence[Object]) -> None:
-    budgets = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "PodDisruptionBudget")}
-    counted = {pod.name for pod in pods(objects).values() if pod.workload["kind"] != "DaemonSet"}
-    assert budgets.keys() == counted - {"prometheus"}
-    for spec in budgets.values():
-        assert (spec["maxUnavailable"], spec.get("minAvailable")) == (1, None)
-
-
-# What policies let through: at both ends, or at one where the other is none of ours.
-INSIDE = {"worker > rng 50051/TCP", "worker > hasher 50151/TCP", "worker|webui > redis 6379/TCP"}
-OUTSIDE = {"anybody > webui 8000/TCP", "all > anybody 53/TCP", "all > anybody 53/UDP"}
-SCRAPED = {f"prometheus > {name} {port}/TCP" for name, port in zip(SERVICES, (9101, 9102, 9103, 9104), strict=True)}
-ADAPTED = {"prometheus-adapter in any namespace > prometheus 9090/TCP"}
-
-
-def flows(policy: Object) -> Iterator[str]:
-    spec = policy["spec"]
-    assert spec.keys() <= {"podSelector", "policyTypes", "ingress", "egress"}
-    for direction, side in (("Ingress", "from"), ("Egress", "to")):
-        assert direction in spec["policyTypes"] or direction.lower() not in spec
-        for rule in spec.get(direction.lower(), []):
-            peers = [peer_name(peer) for peer in rule.get(side, [])] or ["anybody"]
-            ports = [f"{port['port']}/{port.get('protocol', 'TCP')}" for port in rule.get("ports", [])] or ["any port"]
-            for peer, port in product(peers, ports):
-                ends = (peer, whom(spec["podSelector"]))
-                yield f"{' > '.join(ends if side == 'from' else reversed(ends))} {port}"
-
-
-def whom(selector: Object) -> str:
-    """The pods of ours that are selected."""
-    labels = dict(selector["matchLabels"])
-    assert labels.pop("app.kubernetes.io/part-of") == "dockercoins"
-    for expression in selector.get("matchExpressions", []):
-        assert (expression["key"], expression["operator"]) == ("app", "In")
-        labels["app"] = "|".join(expression["values"])
-    return str(labels.pop("app", "all"))
-
-
-def peer_name(peer: Object) -> str:
-    if "namespaceSelector" in peer:
-        assert peer["namespaceSelector"] == {}
-        return f"{peer['podSelector']['matchLabels']['app.kubernetes.io/name']} in any namespace"
-    if "ipBlock" in peer:
-        return str(peer["ipBlock"]["cidr"])
-    assert peer.keys() == {"podSelector"}
-    return whom(peer["podSelector"])
-
-
-@pytest.mark.parametrize("names", EVERY, ids="+".join)
-def test_the_flows_of_the_design_are_let_through_and_no_others(names: tuple[str, ...]) -> None:
-    policies = list(of_kind(render(*names), "NetworkPolicy"))
-    (nothing,) = (each["spec"] for each in policies if each["spec"].keys() == {"podSelector", "policyTypes"})
-    assert (whom(nothing["podSelector"]), nothing["policyTypes"]) == ("all", ["Ingress", "Egress"])
-    inside = INSIDE | (SCRAPED if "observability" in names else set())
-    outside = OUTSIDE | (ADAPTED if "autoscaling-worker" in names else set())
-    assert sorted(flow for each in policies for flow in flows(each)) == sorted([*inside, *inside, *outside])
-
-
-def test_a_number_that_was_scaled_to_survives_applying_again() -> None:
-    scaled = {
-        ("classic",): list(SERVICES),
-        ("full", "autoscaling"): ["rng", "hasher"],
-        ("observability", "autoscaling-worker"): ["worker"],
-    }
-    for names, deployments in scaled.items():
-        assert not [each for each in deployments if "replicas" in named(render(*names), "Deployment", each)["spec"]]
-    full = [named(render("full"), "Deployment", each)["spec"]["replicas"] for each in ("rng", "hasher", "worker")]
-    assert full == [2, 2, 2]
 
 
 # What compose.yaml calls otherwise; here names are those of Kubernetes' Secrets.
@@ -375,45 +201,11 @@ def test_no_autoscaler_flaps_or_waits_for_cpu_that_no_replica_reaches() -> None:
         assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 8)
 
 
-COMMANDS = re.findall(r"^    (kubectl .*)$", PAGE, re.MULTILINE)
-
-# kubectl gets as far as connecting there when it has understood what it is to do.
-NO_CLUSTER = {
-    "apiVersion": "v1",
-    "kind": "Config",
-    "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
-    "contexts": [{"name": "none", "context": {"cluster": "none", "user": ""}}],
-    "current-context": "none",
-}
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certs") / "certs"
     folders.for_kubernetes(folder)
     return folder
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_kubectl_understands_every_command(command: str, certificates: Path, tmp_path: Path) -> None:
-    configuration = tmp_path / "config"
-    configuration.write_text(yaml.safe_dump(NO_CLUSTER))
-    words = [str(certificates) if word == "certs" else word for word in shlex.split(command)[1:]]
-    variables = environment(KUBECONFIG=configuration, HOME=tmp_path)
-    done = run(kubernetes.KUBECTL, *words, cwd=ROOT, env=variables)
-    assert done.returncode == 0 or "127.0.0.1:1" in done.stderr, done.stderr
-
-
-def test_every_workload_and_image_of_a_command_is_there() -> None:
-    objects = render("observability")
-    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects}
-    workloads = re.findall(r"\b(deployment|statefulset|service)[ /](\w+)", "\n".join(COMMANDS))
-    assert workloads
-    assert {f"{kind}/{name}" for kind, name in workloads} <= there
-    assert set(re.findall(r"--selector app=(\w+)", PAGE)) <= pods(objects).keys()
-    (command,) = re.findall(r"kind load docker-image (.*)$", PAGE, re.MULTILINE)
-    images = {pod.container["image"] for pod in pods(objects).values()}
-    assert set(command.split()) == {image for image in images if image.startswith("dockercoins-grpc/")}
 
 
 def test_a_custom_kustomization_changes_what_it_names() -> None:
@@ -427,10 +219,6 @@ def test_a_custom_kustomization_changes_what_it_names() -> None:
         assert pods(objects)[name].container["image"] == f"registry.example/coins/{name}:v1"
     settings = {"PACE": "full", "LOG_FORMAT": "json", "BATCH_SIZE": "256", "LOG_LEVEL": "warning"}
     assert pods(objects)["rng"].shared_variables == settings
-
-
-def test_the_policy_for_a_redis_elsewhere_lets_worker_and_webui_out_and_no_others() -> None:
-    assert list(flows(OBJECTS["NetworkPolicy"])) == ["worker|webui > 192.0.2.10/32 6379/TCP"]
 
 
 def test_all_overlays_and_components_are_described_and_tested() -> None:
