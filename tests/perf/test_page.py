@@ -1,16 +1,23 @@
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 from perf.conftest import Figures
 from playwright.async_api import expect
-from support.chromium import Open, chromium, opened_pages, until_painted, until_text
+from support.chromium import HIDE, Open, chromium, opened_pages, until_painted, until_text
 from support.mining import Mining
 from support.redis_server import RedisServer
 from support.reports import Reports
 from support.service_process import ServiceProcesses
+from support.waiting import background
 
 WORKERS = 200
+
+# Until a page's code is compiled, and for how long its CPU is measured.
+SETTLING_S = 8.0
+MEASURED_S = 20.0
 
 # Notes when the curve was first drawn: to look at its pixels all the time would take longer than to draw them.
 NOTE_PAINT = """
@@ -72,3 +79,37 @@ async def test_an_hour_of_many_workers(
     await expect(legend.get_by_role("listitem")).to_have_count(9)
     await until_painted(page, "others", 0.9)  # eight of so many are thinner than a pixel
     figures.check("the same by worker", time.monotonic() - began, 2.0, "s")
+
+
+async def test_cpu_of_a_tab_and_of_webui(own_redis: RedisServer, processes: ServiceProcesses, figures: Figures) -> None:
+    mining = Mining(own_redis.client())
+    mining.workers = [f"worker-{number}-{number:08x}" for number in range(1, 11)]
+    mining.rate = 1.0
+    mining.write_past(300)
+    webui = processes.start("webui", REDIS_URL=own_redis.url)
+    webui.wait_until_started()
+    server = psutil.Process(webui.popen.pid)
+    async with chromium() as browser, opened_pages(browser) as open_page, background(mining.run()):
+        page = await open_page(f"http://127.0.0.1:{webui.port}/#why")
+        session = await browser.new_browser_cdp_session()
+        await until_text(page, "#workers", "^10$")
+        await asyncio.sleep(SETTLING_S)
+
+        async def cpu_s() -> tuple[float, float]:
+            found = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
+            own = server.cpu_times()
+            return sum(each["cpuTime"] for each in found if each["type"] == "renderer"), own.user + own.system
+
+        async def cores() -> tuple[float, float]:
+            began = time.monotonic(), await cpu_s()
+            await asyncio.sleep(MEASURED_S)
+            seconds = time.monotonic() - began[0]
+            tab, served = ((after - before) / seconds for before, after in zip(began[1], await cpu_s(), strict=True))
+            return tab, served
+
+        tab, served = await cores()
+        await page.evaluate(HIDE, arg=True)
+        hidden, _ = await cores()
+    figures.check("the same while it is hidden, which receives and draws nothing", hidden, 0.01, "cores")
+    figures.check("webui with this one browser", served, 0.006, "cores")
+    figures.check("a tab that shows ten workers, and why", tab, 0.05, "cores")

@@ -44,6 +44,12 @@ _PAINTED = """(name) => {
   return columns / width;
 }"""
 
+# Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
+HIDE = """(yes) => {
+  Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
 _CUT_OFF = """() => {
   const bottom = document.querySelector('.system').getBoundingClientRect().bottom;
   const cut = [...document.querySelectorAll('.replica')].filter((each) => each.getBoundingClientRect().bottom > bottom);

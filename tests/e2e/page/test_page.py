@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import CDPSession, Page, expect
-from support.chromium import Open, painted, shoot, until_painted, until_text
+from support.chromium import HIDE, Open, painted, shoot, until_painted, until_text
 from support.mining import Mining, load_test
 from support.redis_server import RedisServer
 from support.reports import Reports
@@ -49,12 +49,6 @@ VIEWS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 # What people press, choose or scroll. Of several that exclude each other, the Tab key reaches the one that is chosen.
 USABLE = 'button, a, select, summary, input:not([type="radio"]), input:checked, [tabindex="0"]'
-
-# Makes a tab believe that it is hidden, or seen again: a browser without windows hides none.
-HIDE = """(yes) => {
-  Object.defineProperty(document, 'hidden', { value: yes, configurable: true });
-  document.dispatchEvent(new Event('visibilitychange'));
-}"""
 
 
 async def test_the_page_opens_with_its_history_weighs_little_and_moves(
