@@ -298,7 +298,7 @@ class Speed:
 class HourlyHistory:
     """Hashes in ten-second buckets over the last hour, of all workers and of each, as Redis has them.
 
-    Times are Redis's, and a bucket that is missing after the first one is a time without work.
+    Times are Redis's, and a bucket that is missing is a time without a worker.
     """
 
     def __init__(self) -> None:
@@ -327,7 +327,8 @@ class HourlyHistory:
 
     def points(self, seconds: int) -> list[Point]:
         """Return the hashes per second in each complete bucket of the last seconds, the oldest first."""
-        return [(second, round(self._totals.get(second, 0.0) / BUCKET_S, 4)) for second in self._whole(seconds)]
+        hashes = [(second, self._totals.get(second)) for second in self._whole(seconds)]
+        return [(second, None if each is None else round(each / BUCKET_S, 4)) for second, each in hashes]
 
     def points_by_worker(self, seconds: int, live: AbstractSet[str]) -> tuple[list[str], list[list[float | None]]]:
         """Return the workers to show by name, and for each of the points their hashes per second and the others'."""

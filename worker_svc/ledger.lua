@@ -277,41 +277,47 @@ local function apply(KEYS, ARGV, now_us)
     redis.call('HSET', KEYS[3], unpack(ARGV, 20, last_coin))
   end
 
-  -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A bucket that holds
-  -- no number begins anew. HINCRBYFLOAT is in the append-only file as the HSET of what it comes to.
+  -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A report without a
+  -- batch makes the buckets of the time since the report before it, so that time without work differs from time without
+  -- workers. A bucket that holds no number begins anew. HINCRBYFLOAT is in the append-only file as the HSET of what it
+  -- comes to.
   local ahead_us = now_us - tonumber(ARGV[12])
   local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]) + ahead_us, tonumber(ARGV[8]) + ahead_us
+  local both = {KEYS[5], KEYS[7]}
+  if hashes == 0 then
+    begin_us, end_us, both = now_us - tonumber(ARGV[11]), now_us, {KEYS[5]}
+  end
+  local width = BUCKET_SECONDS * 1000000
+  local final = math.floor(end_us / width)
+  begin_us = math.max(begin_us, (final - TOTALS_SECONDS / BUCKET_SECONDS) * width)
+  local span = end_us - begin_us
+  for bucket = math.floor(begin_us / width), final do
+    local share = bucket == final and 1 or 0
+    if span > 0 then
+      share = (math.min(end_us, (bucket + 1) * width) - math.max(begin_us, bucket * width)) / span
+    end
+    if share > 0 then
+      for _, totals in ipairs(both) do
+        local start, count = string.format('%d', bucket * BUCKET_SECONDS), string.format('%.17g', hashes * share)
+        local added = redis.pcall('HINCRBYFLOAT', totals, start, count)
+        if type(added) == 'table' and added.err then
+          redis.call('HDEL', totals, start)
+          redis.call('HINCRBYFLOAT', totals, start, count)
+        end
+      end
+    end
+  end
+  for _, totals in ipairs(both) do
+    if redis.call('HLEN', totals) > TOTALS_SECONDS / BUCKET_SECONDS + 1 then
+      for _, bucket in ipairs(redis.call('HKEYS', totals)) do
+        local start = tonumber(bucket)
+        if not start or math.abs(now - start) > TOTALS_SECONDS then
+          redis.call('HDEL', totals, bucket)
+        end
+      end
+    end
+  end
   if hashes > 0 then
-    local width = BUCKET_SECONDS * 1000000
-    local final = math.floor(end_us / width)
-    begin_us = math.max(begin_us, (final - TOTALS_SECONDS / BUCKET_SECONDS) * width)
-    local span = end_us - begin_us
-    for bucket = math.floor(begin_us / width), final do
-      local share = bucket == final and 1 or 0
-      if span > 0 then
-        share = (math.min(end_us, (bucket + 1) * width) - math.max(begin_us, bucket * width)) / span
-      end
-      if share > 0 then
-        for _, totals in ipairs({KEYS[5], KEYS[7]}) do
-          local start, count = string.format('%d', bucket * BUCKET_SECONDS), string.format('%.17g', hashes * share)
-          local added = redis.pcall('HINCRBYFLOAT', totals, start, count)
-          if type(added) == 'table' and added.err then
-            redis.call('HDEL', totals, start)
-            redis.call('HINCRBYFLOAT', totals, start, count)
-          end
-        end
-      end
-    end
-    for _, totals in ipairs({KEYS[5], KEYS[7]}) do
-      if redis.call('HLEN', totals) > TOTALS_SECONDS / BUCKET_SECONDS + 1 then
-        for _, bucket in ipairs(redis.call('HKEYS', totals)) do
-          local start = tonumber(bucket)
-          if not start or math.abs(now - start) > TOTALS_SECONDS then
-            redis.call('HDEL', totals, bucket)
-          end
-        end
-      end
-    end
     redis.call('EXPIRE', KEYS[7], TOTALS_SECONDS)
   end
 

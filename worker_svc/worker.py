@@ -76,8 +76,9 @@ class Worker:
         for metrics in (streams, WorkerMetrics(self._tally, self._pipeline, self._pools, self.ledger)):
             telemetry.metrics.register(metrics)
         self._connected = asyncio.Event()
-        # Whether replicas have changed since the last report.
+        # Whether replicas have changed since the last report, and when a change was reported last.
         self._changed = asyncio.Event()
+        self._changed_at = float("-inf")
         self._draining = False
         # When the last report must be acknowledged; drain() sets it.
         self._report_until = 0.0
@@ -125,6 +126,10 @@ class Worker:
                 self._pipeline.resume()
             due = max(due + self._report_interval, loop.time())
             await asyncio.sleep(due - loop.time())
+            # What follows a change gets a whole interval, so that each replica's share shows in one report.
+            if (due_after_change := self._changed_at + self._report_interval) > due:
+                due = due_after_change
+                await asyncio.sleep(due - loop.time())
             self._report_if_useful()
 
     def _report_if_useful(self) -> None:
@@ -134,7 +139,7 @@ class Worker:
             self._report()
 
     async def _report_changes(self) -> None:
-        """Make a report at once when a replica joins, leaves or becomes slow, but not while others wait for Redis."""
+        """Make a report at once when a replica joins or leaves, but not while others wait for Redis."""
         await self._connected.wait()
         while True:
             await self._changed.wait()
@@ -143,6 +148,7 @@ class Worker:
                 return
             if self._changed.is_set():
                 self._report()
+                self._changed_at = asyncio.get_running_loop().time()
             await asyncio.sleep(CHANGE_PAUSE_S)
 
     def _changes(self, batch_size: int, waits_for: str, now: float) -> list[Noticed]:

@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from support.admin_endpoint import http_get
 from support.free_port import free_ports
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
+from support.webui_page import FollowedPage
 
 from local_run.manager import START_SECONDS, STOP_LIMIT_S
 
@@ -243,3 +245,24 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_starts_at_once(tmp_path
         code, line = run.command("status")
         assert code == 1
         assert re.match(r"nothing is running here; start it with `dockercoins run`\n|there is no such run; ", line)
+
+
+def test_three_replicas_have_their_shares_within_3_s_of_scale(tmp_path: Path) -> None:
+    """With one classic worker, which completes one batch of each replica in the time of a report."""
+    with closing(LocalRun(tmp_path / "data", tmp_path / "output")) as run:
+        run.wait_until_mining("worker-1")
+        page = FollowedPage(run.webui_port)
+        names = ["rng-1", "rng-2", "rng-3"]
+
+        def have_shares() -> bool:
+            replicas = page.data.get("topology", {}).get("rng", {}).get("replicas", [])
+            return [each["name"] for each in replicas if each["state"] == "serving" and each["share"] >= 0.2] == names
+
+        began = time.monotonic()
+        with ThreadPoolExecutor() as threads:
+            scaled = threads.submit(run.command, "scale", "rng=3")
+            wait_until(have_shares, LIMIT_S, lambda: f"{page.data['topology']['rng']}")
+            seconds = time.monotonic() - began
+            assert scaled.result() == (0, "rng: 1 \N{RIGHTWARDS ARROW} 3\n")
+        assert all(run.share(name) >= 0.2 for name in names)
+        assert seconds <= 3, seconds

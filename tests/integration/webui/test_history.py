@@ -73,7 +73,7 @@ async def test_an_hour_is_returned_in_ten_second_buckets(redis: RedisServer, now
         assert [columns[name][100] for name in columns] == [first + 1_000, 3.33, 10, 0]
         async with page.get(f"/api/history?seconds={HOUR}") as response:
             answer = await response.json()
-        assert (answer["resolution"], answer["points"][0], answer["points"][-1][1]) == (10, [first, 5], 0)
+        assert (answer["resolution"], answer["points"][0], answer["points"][-1][1]) == (10, [first, 5], None)
 
 
 async def test_a_worker_that_comes_later_is_in_the_hour_too(page: Page, reports: Reports, now: int) -> None:

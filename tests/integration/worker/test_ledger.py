@@ -154,6 +154,17 @@ async def test_totals_share_out_each_worker_s_hashes_over_ten_seconds_each(redis
     assert of_both == pytest.approx({bucket: of_one[bucket] + of_two[bucket] for bucket in of_both})
 
 
+async def test_time_without_a_batch_has_buckets_of_nothing_and_time_without_a_worker_has_none(
+    redis: RedisServer,
+) -> None:
+    now = time.time()
+    await send(redis.url, report(1, hashes=0))
+    buckets = redis.client().hgetall("totals")
+    assert set(buckets.values()) == {"0"}
+    assert now // 10 * 10 - 10 <= min(map(int, buckets)) <= max(map(int, buckets)) <= time.time()
+    assert not redis.client().exists("totals:w-1")
+
+
 async def test_totals_keep_an_hour_and_begin_anew_where_a_bucket_holds_no_number(redis: RedisServer) -> None:
     client = redis.client()
     now = int(time.time()) // 10 * 10

@@ -213,7 +213,8 @@ def hour(buckets: dict[int, float], until: int, seconds: int) -> list[Point]:
 
 def test_ten_second_buckets_become_speeds_up_to_the_last_whole_one() -> None:
     assert hour({100: 33.0, 110: 34.0, 120: 5.0}, until=125, seconds=1_000) == [(100, 3.3), (110, 3.4)]
-    assert hour({100: 10.0, 120: 10.0}, until=130, seconds=1_000) == [(100, 1.0), (110, 0.0), (120, 1.0)]
+    without_worker = [(100, 1.0), (110, None), (120, 0.0)]
+    assert hour({100: 10.0, 120: 0.0}, until=130, seconds=1_000) == without_worker
     assert len(hour(dict.fromkeys(range(0, 7_200, 10), 10.0), until=7_200, seconds=3_600)) == 360
 
 
