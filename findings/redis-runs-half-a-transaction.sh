@@ -14,6 +14,10 @@
 # So a transaction that is sent again after the first start, because it was lost, is executed one and a half times.
 #
 # Prints the two counters after each start, and exits with 1 when they are others than these.
+#
+# Seen:
+#     first, second after the file was torn: *2 $-1 $-1
+#     first, second after another transaction and one more start: *2 $1 1 $-1
 set -euo pipefail
 
 folder=$(mktemp -d)
