@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from support.load_test_reports import measurement, point, report
 
+from chassis.ratio import Verdict, ratio
 from load_test.__main__ import main
-from load_test.comparison import Change, Verdict, compare, differences, ratio, too_slow, undecided
+from load_test.comparison import Change, compare, differences, too_slow, undecided
 
 MARGIN = 0.05
 
