@@ -23,7 +23,6 @@ class Annotations:
         name = annotation.names if of_replica else annotation.service
         key = f"{annotation.kind} {name} {annotation.at_us}"
         written_us = place(annotation.redis_us)
-        value = annotation.value
         self._all.pop(key, None)
         self._all[key] = {
             "id": key,
@@ -34,7 +33,7 @@ class Annotations:
             "names": annotation.names.split()[:SHOWN_NAMES],
             "count": annotation.count,
             "to": annotation.to.split()[:SHOWN_NAMES],
-            "value": int(value) if value.isdecimal() else value or None,
+            "value": annotation.value or None,
         }
         if len(self._all) > SHOWN_ANNOTATIONS:
             del self._all[next(iter(self._all))]

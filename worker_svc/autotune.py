@@ -3,7 +3,7 @@
 Pattern search (Kolda, Lewis and Torczon, "Optimization by Direct Search", SIAM Review 45(3), 2003) on a grid of powers
 of two: each neighbour of the best sizes is a candidate, and one that is better replaces them. It needs no model of the
 system and no derivative, and it never ends, so that it follows when the system changes. Measurements are noisy: a
-candidate is compared with what was measured right before it, and a small gain must show twice.
+candidate and what it is compared with take turns, and the interval of their ratio decides, as in a load test.
 """
 
 import asyncio
@@ -12,22 +12,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from chassis import log
+from chassis.ratio import Ratio, ratio
 from worker_svc.batch import Batch
 from worker_svc.settings import Sizes, WorkerSettings
 
 PROBE_S = 0.5
 
-# In the steady state, in which no neighbour was better, the best sizes are measured for longer between two candidates:
-# a ninth of the time goes into candidates, and less than that is lost. A small gain is then measured for longer, too.
-STEADY_S = 4.0
-STEADY_PROBE_S = 1.5
+# In the steady state, in which no neighbour was better, the best sizes are measured as often between two candidates.
+STEADY_TURNS = 8
 
 MIN_BATCHES = 12
 
-# A gain that needs no second measurement.
-CLEAR_GAIN = 0.25
+# The numbers of turns after which the interval is looked at, at first only to drop a candidate that is clearly worse:
+# three turns may be those in which the machine changed. One that has not won after the last look is dropped, too.
+LOOKS = (3, 6, 12, 24)
 
-# The system has changed if the speed in the steady state differs by this part from one measurement to the next.
+# Sizes are larger only for a gain of this part, and smaller for a loss of less against the fastest ones.
+MARGIN = 0.02
+
+# The system has changed if the speed in the steady state surely differs by this part from one measurement to the next.
 CHANGE = 0.15
 
 # The part of the target latency that sizes may take, so that it holds between measurements, too.
@@ -44,19 +47,16 @@ class Measured(NamedTuple):
 class _Move(NamedTuple):
     batch_size: float
     window: float
-    # The part by which the score must rise: a smaller window is taken where it is no slower, since latency falls.
-    min_gain: float
+
+    @property
+    def grows(self) -> bool:
+        return self.batch_size * self.window >= 1
 
     def apply(self, sizes: Sizes) -> Sizes:
         return Sizes(int(sizes.batch_size * self.batch_size), int(sizes.window * self.window))
 
 
-_MOVES = (
-    _Move(2, 1, 0.0),
-    _Move(1, 2, 0.03),
-    _Move(1, 0.5, -0.01),
-    _Move(0.5, 1, 0.015),
-)
+_MOVES = (_Move(2, 1), _Move(1, 2), _Move(0.5, 2), _Move(1, 0.5), _Move(0.5, 1))
 
 
 class Autotuner:
@@ -65,6 +65,8 @@ class Autotuner:
     def __init__(self, settings: WorkerSettings, apply: Callable[[Sizes], None]) -> None:
         """Search from the initial sizes within what the settings allow; `apply` resizes the pipeline."""
         self.best = settings.initial_sizes
+        # The best sizes and the evidence for them, for an annotation; "" at first.
+        self.reason = ""
         self._allows = settings.allows
         self._max_latency = HEADROOM * settings.target_latency
         self._apply = apply
@@ -79,39 +81,58 @@ class Autotuner:
         """Search until cancelled."""
         moves = deque(_MOVES)
         in_vain = 0
-        steady_speed = 0.0
+        steady: list[float] = []
+        # The best sizes are the smallest that are as fast as these.
+        fastest = self.best
         while True:
             is_steady = in_vain >= len(moves)
-            base = await self.measure(self.best, STEADY_S if is_steady else PROBE_S)
             if is_steady:
-                if steady_speed and abs(base.speed / steady_speed - 1) > CHANGE:
+                before, steady = steady, [await self._probe(self.best) for _ in range(STEADY_TURNS)]
+                change = ratio(before, steady, CHANGE) if before else None
+                if change and (change.low > 1 + CHANGE or change.high < 1 - CHANGE):
                     in_vain = 0
-                steady_speed = base.speed
             move = moves[0]
             candidate = move.apply(self.best)
-            gain = -1.0
+            base = self.best if move.grows else fastest
+            gain = None
             if min(candidate) >= 1 and self._allows(candidate):
-                measured = await self.measure(candidate, PROBE_S)
-                gain = self._gain(measured, base)
-                if move.min_gain < gain < CLEAR_GAIN:
-                    seconds = STEADY_PROBE_S if is_steady else PROBE_S
-                    base = await self.measure(self.best, seconds)
-                    measured = await self.measure(candidate, seconds)
-                    gain = self._gain(measured, base)
-            if gain > move.min_gain:
-                self.best = candidate
-                self._log.info("autotuned", **candidate._asdict(), speed=round(measured.speed))
+                gain = await self._compare(base, candidate, grows=move.grows)
+                if gain and is_steady:
+                    gain = await self._compare(base, candidate, grows=move.grows)
+            if gain:
+                self._move(candidate, f"{gain} of {base.batch_size} x {base.window}")
+                if gain.low > 1:
+                    fastest = candidate
                 in_vain = 0
-                steady_speed = 0.0
+                steady = []
             else:
                 in_vain += 1
                 moves.rotate(-1)
 
-    def _gain(self, candidate: Measured, base: Measured) -> float:
-        return self._score(candidate) / self._score(base) - 1
+    def _move(self, sizes: Sizes, why: str) -> None:
+        self.best = sizes
+        self.reason = f"{sizes.batch_size} x {sizes.window} {why}"
+        self._log.info("autotuned", **sizes._asdict(), why=why)
 
-    def _score(self, measured: Measured) -> float:
+    async def _compare(self, base: Sizes, candidate: Sizes, *, grows: bool) -> Ratio | None:
+        """Return the ratio of the candidate's speed to that of the base if it is evidence for the candidate."""
+        scores: tuple[list[float], list[float]] = ([], [])
+        for turn in range(1, LOOKS[-1] + 1):
+            for sizes, those in zip((base, candidate), scores, strict=True):
+                those.append(await self._probe(sizes))
+            if turn in LOOKS:
+                found = ratio(*scores, MARGIN)
+                is_first = turn == LOOKS[0]
+                if found is None or found.high < (1 + MARGIN if grows and not is_first else 1 - MARGIN):
+                    return None
+                is_better = found.low > 1 and found.value >= 1 + MARGIN if grows else found.low >= 1 - MARGIN
+                if is_better and not is_first:
+                    return found
+        return None
+
+    async def _probe(self, sizes: Sizes) -> float:
         """Return the speed, divided by the square of the factor by which the latency is too high."""
+        measured = await self.measure(sizes, PROBE_S)
         return measured.speed / max(measured.latency / self._max_latency, 1) ** 2
 
     async def measure(self, sizes: Sizes, seconds: float) -> Measured:

@@ -20,7 +20,7 @@ _TARGET = (
 AUTO = "auto"
 
 # While no better sizes are known. The window is also that of a batch size that is set.
-FIRST_BATCH_SIZE = 4_096
+FIRST_BATCH_SIZE = 16_384
 FIRST_WINDOW = 8
 
 MAX_WINDOW = 4_096

@@ -42,7 +42,7 @@ class Worker:
         self._report_interval = settings.report_interval
         self._sizes = settings.initial_sizes
         self._instance = settings.instance
-        self._reported_batch_size = self._sizes.batch_size
+        self._reported_reason = ""
         self._waits_for = ""
         self._health = telemetry.health
         self._log = log.get()
@@ -151,13 +151,12 @@ class Worker:
                 self._changed_at = asyncio.get_running_loop().time()
             await asyncio.sleep(CHANGE_PAUSE_S)
 
-    def _changes(self, batch_size: int, waits_for: str, now: float) -> list[Noticed]:
+    def _changes(self, waits_for: str, now: float) -> list[Noticed]:
         """Return what is noticed with this report: of replicas, of the batch size, and of a wait that begins."""
         changes = [change for pool in self._pools.values() for change in pool.changes.take()]
-        if batch_size != self._reported_batch_size:
-            self._reported_batch_size = batch_size
-            value = str(batch_size)
-            changes.append(Noticed(AnnotationKind.AUTOTUNED, "worker", self._instance, now, value=value))
+        if self._autotuner and (reason := self._autotuner.reason) != self._reported_reason:
+            self._reported_reason = reason
+            changes.append(Noticed(AnnotationKind.AUTOTUNED, "worker", self._instance, now, value=reason))
         if waits_for and not self._waits_for:
             changes.append(Noticed(AnnotationKind.WAITING, waits_for, self._instance, now))
         self._waits_for = waits_for
@@ -169,7 +168,7 @@ class Worker:
         now = asyncio.get_running_loop().time()
         batch_size = (self._autotuner.best if self._autotuner else self._sizes).batch_size
         waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
-        changes = [] if leaving else self._changes(batch_size, waits_for if self._tally.stalled else "", now)
+        changes = [] if leaving else self._changes(waits_for if self._tally.stalled else "", now)
         entry = self._tally.report(
             now,
             self._pipeline.oldest,

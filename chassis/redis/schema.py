@@ -110,7 +110,7 @@ class AnnotationKind(StrEnum):
     # Workers wait for the service.
     WAITING = "waiting"
     PACE = "pace"
-    # The worker has found a better batch size, the value.
+    # The worker has found a better batch size and window; the value has both, and the evidence.
     AUTOTUNED = "autotuned"
     # Redis took no reports.
     GAP = "gap"
@@ -236,7 +236,7 @@ class Change(Struct, frozen=True):
     count: Count = 0
     # The replica to which batches were hedged.
     to: Annotated[str, Meta(pattern=r"\A[!-~]{0,128}\Z")] = ""
-    value: Annotated[str, Meta(pattern=r"\A[a-z0-9]{0,16}\Z")] = ""
+    value: Annotated[str, Meta(pattern=r"\A[a-z0-9 .()]{0,80}\Z")] = ""
 
 
 class Annotation(Struct, frozen=True, kw_only=True, gc=False):
@@ -251,7 +251,7 @@ class Annotation(Struct, frozen=True, kw_only=True, gc=False):
     names: _Names
     count: Count
     to: _Names
-    value: Annotated[str, Meta(pattern=r"\A[a-z0-9]{0,16}\Z")]
+    value: Annotated[str, Meta(pattern=r"\A[a-z0-9 .()]{0,80}\Z")]
     at_us: Count
     until_us: Count
     # When this was written.

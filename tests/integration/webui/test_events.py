@@ -64,7 +64,7 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent_and_out
         assert topology["rng"]["replicas"][0]["rate"] == 3
         reports.see([replica("rng-1"), replica("rng-2", "gone", 0)], [replica("hasher-1")])
         reports.annotate(now - 1, "left", "rng", "rng-2")
-        reports.annotate(now, "autotuned", "worker", "worker-1", value="16")
+        reports.annotate(now, "autotuned", "worker", "worker-1", value="16 x 4 1.004 (0.989 to 1.019) of 16 x 8")
         reports.client.xadd("annotations", {"kind": "odd"})
         reports.add_seconds(now - 1, 1, batch_size=16)
         await events.until_part("topology", lambda topology: topology["rng"]["replicas"][1]["state"] == "gone")
@@ -72,7 +72,7 @@ async def test_what_workers_report_of_replicas_coins_and_changes_is_sent_and_out
         _, data = await Events(response).next()
     assert [(each["kind"], each["service"], each["names"], each["value"]) for each in data["annotations"]] == [
         ("left", "rng", ["rng-2"], None),
-        ("autotuned", "worker", ["worker-1"], 16),
+        ("autotuned", "worker", ["worker-1"], "16 x 4 1.004 (0.989 to 1.019) of 16 x 8"),
     ]
     async with webui_page(redis.url) as restarted, restarted.get("/events") as response:
         found = await Events(response).until(lambda found: found.get("annotations"))

@@ -76,9 +76,12 @@ async def test_what_all_workers_notice_is_written_once_and_a_storm_is_one_annota
 
 
 async def test_a_new_pace_is_written_and_changes_are_dated_by_the_clock_of_redis(redis: RedisServer) -> None:
-    tuned = noticed(AnnotationKind.AUTOTUNED, "b", service="worker", value="16384")
+    tuned = noticed(AnnotationKind.AUTOTUNED, "b", service="worker", value="16 x 4 1.004 (0.989 to 1.019) of 16 x 8")
     await apply(redis, entry("a", 1), entry("b", 1, [tuned], pace=Pace.FULL))
-    assert written(redis)[1:] == ["pace worker b 1 full", "autotuned worker b 1 16384"]
+    assert written(redis)[1:] == [
+        "pace worker b 1 full",
+        "autotuned worker b 1 16 x 4 1.004 (0.989 to 1.019) of 16 x 8",
+    ]
     entries = [fields for _, fields in redis.client().xrange("annotations")]
     [(_, _), (_, last)] = redis.client().xrange("reports")
     ahead_us = int(last["redis_us"]) - int(last["sent_us"])

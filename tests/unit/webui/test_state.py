@@ -60,10 +60,10 @@ def test_an_annotation_replaces_the_one_that_it_extends_and_is_shown_with_the_ti
     [first] = annotations.take_changed(3_600)
     assert (first["at"], first["until"], first["count"]) == (BASE + 3_551, BASE + 3_551, 1)
     annotations.ingest(annotation(1, 4, names=" ".join(f"w-{number}" for number in range(10)), count=10), lambda at: at)
-    annotations.ingest(annotation(2, 2, kind=AnnotationKind.AUTOTUNED, value="16384"), lambda at: at)
+    annotations.ingest(annotation(2, 2, kind=AnnotationKind.AUTOTUNED, value="16384 x 8"), lambda at: at)
     extended, other = annotations.take_changed()
     assert (extended["id"], extended["count"], len(extended["names"])) == (first["id"], 10, SHOWN_NAMES)
-    assert (extended["until"] - extended["at"], other["value"]) == (3, 16_384)
+    assert (extended["until"] - extended["at"], other["value"]) == (3, "16384 x 8")
     assert annotations.take_changed() == []
     assert annotations.all(BASE + 5) == [extended, other]
 

@@ -1,8 +1,10 @@
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, median
+from typing import NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
@@ -45,6 +47,13 @@ class Model:
         return max(result.speed for result in results if result.latency <= target)
 
 
+class Moved(NamedTuple):
+    """A move: to sizes that are slower, or to larger ones that are no faster?"""
+
+    at: float
+    is_wrong: bool
+
+
 class Simulated(Autotuner):
     """A search on a model."""
 
@@ -55,6 +64,7 @@ class Simulated(Autotuner):
         # In each tenth of a second.
         self.speeds: list[float] = []
         self.applied: list[Sizes] = []
+        self.moves: list[Moved] = []
 
     async def measure(self, sizes: Sizes, seconds: float) -> Measured:
         self.applied.append(sizes)
@@ -62,17 +72,23 @@ class Simulated(Autotuner):
         await asyncio.sleep(seconds + SETTLING_S)
         return self.model.measure(sizes, seconds)
 
+    def _move(self, sizes: Sizes, why: str) -> None:
+        before, after = self.model.exact(self.best).speed, self.model.exact(sizes).speed
+        larger = sizes.batch_size * sizes.window > self.best.batch_size * self.best.window
+        self.moves.append(Moved(now(), after < 0.97 * before or (larger and after <= before)))
+        super()._move(sizes, why)
+
     async def run_for(self, seconds: float) -> None:
         async with background(self.run()):
             await asyncio.sleep(seconds)
 
     def check(self, since: int) -> None:
-        """At least 95 % of the best that meets the target, in no 10 s less than 85 %."""
+        """At least 95 % of the best that meets the target, in no 10 s less than 80 %."""
         speeds = self.speeds[10 * since :]
         best = self.model.best(self.settings.allows, self.settings.target_latency)
         assert fmean(speeds) >= 0.95 * best, self.best
         slowest = min(fmean(speeds[begin : begin + 100]) for begin in range(0, len(speeds) - 100, 10))
-        assert slowest >= 0.85 * best, self.best
+        assert slowest >= 0.8 * best, self.best
 
 
 SYSTEMS = [
@@ -87,11 +103,11 @@ SYSTEMS = [
 
 @pytest.mark.parametrize("model", SYSTEMS, ids=repr)
 @pytest.mark.parametrize("seed", range(5))
-async def test_it_finds_nearly_the_best_within_15_seconds_and_stays_there(model: Model, seed: int) -> None:
+async def test_it_finds_nearly_the_best_within_90_seconds_and_stays_there(model: Model, seed: int) -> None:
     model.chance.seed(seed)
     simulated = Simulated(model)
-    await simulated.run_for(120)
-    simulated.check(since=15)
+    await simulated.run_for(300)
+    simulated.check(since=90)
 
 
 async def test_it_follows_when_the_system_changes() -> None:
@@ -101,16 +117,16 @@ async def test_it_follows_when_the_system_changes() -> None:
         await asyncio.sleep(60)
         model.round_trip = 40e-3
         model.message_seconds = 0.2e-6
-        await asyncio.sleep(120)
-    simulated.check(since=90)
+        await asyncio.sleep(240)
+    simulated.check(since=150)
 
 
 @pytest.mark.parametrize("target", [0.01, 0.03, 0.3])
 async def test_latency_stays_below_the_target(target: float) -> None:
     simulated = Simulated(Model(), target_latency=target)
-    await simulated.run_for(60)
+    await simulated.run_for(200)
     assert simulated.model.exact(simulated.best).latency <= target
-    simulated.check(since=15)
+    simulated.check(since=90)
 
 
 async def test_fixed_settings_stay_and_no_more_bytes_are_in_flight_than_allowed() -> None:
@@ -122,6 +138,55 @@ async def test_fixed_settings_stay_and_no_more_bytes_are_in_flight_than_allowed(
     for sizes in slow.applied:
         assert sizes.batch_size * 1024 <= 2 * 1024**2
         assert sizes.batch_size * 1024 * sizes.window <= 64 * 1024**2
+
+
+class Plateau(Model):
+    """All sizes are equally fast."""
+
+    def exact(self, sizes: Sizes) -> Measured:
+        return Measured(1e6, 1e-3)
+
+
+class Knee(Model):
+    """Batches of more than 8,192 are slower by a fifth."""
+
+    def exact(self, sizes: Sizes) -> Measured:
+        speed, latency = super().exact(sizes)
+        factor = 0.8 if sizes.batch_size > 8_192 else 1
+        return Measured(speed * factor, latency / factor)
+
+
+class Changing(Model):
+    """The machine has three fifths of its speed in every other minute."""
+
+    def exact(self, sizes: Sizes) -> Measured:
+        speed, latency = super().exact(sizes)
+        factor = 0.6 if now() % 120 >= 60 else 1
+        return Measured(speed * factor, latency / factor)
+
+
+# The moves to worse sizes, of which some are expected, in ten minutes of ten simulations.
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+@pytest.mark.parametrize("kind", [Plateau, Model, Knee, Changing])
+async def test_it_moves_only_on_evidence(kind: type[Model], noise: float) -> None:
+    wrong, speeds = 0, []
+    for seed in range(10):
+        model = kind(noise=noise)
+        model.chance.seed(seed)
+        simulated = Simulated(model)
+        await simulated.run_for(690)
+        steps = [step for step in simulated.moves if step.at > 90]
+        wrong += sum(step.is_wrong for step in steps)
+        best = model.best(simulated.settings.allows, simulated.settings.target_latency)
+        speeds.append(model.exact(simulated.best).speed / best)
+    assert wrong <= 10
+    assert median(speeds) >= 0.97
+
+
+async def test_of_equal_sizes_the_smallest_win() -> None:
+    simulated = Simulated(Plateau())
+    await simulated.run_for(1_200)
+    assert simulated.best == Sizes(1, 1)
 
 
 class Experiment:
@@ -170,8 +235,10 @@ async def test_latency_is_that_of_nearly_all_batches_without_one_hiccup(experime
 
 
 async def test_better_sizes_are_logged() -> None:
-    simulated = Simulated(Model())
+    simulated = Simulated(Model(batch_seconds=10e-3, message_seconds=0))
     with capture_logs() as lines:
-        await simulated.run_for(10)
+        await simulated.run_for(60)
     assert {line["event"] for line in lines} == {"autotuned"}
     assert (lines[-1]["batch_size"], lines[-1]["window"]) == simulated.best
+    size, window = simulated.best
+    assert re.fullmatch(rf"{size} x {window} 1\.\d{{3}} \([\d.]+ to [\d.]+\) of \d+ x \d+", simulated.reason)

@@ -36,7 +36,7 @@ const SAYS = {
   waiting: ({ count: workers, names: [name], service }) => (workers > 1 ? `${count(workers)} workers wait for ${service}` : `${name ?? "a worker"} waits for ${service}`),
   gap: ({ at, until }) => (until > at ? `no reports until ${clock(until)}` : "no reports"),
   pace: ({ value }) => `pace ${value}`,
-  autotuned: ({ value }) => `autotuned: batch size ${count(value)}`,
+  autotuned: ({ value }) => `autotuned: ${value}`,
 };
 
 const some = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
