@@ -200,5 +200,5 @@ class Cluster:
         """Return the lowest hashes per second since that many seconds ago, as the page draws them."""
         time.sleep(4)
         history = self.kubectl("exec", "deployment/webui", "--", "python", "-c", READ_HISTORY.format(int(seconds) + 5))
-        points: Sequence[Sequence[float]] = json.loads(history)
+        points: Sequence[Sequence[float]] = json.loads(history)["points"]
         return min(speed for _, speed in points[1:-3] if speed is not None)
