@@ -135,9 +135,10 @@ class Tally:
         self._reported = Totals(0, 0, 0)
         self._wallet: list[tuple[str, bytes]] = []
         self._wallet_bytes = 0
-        # The digests among which are the latest coins, how many of them, and when they were counted.
-        self._latest: deque[tuple[bytes | memoryview, int, float]] = deque()
-        self._latest_coins = 0
+        # The latest coins; and the digests among which are later ones, how many of them, and when they were counted.
+        self._latest: list[Coin] = []
+        self._later: deque[tuple[bytes | memoryview, int, float]] = deque()
+        self._later_coins = 0
         # The coins that lines of the log have counted, and until when there is no other line.
         self._logged_coins = 0
         self._no_line_until = 0.0
@@ -197,21 +198,23 @@ class Tally:
         log.get().info(f"Coin found: {digest[:8]}...{since}", figures={"digest": digest, "coins": coins})
 
     def _keep_latest(self, digests: bytes | memoryview, coins: int, now: float) -> None:
-        self._latest.append((digests, coins, now))
-        self._latest_coins += coins
-        while (fewer := self._latest_coins - self._latest[0][1]) >= MAX_NEW_COINS:
-            self._latest_coins = fewer
-            self._latest.popleft()
+        self._later.append((digests, coins, now))
+        self._later_coins += coins
+        while (fewer := self._later_coins - self._later[0][1]) >= MAX_NEW_COINS:
+            self._later_coins = fewer
+            self._later.popleft()
 
-    def _take_latest(self) -> list[Coin]:
-        latest = [
+    def _latest_of_all(self) -> list[Coin]:
+        """Return the latest coins, also those that were reported before: a webui that has just started shows them."""
+        later = [
             Coin(_digest(digests, position).hex(), round(now + self._clock_offset, 6))
-            for digests, _, now in self._latest
+            for digests, _, now in self._later
             for position in self._finder.last_positions(digests, MAX_NEW_COINS)
         ]
-        self._latest.clear()
-        self._latest_coins = 0
-        return latest[-MAX_NEW_COINS:]
+        self._later.clear()
+        self._later_coins = 0
+        self._latest = [*self._latest, *later][-MAX_NEW_COINS:]
+        return self._latest
 
     def report(  # noqa: PLR0913 - what the tally itself does not count
         self,
@@ -258,7 +261,7 @@ class Tally:
         entry = Entry(
             report,
             ReplicaSnapshot(seconds, **replicas, window=window, cpu_s=round(busy_s - self._previous_busy_s, 6)),
-            NewCoins(self._settings.difficulty_bits, self._take_latest()),
+            NewCoins(self._settings.difficulty_bits, self._latest_of_all()),
             self._wallet,
             end,
             [

@@ -266,7 +266,7 @@ class Coin(Struct, frozen=True, array_like=True):
 
 
 class NewCoins(Struct, frozen=True):
-    """The leading zero bits that make a coin, and the latest coins of a report, oldest first."""
+    """The leading zero bits that make a coin, and a worker's latest coins, oldest first."""
 
     bits: Annotated[int, Meta(ge=0, le=256)]
     latest: Annotated[Sequence[Coin], Meta(max_length=MAX_NEW_COINS)]

@@ -125,7 +125,15 @@ def test_a_full_wallet_gets_no_coins_but_they_count_and_the_latest_are_reported(
     entry = entry_at(tally, 2.0)
     assert (entry.report.coins, entry.wallet) == (9, [])
     assert entry.coins.latest == [Coin("00" * 32, 1_000_001.0)] * 2 + [Coin("00" * 32, 1_000_001.5)] * 6
-    assert entry_at(tally, 3.0).coins.latest == []
+
+
+def test_the_latest_coins_are_reported_again_until_there_are_later_ones() -> None:
+    tally = Tally(WorkerSettings(), "w-1", clock_offset=lambda: 1_000_000.0)
+    count(tally, batch(6), 1.0)
+    assert entry_at(tally, 2.0).coins.latest == [Coin("00" * 32, 1_000_001.0)] * 6
+    assert entry_at(tally, 3.0).coins.latest == [Coin("00" * 32, 1_000_001.0)] * 6
+    count(tally, batch(3), 3.5)
+    assert entry_at(tally, 4.0).coins.latest == [Coin("00" * 32, 1_000_001.0)] * 5 + [Coin("00" * 32, 1_000_003.5)] * 3
 
 
 def test_the_wallet_holds_each_verified_digest_with_the_bytes_that_were_hashed(tally: Tally) -> None:
