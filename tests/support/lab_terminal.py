@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -39,6 +40,11 @@ sys.stdin.read()
 """
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to programs that it starts in the background, as that of a CI."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class LabError(AssertionError):
     """A lab that does not show what its text says."""
 
@@ -56,6 +62,7 @@ class Terminal:
             dimensions=SIZE,
             encoding="utf-8",
             codec_errors="replace",
+            preexec_fn=_heed_ctrl_c,
         )
         self._text = ""
         self._begin = 0
