@@ -10,5 +10,8 @@ from dockercoins.rng.v1.rng_service_pb2_grpc import RngServiceStub
 with grpc.insecure_channel(sys.argv[1]) as channel:
     stub = RngServiceStub(channel)
     for _ in range(int(sys.argv[2])):
-        print(stub.GetRandomBytes(GetRandomBytesRequest(size=32), wait_for_ready=True).served_by, flush=True)
+        try:
+            print(stub.GetRandomBytes(GetRandomBytesRequest(size=32), wait_for_ready=True).served_by, flush=True)
+        except grpc.RpcError as error:
+            print(error.code().name, file=sys.stderr)
         time.sleep(0.5)
