@@ -166,7 +166,7 @@ def test_the_load_test_starts_its_own_services_and_leaves_those_of_the_project_a
     report = json.loads((tmp_path / "report.json").read_text())
     assert all(target.startswith("ipv4:127.0.0.1:") for target in report["conditions"]["targets"].values())
     assert all(each["summary"]["hashes_per_second"]["median"] > 100 for each in report["points"])
-    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert '"per_second":[{' in (tmp_path / "report.html").read_text()
     assert project.inside("redis", "redis-cli", "llen", "load_tests").strip() == "1"
     assert before == {container["Id"] for container in project.containers("rng") + project.containers("hasher")}
 
