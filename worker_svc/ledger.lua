@@ -194,7 +194,7 @@ local function annotate(annotations, now_us, change)
   end
   add_entry(annotations, ANNOTATIONS_SECONDS, MAX_ANNOTATIONS, now_us, 'kind', change.kind, 'service', change.service,
     'names', names, 'count', string.format('%d', count), 'to', to, 'value', change.value,
-    'at_us', string.format('%d', math.min(old.at_us, at_us)),
+    'at_us', string.format('%d', old.at_us),  -- by which webui knows what it extends
     'until_us', string.format('%d', math.max(old.until_us, change.until_us or at_us)),
     'redis_us', string.format('%d', now_us))
   redis.call('XTRIM', annotations, 'MAXLEN', '~', MAX_ANNOTATIONS)
