@@ -19,7 +19,7 @@ def test_requests_are_sent_on_time_and_cost_little_more_than_those_of_a_bare_cli
     """At half of the rate that the load test reaches with unary calls to services that share its machine."""
     targets = [f"127.0.0.1:{mine.ports[name]}" for name in ("rng", "hasher")]
     for name in ("rng", "hasher"):
-        mine.start(name, PACE="full", LOG_LEVEL="warning").wait_until_started()
+        mine.start(name, PACE="full").wait_until_started()
     env = environment(RNG_TARGET=f"ipv4:{targets[0]}", HASHER_TARGET=f"ipv4:{targets[1]}")
 
     def load_test(*words: object) -> Any:
