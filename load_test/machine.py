@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
 
 
 class Disturbances:
-    """What took the machine's CPUs from the load test since this was made, as far as the kernel tells."""
+    """What took the machine's CPUs from the load test since this was made, as far as the kernel reports it."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         """Read `/proc` and `/sys` under root."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from worker_svc.batch import Batch
 
-# The two stages of a batch, by their services.
+# The two stages of a batch, named by the services that serve them.
 SERVICES = ("rng", "hasher")
 
 # The name of a batch's latency over both stages, beside the stages' own names.
