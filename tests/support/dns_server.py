@@ -39,6 +39,10 @@ class DnsServer:
         self.mood = Mood.RIGHT
         # Seconds that an answer takes in the slow mood.
         self.delay_s = 0.8
+        # Where its names end, if other names go to another server, whose mood that is; and those names, as they came.
+        self.zone = ""
+        self.upstream = Mood.RIGHT
+        self.forwarded: list[str] = []
         self.queries = 0
         self.port = free_port()
         self.udp = socketserver.ThreadingUDPServer(("127.0.0.1", self.port), self._udp_query)
@@ -65,18 +69,23 @@ class DnsServer:
 
     def _response(self, query: bytes) -> dns.message.Message | None:
         self.queries += 1
-        if self.mood is Mood.SILENT:
-            return None
-        if self.mood is Mood.SLOW:
-            time.sleep(self.delay_s)
         response = dns.message.make_response(dns.message.from_wire(query), recursion_available=True)
         [question] = response.question
-        addresses = self.addresses.get(question.name.to_text(omit_final_dot=True).lower())
-        if addresses is None:
-            response.set_rcode(dns.rcode.NXDOMAIN)
-        elif self.mood is Mood.FAILING:
+        name = question.name.to_text(omit_final_dot=True).lower()
+        mood = self.mood
+        if not name.endswith(self.zone):
+            self.forwarded.append(name)
+            mood = self.upstream
+        if mood is Mood.SILENT:
+            return None
+        if mood is Mood.SLOW:
+            time.sleep(self.delay_s)
+        addresses = self.addresses.get(name)
+        if mood is Mood.FAILING:
             response.set_rcode(dns.rcode.SERVFAIL)
-        elif question.rdtype == dns.rdatatype.A and self.mood is not Mood.EMPTY:
+        elif addresses is None:
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        elif question.rdtype == dns.rdatatype.A and mood is not Mood.EMPTY:
             shuffled = random.sample(addresses, len(addresses))
             response.answer = [dns.rrset.from_text(question.name, TTL_S, "IN", "A", each) for each in shuffled]
         return response
