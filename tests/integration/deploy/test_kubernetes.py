@@ -109,7 +109,7 @@ def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Obje
             assert waits >= DNS_TTL_S + LOOKUP_INTERVAL_S
         spec = pod.workload["spec"]
         strategy = spec.get("strategy", spec.get("updateStrategy"))
-        assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        assert strategy["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
     assert pods(objects)["redis"].container["lifecycle"]["preStop"]["sleep"]["seconds"] == 10, (
         "for workers' last reports"
     )
