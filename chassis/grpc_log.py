@@ -1,10 +1,9 @@
 """What gRPC's core writes to standard error, as lines of the log.
 
 The core has no hook for its lines (1.85), and the reasons of failed TLS handshakes are nowhere else. So the descriptor
-becomes a pipe, and a thread sorts its lines. Each of the core goes to the handlers of the logger GRPC_CORE. Its errors
-are logged, throttled; the rest is not for users, unless GRPC_VERBOSITY or GRPC_TRACE is set, which passes on all of it.
-Lines that are not the core's are always passed on: to the original standard error or, where each line must be JSON, to
-the log.
+becomes a pipe, and a thread sorts its lines. The core's errors and failed handshakes are logged, throttled; the rest is
+not for users, unless GRPC_VERBOSITY or GRPC_TRACE is set, which passes on all of it. Lines that are not the core's are
+always passed on: to the original standard error or, where each line must be JSON, to the log.
 
 The pipe never blocks: gRPC writes to it while Python's interpreter lock is held, which the thread needs.
 """
@@ -17,22 +16,34 @@ import re
 import select
 import threading
 from collections.abc import Iterator
+from typing import Literal
 
 from chassis import log
 from chassis.log import ThrottledLogger
 from chassis.settings import LogFormat
 
-GRPC_CORE = "grpc.core"
 STANDARD_ERROR = 2
 
 READ_BYTES = 64 * 1024
 FLUSH_INTERVAL_S = 5.0
+
+# Events that have lines of their own; the others share one.
+MAX_EVENTS = 64
+
+# Characters of a handshake's reason, of which a client may choose a part.
+MAX_REASON = 160
 
 _CORE_LINE = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ (?P<source>\S+?:\d+)\] (?P<message>.*)")
 # What may follow such a line: where in gRPC's source an error came by.
 _CORE_TRACE = re.compile(r"=== Source Location Trace: ===\s*|(?:src|external|third_party|include)/\S+:\d+|")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 _OUT_OF_FILES = re.compile("(?i)descriptor limit reached|too many open files")
+# The core adds "Invalid certificate verification context" where there was no certificate to verify.
+_HANDSHAKE = re.compile(
+    r"Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+?)"
+    r"(?:: Invalid certificate verification context)?"
+    r"|No match found for server name: (?P<name>.+)"
+)
 
 
 @contextlib.contextmanager
@@ -64,12 +75,8 @@ class _Sorter:
         self._json = log_format is LogFormat.JSON
         self._original = original
         self._verbose = any(os.environ.get(name) for name in ("GRPC_VERBOSITY", "GRPC_TRACE"))
-        self._core = logging.getLogger(GRPC_CORE)
-        self._core.setLevel(logging.DEBUG)
-        self._core.propagate = False
-        self._core.addHandler(logging.NullHandler())
         self.out_of_files = ThrottledLogger("out of file descriptors", level="error")
-        # By the place in gRPC's source.
+        # By what makes an event one of its own.
         self.throttled = {"": self.out_of_files}
         self._in_core_line = False
 
@@ -101,15 +108,26 @@ class _Sorter:
             return
         self._in_core_line = True
         level, source, message = _LEVELS[core_line["level"]], core_line["source"], core_line["message"]
-        self._core.log(level, "%s", line)
         if self._verbose or level == logging.CRITICAL:
-            self._pass_on(line, level, message, logger=GRPC_CORE, source=source)
+            self._pass_on(line, level, message, logger="grpc.core", source=source)
+        if source.startswith("ssl_transport_security") and (failed := _HANDSHAKE.fullmatch(message.rstrip())):
+            self._log_handshake(failed["reason"], failed["name"])
         elif level == logging.ERROR and _OUT_OF_FILES.search(message):
             self.out_of_files.log(cause=os.strerror(errno.EMFILE))
-        elif level == logging.ERROR:
-            if source not in self.throttled:
-                self.throttled[source] = ThrottledLogger("error in gRPC", level="error", source=source)
-            self.throttled[source].log(message=message)
+        elif level == logging.ERROR and not self._verbose:
+            self._throttled(source, "error in gRPC", "error").log(source=source, message=message)
+
+    def _log_handshake(self, reason: str | None, name: str | None) -> None:
+        text = "".join(each if " " <= each <= "~" else "?" for each in (reason or name or "")[:MAX_REASON])
+        if reason:
+            self._throttled(text, "handshake failed", "warning").log(reason=text)
+        else:
+            self._throttled("name", "server name not in the certificate", "warning").log(name=text)
+
+    def _throttled(self, key: str, event: str, level: Literal["warning", "error"]) -> ThrottledLogger:
+        if key not in self.throttled and len(self.throttled) >= MAX_EVENTS:
+            key = "others"
+        return self.throttled.setdefault(key, ThrottledLogger(event, level=level))
 
     def _pass_on(self, line: str, level: int, event: str, **fields: str) -> None:
         if self._json:

@@ -1,42 +1,19 @@
-"""Both ends of mutual TLS over gRPC, from certificates that may be renewed, and a log of handshakes that failed.
+"""Both ends of mutual TLS over gRPC, from certificates that may be renewed.
 
 The minimum is TLS 1.2, and two of these agree on 1.3, by gRPC's own default. Certificates are checked in the handshake,
-so renewed ones are used for connections from then on; open connections stay.
+so renewed ones are used for connections from then on; open connections stay. chassis/grpc_log.py logs failures.
 """
 
 import asyncio
-import contextlib
-import logging
-import re
-from collections.abc import AsyncIterator
-from typing import Literal
 
 import grpc
 
 from chassis import log
-from chassis.grpc_log import GRPC_CORE
 from chassis.log import ThrottledLogger
 from chassis.settings import CertificateFiles, Certificates, SettingsError
 
 # A check of the files costs three calls of stat(), and renewed certificates must be in use within a minute.
 CHECK_INTERVAL_S = 5.0
-
-FLUSH_INTERVAL_S = 0.5
-
-# Each reason of failed handshakes has a line of its own, up to this number; the others share one.
-MAX_REASONS = 16
-OTHERS = "others"
-
-# Characters of a reason.
-MAX_LENGTH = 160
-
-# gRPC's core adds "Invalid certificate verification context" where there was no certificate to verify.
-_FAILURE = re.compile(
-    r"^[IWE]\d{4} \S+ +\d+ ssl_transport_security\w*\.cc:\d+\] "
-    r"(?:Handshake failed with error (?:SSL_ERROR_SSL: )?(?:error:\w+:SSL routines:OPENSSL_internal:)?(?P<reason>.+?)"
-    r"(?:: Invalid certificate verification context)?"
-    r"|No match found for server name: (?P<name>.+))$"
-)
 
 
 class RenewedCertificates:
@@ -110,65 +87,3 @@ def client_credentials(certificates: RenewedCertificates) -> grpc.ChannelCredent
     certificates.check()
     latest = certificates.latest
     return grpc.ssl_channel_credentials(latest.authority, latest.key, latest.chain)
-
-
-class _HandshakeLog(logging.Handler):
-    """Logs one line every few seconds for each reason of failed handshakes.
-
-    gRPC for Python has neither a hook for failed handshakes nor certificate verifiers of one's own (1.85); its core
-    only writes a line to the process's standard error, with the reason and without the peer's address.
-    chassis.grpc_log passes these lines on.
-    """
-
-    def __init__(self, level: Literal["warning", "error"]) -> None:
-        super().__init__()
-        self._severity: Literal["warning", "error"] = level
-        self._names = ThrottledLogger("server name not in the certificate", level=level)
-        self._reasons: dict[str, ThrottledLogger] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log a failed handshake, if the line of gRPC's core is about one, or count it for a later line."""
-        failure = _FAILURE.match(record.getMessage().rstrip())
-        if failure is None:
-            return
-        if failure["name"]:
-            self._names.log(name=_printable(failure["name"]))
-            return
-        reason = _printable(failure["reason"])
-        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
-            reason = OTHERS
-        if reason not in self._reasons:
-            self._reasons[reason] = ThrottledLogger("handshake failed", level=self._severity, reason=reason)
-        self._reasons[reason].log()
-
-    async def keep_flushing(self) -> None:
-        """Log what has been held back for long enough, until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_INTERVAL_S)
-            for line in (self._names, *self._reasons.values()):
-                line.flush()
-
-    def close(self) -> None:
-        """Log what is held back."""
-        for line in (self._names, *self._reasons.values()):
-            line.close()
-        super().close()
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isascii() and each.isprintable() else "?" for each in text[:MAX_LENGTH])
-
-
-@contextlib.asynccontextmanager
-async def handshake_log(level: Literal["warning", "error"]) -> AsyncIterator[None]:
-    """Log failed handshakes of this process, whose standard error is captured, until the context is left."""
-    core = logging.getLogger(GRPC_CORE)
-    handler = _HandshakeLog(level)
-    core.addHandler(handler)
-    flushing = asyncio.create_task(handler.keep_flushing())
-    try:
-        yield
-    finally:
-        flushing.cancel()
-        core.removeHandler(handler)
-        handler.close()

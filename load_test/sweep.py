@@ -1,12 +1,11 @@
 """All runs of all points, one after the other."""
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Sequence
 
-from chassis.tls import RenewedCertificates, handshake_log
+from chassis.tls import RenewedCertificates
 from load_test import LoadTestError
 from load_test.local_services import LocalService, local_services
 from load_test.measurement import SERVICES, Measurement
@@ -63,8 +62,7 @@ class Sweep:
 
     async def _run(self, progress: Progress) -> None:
         tls = self._options.settings.tls
-        failed_handshakes = contextlib.nullcontext() if tls is None else handshake_log("error")
-        async with local_services(self._services, self.started), failed_handshakes:
+        async with local_services(self._services, self.started):
             certificates = None if tls is None else RenewedCertificates(tls)
             for point in rounds(self._points, self._options.repeat):
                 trial = Trial(point, self._options, self._services, certificates)

@@ -13,7 +13,7 @@ from chassis.redis.schema import AnnotationKind
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
-from chassis.tls import RenewedCertificates, handshake_log
+from chassis.tls import RenewedCertificates
 from worker_svc.autotune import Autotuner
 from worker_svc.changes import Noticed
 from worker_svc.ledger import Ledger
@@ -216,8 +216,7 @@ async def worker(settings: WorkerSettings, telemetry: Telemetry) -> AsyncIterato
     """
     keep_freed_memory()
     mining = Worker(settings, telemetry)
-    failed_handshakes = contextlib.nullcontext() if settings.tls is None else handshake_log("error")
-    async with failed_handshakes, asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(mining.run())
         reporting = tasks.create_task(mining.ledger.run())
         yield

@@ -21,7 +21,7 @@ from chassis.health import Health
 from chassis.large_fields import keep_freed_memory
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
-from chassis.tls import RenewedCertificates, handshake_log, server_credentials
+from chassis.tls import RenewedCertificates, server_credentials
 
 # The maximum of concurrent calls, including calls without a request yet. Each uses 22 KiB; 200 classic workers on one
 # serial rng make 1,000 calls.
@@ -87,7 +87,6 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         # gRPC needs the credentials as long as the server exists.
         credentials = None
         if certificates is not None:
-            await stack.enter_async_context(handshake_log("warning"))
             credentials = server_credentials(certificates)
         port = await _start(server, settings, credentials)
         background = await stack.enter_async_context(asyncio.TaskGroup())

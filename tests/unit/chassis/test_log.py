@@ -10,7 +10,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -21,9 +20,8 @@ from aiohttp import ClientConnectionError
 from aiohttp.http_exceptions import BadHttpMessage
 from grpc._cython.cygrpc import ExecuteBatchError  # type: ignore[import-not-found] # it has no types
 from structlog.testing import capture_logs
-from support.waiting import wait_until
 
-from chassis import grpc_log, log
+from chassis import log
 from chassis.log import MAX_WAITING_BYTES, LogOutput, ThrottledLogger
 from chassis.settings import LogFormat, LogLevel
 
@@ -34,7 +32,7 @@ FAILURE = "ValueError: invalid literal for int() with base 10: 'broken'"
 
 @pytest.fixture(autouse=True)
 def untouched_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("FORCE_COLOR", "NO_COLOR", "GRPC_VERBOSITY", "GRPC_TRACE"):
+    for name in ("FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -193,81 +191,6 @@ def test_a_storm_is_one_line_an_interval(monkeypatch: pytest.MonkeyPatch) -> Non
         trouble.close()
         assert [(each["cause"], each["times"]) for each in lines[3:]] == [("last", 1)], "even within the interval"
     assert trouble.times == 3 * 6 + 2
-
-
-GOAWAY = "I1128 10:24:37.138812    8996 chttp2_transport.cc:1403] ipv4:127.0.0.1:41957: Got goaway [2]"
-WARNING = "W1128 10:24:38.090628    9018 log.cc:102] Log level INFO is not suitable for production."
-NO_PORT = "E1128 10:24:36.704528    8973 add_port.cc:83] Failed to add port to server"
-TRACE = ("=== Source Location Trace: === ", "src/core/lib/event_engine/posix_engine/posix_endpoint.cc:372", "")
-FATAL = "F1128 10:24:41.304142    9179 party.cc:12] Check failed: refs > 0"
-
-
-def write(log_format: LogFormat, *lines: str) -> None:
-    """As gRPC does: to the descriptor."""
-    output = configure(log_format)
-    with grpc_log.capture(log_format):
-        for line in lines:
-            os.write(2, f"{line}\n".encode())
-    output.close(LIMIT_S)
-
-
-def json_events(text: str) -> list[tuple[str, str]]:
-    return [(line["level"], line["event"]) for line in map(json.loads, text.splitlines())]
-
-
-@pytest.mark.parametrize("log_format", list(LogFormat))
-def test_lines_of_grpc_reach_no_log_and_its_errors_do_as_ours(
-    capfd: pytest.CaptureFixture[str], log_format: LogFormat
-) -> None:
-    write(log_format, GOAWAY, *TRACE, WARNING, NO_PORT, *TRACE, NO_PORT)
-    captured = capfd.readouterr()
-    assert captured.err == ""
-    lines = captured.out.splitlines()
-    assert len(lines) == 2  # the first at once, the other one at the end
-    for line in lines:
-        assert all(each in line for each in ("error in gRPC", "Failed to add port to server", "add_port.cc:83"))
-    if log_format is LogFormat.JSON:
-        assert json_events(captured.out) == [("error", "error in gRPC")] * 2
-
-
-GRPC_LINES = [("info", "ipv4:127.0.0.1:41957: Got goaway [2]"), ("error", "Failed to add port to server")]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "lines", "events"),
-    [
-        ("GRPC_VERBOSITY", [GOAWAY, NO_PORT], GRPC_LINES),
-        ("GRPC_TRACE", [GOAWAY, NO_PORT], GRPC_LINES),
-        # What ends the process.
-        (None, [FATAL], [("critical", "Check failed: refs > 0")]),
-        # What is not of gRPC.
-        (None, ["one", "\ufffd"], [("warning", "one"), ("warning", "\ufffd")]),
-    ],
-)
-def test_what_people_want_to_see_goes_on_as_it_is_and_is_json_where_each_line_is(
-    wanted: str | None,
-    lines: list[str],
-    events: list[tuple[str, str]],
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if wanted:
-        monkeypatch.setenv(wanted, "http")
-    write(LogFormat.CONSOLE, *lines)
-    assert capfd.readouterr() == ("", "".join(f"{line}\n" for line in lines))
-    write(LogFormat.JSON, *lines)
-    captured = capfd.readouterr()
-    assert captured.err == ""
-    assert json_events(captured.out) == events
-
-
-def test_errors_that_are_held_back_are_logged_once_the_interval_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpc_log, "FLUSH_INTERVAL_S", 0.01)
-    monkeypatch.setattr(grpc_log, "ThrottledLogger", partial(ThrottledLogger, interval_s=0.1))
-    with capture_logs() as lines, grpc_log.capture(LogFormat.JSON):
-        os.write(2, f"{NO_PORT}\n{NO_PORT}\n".encode())
-        wait_until(lambda: len(lines) == 2)
-    assert [line["times"] for line in lines] == [1, 1]
 
 
 def test_each_failure_of_a_task_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:

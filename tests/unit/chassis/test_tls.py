@@ -1,16 +1,12 @@
-import asyncio
 import errno
-import logging
 import os
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 from support.certificates import Authority
 
-from chassis import grpc_log
-from chassis.settings import LogFormat, ServiceSettings, SettingsError
-from chassis.tls import MAX_LENGTH, MAX_REASONS, RenewedCertificates, handshake_log
+from chassis.settings import ServiceSettings, SettingsError
+from chassis.tls import RenewedCertificates
 from worker_svc.settings import WorkerSettings
 
 
@@ -114,72 +110,3 @@ def test_unusable_renewed_files_are_logged_once_and_change_nothing(
     said = capsys.readouterr().out
     assert said.count("renewed certificate can't be used") == said.count("certificate renewed") == 1
     assert "KEY-----" not in said
-
-
-PLACE = "I1125 06:44:31.950393   13496 ssl_transport_security.cc:2563] "
-EXPIRED = (
-    PLACE + "Handshake failed with error SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
-    "CERTIFICATE_VERIFY_FAILED: certificate has expired"
-)
-NONE = (
-    PLACE + "Handshake failed with error SSL_ERROR_SSL: error:100000c0:SSL routines:OPENSSL_internal:"
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE: Invalid certificate verification context"
-)
-OTHER_NAME = PLACE + "No match found for server name: rng.test"
-CORE = logging.getLogger(grpc_log.GRPC_CORE)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (EXPIRED, {"reason": "CERTIFICATE_VERIFY_FAILED: certificate has expired"}),
-        (PLACE + "Handshake failed with error SSL_ERROR_SYSCALL", {"reason": "SSL_ERROR_SYSCALL"}),
-        (NONE, {"reason": "PEER_DID_NOT_RETURN_A_CERTIFICATE"}),
-        (OTHER_NAME, {"name": "rng.test"}),
-        (PLACE + "No match found for server name: \x1b[2J\xff", {"name": "?[2J?"}),
-        (PLACE + "No match found for server name: " + "x" * 1_000, {"name": "x" * MAX_LENGTH}),
-        (PLACE + "Corrupted session", {}),
-        ("Handshake failed with error SSL_ERROR_SSL", {}),
-    ],
-)
-async def test_a_line_of_the_core_about_a_handshake_is_parsed(line: str, expected: dict[str, str]) -> None:
-    with capture_logs() as lines:
-        async with handshake_log("error"):
-            CORE.error(line)
-    assert [{name: said[name] for name in ("reason", "name") if name in said} for said in lines] == [expected][
-        : len(expected)
-    ]
-
-
-async def test_handshakes_that_fail_are_logged_from_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    async with handshake_log("error"):
-        with grpc_log.capture(LogFormat.CONSOLE):
-            os.write(2, f"{OTHER_NAME}\n{EXPIRED}\n".encode())
-    # Read once: what is written while capfd is read may be lost.
-    said, errors = capfd.readouterr()
-    assert (said.count("\n"), errors) == (2, "")
-    assert "reason='CERTIFICATE_VERIFY_FAILED: certificate has expired'" in said
-    assert "server name not in the certificate name=rng.test" in said
-
-
-async def test_each_reason_has_one_line_with_a_count_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.monotonic", asyncio.get_running_loop().time)
-    with capture_logs() as lines:
-        async with handshake_log("warning"):
-            for line in (NONE, EXPIRED, *[EXPIRED] * 20, OTHER_NAME):
-                CORE.error(line)
-            await asyncio.sleep(1)
-            assert [line["times"] for line in lines] == [1, 1, 1]
-            await asyncio.sleep(10)
-            CORE.error(EXPIRED)
-    assert [(line["reason"][-7:], line["times"]) for line in lines[3:]] == [("expired", 20), ("expired", 1)]
-
-
-async def test_many_different_reasons_share_a_bounded_number_of_lines() -> None:
-    with capture_logs() as lines:
-        async with handshake_log("warning"):
-            for number in range(1_000):
-                CORE.error(f"{PLACE}Handshake failed with error reason {number}")
-                CORE.error(f"{PLACE}No match found for server name: name-{number}")
-    assert len(lines) <= MAX_REASONS + 2 + 2
-    assert sum(line["times"] for line in lines) == 2_000
