@@ -28,7 +28,7 @@ NUMBERS = {
         f"| streams of a connection | {CORE['max_concurrent_streams']} |",
         f"| calls | {server.MAX_CALLS:,} |",
         f"| connections to `METRICS_PORT` | {admin_endpoint.MAX_CONNECTIONS} |",
-        f"a head of {admin_endpoint.MAX_HEAD_BYTES // 1_024} KiB with {admin_endpoint.MAX_HEADERS} headers",
+        f"a head of {admin_endpoint.MAX_HEAD_BYTES // 1_024} KiB",
         f"up to {log.MAX_WAITING_BYTES >> 20} MiB of lines waits",
         f"up to {ledger.MAX_UNACKNOWLEDGED} reports wait",
     ],

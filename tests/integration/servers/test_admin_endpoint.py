@@ -5,7 +5,7 @@ from unittest.mock import Mock
 import pytest
 import structlog
 
-from chassis.admin_endpoint import MAX_CONNECTIONS, MAX_HEADERS, serve
+from chassis.admin_endpoint import MAX_CONNECTIONS, serve
 from chassis.health import Health
 from chassis.settings import ServiceSettings
 from chassis.telemetry import Telemetry
@@ -42,15 +42,14 @@ async def response(reader: asyncio.StreamReader, *, body: bool = True) -> tuple[
     return int(first.split()[1]), headers, await reader.readexactly(int(headers["Content-Length"]) if body else 0)
 
 
-async def test_a_connection_is_kept_for_the_next_request(connection: Streams) -> None:
+async def test_a_request_may_arrive_in_parts(connection: Streams) -> None:
     reader, writer = connection
-    for sent in (READY, READY + READY, READY[:9], READY[9:]):
+    for sent in (READY[:9], READY[9:]):
         writer.write(sent)
-    for _ in range(4):
-        status, headers, body = await response(reader)
-        assert (status, body) == (200, b"ready\n")
-        assert "Connection" not in headers
-        assert headers["Date"].endswith(" GMT")
+        await asyncio.sleep(0.01)
+    status, headers, body = await response(reader)
+    assert (status, body) == (200, b"ready\n")
+    assert headers["Date"].endswith(" GMT")
 
 
 @pytest.mark.parametrize(
@@ -70,11 +69,12 @@ async def test_metrics_have_the_format_that_is_accepted(
     assert body.endswith(end)
 
 
-LAST_REQUESTS = (
+REQUESTS = (
+    READY + READY,
     b"GET /readyz HTTP/1.0\r\n\r\n",
-    b"GET /readyz HTTP/1.1\r\nConnection: Close\r\n\r\n",
     b"GET /readyz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"GET /readyz?a=b HTTP/1.1\r\nX-Odd: \xff\r\nconnection:close\r\n\r\n",
+    b"GET /readyz HTTP/1.1\r\nContent-Length: 3000\r\n\r\n" + b"y" * 3_000,
+    b"GET /readyz?a=b HTTP/1.1\r\nX-Odd: \xff\r\n\r\n",
 )
 NO_REQUESTS = (
     b"\r\n\r\n",
@@ -82,16 +82,15 @@ NO_REQUESTS = (
     b"GET /readyz HTTP/2.0\r\n\r\n",
     b"GET  /readyz HTTP/1.1\r\n\r\n",
     b"GET /readyz HTTP/1.1\r\nno colon\r\n\r\n",
-    b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
     b"GET /readyz HTTP/1.1\r\nX: " + b"y" * 5_000 + b"\r\n\r\n",
     b"y" * 100_000,
 )
 
 
 @pytest.mark.parametrize(
-    ("expected", "sent"), [(200, each) for each in LAST_REQUESTS] + [(400, each) for each in NO_REQUESTS]
+    ("expected", "sent"), [(200, each) for each in REQUESTS] + [(400, each) for each in NO_REQUESTS]
 )
-async def test_a_connection_is_closed_after_its_last_request_and_after_a_bad_one(
+async def test_a_connection_is_closed_after_one_request_or_a_bad_one(
     connection: Streams, expected: int, sent: bytes
 ) -> None:
     reader, writer = connection
@@ -109,9 +108,9 @@ async def test_other_methods_and_other_paths_are_refused(
     connection: Streams, method: str, path: str, status: int
 ) -> None:
     reader, writer = connection
-    writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode() + READY)
+    writer.write(f"{method} {path} HTTP/1.1\r\n\r\n".encode())
     assert (await response(reader, body=method != "HEAD"))[0] == status
-    assert (await response(reader))[0] == 200
+    assert await reader.read() == b""
 
 
 async def test_the_oldest_connection_makes_room(port: int) -> None:
@@ -119,20 +118,15 @@ async def test_the_oldest_connection_makes_room(port: int) -> None:
     assert await held[0][0].read() == b""
     for reader, writer in (held[1], held[-1]):
         writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
-        status, _, body = await response(reader)
-        assert status == 200
-        assert b"\ndockercoins_closed_admin_connections_total 1.0\n" in body
+        assert (await response(reader))[0] == 200
     for _, writer in held:
         writer.transport.abort()
 
 
-async def test_failing_metrics_are_logged_and_probes_are_still_answered(
-    telemetry: Telemetry, connection: Streams
-) -> None:
+async def test_metrics_that_fail_are_logged(telemetry: Telemetry, connection: Streams) -> None:
     telemetry.metrics.register(Mock(spec=["collect"], collect=Mock(side_effect=ValueError("no metrics today"))))
     reader, writer = connection
     with structlog.testing.capture_logs() as said:
-        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n" + READY)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert (await response(reader))[0] == 500
-        assert (await response(reader))[0] == 200
     assert [line["event"] for line in said] == ["metrics failed"]
