@@ -47,7 +47,7 @@ def _arguments() -> argparse.Namespace:
     option("--window-sizes", type=windows, default=(8,), help="hash: 1,8,64 …")
     option("--repeats", type=count, default=3, help="sweep, echo: runs")
     option("--seconds", type=seconds, default=1.5, help="sweep, echo, hash, latency, engine: the length of a run")
-    option("--pairs", type=count, default=6, help="traces, tls, engine, --against: six or more for a verdict")
+    option("--pairs", type=count, default=6, help="traces, tls, engine, --against: three or more for a verdict")
     option("--pair-seconds", type=seconds, default=10.0, help="traces, tls: the length of a run")
     option("--classic-seconds", type=seconds, default=60.0, help="classic: all pairs together")
     option("--memory-seconds", type=seconds, default=6.0, help="memory: the length of its run")

@@ -12,7 +12,7 @@ import trustme
 from support.otlp_receiver import otlp_receiver
 
 from bench.figures import Bound, Report, Spread, table
-from bench.pairs import Figure, Pair, Sample, at_once, cpu_and_speed, lines, order, ratio
+from bench.pairs import Figure, Pair, Sample, at_once, cpu_and_speed, lines, order, ratios
 from bench.processes import FORMER_ENGINE, PRESENT_ENGINE, show
 from bench.system import HOST, Servers, servers
 from chassis.batch_limits import MAX_BATCH_MESSAGES
@@ -55,9 +55,7 @@ def traces(arguments: argparse.Namespace, folder: Path) -> Report:
                 pairs.append(at_once(partial(_sample, seconds=arguments.pair_seconds), (this, that), number))
     show("")
     cpu, _ = pairs[0][0]
-    bound = Bound(
-        "CPU per hash with traces, times that without", Spread(ratio(cpu, pairs).values), "<=", MAX_TRACED_CPU
-    )
+    bound = Bound("CPU per hash with traces, times that without", Spread(ratios(cpu, pairs)), "<=", MAX_TRACED_CPU)
     return lines("With 1 % of the batches traced, and without", ("traced", "without"), pairs), [bound]
 
 
@@ -75,7 +73,7 @@ def tls(arguments: argparse.Namespace, folder: Path) -> Report:
             pairs.append((samples[0], samples[1]))
     show("")
     _, speed = pairs[0][0]
-    bound = Bound("speed with TLS, times that without", Spread(ratio(speed, pairs).values), ">=", MIN_ENCRYPTED_SPEED)
+    bound = Bound("speed with TLS, times that without", Spread(ratios(speed, pairs)), ">=", MIN_ENCRYPTED_SPEED)
     return lines("With TLS, and without", ("TLS", "without"), pairs), [bound]
 
 

@@ -1,28 +1,24 @@
 """Pairs of runs of two systems, this one and another one, and the ratios of their figures."""
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
-from bench.figures import Spread, digits, table
+from bench.figures import digits, table
 from bench.system import Run
-
-# The part of all intervals that hold the true ratio. It takes six pairs to be that sure of anything.
-CONFIDENCE = 0.95
+from chassis.ratio import Verdict, ratio
 
 # A ratio that differs from 1 by less is no change.
-SAME = 0.03
+MARGIN = 0.03
 
 System = TypeVar("System")
 Measured = TypeVar("Measured")
 
 
 class Kind(Enum):
-    """What a figure is. The value is the verdict on less of it, and the one on more."""
+    """What a figure is. The value is the verdict on less of it, and on more."""
 
     TIME = ("faster", "slower")
     SPEED = ("slower", "faster")
@@ -41,57 +37,6 @@ Sample = Mapping[Figure, float]
 Pair = tuple[Sample, Sample]
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A figure of this system over that of the other one, in pairs of runs."""
-
-    kind: Kind
-    pairs: Sequence[tuple[float, float]]
-
-    @property
-    def values(self) -> list[float]:
-        """The ratio of each pair, sorted."""
-        return sorted(this / that for this, that in self.pairs)
-
-    @property
-    def median(self) -> float:
-        """The median of the pairs' ratios, so that a disturbed pair counts for little."""
-        return statistics.median(self.values)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The bounds of the true median with CONFIDENCE; with too few pairs for that, the least and the largest ratio.
-
-        They are order statistics, which assume nothing about the distribution of ratios
-        (https://online.stat.psu.edu/stat415/lesson/19/19.1).
-        """
-        rank = self._rank or 1
-        return self.values[rank - 1], self.values[-rank]
-
-    @property
-    def _rank(self) -> int:
-        """The position of the bounds from either end, from 1; 0 with too few pairs."""
-        count = len(self.pairs)
-        rank, outside = 0, 2 / 2**count
-        while outside <= 1 - CONFIDENCE:
-            rank += 1
-            outside += 2 * math.comb(count, rank) / 2**count
-        return rank
-
-    @property
-    def verdict(self) -> str:
-        """What the interval says; a difference of less than SAME is never called one."""
-        low, high = self.interval
-        less, more = self.kind.value
-        if self._rank == 0:
-            return "inconclusive"
-        if low >= 1 - SAME and high <= 1 + SAME:
-            return "no change"
-        if high < 1 and self.median < 1 - SAME:
-            return less
-        return more if low > 1 and self.median > 1 + SAME else "inconclusive"
-
-
 def cpu_and_speed(run: Run, prefix: str = "") -> dict[Figure, float]:
     """Return the two figures of a run at full pace."""
     return {
@@ -100,20 +45,24 @@ def cpu_and_speed(run: Run, prefix: str = "") -> dict[Figure, float]:
     }
 
 
-def ratio(figure: Figure, pairs: Sequence[Pair]) -> Ratio:
-    """Return the ratio of one figure."""
-    return Ratio(figure.kind, [(this[figure], that[figure]) for this, that in pairs])
+def ratios(figure: Figure, pairs: Sequence[Pair]) -> list[float]:
+    """Return the ratio of one figure in each pair, of this system to the other one."""
+    return [this[figure] / that[figure] for this, that in pairs]
 
 
 def lines(title: str, names: tuple[str, str], pairs: Sequence[Pair]) -> list[str]:
     """Return the table of the ratios of all figures; the names are those of the two systems."""
     rows = []
     for figure in pairs[0][0]:
-        compared = ratio(figure, pairs)
-        medians = [digits(Spread(column).median) for column in zip(*compared.pairs, strict=True)]
-        interval = "{:.3f}-{:.3f}".format(*compared.interval)
-        rows.append([figure.name, *medians, f"{compared.median:.3f}", interval, compared.verdict])
-    return table(f"{title}, medians of {len(pairs)} pairs", ["", *names, "ratio", "95 % interval", "verdict"], rows)
+        medians = [digits(statistics.median(pair[system][figure] for pair in pairs)) for system in (0, 1)]
+        # What is the same in both systems of a pair cancels out in its ratio, which is compared with 1.
+        compared = ratio([1.0] * len(pairs), ratios(figure, pairs), MARGIN)
+        verdict = "inconclusive"
+        if compared is not None:
+            words = {Verdict.SLOWER: figure.kind.value[0], Verdict.FASTER: figure.kind.value[1]}
+            verdict = words.get(compared.verdict, compared.verdict)
+        rows.append([figure.name, *medians, str(compared or ""), verdict])
+    return table(f"{title}, medians of {len(pairs)} pairs", ["", *names, "ratio (95 % interval)", "verdict"], rows)
 
 
 def order(number: int) -> tuple[int, int]:
