@@ -34,7 +34,7 @@ MAX_EVENTS = 64
 MAX_REASON = 160
 
 _CORE_LINE = re.compile(r"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ (?P<source>\S+?:\d+)\] (?P<message>.*)")
-# What may follow such a line: where in gRPC's source an error came by.
+# What may follow such a line: the places in gRPC's source that an error has passed.
 _CORE_TRACE = re.compile(r"=== Source Location Trace: ===\s*|(?:src|external|third_party|include)/\S+:\d+|")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 _OUT_OF_FILES = re.compile("(?i)descriptor limit reached|too many open files")

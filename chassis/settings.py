@@ -326,7 +326,7 @@ class CertificateFiles:
 
     def _check_key(self) -> None:
         try:
-            # With a passphrase, as otherwise the user is asked for one.
+            # With a passphrase, because otherwise OpenSSL prompts for one.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert, self.key, password="")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             cert, key, _ = self.variables

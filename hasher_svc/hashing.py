@@ -20,7 +20,7 @@ from chassis.batch_limits import DIGEST_SIZE
 # Where hatch_build.py puts it, if there was a compiler.
 KERNEL_LIBRARY = Path(__file__).with_name("libkernel.so")
 
-# Messages that hashlib hashes before the event loop gets a turn at the interpreter: about 1.5 ms. Without it the loop
+# Messages that hashlib hashes before the event loop may run: about 1.5 ms. Without it the loop
 # waits for the interpreter's switch interval, 5 ms, for each of its steps.
 SLICE_COUNT = 4_096
 

@@ -123,7 +123,7 @@ class Manager:
         self._exit_code = self._exit_code or code
 
     def guard(self) -> None:
-        """Have the guardian know the processes that run now."""
+        """Send the guardian the process groups that run now."""
         groups = " ".join(f"-{each.pid}" for each in self.processes.values() if each.pid is not None)
         with contextlib.suppress(OSError):  # without a guardian everything else still works
             self._guardian.stdin.write(f"{groups}\n".encode())  # type: ignore[union-attr] # it is a pipe

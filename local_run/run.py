@@ -31,7 +31,7 @@ PAGE_LIMIT_S = 5.0
 
 STATUS_INTERVAL_S = 1.0
 
-# How long the page is left alone before it is asked again.
+# The time between two requests to the page, before it is ready and after it has ended a stream.
 _READY_INTERVAL_S = 0.1
 _RETRY_S = 0.5
 
@@ -180,7 +180,7 @@ class _Run:
                 self._named(name).send(number)
                 return self._said(f"{name} {done}") if command != "kill" else [f"{name} {done}"]
             case _:
-                raise CommandError("it has another version, which does not know this command")
+                raise CommandError("it has another version, without this command")
 
     async def _scale(self, counts: list[Any]) -> list[str]:
         wanted: dict[str, int] = {}

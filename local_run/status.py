@@ -15,29 +15,29 @@ _SINGLE = 2
 
 
 def status_lines(
-    url: str, board: dict[str, Any] | None, processes: Iterable[Process], rows: int = 1_000, columns: int = 1_000
+    url: str, dashboard: dict[str, Any] | None, processes: Iterable[Process], rows: int = 1_000, columns: int = 1_000
 ) -> list[str]:
     """Return lines that fit a terminal; without the dashboard's state there are no figures."""
     listed = sorted(processes, key=lambda each: order(each.program.name))
-    replicas = _replicas(board or {})
+    replicas = _replicas(dashboard or {})
     width = max((len(each.program.name) for each in listed), default=0)
     table = [_line(each, replicas.get(each.program.name, {}), width) for each in listed]
     if (hidden := len(table) - max(1, rows - _FRAME_LINES)) > 0:
         # webui and Redis, of which there is one each, stay.
         table[-_SINGLE - hidden - 1 : -_SINGLE] = [f"  … and {hidden + 1} more"]
-    lines = [f"DockerCoins  {url}", "", f"  {_figures(board)}", "", *table]
+    lines = [f"DockerCoins  {url}", "", f"  {_figures(dashboard)}", "", *table]
     return [line[: columns - 1] for line in lines]
 
 
-def _figures(board: dict[str, Any] | None) -> str:
-    if board is None:
+def _figures(dashboard: dict[str, Any] | None) -> str:
+    if dashboard is None:
         return "the page does not respond yet"
-    if not board["redis"]:
+    if not dashboard["redis"]:
         return "Redis is unavailable; workers queue their reports"
-    speed = "no speed yet" if board["speed"] is None else f"{number(board['speed'])} hashes/s"
-    waits = f"   waiting for {' and '.join(board['waits_for'])}" if board["waits_for"] else ""
-    coins = "coin" if board["coins"] == 1 else "coins"
-    return f"{speed}   {number(board['hashes'])} hashes   {number(board['coins'])} {coins}{waits}"
+    speed = "no speed yet" if dashboard["speed"] is None else f"{number(dashboard['speed'])} hashes/s"
+    waits = f"   waiting for {' and '.join(dashboard['waits_for'])}" if dashboard["waits_for"] else ""
+    coins = "coin" if dashboard["coins"] == 1 else "coins"
+    return f"{speed}   {number(dashboard['hashes'])} hashes   {number(dashboard['coins'])} {coins}{waits}"
 
 
 def _line(process: Process, replica: dict[str, Any], width: int) -> str:
@@ -58,9 +58,9 @@ def _line(process: Process, replica: dict[str, Any], width: int) -> str:
     return "  ".join(parts).rstrip()
 
 
-def _replicas(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _replicas(dashboard: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what workers report, by name; a worker that is gone may share its name with the one that followed."""
-    services = [board.get("topology", {}).get(service, {}) for service in ("rng", "hasher", "worker")]
+    services = [dashboard.get("topology", {}).get(service, {}) for service in ("rng", "hasher", "worker")]
     listed = [replica for service in services for replica in service.get("replicas", [])]
     return {each["name"]: each for each in sorted(listed, key=lambda each: each["state"] != "gone")}
 

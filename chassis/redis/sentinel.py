@@ -26,12 +26,12 @@ REPLY_LIMIT_S = 0.5
 OpenNode = Callable[[Node], Redis]
 
 # Queries one node for the master, and for other nodes that can be queried, too. Raises what a client of Redis raises,
-# and RedisError where the node doesn't know.
+# and RedisError where the node names none.
 Query = Callable[[Node], Awaitable[tuple[Node, Iterable[Node]]]]
 
 
 class MasterFinder:
-    """Finds the master by querying nodes: the one that knew it last first, those that failed or were wrong last."""
+    """Finds the master by querying nodes: the last one that named it first, those that failed or were wrong last."""
 
     def __init__(self, nodes: tuple[Node, ...], query: Query) -> None:
         self._given = nodes
@@ -88,7 +88,7 @@ def sentinel_query(name: str, open_node: OpenNode, open_with_login: OpenNode) ->
         except AuthenticationError:
             found = await _execute(open_with_login(sentinel), *command)
         if not found:
-            raise RedisError(f"this Sentinel knows no master {name}")
+            raise RedisError(f"this Sentinel has no master {name}")
         host, port = found
         return (_text(host), int(port)), ()
 
@@ -116,7 +116,7 @@ async def _execute(client: Any, *command: str) -> Any:  # redis-py has no types 
 
 
 def _address(named: Any, by: Node) -> Node:
-    """Return the address of a named node; one that does not know its own host has that of the node which names it."""
+    """Return the address of a named node; one without a host has that of the node that names it."""
     host = _text(named[0] or "")
     return (by[0] if host in {"", "?"} else host), int(named[1])
 

@@ -2,8 +2,8 @@
 
 Beside the URLs of redis-py there are two for more than one server:
 
-redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME   Sentinels, which know the master of that name
-redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT         nodes of a cluster, which know which of them has which slot
+redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME   Sentinels, which name the master
+redis-cluster://USER:PASSWORD@HOST:PORT,HOST:PORT         nodes of a cluster, which name the node of a slot
 
 With `rediss-` everything is encrypted. One host that replies is enough.
 """

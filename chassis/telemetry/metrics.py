@@ -35,7 +35,7 @@ def bucket(seconds: float) -> int:
 
 
 def quantile(counts: Mapping[int, int], part: float) -> float | None:
-    """Return the latency in seconds that a part (0 to 1) of those counted by bucket do not exceed, or None of none."""
+    """Return the latency in seconds that a part (0 to 1) of those in the buckets do not exceed; None without any."""
     total = sum(counts.values())
     if not total:
         return None

@@ -44,7 +44,7 @@ def servers(tmp_path: Path, own_redis: RedisServer, monkeypatch: pytest.MonkeyPa
     """The name is the first one's. Clients look it up as they always do, but send the queries to this name server."""
     resolve = socket.getaddrinfo
 
-    def ask(host: Any, *arguments: Any, **options: Any) -> Any:
+    def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
         if host != NAME:
             return resolve(host, *arguments, **options)
         with suppress(OSError, dns.exception.Timeout):
@@ -54,7 +54,7 @@ def servers(tmp_path: Path, own_redis: RedisServer, monkeypatch: pytest.MonkeyPa
                 return found
         raise socket.gaierror(socket.EAI_AGAIN, "no answer")
 
-    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr("chassis.redis.client.MASTER_CHECK_INTERVAL_S", 0.1)
     with (
         dns_server(NAME) as names,

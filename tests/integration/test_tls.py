@@ -158,7 +158,7 @@ async def test_tls_is_1_2_or_1_3(authority: Authority) -> None:
 
 
 def speak(port: int, files: Files, version: ssl.TLSVersion) -> str | None:
-    """Return the version of the connection of a client that knows only this one; None if it is refused."""
+    """Return the version of the connection of a client that supports only this one; None if it is refused."""
     context = ssl.create_default_context(cafile=files["TLS_CA"])
     context.load_cert_chain(files["TLS_CERT"], files["TLS_KEY"])
     context.set_ciphers("ALL:@SECLEVEL=0")  # else OpenSSL itself refuses what is old

@@ -115,7 +115,7 @@ def counted(collector: OtlpReceiver) -> list[Span]:
     return [batch for batch in collector.roots("batch") if batch.error is None]
 
 
-def whose(span: Span) -> tuple[str, str, str, str]:
+def identity(span: Span) -> tuple[str, str, str, str]:
     return span.name, span.kind, span.service, span.instance
 
 
@@ -130,14 +130,14 @@ async def test_a_batch_is_a_trace_with_both_stages_on_both_sides(
     assert len(batches) * size == redis.hashes
     assert {batch.error for batch in collector.roots("batch")} <= {None, UNFINISHED}
     for batch in batches:
-        assert whose(batch) == ("batch", "INTERNAL", "worker", "worker-1")
+        assert identity(batch) == ("batch", "INTERNAL", "worker", "worker-1")
         assert batch.attributes["dockercoins.batch.size"] == size
         first, second = batch.children
         assert first.end <= second.start
         for stage, name, method in ((first, "rng", RNG), (second, "hasher", HASHER)):
-            assert whose(stage) == (name, "CLIENT", "worker", "worker-1")
+            assert identity(stage) == (name, "CLIENT", "worker", "worker-1")
             (at_server,) = stage.children
-            assert whose(at_server) == (method, "SERVER", name, f"{name}-1")
+            assert identity(at_server) == (method, "SERVER", name, f"{name}-1")
             assert batch.start <= stage.start <= at_server.start <= at_server.end <= stage.end <= batch.end
             service, _, call = method.partition("/")
             rpc = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": call}
@@ -247,7 +247,7 @@ async def test_a_single_call_continues_the_trace_that_its_metadata_name(collecto
         for given in (metadata(TRACED), metadata(NOT_TRACED), None):
             await HasherServiceStub(channel).Hash(HashRequest(data=b"x"), metadata=given)
     (span,) = collector.spans()
-    assert whose(span) == ("dockercoins.hasher.v1.HasherService/Hash", "SERVER", "hasher", "hasher-1")
+    assert identity(span) == ("dockercoins.hasher.v1.HasherService/Hash", "SERVER", "hasher", "hasher-1")
     assert (span.trace, span.parent, span.error) == (TRACE, SPAN, None)
     assert span.seconds >= 0.1 - EARLY_S
 
@@ -298,7 +298,7 @@ async def test_each_request_to_the_page_is_a_trace_until_its_answer_begins(
         await until(lambda: len(collector.spans()) >= len(paths))  # that of /events, too, which is still open
     for span, (path, status) in zip(collector.spans(), paths.items(), strict=True):
         route = path.partition("?")[0]
-        assert whose(span) == (f"GET {route}", "SERVER", "webui", "webui-1")
+        assert identity(span) == (f"GET {route}", "SERVER", "webui", "webui-1")
         assert (span.parent, span.error) == ("", None)
         http = {"http.request.method": "GET", "http.route": route, "http.response.status_code": status}
         assert http.items() <= span.attributes.items()

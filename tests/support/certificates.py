@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trustme
 
-# The names in servers' certificates: those of containers, and those that the tests' name server knows.
+# The names in servers' certificates: those of containers, and those of the tests' name server.
 SERVERS = {"rng": ("rng", "rng.test"), "hasher": ("hasher", "hasher.test")}
 
 

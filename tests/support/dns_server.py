@@ -50,7 +50,7 @@ class DnsServer:
         self.udp.daemon_threads = self.tcp.daemon_threads = True
 
     def target(self, name: str, port: int) -> str:
-        """Return the gRPC target of a name that this server is asked for."""
+        """Return the gRPC target of a name that this server resolves."""
         return f"dns://127.0.0.1:{self.port}/{name}:{port}"
 
     def _udp_query(self, request: Any, client: Any, _: object) -> Any:

@@ -36,7 +36,7 @@ Object = dict[str, Any]
 
 
 def run(*words: str | Path) -> str:
-    """What kubectl prints. It knows no cluster."""
+    """What kubectl prints. It uses no cluster."""
     done = programs.run(KUBECTL, *words, env=programs.environment(KUBECONFIG=os.devnull))
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a warning, such as of a field that will go"

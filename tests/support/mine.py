@@ -28,7 +28,7 @@ def not_ready(*unmet: str) -> tuple[int, str]:
 
 
 class Mine:
-    """At most one of each service; each knows where the others are or will be."""
+    """At most one of each service; each has the addresses of the others."""
 
     def __init__(self, processes: ServiceProcesses, redis: RedisServer) -> None:
         self._processes = processes

@@ -32,7 +32,7 @@ class PrometheusApi:
         return result
 
     def targets(self) -> dict[str, str]:
-        """What is asked for its metrics, as SERVICE ADDRESS:PORT, and whether it is `up`, `down` or `unknown`."""
+        """The targets of scrapes, as SERVICE ADDRESS:PORT, and whether it is `up`, `down` or `unknown`."""
         active = self._get("targets", state="active")["activeTargets"]
         return {f"{each['labels']['service']} {each['labels']['instance']}": each["health"] for each in active}
 

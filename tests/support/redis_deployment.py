@@ -51,7 +51,7 @@ class Deployment(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start all servers, and wait until they know one another."""
+        """Start all servers, and wait until they have met."""
 
     @abstractmethod
     def hand_over(self) -> None:
@@ -59,7 +59,7 @@ class Deployment(ABC):
 
     @abstractmethod
     def named_by(self, decider: Any) -> object:
-        """Return the port of the server that takes our writes, if this one knows it."""
+        """Return the port of the server that takes our writes, if this one names it."""
 
     @property
     def master(self) -> RedisServer:
@@ -91,7 +91,7 @@ class Deployment(ABC):
         return cut_off
 
     def wait_for_takeover(self, old: RedisServer) -> None:
-        """Wait until another is the master, and says so itself."""
+        """Wait until another is the master, by its own ROLE."""
         until(lambda: self.master is not old and self.execute("ROLE")[0] == "master")
 
     def stop(self) -> None:
@@ -170,18 +170,18 @@ class Cluster(Deployment):
         for server in self.servers:
             server.start()
         for server, (first, last) in zip(self.servers, ((0, 5_000), (5_001, 10_000), (10_001, 16_383)), strict=False):
-            self.tell(server, "ADDSLOTSRANGE", first, last)
+            self.cluster_command(server, "ADDSLOTSRANGE", first, last)
         for number, server in enumerate(self.servers):
-            self.tell(server, "SET-CONFIG-EPOCH", number + 1)
-            self.tell(self.servers[0], "MEET", HOST, server.port, self.buses[number])
+            self.cluster_command(server, "SET-CONFIG-EPOCH", number + 1)
+            self.cluster_command(self.servers[0], "MEET", HOST, server.port, self.buses[number])
         until(lambda: all(len(server.client().cluster("NODES")) == len(self.servers) for server in self.servers))
-        master = self.tell(self.master, "MYID")
+        master = self.cluster_command(self.master, "MYID")
         for server in self.servers[3:]:
-            self.tell(server, "REPLICATE", master)
-        until(lambda: all("cluster_state:ok" in str(self.tell(server, "INFO")) for server in self.servers))
+            self.cluster_command(server, "REPLICATE", master)
+        until(lambda: all("cluster_state:ok" in str(self.cluster_command(server, "INFO")) for server in self.servers))
         until(lambda: len(self.replicas) == 2)
 
-    def tell(self, server: RedisServer, *words: object) -> Any:
+    def cluster_command(self, server: RedisServer, *words: object) -> Any:
         """Have a node execute a command about the cluster."""
         return server.client().execute_command("CLUSTER", *words)
 
@@ -196,12 +196,12 @@ class Cluster(Deployment):
         """Move our slot to a master without replicas, as `redis-cli --cluster reshard` does it."""
         source = self.master
         target = next(server for server in self.servers if server.client().role() == ["master", 0, []])
-        source_id, target_id = self.tell(source, "MYID"), self.tell(target, "MYID")
-        self.tell(target, "SETSLOT", self.slot, "IMPORTING", source_id)
-        self.tell(source, "SETSLOT", self.slot, "MIGRATING", target_id)
-        while keys := self.tell(source, "GETKEYSINSLOT", self.slot, 1):
+        source_id, target_id = self.cluster_command(source, "MYID"), self.cluster_command(target, "MYID")
+        self.cluster_command(target, "SETSLOT", self.slot, "IMPORTING", source_id)
+        self.cluster_command(source, "SETSLOT", self.slot, "MIGRATING", target_id)
+        while keys := self.cluster_command(source, "GETKEYSINSLOT", self.slot, 1):
             for key in keys:
                 source.client().execute_command("MIGRATE", HOST, target.port, key, 0, 5_000)
         for server in (target, source):
-            self.tell(server, "SETSLOT", self.slot, "NODE", target_id)
+            self.cluster_command(server, "SETSLOT", self.slot, "NODE", target_id)
         until(lambda: self.master is target)

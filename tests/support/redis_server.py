@@ -34,7 +34,7 @@ class RedisServer:
         host: str = embedded_redis.HOST,
         port: int | None = None,
     ) -> None:
-        """Take the program that comes with Python packages, or another one; only another one knows TLS.
+        """Take the program that comes with Python packages, or another one; only another one supports TLS.
 
         `tls` is the certificate that all servers and clients show, as settings.
         """

@@ -73,7 +73,7 @@ def raw_stream(
     channel: Any, method: str, *requests: bytes, metadata: Sequence[tuple[str, str]] = ()
 ) -> AsyncIterator[bytes]:
     """The answers to these bytes, sent as they are, to a method that takes one request or many."""
-    # The types of a channel know no call without a serializer.
+    # The types of a channel lack calls without a serializer.
     answers: AsyncIterator[bytes] = channel.stream_stream(method)(iter(requests), metadata=metadata)
     return answers
 

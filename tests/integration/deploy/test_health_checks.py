@@ -1,4 +1,4 @@
-"""A container is healthy when its service says that it is ready, and clients can connect to the port that they know."""
+"""A container is healthy when its service is ready, and accepts connections on the port that clients use."""
 
 import socket
 import subprocess

@@ -147,7 +147,7 @@ async def test_a_call_is_logged_and_counted_as_it_ends(
     )
     ended = {("grpc_server_handled_total", *labels, code): 1, ("grpc_server_handling_seconds_count", *labels): 1}
     async with rng(telemetry, **settings) as channel:
-        untyped: Any = channel  # whose types know no call without a serializer
+        untyped: Any = channel  # whose types lack calls without a serializer
         call = untyped.stream_stream(f"/{RNG}/{method}")(metadata=(("stream-id", "9" * 5_000),))
         for request in requests:
             await call.write(request)
@@ -191,7 +191,7 @@ async def test_methods_are_counted_from_0_and_health_and_those_that_do_not_exist
         assert ("grpc_server_handled_total", "unary", RNG, UNARY, "OK") in before
         await health(channel).Check(HealthCheckRequest(service=RNG))
         for number in range(20):
-            untyped: Any = channel  # whose types know no call without a serializer
+            untyped: Any = channel  # whose types lack calls without a serializer
             call = untyped.unary_unary(f"/{RNG}/Get{number}")(b"")
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
         after = counted(telemetry)

@@ -108,15 +108,15 @@ NO_SYMBOLS = (f"{RNG}/GetRandomBytes", f"{RNG}.Nothing", f".{RNG}", "rng", "")
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_lists_what_is_served_and_finds_the_files_of_symbols_and_of_nothing_else(version: str) -> None:
-    asked = [
+    requests = [
         ServerReflectionRequest(list_services=""),
         *(ServerReflectionRequest(file_containing_symbol=symbol) for symbol in (*SYMBOLS, *NO_SYMBOLS)),
     ]
     method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
     async with rng() as channel:
-        stream = raw_stream(channel, method, *(each.SerializeToString() for each in asked))
+        stream = raw_stream(channel, method, *(each.SerializeToString() for each in requests))
         answers = [ServerReflectionResponse.FromString(each) async for each in stream]  # the same in both versions
-    assert [answer.original_request for answer in answers] == asked
+    assert [answer.original_request for answer in answers] == requests
     listed, found, not_found = answers[0], answers[1 : 1 + len(SYMBOLS)], answers[1 + len(SYMBOLS) :]
     assert [service.name for service in listed.list_services_response.service] == SERVICES
     files = [FileDescriptorProto.FromString(each.file_descriptor_response.file_descriptor_proto[0]) for each in found]

@@ -80,14 +80,14 @@ async def test_of_too_many_connections_the_oldest_are_closed(
 ) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", most)
     port, closed = served
-    crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST + beyond)]
-    for reader, _ in crowd[:beyond]:
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST + beyond)]
+    for reader, _ in opened[:beyond]:
         assert await reader.read() == b""
-    reader, writer = crowd[-1]
+    reader, writer = opened[-1]
     writer.write(REQUEST)
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     assert closed(bound) == beyond
-    for _, writer in crowd:
+    for _, writer in opened:
         writer.close()
 
 

@@ -138,7 +138,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
             good.lie = lie
             await until(lambda: telemetry.health.unmet == ["hasher"])
             counted = metric(telemetry, "hashes_total")
-            lying.lie = good.lie = no_lie  # which they are not asked about, for they are still the same processes
+            lying.lie = good.lie = no_lie  # no matter, since they are the same processes
             reason = "good lying: wrong digests, not used until restarted"
             await until(lambda: any(line.get("details") == reason for line in lines), 5)
             assert metric(telemetry, "hashes_total") == counted

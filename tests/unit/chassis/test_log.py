@@ -163,34 +163,34 @@ def test_a_storm_is_one_line_an_interval(monkeypatch: pytest.MonkeyPatch) -> Non
     clock = Mock(return_value=1_000.0)
     monkeypatch.setattr("time.monotonic", clock)
     monkeypatch.setattr("time.time", lambda: clock() + 3_600)
-    trouble = ThrottledLogger("trouble", interval_s=10, level="error", to="rng")
+    throttled = ThrottledLogger("failure", interval_s=10, level="error", to="rng")
 
     def storm() -> None:
         for number in range(6):
             clock.return_value += 1
-            trouble.log(cause=number)
-            trouble.flush()
+            throttled.log(cause=number)
+            throttled.flush()
 
-    line = {"event": "trouble", "log_level": "error", "to": "rng"}
+    line = {"event": "failure", "log_level": "error", "to": "rng"}
     with capture_logs() as lines:
         storm()
         assert lines == [{**line, "cause": 0, "times": 1}], "at once"
         clock.return_value += 60
-        trouble.flush()
+        throttled.flush()
         assert lines[1:] == [{**line, "cause": 5, "times": 5, "timestamp": 4_606}]
         storm()
         clock.return_value += 60
-        trouble.log(cause="new")
+        throttled.log(cause="new")
         assert lines[2:] == [{**line, "cause": "new", "times": 7}]
         storm()
-        trouble.clear()
-        trouble.close()
+        throttled.clear()
+        throttled.close()
         assert len(lines) == 3, "a condition that has ended is not logged any more"
-        trouble.log(cause="last")
-        trouble.close()
-        trouble.close()
+        throttled.log(cause="last")
+        throttled.close()
+        throttled.close()
         assert [(each["cause"], each["times"]) for each in lines[3:]] == [("last", 1)], "even within the interval"
-    assert trouble.times == 3 * 6 + 2
+    assert throttled.times == 3 * 6 + 2
 
 
 def test_each_failure_of_a_task_is_an_event(capfd: pytest.CaptureFixture[str]) -> None:

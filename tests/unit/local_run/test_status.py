@@ -16,7 +16,7 @@ def process(name: str, state: State = State.RUNNING, restarts: int = 0) -> Any:
 def test_each_process_has_its_state_and_what_workers_report_of_it() -> None:
     worker = {"name": "worker-1", "state": "waiting", "waits_for": "rng", "speed": 3.333}
     gone = {"name": "worker-1", "state": "gone", "waits_for": "", "speed": 0.0}
-    board = {
+    dashboard = {
         "redis": True,
         "speed": 3.3333,
         "hashes": 4_274_942,
@@ -26,7 +26,7 @@ def test_each_process_has_its_state_and_what_workers_report_of_it() -> None:
         | {"worker": {"replicas": [worker, gone]}},
     }
     processes = [process("redis"), process("rng-10"), process("rng-9", State.PAUSED), process("worker-1", restarts=2)]
-    assert status_lines(URL, board, processes) == [
+    assert status_lines(URL, dashboard, processes) == [
         "DockerCoins  http://127.0.0.1:8000/",
         "",
         "  3.33 hashes/s   4,274,942 hashes   12 coins   waiting for rng",

@@ -52,7 +52,7 @@ async def test_a_silent_node_is_skipped_and_queried_last_the_next_time() -> None
 
 
 async def test_a_node_that_names_a_stale_master_is_queried_after_the_others() -> None:
-    """A Sentinel or a node that is cut off from the others goes on naming the master that it knew."""
+    """A Sentinel or a node that is cut off from the others goes on naming the former master."""
     nodes = Nodes(a=OLD, b=NEW, c=NEW)
     for _ in range(3):
         if await nodes.finder.find() == NEW:
