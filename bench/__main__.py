@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import against
-from bench.cost import engine, memory, tls, traces
+from bench.cost import memory, tls, traces
 from bench.echo import echo
 from bench.figures import Bound, Part
 from bench.page import NOT_READING, page
-from bench.processes import BenchError, grpc_engine
+from bench.processes import BenchError
 from bench.sweep import autotune, sweep
 from chassis import log
 from chassis.batch_limits import MAX_BATCH_MESSAGES
@@ -30,7 +30,6 @@ PARTS: Mapping[str, Part] = {
     "page": page,
     "traces": traces,
     "tls": tls,
-    "engine": engine,
 }
 
 
@@ -42,12 +41,12 @@ def _arguments() -> argparse.Namespace:
     option("--parts", nargs="+", metavar="PART", help=f"what to measure: {names}")
     sizes, count, seconds = setting("batch_size", "messages"), whole(1, 1_000, "times"), number(1, 3_600)
     browsers = whole(NOT_READING + 1, MAX_STREAMS, "browsers")
-    option("--batch-sizes", type=sizes, default=BATCH_SIZES, help="sweep, hash, engine: 1,16,256 …")
+    option("--batch-sizes", type=sizes, default=BATCH_SIZES, help="sweep, hash: 1,16,256 …")
     windows = setting("window_size", "batches in flight")
     option("--window-sizes", type=windows, default=(8,), help="hash: 1,8,64 …")
     option("--repeats", type=count, default=3, help="sweep, echo: runs")
-    option("--seconds", type=seconds, default=1.5, help="sweep, echo, hash, latency, engine: the length of a run")
-    option("--pairs", type=count, default=6, help="traces, tls, engine, --against: three or more for a verdict")
+    option("--seconds", type=seconds, default=1.5, help="sweep, echo, hash, latency: the length of a run")
+    option("--pairs", type=count, default=6, help="traces, tls, --against: three or more for a verdict")
     option("--pair-seconds", type=seconds, default=10.0, help="traces, tls: the length of a run")
     option("--classic-seconds", type=seconds, default=60.0, help="classic: all pairs together")
     option("--memory-seconds", type=seconds, default=6.0, help="memory: the length of its run")
@@ -85,7 +84,7 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
-    sys.stdout.write(f"{time.monotonic() - began:.0f} s, gRPC's engine: {grpc_engine()}\n")
+    sys.stdout.write(f"{time.monotonic() - began:.0f} s\n")
     return 0 if all(bound.verdict.startswith("held") for bound in bounds) else 1
 
 

@@ -1,8 +1,6 @@
-"""The cost of tracing, TLS and gRPC's engine, in pairs of systems that differ in nothing else; and that of memory."""
+"""The cost of tracing and TLS, in pairs of systems that differ in nothing else; and the memory that is used."""
 
 import argparse
-import contextlib
-import itertools
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -12,8 +10,8 @@ import trustme
 from support.otlp_receiver import otlp_receiver
 
 from bench.figures import Bound, Report, Spread, table
-from bench.pairs import Figure, Pair, Sample, at_once, cpu_and_speed, lines, order, ratios
-from bench.processes import FORMER_ENGINE, PRESENT_ENGINE, show
+from bench.pairs import Pair, Sample, at_once, cpu_and_speed, lines, order, ratios
+from bench.processes import show
 from bench.system import HOST, Servers, servers
 from chassis.batch_limits import MAX_BATCH_MESSAGES
 from worker_svc.settings import MAX_IN_FLIGHT_BYTES
@@ -75,30 +73,6 @@ def tls(arguments: argparse.Namespace, folder: Path) -> Report:
     _, speed = pairs[0][0]
     bound = Bound("speed with TLS, times that without", Spread(ratios(speed, pairs)), ">=", MIN_ENCRYPTED_SPEED)
     return lines("With TLS, and without", ("TLS", "without"), pairs), [bound]
-
-
-def engine(arguments: argparse.Namespace, folder: Path) -> Report:
-    """Measure gRPC's sockets without EventEngine and with it, at each batch size, with and without TLS."""
-    pairs: list[Pair] = []
-    certificates = _certificates(folder)
-    with contextlib.ExitStack() as stack:
-        systems = {
-            name: tuple(
-                stack.enter_context(servers(folder, {"PACE": "full", "WINDOW_SIZE": "8", **settings, **each}))
-                for each in (FORMER_ENGINE, PRESENT_ENGINE)
-            )
-            for name, settings in (("", {}), ("TLS, ", certificates))
-        }
-        for number in range(arguments.pairs):
-            pair: tuple[dict[Figure, float], dict[Figure, float]] = ({}, {})
-            for name, size in itertools.product(systems, arguments.batch_sizes):
-                show(f"gRPC's engine: pair {number + 1} of {arguments.pairs}, {name}batch {size}")
-                for index in order(number):
-                    run = systems[name][index].mine({"BATCH_SIZE": f"{size}"}, arguments.seconds)
-                    pair[index].update(cpu_and_speed(run, f"{name}batch {size:>6,}: "))
-            pairs.append(pair)
-    show("")
-    return lines("gRPC without EventEngine, and with it", ("without", "with"), pairs), []
 
 
 def memory(arguments: argparse.Namespace, folder: Path) -> Report:

@@ -20,12 +20,8 @@ STOP_LIMIT_S = 5.0
 # Each probe costs the service some of the CPU that is measured.
 PROBE_INTERVAL_S = 0.05
 
-# gRPC's sockets without EventEngine, as before grpcio 1.80; docs/performance.md has the figures.
-_FORMER_ENGINE = ("-event_engine_client", "-event_engine_listener")
-FORMER_ENGINE = {"GRPC_EXPERIMENTS": ",".join(_FORMER_ENGINE)}
-PRESENT_ENGINE = {"GRPC_EXPERIMENTS": ""}
-
-_INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", *FORMER_ENGINE}
+# GRPC_EXPERIMENTS chooses how gRPC waits for sockets (docs/performance.md).
+_INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", "GRPC_EXPERIMENTS"}
 
 
 class BenchError(Exception):
@@ -57,12 +53,6 @@ def process(
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
-
-
-def grpc_engine() -> str:
-    """Return the name of what waits for gRPC's sockets in the processes that are measured."""
-    chosen = os.environ.get("GRPC_EXPERIMENTS", "").split(",")
-    return "iomgr" if set(_FORMER_ENGINE) <= set(chosen) else "EventEngine"
 
 
 def cpu_seconds(pid: int) -> float:
