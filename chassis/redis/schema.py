@@ -300,11 +300,7 @@ def report_arguments(  # noqa: PLR0913 - those that have no default are what a r
 
 def decode_report(fields: Mapping[bytes, bytes] | None, written_ms: int) -> Report:
     """Return the report in a stream's entry that was written at `written_ms`, the time in its id, or before."""
-    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (fields or {}).items()}
-    try:
-        report = msgspec.convert(texts, Report, strict=False)
-    except ValueError as error:
-        raise MalformedError(_line(error)) from None
+    report = _convert(fields, Report)
     if not report.redis_us:
         raise MalformedError("redis_us: missing")
     if not report.begin_us <= report.end_us <= report.sent_us:
@@ -318,11 +314,7 @@ def decode_report(fields: Mapping[bytes, bytes] | None, written_ms: int) -> Repo
 
 def decode_annotation(fields: Mapping[bytes, bytes] | None) -> Annotation:
     """Return the annotation in a stream's entry."""
-    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (fields or {}).items()}
-    try:
-        annotation = msgspec.convert(texts, Annotation, strict=False)
-    except ValueError as error:
-        raise MalformedError(_line(error)) from None
+    annotation = _convert(fields, Annotation)
     if not annotation.at_us <= annotation.until_us:
         raise MalformedError(f"until_us: {annotation.until_us} is before at_us {annotation.at_us}")
     return annotation
@@ -374,6 +366,14 @@ def decode_buckets(fields: Mapping[bytes, bytes | None]) -> dict[int, float]:
 
 
 _T = TypeVar("_T")
+
+
+def _convert(fields: Mapping[bytes, bytes] | None, kind: type[_T]) -> _T:
+    texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (fields or {}).items()}
+    try:
+        return msgspec.convert(texts, kind, strict=False)
+    except ValueError as error:
+        raise MalformedError(_line(error)) from None
 
 
 def _decode(raw: bytes, kind: type[_T], max_bytes: int) -> _T:

@@ -8,8 +8,8 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from chassis.health import Health
@@ -98,19 +98,10 @@ class EventLoopLag(Collector):
         yield lag
 
 
-class _Readiness(Collector):
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "dockercoins_ready", "1 while the process is ready for work, as /readyz has it", value=self._health.ready
-        )
-
-
 def register_process_metrics(registry: CollectorRegistry, health: Health) -> None:
     """Register metrics of CPU, memory and open files (on Linux), garbage collection, Python, and readiness."""
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    registry.register(_Readiness(health))
+    ready = Gauge("dockercoins_ready", "1 while the process is ready for work, as /readyz has it", registry=registry)
+    ready.set_function(lambda: health.ready)
