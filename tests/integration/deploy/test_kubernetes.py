@@ -80,6 +80,48 @@ def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) ->
         kubernetes_validate.validate(each, version, strict=True)
 
 
+def test_objects_have_no_namespace_and_name_their_application() -> None:
+    for each in distinct_objects():
+        assert "namespace" not in each["metadata"]
+        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "dockercoins"
+
+
+def test_pods_have_fewer_rights_than_the_restricted_profile_asks_for(objects: Sequence[Object]) -> None:
+    """A cluster that enforces the profile (make e2e-kubernetes) checks the rest."""
+    for pod in pods(objects).values():
+        assert pod.container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod.spec["automountServiceAccountToken"] is False
+        assert pod.spec["enableServiceLinks"] is False, "their variables are not settings"
+        assert pod.container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert pod.container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_startup_probes_connect_to_the_port_of_clients(objects: Sequence[Object]) -> None:
+    for pod in ours(objects):
+        probe = pod.container["startupProbe"]
+        if pod.name == "worker":
+            assert probe["httpGet"]["port"] == "metrics"
+        elif pod.name == "webui" or "TLS_CERT" in pod.environment:  # Kubernetes can't encrypt its gRPC probes
+            assert probe["tcpSocket"]["port"] == ("http" if pod.name == "webui" else "grpc")
+        else:
+            assert probe["grpc"]["port"] == pod.ports["grpc"]
+
+
+def test_every_budget_lets_the_only_pod_go(objects: Sequence[Object]) -> None:
+    budgets = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "PodDisruptionBudget")}
+    counted = {pod.name for pod in pods(objects).values() if pod.workload["kind"] != "DaemonSet"}
+    assert budgets.keys() == counted - {"prometheus"}
+    for name, spec in budgets.items():
+        assert spec["maxUnavailable"] == ("25%" if name == "worker" else 1)
+        assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_what_an_autoscaler_sets_has_no_number() -> None:
+    scaled = {("full", "autoscaling"): ("rng", "hasher"), ("observability", "autoscaling-worker"): ("worker",)}
+    for names, deployments in scaled.items():
+        assert not [each for each in deployments if "replicas" in named(render(*names), "Deployment", each)["spec"]]
+
+
 def test_variables_and_ports_are_those_of_the_code(objects: Sequence[Object]) -> None:
     known = {name for settings in SERVICES.values() for name in settings.variables()}
     for pod in ours(objects):
