@@ -138,6 +138,8 @@ class Trial:
                 await task  # raises its error
             return await measuring
         finally:
+            if self._open_loop is not None:
+                self._open_loop.stop(0)
             for task in (measuring, *others):
                 task.cancel()
             await asyncio.gather(measuring, *others, return_exceptions=True)

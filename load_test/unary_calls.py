@@ -34,9 +34,9 @@ class UnaryCalls:
         self._channel = open_channel(target, stage.service, certificates)
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
-        # A task group takes several times as long for each task.
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        # By batch id. A done callback to remove a task would take a turn of the event loop, and a task group much more.
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     @property
     def replicas(self) -> list[str]:
@@ -45,23 +45,30 @@ class UnaryCalls:
 
     def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
         """Send a batch while run() runs, and pass on its response's payload, however many attempts that takes."""
-        task = self._loop.create_task(self._call(batch, on_response))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # The first call begins here: in the task, it would begin a turn of the event loop later.
+        call = self._begin(self._stage.request([batch]))
+        self._tasks[batch.id] = self._loop.create_task(self._receive(call, batch, on_response))
 
-    async def _call(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
+    def _begin(self, request: bytes) -> "grpc.aio.UnaryUnaryCall[bytes, bytes]":
+        return self._method(request, metadata=self._metadata, wait_for_ready=True)
+
+    async def _receive(
+        self,
+        call: "grpc.aio.UnaryUnaryCall[bytes, bytes]",
+        batch: Batch,
+        on_response: Callable[[memoryview], None],
+    ) -> None:
         backoff = None
-        request = self._stage.request([batch])
         while True:
             try:
-                response = await self._method(request, metadata=self._metadata, wait_for_ready=True)
-                [(_, payload)] = self._stage.response(response)
+                [(_, payload)] = self._stage.response(await call)
             except grpc.aio.AioRpcError as error:
                 code = error.code()
             except (DecodeError, ValueError):
                 code = grpc.StatusCode.INTERNAL
             else:
                 if len(payload) == self._stage.payload_size(batch):
+                    del self._tasks[batch.id]
                     on_response(payload)
                     return
                 code = grpc.StatusCode.INTERNAL
@@ -69,6 +76,7 @@ class UnaryCalls:
             self.errors[code.name] += 1
             self.resent += 1
             await asyncio.sleep(MAX_BACKOFF_S if code in PERMANENT else backoff.next_delay())
+            call = self._begin(self._stage.request([batch]))
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""
@@ -76,6 +84,6 @@ class UnaryCalls:
             self._channel.get_state(try_to_connect=True)
             await asyncio.Event().wait()
         finally:
-            for task in self._tasks:
+            for task in self._tasks.values():
                 task.cancel()
             await self._channel.close(CLOSE_LIMIT_S)

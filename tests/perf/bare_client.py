@@ -11,6 +11,9 @@ import grpc
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest, StreamHashesResponse
 from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest, StreamRandomBytesResponse
 
+# As the load test's.
+METADATA = (("client-id", "worker-1-load-test"),)
+
 
 async def main(rng: str, hasher: str, rate: float, seconds: float) -> float:
     """Return the CPU seconds per call."""
@@ -28,11 +31,13 @@ async def main(rng: str, hasher: str, rate: float, seconds: float) -> float:
 
         async def batch(number: int) -> None:
             random = await random_bytes(
-                StreamRandomBytesRequest(batches=[StreamRandomBytesRequest.Batch(batch_id=number, count=1, size=32)])
+                StreamRandomBytesRequest(batches=[StreamRandomBytesRequest.Batch(batch_id=number, count=1, size=32)]),
+                metadata=METADATA,
             )
             data = random.batches[0].data
             await hashes(
-                StreamHashesRequest(batches=[StreamHashesRequest.Batch(batch_id=number, data=data, message_size=32)])
+                StreamHashesRequest(batches=[StreamHashesRequest.Batch(batch_id=number, data=data, message_size=32)]),
+                metadata=METADATA,
             )
 
         await batch(0)
