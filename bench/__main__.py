@@ -17,7 +17,7 @@ from bench.sweep import autotune, sweep
 from chassis import log
 from chassis.batch_limits import MAX_BATCH_MESSAGES
 from chassis.settings import LogFormat, LogLevel
-from load_test.argument_types import number, setting, whole
+from load_test.options import number, setting, whole
 from webui_svc.settings import MAX_STREAMS
 
 BATCH_SIZES = (1, 16, 256, 4_096, 16_384, MAX_BATCH_MESSAGES)

@@ -13,13 +13,12 @@ from chassis import grpc_log, log
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
 from load_test import UsageError, output
-from load_test.comparison import compare, differences, too_slow, undecided
+from load_test.comparison import compare
 from load_test.machine import Disturbances, machine, versions
 from load_test.options import PROGRAM, Options, parse
-from load_test.plan import Point, plan
 from load_test.progress import Progress
-from load_test.report import Report, load, results
-from load_test.sweep import INTERRUPTED, Sweep
+from load_test.report import Point, Report, load, results
+from load_test.sweep import INTERRUPTED, Sweep, plan
 
 # Of --strict.
 EXIT_INCONCLUSIVE = 3
@@ -78,17 +77,17 @@ def _measure(options: Options, points: Sequence[Point], notes: Sequence[str]) ->
 
 
 def _report(report: Report, earlier: Report | None, options: Options) -> int:
-    changes = compare(earlier, report, options.margin) if earlier else []
-    different = list(differences(earlier, report)) if earlier else []
-    problems = output.write(report, earlier, changes, different, options) if report.points else []
+    comparison = compare(earlier, report, options.margin) if earlier else None
+    problems = output.write(report, comparison, options) if report.points else []
     if report.problem:
         runs = sum(len(result.runs) for result in report.points)
         finished = f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported"
         problems.append(f"{report.problem}; {finished if runs else 'nothing was measured'}")
     problems += [line for condition in options.fail for line in condition.failures(report.points)]
-    if options.fail_below is not None:
-        problems += too_slow(changes, options.fail_below)
-    open_questions = undecided(changes, options.fail_below) if options.fail_below is not None else []
+    open_questions: list[str] = []
+    if comparison and options.fail_below is not None:
+        problems += comparison.too_slow(options.fail_below)
+        open_questions = comparison.undecided(options.fail_below)
     for problem in (*problems, *open_questions):
         sys.stderr.write(f"{PROGRAM}: {problem}\n")
     if report.problem == INTERRUPTED:

@@ -40,10 +40,36 @@ class Change:
         return f"{self.verdict} (+{missing or MAX_RUNS} run{'' if missing == 1 else 's' if missing else 's or more'})"
 
 
-def compare(earlier: Report, now: Report, margin: float) -> list[Change]:
-    """Return the changes, judged with this margin, of the points that both reports have, in the order of `now`."""
+@dataclass(frozen=True)
+class Comparison:
+    """The changes of the points that two reports have, judged with a margin, and what limits the comparison."""
+
+    earlier: Report
+    changes: Sequence[Change]
+    margin: float
+    differences: Sequence[str]
+
+    def too_slow(self, minimum: float) -> list[str]:
+        """Return a line for each point that is surely below this part of the earlier speed; with a rate, of 1 / p99."""
+        slow = (change for change in self.changes if change.decisive and change.decisive.high < minimum)
+        return [f"slower than {minimum:g} of the earlier report: {each.now.point}: {each.decisive}" for each in slow]
+
+    def undecided(self, minimum: float) -> list[str]:
+        """Return a line for each point without a verdict, or that may be below this part of the earlier speed."""
+        return [
+            f"{each.conclusion}, below {minimum:g} of the earlier report or not: {each.now.point}: {each.decisive}"
+            for each in self.changes
+            if each.decisive is None
+            or each.verdict is Verdict.INCONCLUSIVE
+            or each.decisive.low < minimum <= each.decisive.high
+        ]
+
+
+def compare(earlier: Report, now: Report, margin: float) -> Comparison:
+    """Judge the points that both reports have, in the order of `now`."""
     known = {result.point: result for result in earlier.points}
-    return [_change(known[result.point], result, margin) for result in now.points if result.point in known]
+    changes = [_change(known[result.point], result, margin) for result in now.points if result.point in known]
+    return Comparison(earlier, changes, margin, list(_differences(earlier, now)))
 
 
 def _change(earlier: Result, now: Result, margin: float) -> Change:
@@ -63,27 +89,8 @@ def _change(earlier: Result, now: Result, margin: float) -> Change:
     return Change(earlier, now, speed, vs_baseline, p99, decisive, machine_changed)
 
 
-def too_slow(changes: Sequence[Change], minimum: float) -> list[str]:
-    """Return a line for each point that is surely below this part of the earlier speed (or 1 / p99, with a rate)."""
-    slow = (change for change in changes if change.decisive and change.decisive.high < minimum)
-    return [f"slower than {minimum:g} of the earlier report: {each.now.point}: {each.decisive}" for each in slow]
-
-
-def undecided(changes: Sequence[Change], minimum: float) -> list[str]:
-    """Return a line for each point without a verdict, or that may be below this part of the earlier speed or not."""
-    return [
-        f"{change.conclusion}, below {minimum:g} of the earlier report or not: {change.now.point}: {change.decisive}"
-        for change in changes
-        if (
-            change.decisive is None
-            or change.verdict is Verdict.INCONCLUSIVE
-            or change.decisive.low < minimum <= change.decisive.high
-        )
-    ]
-
-
-def differences(earlier: Report, now: Report) -> Iterator[str]:
-    """Yield a line for each difference of machine, versions, conditions and points: these limit a comparison."""
+def _differences(earlier: Report, now: Report) -> Iterator[str]:
+    """Yield a line for each difference of machine, versions, conditions and points."""
     for name in ("machine", "versions", "conditions"):
         then, today = getattr(earlier, name), getattr(now, name)
         for key in sorted(

@@ -34,6 +34,10 @@ class Quantiles:
     max: float = 0.0
 
 
+# The fields of Quantiles by the names that people know.
+QUANTILES = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max"}
+
+
 @dataclass(frozen=True, slots=True)
 class Second:
     """One second of a run: its speed, and the latencies of what was done in it, 0 if that is nothing."""

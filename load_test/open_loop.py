@@ -108,19 +108,15 @@ class OpenLoop:
         self._next = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._running = False
 
     def start(self) -> None:
         """Begin the first batch; the schedule runs from now."""
         self._started = self._loop.time()
-        self._running = True
         self._next = self._started + self._due(0)
         self.proceed()
 
     def proceed(self) -> None:
         """Begin the batches that are due, as far as the window has room, and set a timer for the next one."""
-        if not self._running:
-            return
         while self._pipeline.has_room:
             now, due = self._loop.time(), self._next
             if due - TIMER_SLACK_S > now:
@@ -138,15 +134,18 @@ class OpenLoop:
     def _due(self, batch: int) -> float:
         return self._schedule.due(batch * self._pipeline.batch_size)
 
-    def stop(self, since: float) -> list[tuple[float, int]]:
-        """Begin no more, and return the waits of the batches that are due and not begun, with their numbers.
+    def stop(self) -> None:
+        """Begin no more batches."""
+        self._next = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def waits(self, since: float) -> list[tuple[float, int]]:
+        """Return the waits of the batches that are due and not begun, with their numbers.
 
         A wait in seconds is a lower bound of such a batch's latency. Batches that were due before `since`, in seconds
         from the start, are left out.
         """
-        self._running = False
-        if self._timer is not None:
-            self._timer.cancel()
         elapsed = self._loop.time() - self._started
         batches = range(math.ceil(self._schedule.hashes / self._pipeline.batch_size))
         first, last = (bisect_left(batches, end, key=self._due) for end in (since, elapsed))

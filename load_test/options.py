@@ -2,19 +2,21 @@
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
+from chassis import settings
 from chassis.batch_limits import MAX_BATCH_MESSAGES
 from chassis.redis.settings import RedisAccess
-from chassis.settings import LogLevel, Pace, Word, field
-from load_test.argument_types import argument, listed, number, seconds, setting, whole, word
+from chassis.settings import Field, LogLevel, Pace, Word
 from load_test.conditions import ALLOWED, Condition
 from load_test.measurement import SERVICES
 from load_test.open_loop import RATE, Rate
+from load_test.report import Mode
 from worker_svc.settings import WorkerSettings
 
 PROGRAM = "load-test"
@@ -63,15 +65,6 @@ exit codes: 0 measured; 1 a service failed, a report can't be written or publish
 """
 
 VARIED = "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
-
-
-class Mode(Word):
-    """How batches are sent: on a pool's streams, as the worker does, or in a unary call for each step."""
-
-    STREAM = "stream"
-    # As the worker does, but with one batch in each message.
-    UNCOALESCED = "uncoalesced"
-    UNARY = "unary"
 
 
 class Format(Word):
@@ -149,22 +142,75 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error("--html - and another report can't both go to standard output")
     named = {name: target for name in SERVICES if (target := given.pop(f"{name}_target"))}
     url = {"redis_url": given["publish"]} if given["publish"] else {}
-    settings = WorkerSettings.load(pace=Pace.FULL, **{f"{name}_target": named[name] for name in named}, **url)
+    worker = WorkerSettings.load(pace=Pace.FULL, **{f"{name}_target": named[name] for name in named}, **url)
     ending = given["output"].suffix if given["output"] else ""
     given.update(
-        windows=given["windows"] or (settings.window_size or WINDOW_SIZE,),
-        message_sizes=given["message_sizes"] or (settings.message_size,),
+        windows=given["windows"] or (worker.window_size or WINDOW_SIZE,),
+        message_sizes=given["message_sizes"] or (worker.message_size,),
         duration=given["duration"] or (DURATION_S if given["requests"] is None else math.inf),
         targets={
-            name: getattr(settings, f"{name}_target")
+            name: getattr(worker, f"{name}_target")
             for name in SERVICES
-            if name in named or settings.is_set(f"{name}_target")
+            if name in named or worker.is_set(f"{name}_target")
         },
         format=given["format"] or FORMATS_BY_ENDING.get(ending, Format.TABLE),
-        publish=None if given["publish"] is None else settings.redis,
-        settings=settings,
+        publish=None if given["publish"] is None else worker.redis,
+        settings=worker,
     )
     return Options(**given)
+
+
+Type = Callable[[str], Any]
+
+
+def argument(field: Field) -> Type:
+    """Return a type of arguments that accepts what this field of settings reads, and whose error says what that is."""
+
+    def convert(text: str) -> object:
+        try:
+            return field.read(text.strip())
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be {field.allowed}") from None
+
+    return convert
+
+
+def whole(minimum: int, maximum: int, unit: str) -> Type:
+    """Accept a whole number."""
+    return argument(settings.whole(None, minimum, maximum, unit, ""))
+
+
+def number(minimum: float, maximum: float, unit: str = "seconds") -> Type:
+    """Accept a finite number."""
+    return argument(settings.number(None, minimum, maximum, unit, ""))
+
+
+def listed(convert: Type) -> Type:
+    """Accept values with commas between them; repeated values count once."""
+    return lambda text: tuple(dict.fromkeys(convert(each) for each in text.split(",")))
+
+
+def setting(name: str, unit: str) -> Type:
+    """Accept a list of whole numbers that this setting of the worker allows."""
+    minimum, maximum = map(int, WorkerSettings.fields[name].bounds)
+    return listed(whole(minimum, maximum, unit))
+
+
+def _custom(read: Callable[[str], object], allowed: str) -> Type:
+    return argument(settings.field(None, read, allowed, ""))
+
+
+def _duration(minimum: float, maximum: float) -> Type:
+    units = {"ms": 1e-3, "s": 1.0, "m": 60.0}
+
+    def read(text: str) -> float:
+        matched = re.fullmatch(r"(.+?)(ms|s|m)", text)
+        value = float(matched[1]) * units[matched[2]] if matched else float(text)
+        if not minimum <= value <= maximum:
+            raise ValueError
+        return value
+
+    return _custom(read, f"from {minimum:g} to {maximum:g} seconds, such as 10, 10s or 2m")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -184,11 +230,11 @@ def _parser() -> argparse.ArgumentParser:
     batch_sizes = listed(whole(1, MAX_BATCH_MESSAGES, "messages per batch"))
     windows = setting("window_size", "batches in flight")
     message_sizes = setting("message_size", "bytes per message")
-    modes = listed(word(Mode.STREAM))
-    rps = argument(field(None, Rate.parse_batches, RATE, ""))
-    condition = argument(field(None, Condition.parse, ALLOWED, ""))
+    modes = listed(argument(settings.one_of(Mode.STREAM, "")))
+    format_ = argument(settings.one_of(Format.TABLE, ""))
+    rate, rps = _custom(Rate.parse, RATE), _custom(Rate.parse_batches, RATE)
+    condition = _custom(Condition.parse, ALLOWED)
     part, margin = number(0, 1_000, "0.9 is nine tenths"), number(0, 0.5, "0.05 is 5 %")
-    rate = argument(field(None, Rate.parse, RATE, ""))
 
     add = parser.add_argument_group(VARIED).add_argument
     add("--batch-sizes", metavar="LIST", type=batch_sizes, default=BATCH_SIZES, help="messages per batch; powers of 4")
@@ -200,10 +246,10 @@ def _parser() -> argparse.ArgumentParser:
     add = measured.add_argument
     limits = measured.add_mutually_exclusive_group()
     limits.add_argument(
-        "-z", "-d", "--duration", metavar="TIME", type=seconds(0.1, 3_600), help="of each run, such as 10s; 3s"
+        "-z", "-d", "--duration", metavar="TIME", type=_duration(0.1, 3_600), help="of each run, such as 10s; 3s"
     )
     limits.add_argument("-n", "--requests", metavar="N", type=whole(1, 10**9, "batches"), help="batches of each run")
-    add("--warm-up", metavar="TIME", type=seconds(0, 600), default=1.0, help="before each run; 1s")
+    add("--warm-up", metavar="TIME", type=_duration(0, 600), default=1.0, help="before each run; 1s")
     add("--repeat", metavar="RUNS", type=whole(1, 1_000, "runs"), default=3, help="of each point, in alternation; 3")
     rates = measured.add_mutually_exclusive_group()
     rates.add_argument("--rate", metavar="RATE", type=rate, help="hashes/s to send, see below; as fast as possible")
@@ -212,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hasher-target", metavar="TARGET", help="a running hasher")
 
     add = parser.add_argument_group("what is reported").add_argument
-    add("--format", metavar="FORMAT", type=word(Format.TABLE), help="table, json, csv or markdown; or by FILE's ending")
+    add("--format", metavar="FORMAT", type=format_, help="table, json, csv or markdown; or by FILE's ending")
     add("--output", metavar="FILE", type=Path, help="where to write the report, beside the table on standard output")
     add("--html", metavar="FILE", type=Path, help="a page with curves and tables, in one file")
     add("--publish", metavar="REDIS_URL", nargs="?", const="", help="keep the report in Redis, for webui's page")

@@ -1,11 +1,15 @@
-"""Where a report goes: standard output, files, and Redis."""
+"""Where a report goes: standard output, files, an HTML page, and Redis."""
 
 import asyncio
 import json
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import jinja2
 from redis.exceptions import RedisError
 from rich.console import Console
 
@@ -13,8 +17,8 @@ from chassis.redis import errors
 from chassis.redis.client import open_client
 from chassis.redis.schema import MAX_LOAD_TEST_BYTES, MAX_LOAD_TESTS
 from chassis.redis.settings import RedisAccess
-from load_test import LoadTestError, UsageError, html_page, tables
-from load_test.comparison import Change
+from load_test import LoadTestError, UsageError, tables
+from load_test.comparison import Comparison
 from load_test.options import STANDARD_OUTPUT, Format, Options
 from load_test.report import Report
 
@@ -43,21 +47,18 @@ def check_writable(options: Options) -> None:
             path.unlink()
 
 
-def write(
-    report: Report, earlier: Report | None, changes: Sequence[Change], differences: Sequence[str], options: Options
-) -> list[str]:
+def write(report: Report, comparison: Comparison | None, options: Options) -> list[str]:
     """Print, write and publish a report as the options say, and return a line for each of these that failed."""
-    changed = tables.changes_grid(changes, options.margin) if changes else None
     steps: list[tuple[object, Callable[[], None]]] = []
     if options.output is not None or (options.format is not Format.TABLE and not options.prints_table):
         text = _TEXTS[options.format](report)
         steps.append((options.output or "standard output", lambda: _write_text(options.output, text)))
     if options.html is not None:
-        page = html_page.page(report, earlier, changes, changed, differences)
+        page = html_page(report, comparison)
         steps.append((options.html, lambda: _write_text(options.html, page)))
     if (redis := options.publish) is not None:
         steps.append(("the report in Redis", lambda: publish(report, redis)))
-    steps.append(("the table", lambda: _print(report, changed, differences, to_output=options.prints_table)))
+    steps.append(("the table", lambda: _print(report, comparison, to_output=options.prints_table)))
     problems = []
     for name, step in steps:
         try:
@@ -77,7 +78,7 @@ def _write_text(path: Path | None, text: str) -> None:
         path.write_text(text)
 
 
-def _print(report: Report, changes: tables.Grid | None, differences: Sequence[str], *, to_output: bool) -> None:
+def _print(report: Report, comparison: Comparison | None, *, to_output: bool) -> None:
     """Print the tables for people; the changes go to standard error where standard output is for something else."""
     console = Console(stderr=not to_output)
     if not console.is_terminal:
@@ -87,10 +88,31 @@ def _print(report: Report, changes: tables.Grid | None, differences: Sequence[st
         machine = [f"{report.machine['cores']} cores", report.machine["processor"], report.machine["system"]]
         machine += [f"{name} {version}" for name, version in report.versions.items()]
         console.print(f"On {', '.join(machine)}.", highlight=False)
-    if changes:
-        tables.print_grid(changes, console)
-        for line in differences:
+    if comparison:
+        tables.print_grid(tables.changes_grid(comparison), console)
+        for line in comparison.differences:
             console.print(line, soft_wrap=True, highlight=False)
+
+
+def html_page(report: Report, comparison: Comparison | None) -> str:
+    """Return a report as a page that needs no other file. page.html is its template, and draws the charts."""
+    source = Path(__file__).with_name("page.html").read_text()
+    template = jinja2.Template(source, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    data: dict[str, Any] = {"report": report.document(), "earlier": None, "changes": [], "margin": 0.0}
+    if comparison:
+        decided = [(change, change.decisive) for change in comparison.changes if change.decisive]
+        changes = [
+            {"point": asdict(each.now.point), "ratio": [ratio.value, ratio.low, ratio.high], "verdict": each.verdict}
+            for each, ratio in decided
+            if ratio.low > 0 and ratio.high < math.inf
+        ]
+        data |= {"earlier": comparison.earlier.document(), "changes": changes, "margin": comparison.margin}
+    # In a script no entity is decoded, and only a tag could end it.
+    embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    grids = [*([tables.changes_grid(comparison)] if comparison else []), *tables.grids(report.points)]
+    differences = comparison.differences if comparison else ()
+    html: str = template.render(report=report, data=embedded, grids=grids, differences=differences)
+    return html
 
 
 def publish(report: Report, redis: RedisAccess) -> None:

@@ -10,8 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from load_test.measurement import Measurement
-from load_test.plan import Point
-from load_test.report import milliseconds
+from load_test.report import Point, milliseconds
 
 if TYPE_CHECKING:
     from load_test.trial import Trial

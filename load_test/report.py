@@ -25,13 +25,37 @@ from typing import Any
 
 import msgspec
 
+from chassis.settings import Word
 from load_test import UsageError
 from load_test.machine import quietness
 from load_test.measurement import TOTAL, Measurement, Quantiles
-from load_test.plan import Point
 
 FORMAT = "dockercoins-load-test"
 VERSION = 2
+
+
+class Mode(Word):
+    """How batches are sent: on a pool's streams, as the worker does, or in a unary call for each step."""
+
+    STREAM = "stream"
+    # As the worker does, but with one batch in each message.
+    UNCOALESCED = "uncoalesced"
+    UNARY = "unary"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One combination of the options that a load test varies."""
+
+    mode: Mode
+    batch_size: int
+    window: int
+    message_size: int
+    # The rate schedule as it was given, empty for as fast as possible.
+    rate: str
+
+    def __str__(self) -> str:
+        return f"{self.mode}, batch {self.batch_size}, window {self.window}, message {self.message_size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +65,11 @@ class Spread:
     median: float
     min: float
     max: float
+
+    @property
+    def percent(self) -> str:
+        """The minimum and the maximum relative to the median, such as `-1.0 to +2.0`; empty where that is 0."""
+        return " to ".join(f"{100 * (end / self.median - 1):+.1f}" for end in (self.min, self.max) if self.median)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +145,7 @@ class Report:
         """The report in five lines, by what they are about."""
         best, total = self.best.summary, self.best.summary.latency_seconds[TOTAL]
         speed = best.hashes_per_second
-        ends = [f"{100 * (end / speed.median - 1):+.1f}" for end in (speed.min, speed.max) if speed.median]
-        noise = f"; {best.runs} runs, {' to '.join(ends)} %" if best.runs > 1 else ""
+        noise = f"; {best.runs} runs, {speed.percent} %" if best.runs > 1 and speed.percent else ""
         late = best.lateness_seconds
         batches, errors = (sum(getattr(result, name) for result in self.points) for name in ("batches", "errors"))
         return {

@@ -1,23 +1,60 @@
-"""All runs of all points, one after the other."""
+"""Which points a load test measures, in what order, and all their runs."""
 
 import asyncio
+import itertools
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from chassis.batch_limits import MAX_BATCH_BYTES
 from chassis.tls import RenewedCertificates
-from load_test import LoadTestError
+from load_test import LoadTestError, UsageError
 from load_test.local_services import LocalService, local_services
 from load_test.measurement import SERVICES, Measurement
 from load_test.options import DURATION_S, Options
-from load_test.plan import Point, rounds
 from load_test.progress import Progress
+from load_test.report import Point
 from load_test.trial import BASELINE_PART, Trial
+from worker_svc.settings import MAX_IN_FLIGHT_BYTES
 
 # The time of a run beside warm-up, measuring and baseline: it connects, drains and closes.
 EXPECTED_OVERHEAD_S = 0.6
 
 INTERRUPTED = "interrupted"
+
+
+def plan(options: Options) -> tuple[list[Point], list[str]]:
+    """Return every combination that is within bounds, and notes on those that were left out or changed.
+
+    Raises UsageError when there is none.
+    """
+    points: dict[Point, None] = {}
+    notes: dict[str, None] = {}
+    for mode, message_size, window, batch_size in itertools.product(
+        options.modes, options.message_sizes, options.windows, options.batch_sizes
+    ):
+        size = batch_size * message_size
+        batch = f"batch {batch_size} x message {message_size}"
+        if size > MAX_BATCH_BYTES:
+            notes[f"left out: {batch} is {size} bytes, at most {MAX_BATCH_BYTES} are allowed"] = None
+            continue
+        # The worker itself has the same limit, whatever WINDOW_SIZE says.
+        bounded = min(window, MAX_IN_FLIGHT_BYTES // size)
+        if bounded < window:
+            notes[f"window {window} is {bounded} with {batch}: {MAX_IN_FLIGHT_BYTES} bytes in flight"] = None
+        points[Point(mode, batch_size, bounded, message_size, options.rate.text if options.rate else "")] = None
+    for name in SERVICES:
+        if options.settings.tls is not None and name not in options.targets:
+            notes[f"TLS_CERT is not used with the {name} that is started here"] = None
+    if not points:
+        raise UsageError(f"no point is left to measure; {'; '.join(notes)}")
+    return list(points), list(notes)
+
+
+def rounds(points: Sequence[Point], repeat: int) -> Iterator[Point]:
+    """Yield every point once per round; every other round goes backwards, so that steady drift favours none."""
+    for number in range(repeat):
+        yield from points if number % 2 == 0 else reversed(points)
 
 
 class Sweep:

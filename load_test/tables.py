@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from rich import box
@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from load_test.comparison import Change
-from load_test.measurement import SERVICES, TOTAL
+from load_test.comparison import Comparison
+from load_test.measurement import QUANTILES, SERVICES, TOTAL
 from load_test.report import Report, Result, milliseconds
 
 # The columns of a console without a terminal.
@@ -22,6 +22,9 @@ WIDTH = 200
 
 # The text of a cell without a number.
 NOTHING = "-"
+
+# Above the quantiles of how late batches were sent.
+_LATE = "sent late"
 
 _SPEED = (
     "Medians of the runs. vs. baseline: 1 is the same work in one process without a network, measured beside each "
@@ -57,8 +60,8 @@ def grids(results: Sequence[Result]) -> list[Grid]:
     """Return the tables of speed, latency and cost."""
     return [
         _grid("Speed", _SPEED_COLUMNS, results, _SPEED),
-        _grid("Latency of a batch, ms", _latency(results), results, _LATENCY),
-        _grid("Cost", _cost(results), results, _COST),
+        _grid("Latency of a batch, ms", _latency_columns(results), results, _LATENCY),
+        _grid("Cost", _cost_columns(results), results, _COST),
     ]
 
 
@@ -68,9 +71,9 @@ def _grid(title: str, columns: Sequence[Column], results: Sequence[Result], capt
     return Grid(title, len(lead), headers, [[show(each) for show in shows] for each in results], caption)
 
 
-def changes_grid(changes: Sequence[Change], margin: float) -> Grid:
-    """Return the table of the changes since an earlier report, which were judged with this margin."""
-    lead = _lead([change.now for change in changes])
+def changes_grid(comparison: Comparison) -> Grid:
+    """Return the table of the changes since an earlier report."""
+    lead = _lead([change.now for change in comparison.changes])
     headers = ["earlier\nhashes/s", "now\nhashes/s", "speed", "speed vs.\nbaseline", "p99 of\na batch", "verdict"]
     rows = [
         [
@@ -79,84 +82,81 @@ def changes_grid(changes: Sequence[Change], margin: float) -> Grid:
             *(str(each or NOTHING) for each in (change.speed, change.vs_baseline, change.p99)),
             change.conclusion,
         ]
-        for change in changes
+        for change in comparison.changes
     ]
-    caption = _CHANGES.format(1 - margin, 1 / (1 - margin))
+    caption = _CHANGES.format(1 - comparison.margin, 1 / (1 - comparison.margin))
     return Grid("Changes", len(lead), [*(header for header, _ in lead), *headers], rows, caption)
 
 
-def varied(results: Sequence[Result]) -> list[Column]:
-    """Return the columns, beside the batch size, that are not the same for all points."""
+def _lead(results: Sequence[Result]) -> list[Column]:
+    """Return the columns that name a point: the batch size, and before it what is not the same for all points."""
     columns: list[Column] = [
         ("mode", lambda result: result.point.mode.value),
         ("message", lambda result: f"{result.point.message_size:,}"),
         ("window", lambda result: f"{result.point.window:,}"),
     ]
-    return [column for column in columns if len({column[1](result) for result in results}) > 1]
+    varied = [column for column in columns if len({column[1](result) for result in results}) > 1]
+    return [*varied, ("batch", lambda result: f"{result.point.batch_size:,}")]
 
 
-def _lead(results: Sequence[Result]) -> list[Column]:
-    return [*varied(results), ("batch", lambda result: f"{result.point.batch_size:,}")]
-
-
-def _min_to_max(result: Result) -> str:
-    speed = result.summary.hashes_per_second
-    if result.summary.runs == 1 or not speed.median:
-        return NOTHING
-    return " to ".join(f"{100 * (end / speed.median - 1):+.1f}" for end in (speed.min, speed.max))
+def _figure(header: str, field: str, digits: int, factor: float = 1) -> Column:
+    """Return a column of a field of the summary, times a factor."""
+    value = attrgetter(field)
+    return header, lambda result: f"{value(result.summary) * factor:,.{digits}f}"
 
 
 _SPEED_COLUMNS: list[Column] = [
-    ("hashes/s", lambda result: f"{result.summary.hashes_per_second.median:,.0f}"),
-    ("min to\nmax, %", _min_to_max),
-    ("batches/s", lambda result: f"{result.summary.batches_per_second:,.1f}"),
-    ("batches per\nmessage", lambda result: f"{result.summary.batches_per_message:,.1f}"),
-    ("MB/s", lambda result: f"{result.summary.bytes_per_second / 1e6:,.2f}"),
-    ("vs.\nbaseline", lambda result: f"{result.summary.vs_baseline.median:.3f}"),
-    ("vs.\nbest", lambda result: f"{result.summary.vs_best:.3f}"),
+    _figure("hashes/s", "hashes_per_second.median", 0),
+    (
+        "min to\nmax, %",
+        lambda result: (result.summary.runs > 1 and result.summary.hashes_per_second.percent) or NOTHING,
+    ),
+    _figure("batches/s", "batches_per_second", 1),
+    _figure("batches per\nmessage", "batches_per_message", 1),
+    _figure("MB/s", "bytes_per_second", 2, 1e-6),
+    _figure("vs.\nbaseline", "vs_baseline.median", 3),
+    _figure("vs.\nbest", "vs_best", 3),
     ("errors", lambda result: f"{result.errors:,}"),
 ]
 
 
-def _latency(results: Sequence[Result]) -> list[Column]:
-    quantiles = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max"}
-    shown = [(TOTAL, *each) for each in quantiles.items()]
-    shown += [(name, quantile, quantile) for name in SERVICES for quantile in ("p50", "p99")]
-    columns: list[Column] = [
-        (f"{name}\n{title}", partial(_milliseconds, name, quantile)) for name, title, quantile in shown
-    ]
+def _latency_columns(results: Sequence[Result]) -> list[Column]:
+    columns = [_latency(TOTAL, quantile) for quantile in QUANTILES]
+    columns += [_latency(stage, quantile) for stage in SERVICES for quantile in ("p50", "p99")]
     if any(each.summary.lateness_seconds for each in results):
-        columns += [
-            (f"sent late\n{title}", partial(_late, name)) for title, name in (("p50", "p50"), ("p99.9", "p999"))
-        ]
+        columns += [_latency(_LATE, quantile) for quantile in ("p50", "p99.9")]
     return columns
 
 
-def _milliseconds(name: str, quantile: str, result: Result) -> str:
-    return milliseconds(getattr(result.summary.latency_seconds[name], quantile))
+def _latency(name: str, quantile: str) -> Column:
+    def show(result: Result) -> str:
+        summary = result.summary
+        latency = summary.lateness_seconds if name == _LATE else summary.latency_seconds[name]
+        return milliseconds(getattr(latency, QUANTILES[quantile])) if latency else NOTHING
+
+    return f"{name}\n{quantile}", show
 
 
-def _late(quantile: str, result: Result) -> str:
-    late = result.summary.lateness_seconds
-    return NOTHING if late is None else milliseconds(getattr(late, quantile))
-
-
-def _cost(results: Sequence[Result]) -> list[Column]:
+def _cost_columns(results: Sequence[Result]) -> list[Column]:
     summaries = [each.summary for each in results]
-    processes = dict.fromkeys(name for each in summaries for name in each.cpu_seconds_per_million_hashes)
-    columns: list[Column] = [(f"CPU\n{name}", partial(_cpu_seconds, name)) for name in processes]
+    columns = [
+        _cpu(name) for name in dict.fromkeys(name for each in summaries for name in each.cpu_seconds_per_million_hashes)
+    ]
     if any(result.point.rate for result in results):
-        columns.append(("not\nbegun", lambda result: f"{result.summary.not_begun:,}"))
+        columns.append(_figure("not\nbegun", "not_begun", 0))
     if any(each.resent for each in summaries):
-        columns.append(("resent", lambda result: f"{result.summary.resent:,}"))
+        columns.append(_figure("resent", "resent", 0))
     if any(each.unanswered for each in summaries):
-        columns.append(("un-\nanswered", lambda result: f"{result.summary.unanswered:,}"))
+        columns.append(_figure("un-\nanswered", "unanswered", 0))
     return [*columns, ("errors", _errors)]
 
 
-def _cpu_seconds(name: str, result: Result) -> str:
-    seconds = result.summary.cpu_seconds_per_million_hashes.get(name)
-    return NOTHING if seconds is None else f"{seconds:,.2f}"
+def _cpu(name: str) -> Column:
+    def show(result: Result) -> str:
+        seconds = result.summary.cpu_seconds_per_million_hashes.get(name)
+        return NOTHING if seconds is None else f"{seconds:,.2f}"
+
+    return f"CPU\n{name}", show
 
 
 def _errors(result: Result) -> str:

@@ -15,8 +15,8 @@ from load_test.local_services import LocalService
 from load_test.machine import baseline_hashes_per_second, cpu_seconds
 from load_test.measurement import TOTAL, Latencies, Measurement, Recorder
 from load_test.open_loop import OpenLoop
-from load_test.options import Mode, Options
-from load_test.plan import Point
+from load_test.options import Options
+from load_test.report import Mode, Point
 from load_test.unary_calls import UnaryCalls
 from worker_svc.batch import Batch
 from worker_svc.pipeline import Pipeline, StageClient
@@ -139,7 +139,7 @@ class Trial:
             return await measuring
         finally:
             if self._open_loop is not None:
-                self._open_loop.stop(0)
+                self._open_loop.stop()
             for task in (measuring, *others):
                 task.cancel()
             await asyncio.gather(measuring, *others, return_exceptions=True)
@@ -158,7 +158,10 @@ class Trial:
         if self._open_loop is not None:
             self._open_loop.lateness = Latencies()
         await sleep_unless(self._enough, self._duration)
-        waits = self._open_loop.stop(self._options.warm_up) if self._open_loop else []
+        waits: list[tuple[float, int]] = []
+        if self._open_loop is not None:
+            self._open_loop.stop()
+            waits = self._open_loop.waits(self._options.warm_up)
         now = self._loop.time()
         self.recorder.end(now, due_until=-math.inf if self._open_loop is None else now)
         used = self._cpu_seconds()

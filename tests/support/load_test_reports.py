@@ -2,9 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 from load_test.measurement import Measurement, Quantiles
-from load_test.options import Mode
-from load_test.plan import Point
-from load_test.report import Report, results
+from load_test.report import Mode, Point, Report, results
 
 
 def point(batch_size: int = 256, **changes: Any) -> Point:

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from load_test.options import Mode
+from load_test.report import Mode
 from support.load_test_reports import measurement, point, report
 from support.redis_server import RedisServer
 from support.reports import WORKER, Reports, replica, worker_key

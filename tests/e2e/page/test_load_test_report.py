@@ -9,10 +9,10 @@ from playwright.async_api import Page, expect
 from support.chromium import Open, shoot
 from support.load_test_reports import measurement, point, report
 
-from load_test import comparison, html_page, tables
+from load_test.comparison import compare
 from load_test.measurement import Second
-from load_test.options import Mode
-from load_test.report import Report
+from load_test.output import html_page
+from load_test.report import Mode, Report
 
 AXE = resources.files("axe_playwright_python") / "axe.min.js"
 
@@ -36,9 +36,8 @@ def made(factor: float) -> Report:
 def file(tmp_path: Path) -> Path:
     """A page that compares a report with an earlier one."""
     earlier, now = made(1.0), made(0.5)
-    changes = comparison.compare(earlier, now, 0.05)
     path = tmp_path / "report.html"
-    path.write_text(html_page.page(now, earlier, changes, tables.changes_grid(changes, 0.05), []))
+    path.write_text(html_page(now, compare(earlier, now, 0.05)))
     return path
 
 
@@ -81,7 +80,7 @@ async def test_charts_show_values_can_be_zoomed_and_what_they_show_is_chosen(ope
 
 async def test_any_two_reports_are_compared_in_the_page(open_file: Open, tmp_path: Path) -> None:
     page_file, other, odd = (tmp_path / name for name in ("page.html", "other.json", "odd.json"))
-    page_file.write_text(html_page.page(made(1.0), None, [], None, []))
+    page_file.write_text(html_page(made(1.0), None))
     other.write_text(made(2.0).to_json())
     odd.write_text(json.dumps({"format": "odd"}))
     page = await open_file(page_file.as_uri())

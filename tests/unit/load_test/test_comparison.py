@@ -9,7 +9,7 @@ from support.load_test_reports import measurement, point, report
 
 from chassis.ratio import Verdict, ratio
 from load_test.__main__ import main
-from load_test.comparison import Change, compare, differences, too_slow, undecided
+from load_test.comparison import Comparison, compare
 
 MARGIN = 0.05
 
@@ -93,11 +93,15 @@ def test_a_mode_that_few_runs_do_not_meet_stays_unseen() -> None:
     assert unseen == pytest.approx(0.25, abs=0.05)
 
 
-def change(before: Sequence[float], now: Sequence[float], *, baseline: Sequence[float] = (2_000,) * 9) -> Change:
+def compared(before: Sequence[float], now: Sequence[float], *, baseline: Sequence[float] = (2_000,) * 9) -> Comparison:
     earlier = report({point(): [measurement(speed) for speed in before]})
     runs = [measurement(speed, baseline=each) for speed, each in zip(now, baseline, strict=False)]
-    (found,) = compare(earlier, report({point(): runs}), MARGIN)
-    return found
+    return compare(earlier, report({point(): runs}), MARGIN)
+
+
+def conclusion(comparison: Comparison) -> str:
+    (change,) = comparison.changes
+    return change.conclusion
 
 
 QUIET = (1_000, 1_010, 990)
@@ -121,10 +125,10 @@ QUIET = (1_000, 1_010, 990)
 def test_a_point_fails_below_a_ratio_unless_that_may_be_noise(
     before: tuple[int, ...], now: tuple[int, ...], verdict: str, below: float, *, fails: bool, open_question: bool
 ) -> None:
-    found = change(before, now)
-    assert found.conclusion == verdict
-    assert len(too_slow([found], below)) == fails
-    assert len(undecided([found], below)) == open_question
+    comparison = compared(before, now)
+    assert conclusion(comparison) == verdict
+    assert len(comparison.too_slow(below)) == fails
+    assert len(comparison.undecided(below)) == open_question
 
 
 def test_the_further_runs_that_are_proposed_decide_more_often_than_not() -> None:
@@ -144,27 +148,27 @@ def test_the_further_runs_that_are_proposed_decide_more_often_than_not() -> None
 
 def test_a_machine_that_has_become_slower_itself_is_no_slower_program() -> None:
     slower = (700, 710, 690)
-    assert change(QUIET, slower, baseline=(1_400, 1_420, 1_380)).conclusion == "inconclusive (machine changed)"
-    assert change(QUIET, (70, 71, 69), baseline=(1_400, 1_420, 1_380)).conclusion == "slower"
-    assert change(QUIET, slower, baseline=(2_000, 2_020, 1_980)).conclusion == "slower"
+    assert conclusion(compared(QUIET, slower, baseline=(1_400, 1_420, 1_380))) == "inconclusive (machine changed)"
+    assert conclusion(compared(QUIET, (70, 71, 69), baseline=(1_400, 1_420, 1_380))) == "slower"
+    assert conclusion(compared(QUIET, slower, baseline=(2_000, 2_020, 1_980))) == "slower"
 
 
 def test_with_a_rate_latency_decides() -> None:
     paced = point(rate="1000")
     before = report({paced: [measurement(p99=p99) for p99 in (0.010, 0.011, 0.0105)]})
     now = report({paced: [measurement(p99=p99) for p99 in (0.020, 0.021, 0.022)]})
-    (found,) = compare(before, now, MARGIN)
-    assert found.verdict is Verdict.SLOWER
-    assert too_slow([found], 0.9)
+    comparison = compare(before, now, MARGIN)
+    assert conclusion(comparison) == "slower"
+    assert comparison.too_slow(0.9)
 
 
 def test_only_points_that_both_have_are_compared_and_another_machine_is_mentioned() -> None:
     before = report({point(): [measurement(), measurement()]})
     machine = {**before.machine, "cores": 8, "load_before": 7.0}
     now = report({point(): [measurement(), measurement()], point(1): [measurement()]}, machine=machine)
-    changes = compare(before, now, MARGIN)
-    assert [change.now.point for change in changes] == [point()]
-    assert set(differences(before, now)) == {
+    comparison = compare(before, now, MARGIN)
+    assert [change.now.point for change in comparison.changes] == [point()]
+    assert set(comparison.differences) == {
         "points only in the earlier report: 0, only in this one: 1",
         "not as it was: machine cores: 2, now 8",
     }

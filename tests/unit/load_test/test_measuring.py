@@ -96,7 +96,7 @@ async def test_a_batch_without_room_waits_and_its_time_runs_from_when_it_was_due
         run.hasher.complete()
         await asyncio.sleep(0.055)
         assert run.begun[1:] == [0.02]
-    waits, batches = zip(*run.loop.stop(since=0.1), strict=True)
+    waits, batches = zip(*run.loop.waits(since=0.1), strict=True)
     assert waits == pytest.approx([0.155 - index / 100 for index in range(10, 16)])
     assert set(batches) == {1}
 
@@ -106,7 +106,7 @@ async def test_a_schedule_comes_to_its_end() -> None:
     async with run.running():
         await asyncio.sleep(0.2)
     assert len(run.begun) == 15
-    assert run.loop.stop(since=0) == []
+    assert run.loop.waits(since=0) == []
 
 
 def done(recorder: Recorder, begun: float, now: float) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from chassis.settings import LogLevel
 from load_test import UsageError
-from load_test.options import Mode, parse
-from load_test.plan import plan, rounds
+from load_test.options import parse
+from load_test.report import Mode
+from load_test.sweep import plan, rounds
 
 ROOT = Path(__file__).parents[3]
 

@@ -2,17 +2,19 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from support.load_test_reports import measurement, point, report
 
-from load_test import UsageError, comparison, html_page, tables
+from load_test import UsageError, tables
+from load_test.comparison import compare
 from load_test.conditions import Condition
 from load_test.machine import Disturbances, quietness
-from load_test.options import Mode
-from load_test.report import load
+from load_test.output import html_page
+from load_test.report import Mode, load
 
 MADE = report(
     {
@@ -147,17 +149,16 @@ CURVES = report(
 
 
 def test_the_page_needs_no_other_file_and_contains_both_reports_and_the_changes() -> None:
-    changes = comparison.compare(CURVES, CURVES, 0.05)
-    grid = tables.changes_grid(changes, 0.05)
-    page = html_page.page(CURVES, CURVES, changes, grid, ["not as it was: machine cores: 2, now 8"])
+    earlier = replace(CURVES, machine={**CURVES.machine, "cores": 8})
+    page = html_page(CURVES, compare(earlier, CURVES, 0.05))
     assert not re.search(r"""(?:src|href)=["'](?!data:,)|url\(|@import""", page)
-    for text in ("&lt;somewhere&gt;", "a &lt;fast&gt; one", "no change", "machine cores: 2, now 8"):
+    for text in ("&lt;somewhere&gt;", "a &lt;fast&gt; one", "no change", "machine cores: 8, now 2"):
         assert text in page
     assert "<somewhere>" not in page
     embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
     assert embedded
     data = json.loads(embedded[1])
-    assert data["report"] == data["earlier"] == json.loads(CURVES.to_json())
+    assert [data["report"], data["earlier"]] == [json.loads(each.to_json()) for each in (CURVES, earlier)]
     assert [change["verdict"] for change in data["changes"]] == ["no change"] * 6
     stood_still = report({point(): [measurement(0)]})
-    assert '"changes":[]' in html_page.page(stood_still, None, [], None, [])
+    assert '"changes":[]' in html_page(stood_still, compare(CURVES, stood_still, 0.05))
