@@ -22,6 +22,7 @@ class Span:
         self.trace = span.trace_id.hex()
         self.id = span.span_id.hex()
         self.parent = span.parent_span_id.hex()
+        self.has_remote_parent = bool(span.flags & trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
         self.start = span.start_time_unix_nano / 1e9
         self.end = span.end_time_unix_nano / 1e9
         self.seconds = self.end - self.start

@@ -1,12 +1,14 @@
+import itertools
 import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 import structlog
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanContext
+from support.otlp_receiver import OtlpReceiver, otlp_receiver
 from support.waiting import until
 
 from chassis.settings import Pace, ServiceSettings
@@ -51,11 +53,12 @@ LOW, HIGH = f"{1:032x}", "f" * 32
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> list[ReadableSpan]:
-    """The spans that are queued for the collector."""
-    queued: list[ReadableSpan] = []
-    monkeypatch.setattr(BatchSpanProcessor, "on_end", lambda _, span: queued.append(span))
-    return queued
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
+    """A collector that has all spans once tracing has ended."""
+    monkeypatch.setattr(tracing_module, "FLUSH_LIMIT_S", 30.0)
+    monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
+    with otlp_receiver() as receiver:
+        yield receiver
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> list[ReadableSpan]:
     ],
 )
 async def test_the_sampler_decides_by_the_trace_id_or_the_parent(
-    spans: list[ReadableSpan],
+    collector: OtlpReceiver,
     sampler: str,
     arg: float,
     *,
@@ -80,34 +83,32 @@ async def test_the_sampler_decides_by_the_trace_id_or_the_parent(
     unsampled_parent: list[bool],
 ) -> None:
     settings = ServiceSettings(
-        otel_exporter_otlp_endpoint=COLLECTOR, otel_traces_sampler=sampler, otel_traces_sampler_arg=arg
+        otel_exporter_otlp_endpoint=collector.url, otel_traces_sampler=sampler, otel_traces_sampler_arg=arg
     )
-    async with open_tracing("rng", settings, lambda: 0.0) as tracing:
-        for flags, sampled in (("01", sampled_parent), ("00", unsampled_parent)):
-            for number, trace_id in enumerate((LOW, HIGH)):
-                tracing.serve(f"00-{trace_id}-{'1' * 16}-{flags}", f"{flags}, {number}", {}).end()
-            tracing.make()
-            made = [span.name for span in spans]
-            assert [f"{flags}, {number}" in made for number in (0, 1)] == sampled
+    async with open_tracing("rng", settings, lambda: 30.0) as tracing:
+        for flags, trace_id in itertools.product(("01", "00"), (LOW, HIGH)):
+            tracing.serve(f"00-{trace_id}-{'1' * 16}-{flags}", f"{flags}, {trace_id}", {}).end()
         roots = [tracing.root("batch", "INTERNAL", {}) for _ in range(200)]
         for span in filter(None, roots):
             span.end()
+    for flags, sampled in (("01", sampled_parent), ("00", unsampled_parent)):
+        assert [bool(collector.spans(f"{flags}, {trace_id}")) for trace_id in (LOW, HIGH)] == sampled
     assert {span is not None for span in roots} == ({False, True} if root is None else {root})
-    assert sum(span.name == "batch" for span in spans) == 200 - roots.count(None)
+    assert len(collector.spans("batch")) == 200 - roots.count(None)
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"ff-{HIGH}-{'1' * 16}-00", f"00-{'0' * 32}-{'1' * 16}-00"])
-async def test_an_invalid_traceparent_starts_a_trace(spans: list[ReadableSpan], traceparent: str) -> None:
-    async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR), lambda: 0.0) as tracing:
+async def test_an_invalid_traceparent_starts_a_trace(collector: OtlpReceiver, traceparent: str) -> None:
+    async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=collector.url), lambda: 30.0) as tracing:
         tracing.serve(traceparent, "call", {}).end()
-    (span,) = spans
-    assert span.parent is None
-    assert f"{span.context.trace_id:032x}" not in traceparent
+    (span,) = collector.spans()
+    assert span.parent == ""
+    assert span.trace not in traceparent
 
 
-async def test_spans_keep_the_times_ids_and_errors_with_which_they_were_recorded(spans: list[ReadableSpan]) -> None:
-    async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=COLLECTOR), lambda: 0.0) as tracing:
-        root = tracing.root("batch", "INTERNAL", {"size": 1})
+async def test_spans_arrive_as_they_were_recorded(collector: OtlpReceiver) -> None:
+    async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=collector.url), lambda: 30.0) as tracing:
+        root = tracing.root("batch", "INTERNAL", {"size": 1, "part": 0.5, "auto": True, "pace": "full"})
         assert root is not None
         child = tracing.child(root, "rng", {})
         child.add_event("sent", {"to": "rng-1"})
@@ -116,15 +117,19 @@ async def test_spans_keep_the_times_ids_and_errors_with_which_they_were_recorded
         root.end()
         root.end("too late")
         tracing.serve(child.traceparent, "call", {}).end()
-    called, batch = {span.name: span for span in spans}, root
-    for made, recorded in ((called["batch"], batch), (called["rng"], child)):
-        assert (made.context.trace_id, made.context.span_id) == (batch.trace_id, recorded.span_id)
-        assert (made.start_time, made.end_time) == (recorded.began_ns, recorded.ended_ns)
-    assert called["batch"].status.is_unset
-    assert called["rng"].status.description == "OSError: lost"
-    assert [(each.name, each.timestamp) for each in called["rng"].events] == [("sent", child.events[0][2])]
-    parents = {name: (span.parent.span_id, span.parent.is_remote) for name, span in called.items() if span.parent}
-    assert parents == {"rng": (batch.span_id, False), "call": (child.span_id, True)}
+    spans = {span.name: span for span in collector.spans()}
+    for sent, recorded in ((spans["batch"], root), (spans["rng"], child)):
+        assert (sent.trace, sent.id) == (f"{root.trace_id:032x}", f"{recorded.span_id:016x}")
+        assert (sent.start, sent.end) == (recorded.began_ns / 1e9, recorded.ended_ns / 1e9)
+    assert spans["batch"].attributes == {"size": 1, "part": 0.5, "auto": True, "pace": "full"}
+    assert [span.kind for span in spans.values()] == ["CLIENT", "INTERNAL", "SERVER"]
+    assert (spans["batch"].error, spans["rng"].error) == (None, "OSError: lost")
+    assert spans["rng"].events == [("sent", {"to": "rng-1"})]
+    assert {(span.parent, span.has_remote_parent) for span in spans.values()} == {
+        ("", False),
+        (spans["batch"].id, False),
+        (spans["rng"].id, True),
+    }
 
 
 @pytest.mark.parametrize(("pace", "part"), [(Pace.CLASSIC, 1), (Pace.FULL, 0.01)])
