@@ -1,3 +1,9 @@
+"""Tests of Kubernetes on a real cluster, whose nodes have the images.
+
+These are dockercoins-grpc/{rng,hasher,worker,webui}:dev and redis:8; for all but the quick tests also
+dockercoins-grpc/rng:v2, which may be the same as dev, and Prometheus's, which tests/e2e/prometheus.Dockerfile replaces.
+"""
+
 import os
 import secrets
 from collections.abc import Iterator
@@ -32,3 +38,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(folder, os.environ.get("CONTEXT") or current_context(), f"e2e-{secrets.token_hex(4)}")
     with made.running():
         yield made
+
+
+@pytest.fixture
+def empty(cluster: Cluster) -> None:
+    """Remove what another test has left."""
+    cluster.clear()

@@ -24,8 +24,7 @@ READ_HISTORY = (
     "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/api/history?seconds={}').read().decode())"
 )
 
-
-# What a pod that is none of ours runs.
+# Connects from a pod to each target of its argument.
 CONNECT = """
 import json, socket, sys
 for host, port in json.loads(sys.argv[1]):
@@ -44,6 +43,14 @@ RESTRICTED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
+WORKLOADS = "deployments,daemonsets,statefulsets"
+
+# All that tests make, but for Secrets.
+KINDS = (
+    f"{WORKLOADS},horizontalpodautoscalers,poddisruptionbudgets,services,networkpolicies,ingresses"
+    ",persistentvolumeclaims,resourcequotas,limitranges"
+)
+
 
 def current_context() -> str:
     """Return the context that kubectl uses, or an empty name if there is none."""
@@ -61,7 +68,6 @@ class Cluster:
         words = ("config", "view", "--flatten", "--minify", "--context", context)
         self._config.write_text(programs.run(KUBECTL, *words, env=dict(os.environ)).stdout)
         self._logs: dict[str, subprocess.Popen[bytes]] = {}
-        self._stop = threading.Event()
 
     def environment(self) -> dict[str, str]:
         path = f"{KUBECTL.parent}:{os.environ['PATH']}"
@@ -70,6 +76,10 @@ class Cluster:
     def run(self, *words: object, limit_s: float = 120) -> "subprocess.CompletedProcess[str]":
         """Run kubectl to its end, whatever its exit code."""
         return programs.run(KUBECTL, *words, cwd=self.folder, env=self.environment(), timeout=limit_s)
+
+    def start(self, *words: object, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a program that goes on."""
+        return subprocess.Popen([*map(str, words)], cwd=self.folder, env=self.environment(), **options)
 
     def kubectl(self, *words: object, limit_s: float = 120) -> str:
         """Return what kubectl prints. Raises AssertionError with its error when it fails."""
@@ -82,9 +92,37 @@ class Cluster:
         (self.folder / "object.json").write_text(json.dumps(made))
         self.kubectl("apply", "--filename", "object.json")
 
+    def apply_own(self, *components: str, **more: object) -> None:
+        """Apply the base with components, in a kustomization of one's own with more fields."""
+        own = self.folder / "own"
+        own.mkdir(exist_ok=True)
+        paths = [f"../deploy/kubernetes/components/{name}" for name in components]
+        made = {"resources": ["../deploy/kubernetes/base"], "components": paths, **more}
+        (own / "kustomization.yaml").write_text(json.dumps(made))
+        self.kubectl("apply", "-k", "own")
+
+    def apply_overlay(self, name: str) -> str:
+        """Return what kubectl prints."""
+        return self.kubectl("apply", "-k", f"deploy/kubernetes/overlays/{name}")
+
     def get(self, *words: object) -> list[dict[str, Any]]:
         """Return objects."""
         return list(json.loads(self.kubectl("get", *words, "--output", "json"))["items"])
+
+    def pods(self, app: str) -> list[dict[str, Any]]:
+        """Return the pods of a service that are not being deleted."""
+        found = self.get("pods", "--selector", f"app={app},app.kubernetes.io/part-of=dockercoins")
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    @property
+    def restarts(self) -> int:
+        """How often containers of the pods that are there were restarted."""
+        statuses = [status for pod in self.get("pods") for status in pod["status"].get("containerStatuses", ())]
+        return sum(status["restartCount"] for status in statuses)
+
+    def warnings(self) -> list[str]:
+        """Return the messages of events that are warnings."""
+        return [event["message"] for event in self.get("events", "--field-selector", "type=Warning")]
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -93,28 +131,28 @@ class Cluster:
         try:
             self.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
             self.kubectl("config", "set-context", "--current", "--namespace", self.namespace)
-            following = threading.Thread(target=self._follow_workers)
-            following.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                following.join()
+            words = ("get", "pods", "--selector", "app=worker", "--watch", "--output", "name")
+            with self.start(KUBECTL, *words, stdout=subprocess.PIPE) as watch:
+                following = threading.Thread(target=self._follow_workers, args=(watch,))
+                following.start()
+                try:
+                    yield
+                finally:
+                    watch.terminate()
+                    following.join()
         finally:
+            self.kubectl("delete", "pods", "--all", "--grace-period=1", "--wait=false")
             self.kubectl("delete", "namespace", self.namespace, limit_s=180)
 
-    def _follow_workers(self) -> None:
-        while not self._stop.wait(0.5):
-            done = self.run("get", "pods", "--selector", "app=worker", "--output", "name")
-            for name in done.stdout.split():
-                if name not in self._logs or self._logs[name].poll() not in (None, 0):
-                    with (self.folder / f"{Path(name).name}.log").open("wb") as log:
-                        self._logs[name] = subprocess.Popen(
-                            [KUBECTL, "logs", "--follow", name],
-                            stdout=log,
-                            env=self.environment(),
-                            stderr=subprocess.DEVNULL,
-                        )
+    def _follow_workers(self, watch: "subprocess.Popen[bytes]") -> None:
+        """Follow the log of each worker from the first change of its pod on at which the container has one."""
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            name = line.decode().strip()
+            if name not in self._logs or self._logs[name].poll() not in (None, 0):
+                with (self.folder / f"{Path(name).name}.log").open("wb") as log:
+                    words = ("logs", "--follow", name)
+                    self._logs[name] = self.start(KUBECTL, *words, stdout=log, stderr=subprocess.DEVNULL)
         for following in self._logs.values():
             following.terminate()
             following.wait()
@@ -125,15 +163,31 @@ class Cluster:
         texts = [path.read_text() for path in self.folder.glob("worker-*.log")]
         return sum(int(units) for text in texts for units in re.findall(r"(\d+) units of work done", text))
 
-    def wait_for_logs(self) -> None:
-        """Wait until all workers are gone and their logs are read."""
+    def assert_nothing_lost(self) -> None:
+        """Stop the workers, and compare what they logged with what Redis counted."""
+        self.kubectl("scale", "deployment", "worker", "--replicas", 0)
         wait_until(lambda: not self.get("pods", "--selector", "app=worker"), START_LIMIT_S)
         wait_until(lambda: all(each.poll() is not None for each in self._logs.values()), START_LIMIT_S)
+        wait_until(lambda: self.units_logged == self.hashes, 20, lambda: (self.units_logged, self.hashes))
 
     def roll_out(self, *workloads: str) -> None:
-        """Wait until workloads are rolled out."""
+        """Wait until workloads are rolled out. Raises AssertionError with the namespace's warnings."""
         for each in workloads:
-            self.kubectl("rollout", "status", each, "--timeout", f"{START_LIMIT_S:g}s", limit_s=START_LIMIT_S + 10)
+            done = self.run("rollout", "status", each, f"--timeout={START_LIMIT_S:g}s", limit_s=START_LIMIT_S + 10)
+            assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *self.warnings()])
+
+    def roll_out_all(self) -> None:
+        """Wait until every workload is rolled out."""
+        kinds = (each for each in self.get(WORKLOADS) if each["spec"].get("replicas") != 0)
+        self.roll_out(*(f"{each['kind'].lower()}/{each['metadata']['name']}" for each in kinds))
+
+    def clear(self) -> None:
+        """Remove everything that kustomizations made, with the counts."""
+        self.kubectl("delete", KINDS, "--all", "--wait=false")
+        self.kubectl("delete", "pods", "--all", "--grace-period=1", limit_s=180)
+        wait_until(lambda: not self.get("pods,persistentvolumeclaims"), START_LIMIT_S)
+        for path in self.folder.glob("worker-*.log"):
+            path.unlink()
 
     def scale(self, name: str, replicas: int) -> None:
         self.kubectl("scale", "deployment", name, "--replicas", replicas)
@@ -150,6 +204,11 @@ class Cluster:
             return int(self.redis("get", "hashes"))
         return 0
 
+    def connect_from(self, workload: str, *targets: tuple[str, int]) -> list[str]:
+        """Return what the connections of a service of ours come to."""
+        words = ("exec", workload, "--", "python", "-c", CONNECT, json.dumps(targets))
+        return self.kubectl(*words).splitlines()
+
     def connect_as_stranger(self, *targets: tuple[str, int]) -> list[str]:
         """Return what the connections come to of the pod `stranger`, which has a label of ours and is none of ours."""
         container = {
@@ -165,20 +224,15 @@ class Cluster:
         wait_until(lambda: self.get(*ended), START_LIMIT_S)
         return self.kubectl("logs", "stranger").splitlines()
 
-    @property
-    def mines(self) -> bool:
-        """Whether any worker counts, as its log says; Redis may need a password."""
-        done = self.run("logs", "deployment/worker", "--since", "3s")
-        return bool(re.search(r"[1-9]\d* units of work done", done.stdout))
+    def wait_until_mining(self) -> None:
+        """Wait until a worker counts, as its log says; Redis may need a password."""
 
-    def apply_components(self, *names: str) -> None:
-        """Apply the base with components."""
-        own = self.folder / "own"
-        own.mkdir(exist_ok=True)
-        components = [f"../deploy/kubernetes/components/{name}" for name in names]
-        made = {"resources": ["../deploy/kubernetes/base"], "components": components}
-        (own / "kustomization.yaml").write_text(json.dumps(made))
-        self.kubectl("apply", "-k", "own")
+        def mines() -> bool:
+            running = (pod for pod in self.pods("worker") if pod["status"]["phase"] == "Running")
+            logs = (self.run("logs", pod["metadata"]["name"], "--since", "3s").stdout for pod in running)
+            return any(re.search(r"[1-9]\d* units of work done", log) for log in logs)
+
+        wait_until(mines, START_LIMIT_S)
 
     def speed(self, seconds: float = 8) -> float:
         """Return the hashes per second from now on."""
@@ -196,9 +250,9 @@ class Cluster:
 
         wait_until(reached, limit_s, lambda: seen)
 
-    def lowest(self, seconds: float) -> float:
-        """Return the lowest hashes per second since that many seconds ago, as the page draws them."""
+    def seconds(self, seconds: float) -> list[float]:
+        """Return the hashes per second of each second since then, as the page draws them."""
         time.sleep(4)
         history = self.kubectl("exec", "deployment/webui", "--", "python", "-c", READ_HISTORY.format(int(seconds) + 5))
         points: Sequence[Sequence[float]] = json.loads(history)["points"]
-        return min(speed for _, speed in points[1:-3] if speed is not None)
+        return [speed for _, speed in points[1:-3] if speed is not None]

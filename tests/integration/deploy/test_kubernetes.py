@@ -263,6 +263,20 @@ def test_a_custom_kustomization_changes_what_it_names() -> None:
     assert pods(objects)["rng"].shared_variables == settings
 
 
+def test_a_component_s_settings_win_over_one_s_own() -> None:
+    own = {"name": "settings", "behavior": "merge", "literals": ["PACE=classic", "BATCH_SIZE=2"]}
+    settings = pods(kubernetes.built(["components/full"], configMapGenerator=[own]))["rng"].shared_variables
+    assert (settings["PACE"], settings["BATCH_SIZE"]) == ("full", "2")
+
+
+def test_the_full_pace_requests_as_many_cores_as_the_page_says() -> None:
+    cores = 0.0
+    for pod in pods(render("full")).values():
+        replicas = pod.workload["spec"].get("replicas", 1)
+        cores += replicas * number(pod.container["resources"]["requests"]["cpu"])
+    assert f"{cores:.1f} cores are requested" in PAGE
+
+
 def test_all_overlays_and_components_are_described_and_tested() -> None:
     names = {path.name for folder in ("overlays", "components") for path in (kubernetes.FOLDER / folder).iterdir()}
     assert not [name for name in names if f"| `{name}` |" not in PAGE]
