@@ -24,7 +24,7 @@ ANYTHING = "..."
 _PROMPT = re.compile(r"([1-9])?\$ (.+)")
 _CONTINUED = "> "
 _WITHIN = re.compile(r" +# within ([0-9]+) seconds?$")
-_PICTURE = re.compile(r'src="images/([\w-]+)-light\.png"')
+_PICTURE = re.compile(r'<picture data-view="(\S*)" data-part="(.+?)">.*?src="images/([\w-]+)-light\.png"', re.DOTALL)
 
 _NUMBER = r"-?[0-9][0-9,]*(?:\.[0-9]+)?"
 _SPECIAL = re.compile(rf"(?P<least>{_NUMBER}) to (?P<most>{_NUMBER})|(?P<name>\b[MN]\b)|(?P<any>\.\.\.)|(?P<space> +)")
@@ -56,39 +56,57 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """The name of a picture of the page, at this moment."""
+class Look:
+    """The lines that are seen on the page in this order, among others, in a view: the part of its address after `#`."""
 
     line: int
+    view: str
+    expected: list[str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The name of a picture of the page, at this moment: the view, and the CSS selectors of the parts to be seen."""
+
+    line: int
+    view: str
+    parts: str
     name: str
 
 
 def kinds(text: str) -> list[str]:
     """Return what the blocks of a lab are for, each once, in the order of the text."""
-    return list(dict.fromkeys(kind for _, kind, _ in _blocks(text) if kind))
+    return list(dict.fromkeys("".join(words[1:]) or LAPTOP for _, words, _ in _blocks(text) if words[0] == "console"))
 
 
-def steps(text: str, kind: str) -> Iterator[Step | Picture]:
-    """Yield what is done in the blocks for this kind of machine, and the pictures between them.
+def steps(text: str, kind: str) -> Iterator[Step | Look | Picture]:
+    """Yield what is done in the blocks for this kind of machine, and what is then seen of the page.
 
     Raises ValueError for a block that does not begin with a command.
     """
-    for line, each, content in _blocks(text):
-        if each == kind:
+    current = ""
+    for line, words, content in _blocks(text):
+        if words[0] == "console":
+            current = "".join(words[1:]) or LAPTOP
+        if current != kind:
+            continue
+        if words[0] == "console":
             yield from _steps(line, content)
-        elif not each and (picture := _PICTURE.search(content)):
-            yield Picture(line, picture[1])
+        elif words[0] == "page":
+            yield Look(line, "".join(words[1:]), content.splitlines())
+        elif picture := _PICTURE.search(content):
+            yield Picture(line, *picture.groups())
 
 
-def _blocks(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the first line of each block, what it is for, and its content; pictures are for nothing."""
+def _blocks(text: str) -> Iterator[tuple[int, list[str], str]]:
+    """Yield the first line of each block, what it is, and its content."""
     for token in MarkdownIt().parse(text):
         words = token.info.split()
         line = token.map[0] + 1 if token.map else 0
-        if token.type == "fence" and words[:1] == ["console"]:
-            yield line + 1, "".join(words[1:]) or LAPTOP, token.content
+        if token.type == "fence" and words and words[0] in {"console", "page"}:
+            yield line + 1, words, token.content
         elif token.type == "html_block":
-            yield line, "", token.content
+            yield line, ["picture"], token.content
 
 
 def _steps(first_line: int, content: str) -> Iterator[Step]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +15,20 @@ from pathlib import Path
 import pexpect
 import psutil
 
-from support.lab_script import CTRL_C, LIMIT_S, Names, Picture, Step, matches
+from support.lab_script import ANYTHING, CTRL_C, LIMIT_S, Look, Names, Picture, Step, matches
 
 PROMPT = "<prompt>"
 
 # Rows and columns, so that a run's live status fits.
 SIZE = (50, 160)
+
+# What a student sees in a browser is the output of a program, in a terminal with no number in the text.
+_PAGE = 0
+_PAGE_LIMIT_S = 60.0
+_SEE = (
+    f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))} {shlex.quote(sys.executable)} "
+    '-m support.lab_page "${WEBUI_PORT:-8000}"'
+)
 
 # Between two attempts of a command that does not show yet what is expected.
 _PAUSE_S = 0.5
@@ -130,21 +139,26 @@ class Terminal:
 class Student:
     """Carries a lab out step by step, as its text says."""
 
-    def __init__(
-        self, open_terminal: Callable[[], Terminal], take_picture: Callable[[str], None] | None = None
-    ) -> None:
-        """Open terminals as they are needed, and take the text's pictures, unless that is None."""
+    def __init__(self, open_terminal: Callable[[], Terminal], pictures: Path | None = None) -> None:
+        """Open terminals as they are needed; put the text's pictures into a folder, or take none."""
         self._open_terminal = open_terminal
-        self._take_picture = take_picture
+        self._pictures = pictures
         self._terminals: dict[int, Terminal] = {}
         self._names: Names = frozenset()
 
-    def do(self, step: Step | Picture) -> None:
+    def do(self, step: Step | Look | Picture) -> None:
         """Raise LabError if the student sees something else than the text says."""
-        if isinstance(step, Picture):
-            if self._take_picture:
-                self._take_picture(step.name)
-            return
+        match step:
+            case Step():
+                self._type(step)
+            case Look():
+                among_others = [ANYTHING, *(line for each in step.expected for line in (each, ANYTHING))]
+                self._type(Step(step.line, _PAGE, f"{_SEE} '{step.view}'", _PAGE_LIMIT_S, among_others))
+            case Picture() if self._pictures:
+                path = self._pictures / step.name
+                self._type(Step(step.line, _PAGE, f"{_SEE} '{step.view}' '{step.parts}' '{path}'", _PAGE_LIMIT_S))
+
+    def _type(self, step: Step) -> None:
         terminal = self._terminals.get(step.terminal)
         if terminal is None:
             terminal = self._terminals[step.terminal] = self._open_terminal()

@@ -1,5 +1,5 @@
 import pytest
-from support.lab_script import Picture, Step, kinds, matches, steps
+from support.lab_script import Look, Picture, Step, kinds, matches, steps
 
 TEXT = """\
 # A lab
@@ -16,10 +16,15 @@ line
     no prompt: $ is inside
 ```
 
-<picture>
+<picture data-view="why" data-part=".graph, .system">
   <source media="(prefers-color-scheme: dark)" srcset="images/01-ten-dark.png">
   <img alt="What is seen" src="images/01-ten-light.png">
 </picture>
+
+```page why
+9.5 to 10.5
+hashes per second
+```
 
 ```python
 not_run()
@@ -42,12 +47,11 @@ def test_a_block_is_commands_for_terminals_each_with_the_lines_that_are_seen() -
         Step(4, 1, "first"),
         Step(5, 1, "second", 15, ["9.5 to 10.5 hashes/s"]),
         Step(7, 2, "cat <<END\nline\nEND", None, ["line", "", "    no prompt: $ is inside"]),
-        Picture(15, "01-ten"),
-        Step(30, 1, "Ctrl-C"),
+        Picture(15, "why", ".graph, .system", "01-ten"),
+        Look(21, "why", ["9.5 to 10.5", "hashes per second"]),
+        Step(35, 1, "Ctrl-C"),
     ]
-    assert [step for step in steps(TEXT, "docker") if isinstance(step, Step)] == [
-        Step(25, 1, "docker compose up", 120, ["..."])
-    ]
+    assert list(steps(TEXT, "docker")) == [Step(30, 1, "docker compose up", 120, ["..."])]
 
 
 def test_a_block_that_begins_without_a_prompt_is_refused() -> None:
