@@ -27,8 +27,9 @@ _PING_TIMEOUT_MS = 2_000
 # one keeps 16 KiB.
 MAX_CONNECTIONS = 1_024
 
-# Of one connection at the same time; gRPC's own clients wait beyond that, others have a stream refused. A worker has
-# two, and as many again for a moment after the server said that it does not serve. An idle one keeps 22 KiB.
+# Of one connection at the same time. gRPC's own clients wait beyond that, but of those that wait many are refused when
+# others end (findings/calls-beyond-max-streams-fail.sh). A worker has two, and as many again for a moment after the
+# server said that it does not serve. An idle one keeps 22 KiB.
 MAX_STREAMS = 256
 
 # Of a call, from where gRPC refuses a part of the calls; it refuses all beyond twice that. Ours have 200 bytes.
