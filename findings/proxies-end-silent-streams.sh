@@ -11,8 +11,8 @@
 #      END_STREAM, and with no trailers: to HTTP/2 the response is complete. gRPC makes UNKNOWN of it, which no retry
 #      policy has.
 #   2. nginx counts the server's pings, and the stream lives on. Without keepalive on the server it would end as in 3.
-#   3. When the server is frozen (SIGSTOP), both end the stream after 4 s, nginx with INTERNAL, HAProxy with UNKNOWN.
-#      The client's keepalive sees nothing: the proxy answers its pings.
+#   3. When the server is frozen (SIGSTOP), both end it 4 s after the last ping or message, nginx with INTERNAL, HAProxy
+#      with UNKNOWN. The client's keepalive sees nothing: the proxy answers its pings.
 # So the silence that a protocol allows must be shorter than the limit of each proxy on the way; keepalive is no
 # substitute.
 #
@@ -22,7 +22,7 @@
 #     silent, through HAProxy: UNKNOWN after 4.0 s
 #     silent, through nginx: DEADLINE_EXCEEDED after 10.0 s (the client's own)
 #     frozen, through HAProxy: UNKNOWN after 4.0 s
-#     frozen, through nginx: INTERNAL after 4.0 s
+#     frozen, through nginx: INTERNAL after 5.0 s
 set -euo pipefail
 
 for program in nginx haproxy; do
