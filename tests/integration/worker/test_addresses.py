@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from support.certificates import Authority
+from support.dns_server import dns_server
 from support.free_port import free_port
 from support.rng_servers import PoolClient, rng_server
 from support.waiting import until
@@ -10,11 +11,19 @@ from support.waiting import until
 from chassis.settings import CertificateFiles
 from chassis.tls import RenewedCertificates
 from worker_svc.pool import pool as pool_module
+from worker_svc.pool.resolver import Resolver
 
 
 @pytest.fixture(autouse=True)
 def _look_ups_are_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "LOOKUP_INTERVAL_S", 0.05)
+
+
+async def test_an_address_that_a_name_server_repeats_counts_once() -> None:
+    with dns_server("rng.test") as server:
+        server.addresses["rng.test"] = ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
+        found = await Resolver(server.target("rng.test", 50051)).resolve()
+    assert sorted(found) == ["ipv4:127.0.0.1:50051", "ipv4:127.0.0.2:50051"]
 
 
 async def test_what_a_part_of_an_answer_leaves_out_is_kept_while_it_serves(capfd: pytest.CaptureFixture[str]) -> None:
