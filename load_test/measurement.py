@@ -109,6 +109,8 @@ class Recorder:
         # The time at which the latest batch was done, 0 before the first.
         self.last_done = 0.0
         self.latencies = {name: Latencies() for name in (*SERVICES, TOTAL)}
+        # Whether the measurement has begun and not ended.
+        self.counting = False
         # The seconds that are over.
         self.per_second: list[Second] = []
         self._limit = limit
@@ -116,7 +118,6 @@ class Recorder:
         self._due_since = -math.inf
         self._due_until = math.inf
         self._began = 0.0
-        self._counting = False
         # The second under way: when it began, how long the last one is, the hashes before it, and its total latencies.
         self._second_began = math.inf
         self._last_length = 1.0
@@ -133,14 +134,14 @@ class Recorder:
         self._second_began = now
         self._whole_seconds = duration if duration == math.inf else max(round(duration), 1)
         self._began = self.last_done or now
-        self._counting = True
+        self.counting = True
 
     def end(self, now: float, *, due_until: float) -> None:
         """Stop to count, except for total latencies of batches that were due before `due_until`."""
-        if not self._counting:
+        if not self.counting:
             return
         self.advance(now)
-        self._counting = False
+        self.counting = False
         self._due_until = due_until
         stalled = now - self.last_done > STALLED_PART * (now - self._began)
         self.seconds = (now if stalled else self.last_done) - self._began
@@ -151,18 +152,18 @@ class Recorder:
         self.last_done = now
         if now - self._second_began >= 1:
             self.advance(now)
-        if self._counting:
+        if self.counting:
             self.batches += 1
             self.hashes += batch.count
         if self._due_since <= batch.begun < self._due_until:
             self._latencies.record(now - batch.begun)
-        if self.batches == self._limit and self._counting:
+        if self.batches == self._limit and self.counting:
             self.end(now, due_until=-math.inf)
             self._on_limit()
 
     def stage_done(self, name: str, seconds: float) -> None:
         """Count the latency of a batch in one stage."""
-        if self._counting:
+        if self.counting:
             self.latencies[name].record(seconds)
 
     def without_response(self, waits: Sequence[tuple[float, int]]) -> None:
@@ -172,7 +173,7 @@ class Recorder:
 
     def advance(self, now: float) -> None:
         """Finish the seconds that are over, but the last one."""
-        while self._counting and now - self._second_began >= 1 and len(self.per_second) + 1 < self._whole_seconds:
+        while self.counting and now - self._second_began >= 1 and len(self.per_second) + 1 < self._whole_seconds:
             self._finish_second(1.0)
 
     def _finish_second(self, length: float) -> None:

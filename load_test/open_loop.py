@@ -18,7 +18,7 @@ from worker_svc.pipeline import Pipeline
 # Per second, far more than any pipeline reaches.
 MAX_RATE = 1e9
 
-RATE = "per second: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line, and not always 0"
+RATE = "a rate per second, and not always 0: 10000, or 1000,5000,20000 for steps, or 1000..50000 for a line"
 
 # The number of waits that are returned one by one when the time is up; of more, each stands for several.
 MAX_WAITS = 10_000

@@ -32,11 +32,13 @@ It sends to the rng and hasher that are named, or starts those that are not, on 
 """
 
 EPILOG = """\
-rate schedules (over the duration of a run; the warm-up uses the first rate):
-  --rps 100                 100 batches per second; without -n, -z or -d for 3 s
-  --rate 10000              10,000 hashes per second
-  --rate 1000,5000,20000    steps of equal length
-  --rate 1000..50000        a line from one to the other; steps may be lines, too
+rate schedules, over the duration of a run; the warm-up uses the first rate:
+
+  --rps 100               100 batches per second; without -n, -z or -d for 3 s
+  --rate 10000            10,000 hashes per second
+  --rate 1000,5000,20000  steps of equal length
+  --rate 1000..50000      a line from one to the other; steps may be lines
+
 A batch is a request to each of the two services, and the unit of -n, -c, --rps, latencies and errors.
 A stream message carries all batches that wait, up to 64. Mode "uncoalesced" sends one batch in each message, and
 "unary" sends each in a call of its own.
@@ -53,18 +55,18 @@ decide. Fewer than 3 runs never decide. Up to 5 % of the points that did not cha
 "slower", and up to 2.5 % of those that changed by the margin to have "no change". With a rate, 1 / p99 is compared.
 --fail-below fails when the whole interval is below RATIO, and --strict also where that is not decided.
 
+--fail must hold for every point: p50, p90, p99, p99.9 or max (of a batch, in us, ms or s), errors (%: broken streams,
+failed calls and batches without a response), or speed (hashes/s; k, M), each with <, <=, > or >=.
+
 The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINTS, INSTANCE and LOG_LEVEL apply as they
 do to a worker, as do TLS_CERT, TLS_KEY and TLS_CA for named targets, and REDIS_PASSWORD_FILE for --publish. FILE may be
 - for standard output. Ctrl-C ends the measuring and reports the finished runs.
-
---fail must hold for every point: p50, p90, p99, p99.9 or max (of a batch, in us, ms or s), errors (%: broken streams,
-failed calls and batches without a response), or speed (hashes/s; k, M), each with <, <=, > or >=.
 
 exit codes: 0 measured; 1 a service failed, a report can't be written or published, --fail, or slower than --fail-below;
 2 an argument or setting is not allowed; 3 inconclusive, with --strict; 130 interrupted.
 """
 
-VARIED = "what is varied (lists such as 1,4,16, and the default; every combination is a point)"
+VARIED = "what is varied, in lists such as 1,4,16 (and the default)"
 
 
 class Format(Word):
@@ -213,6 +215,15 @@ def _duration(minimum: float, maximum: float) -> Type:
     return _custom(read, f"from {minimum:g} to {maximum:g} seconds, such as 10, 10s or 2m")
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Fills the paragraphs of a description, and leaves those that are indented as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(each if each.startswith(" ") else fill(each, width, indent) for each in paragraphs)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{PROGRAM}: {message}; see --help\n")
@@ -223,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {metadata.version('dockercoins-grpc')}")

@@ -94,7 +94,7 @@ class Progress:
         if recorder.hashes >= hashes:  # a measurement begins anew after the warm-up
             self._speeds.append((recorder.hashes - hashes) / max(self._seen[1] - then, 0.01))
         speed, most = (self._speeds[-1], max(self._speeds)) if self._speeds else (0.0, 0.0)
-        latency = "warming up"
+        latency = "p50 and p99 after a second" if recorder.counting else "warming up"
         if recorder.per_second:
             last = recorder.per_second[-1]
             latency = f"p50 {milliseconds(last.p50)} ms, p99 {milliseconds(last.p99)} ms"

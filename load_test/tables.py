@@ -189,8 +189,9 @@ def histogram(result: Result, width: int) -> list[str]:
         counts.update(dict(run.histogram))
     if not counts:
         return []
-    most, bars = max(counts.values()), max(min(width - 30, 60), 5)
-    lines = [f"{milliseconds(bound):>8} ms {'█' * round(bars * n / most)} {n:,}" for bound, n in sorted(counts.items())]
+    most, longest = max(counts.values()), max(min(width - 30, 60), 5)
+    bars = {bound: "█" * round(longest * n / most) or "▏" * bool(n) for bound, n in counts.items()}
+    lines = [f"{milliseconds(bound):>8} ms {bars[bound]} {n:,}" for bound, n in sorted(counts.items())]
     return ["", f"Batches by latency up to, with {result.point}", *lines]
 
 

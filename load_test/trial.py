@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from chassis.batch_limits import MAX_BATCHES
+from chassis.grpc_client import failure, open_channel
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
@@ -102,7 +103,7 @@ class Trial:
 
     def _client(self, stage: Stage) -> Pool | UnaryCalls:
         target, client_id = self._targets[stage.name], f"{self._options.settings.instance}-load-test"
-        certificates = None if stage.name in self._services else self._certificates
+        certificates = self._certificates_for(stage)
         if self._point.mode is Mode.UNARY:
             return UnaryCalls(stage, target, client_id=client_id, certificates=certificates)
         return Pool(
@@ -116,6 +117,9 @@ class Trial:
             on_change=lambda: None,
             certificates=certificates,
         )
+
+    def _certificates_for(self, stage: Stage) -> RenewedCertificates | None:
+        return None if stage.name in self._services else self._certificates
 
     def _counted(self, batch: Batch, now: float) -> None:
         self.recorder.done(batch, now)
@@ -189,14 +193,15 @@ class Trial:
 
     async def _connect(self) -> None:
         deadline = self._loop.time() + CONNECT_LIMIT_S
-        for name, client in self._clients.items():
+        for stage in (RNG, HASHER):
+            client, target = self._clients[stage.name], self._targets[stage.name]
             while not client.replicas:
                 if self._loop.time() > deadline:
-                    codes = "".join(f", {code}" for code in client.errors)
-                    raise LoadTestError(
-                        f"{name} at {self._targets[name]} can't be reached: "
-                        f"no response within {CONNECT_LIMIT_S:.0f} s{codes}"
-                    )
+                    async with open_channel(target, stage.service, self._certificates_for(stage)) as channel:
+                        cause = await failure(channel, secure=self._certificates_for(stage) is not None)
+                    causes = "".join(f"; {each}" for each in (*client.errors, cause) if each)
+                    limit = f"no response within {CONNECT_LIMIT_S:.0f} s"
+                    raise LoadTestError(f"{stage.name} at {target} can't be reached: {limit}{causes}")
                 await asyncio.sleep(0.01)
 
     async def _check(self) -> None:

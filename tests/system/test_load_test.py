@@ -231,7 +231,8 @@ def test_a_target_that_dies_is_named_and_finished_runs_are_kept(
     assert "hashes/s" in output
     code, output, line = start("--batch-sizes", 1, "--hasher-target", target, *SHORT, **targets).end()
     assert (code, output) == (1, "")
-    assert line == f"load-test: hasher at {target} can't be reached: no response within 5 s; nothing was measured"
+    assert line.startswith(f"load-test: hasher at {target} can't be reached: no response within 5 s; ")
+    assert line.endswith("Connection refused; nothing was measured")
 
 
 @pytest.mark.parametrize(

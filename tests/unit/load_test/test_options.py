@@ -67,7 +67,7 @@ def test_the_words_of_other_load_tests_are_understood() -> None:
         ("--fail p99<50", "one of p50, p90, p99, p99.9, max, errors, speed, then <, <=, >, >="),
         ("--fail p75<50ms", "one of p50"),
         ("--strict", "--strict needs --fail-below"),
-        ("--rate 1..x", "per second: 10000, or 1000,5000,20000 for steps"),
+        ("--rate 1..x", "it must be a rate per second, and not always 0: 10000, or 1000,5000,20000 for steps"),
         ("--format xml", "'xml' is not allowed: it must be table or json or csv or markdown"),
         ("--fail-below 0.9", "--fail-below needs an earlier report"),
         ("--html - --format json", "can't both go to standard output"),
