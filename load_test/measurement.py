@@ -16,6 +16,8 @@ TOTAL = "total"
 # The shortest latency that differs from 0.
 SHORTEST_S = 1e-13
 
+MAX_NEW = 100
+
 # The buckets of a histogram per decade; their bounds are 25 to 27 % apart.
 BUCKETS_PER_DECADE = 10
 
@@ -47,6 +49,10 @@ class Second:
     p99: float
 
 
+def _bucket(seconds: float) -> int:
+    return math.floor(1_000 * math.log(max(seconds, SHORTEST_S)))
+
+
 class Latencies:
     """A histogram of latencies in bounded space: logarithmic buckets, each 0.1 % wide.
 
@@ -56,22 +62,40 @@ class Latencies:
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
         self.max = 0.0
-        self.count = 0
+        # Those that are in no bucket yet. A hundred at once take a fraction of the time that each takes by itself.
+        self._new: list[float] = []
 
-    def record(self, seconds: float, times: int = 1) -> None:
-        """Count a latency, or several equal ones."""
-        self.counts[math.floor(1_000 * math.log(max(seconds, SHORTEST_S)))] += times
-        self.count += times
+    @property
+    def count(self) -> int:
+        """How many were recorded."""
+        return self.counts.total() + len(self._new)
+
+    def record(self, seconds: float) -> None:
+        """Count a latency."""
+        self._new.append(seconds)
+        if len(self._new) == MAX_NEW:
+            self.fold()
+
+    def record_equal(self, seconds: float, times: int) -> None:
+        """Count several equal latencies."""
+        self.counts[_bucket(seconds)] += times
         self.max = max(self.max, seconds)
+
+    def fold(self) -> None:
+        """Put all latencies into their buckets."""
+        self.counts.update(map(_bucket, self._new))
+        self.max = max((self.max, *self._new))
+        self._new.clear()
 
     def add(self, other: "Latencies") -> None:
         """Count all latencies of another histogram."""
+        other.fold()
         self.counts.update(other.counts)
-        self.count += other.count
         self.max = max(self.max, other.max)
 
     def quantile(self, part: float) -> float:
         """Return the latency, in seconds, that this part (0 to 1) of all does not exceed: the nearest rank."""
+        self.fold()
         rank = max(math.ceil(part * self.count), 1)
         for bucket, count in sorted(self.counts.items()):
             rank -= count
@@ -86,6 +110,7 @@ class Latencies:
 
     def buckets(self) -> list[tuple[float, int]]:
         """Return how many latencies are in each bucket of a coarser scale, by its upper bound in seconds."""
+        self.fold()
         counts: Counter[int] = Counter()
         for bucket, count in self.counts.items():
             counts[math.ceil(BUCKETS_PER_DECADE * (bucket + 0.5) / 1_000 / math.log(10))] += count
@@ -161,15 +186,16 @@ class Recorder:
             self.end(now, due_until=-math.inf)
             self._on_limit()
 
-    def stage_done(self, name: str, seconds: float) -> None:
-        """Count the latency of a batch in one stage."""
+    def stages_done(self, rng: float, hasher: float) -> None:
+        """Count the latencies of a batch in its stages."""
         if self.counting:
-            self.latencies[name].record(seconds)
+            self.latencies["rng"].record(rng)
+            self.latencies["hasher"].record(hasher)
 
     def without_response(self, waits: Sequence[tuple[float, int]]) -> None:
         """Count waits in seconds, which are lower bounds of latencies, and how many batches each stands for."""
         for wait, batches in waits:
-            self._latencies.record(wait, batches)
+            self._latencies.record_equal(wait, batches)
 
     def advance(self, now: float) -> None:
         """Finish the seconds that are over, but the last one."""

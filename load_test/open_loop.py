@@ -104,32 +104,39 @@ class OpenLoop:
         self._loop = asyncio.get_running_loop()
         self._started = 0.0
         self._begun = 0
-        # When the next batch is due, and when the timer ends.
+        # When the next batch is due, and whether it waits for room in the window.
         self._next = math.inf
+        self._blocked = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
 
     def start(self) -> None:
         """Begin the first batch; the schedule runs from now."""
         self._started = self._loop.time()
         self._next = self._started + self._due(0)
-        self.proceed()
+        self._proceed()
 
-    def proceed(self) -> None:
+    def batch_counted(self) -> None:
+        """Begin the batches that are due and found the window full."""
+        if self._blocked:
+            self._proceed()
+
+    def _proceed(self) -> None:
         """Begin the batches that are due, as far as the window has room, and set a timer for the next one."""
-        while self._pipeline.has_room:
-            now, due = self._loop.time(), self._next
-            if due - TIMER_SLACK_S > now:
-                # Each batch that is done comes here, too; then the timer is set already.
-                if due not in {self._timer_at, math.inf}:
-                    self._timer_at = due
-                    self._timer = self._loop.call_at(due - TIMER_SLACK_S, self.proceed)
+        now = self._loop.time()
+        while self._next - TIMER_SLACK_S <= now:
+            self._blocked = not self._pipeline.has_room
+            if self._blocked:
                 return
+            # A timer may be a little early; such a batch has not waited before it was sent.
+            due = min(self._next, now)
+            self.lateness.record(now - due)
             self._begun += 1
             self._next = self._started + self._due(self._begun)
-            self.lateness.record(max(now - due, 0.0))
-            # A timer may be a little early; such a batch has not waited before it was sent.
-            self._pipeline.begin(min(due, now))
+            self._pipeline.begin(due)
+            now = self._loop.time()
+        self._blocked = False
+        if self._next < math.inf:
+            self._timer = self._loop.call_at(self._next - TIMER_SLACK_S, self._proceed)
 
     def _due(self, batch: int) -> float:
         return self._schedule.due(batch * self._pipeline.batch_size)
@@ -137,6 +144,7 @@ class OpenLoop:
     def stop(self) -> None:
         """Begin no more batches."""
         self._next = math.inf
+        self._blocked = False
         if self._timer is not None:
             self._timer.cancel()
 

@@ -9,8 +9,8 @@ from support.mine import Mine
 from support.programs import environment, run
 
 CLIENT = Path(__file__).with_name("bare_client.py")
-SECONDS = 5
-PAIRS = 4
+SECONDS = 4
+PAIRS = 6
 
 
 def test_requests_are_sent_on_time_and_cost_little_more_than_those_of_a_bare_client(

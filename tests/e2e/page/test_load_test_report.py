@@ -70,11 +70,11 @@ async def test_charts_show_values_can_be_zoomed_and_what_they_show_is_chosen(ope
     await hover(page, "Speed over batch size", 0.3, to=0.99)
     await speed.locator("> svg").focus()
     await page.keyboard.press("ArrowRight")
-    await expect(tip).to_contain_text("messages per batch 16")
+    await expect(tip).to_contain_text("batch of 16")
     await speed.get_by_role("button", name="Reset zoom").click()
     await speed.locator("> svg").focus()
     await page.keyboard.press("ArrowRight")
-    await expect(tip).to_contain_text("messages per batch 1\n")
+    await expect(tip).to_contain_text("batch of 1\n")
     assert "slower" in await page.locator("table").first.inner_text()
 
 

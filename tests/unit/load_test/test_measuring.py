@@ -60,7 +60,7 @@ class Run:
             message_size=32,
             window=window,
             delay=0,
-            on_counted=[lambda *_: self.loop.proceed()],
+            on_counted=[lambda *_: self.loop.batch_counted()],
         )
         self.loop = OpenLoop(self.pipeline, Rate.parse(rate).schedule(0, duration))
 
