@@ -69,8 +69,9 @@ labs: $(DEV) $(PROJECT) $(CERTS) ## Do the labs of docs/labs as a student would;
 e2e-kubernetes: $(DEV) $(PROJECT) ## Run the tests of Kubernetes on the cluster of kubectl, or of CONTEXT=, whose nodes have the images
 	@CONTEXT="$(CONTEXT)" $(PY) -m pytest tests/e2e_kubernetes --timeout=600 $(ARGS)
 
-screenshot: $(DEV) $(PROJECT) ## Take the pictures of the README and the labs from real runs; needs Chromium, Docker (10 minutes)
+screenshot: $(DEV) $(PROJECT) ## Take the pictures of the README, docs and labs from real runs; needs Chromium, Docker (11 minutes)
 	@PYTHONPATH=tests $(PY) -m docs.screenshot docs
+	@PYTHONPATH=tests $(PY) -m docs.load_test_picture docs
 	@PYTHONPATH=tests $(PY) -m docs.labs.pictures $(ARGS)
 
 check: $(DEV) $(PROJECT) ## Check format, style, API, Dockerfiles, workflows and types
