@@ -42,13 +42,14 @@ class BatchTrace:
     @classmethod
     def begin(cls, tracing: "Tracing", batch: Batch) -> "BatchTrace | None":
         """Begin the span of a batch, or return None if the batch is not sampled."""
+        if (trace_id := tracing.sample()) is None:
+            return None
         attributes = {
             "dockercoins.batch.id": batch.id,
             "dockercoins.batch.size": batch.count,
             "dockercoins.message.size": batch.message_size,
         }
-        root = tracing.root("batch", "INTERNAL", attributes)
-        return None if root is None else cls(tracing, root)
+        return cls(tracing, tracing.root(trace_id, "batch", "INTERNAL", attributes))
 
     def submitted(self, stage: str, path: str) -> None:
         """Begin the span of a stage, in which the batch may wait for a stream with room."""

@@ -234,14 +234,16 @@ class Ledger:
             raise _ForeignLedgerError
 
     def _span(self, report: Report, attempt: int) -> "contextlib.AbstractContextManager[Span | None]":
+        trace_id = None if self._tracing is None else self._tracing.sample()
+        if self._tracing is None or trace_id is None:
+            return contextlib.nullcontext()
         attributes: dict[str, str | int] = {
             "db.system.name": "redis",
             "dockercoins.report.sequence": report.sequence,
             "dockercoins.report.hashes": report.hashes,
             "dockercoins.report.attempt": attempt,
         }
-        root = None if self._tracing is None else self._tracing.root("report", "CLIENT", attributes)
-        return root or contextlib.nullcontext()
+        return self._tracing.root(trace_id, "report", "CLIENT", attributes)
 
     async def _apply(self, arguments: list[bytes | str | int]) -> tuple[int, int]:
         """Write a report to Redis and apply it, in one round trip.

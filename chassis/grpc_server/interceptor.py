@@ -261,7 +261,7 @@ class _Call:
 
         A unary call names its trace in its metadata. Each batch has a field for it, since few of them are traced.
         """
-        if hasattr(request, "batches"):
+        if self._handler.stream_stream:
             traced = [(batch.batch_id, batch.traceparent) for batch in request.batches if batch.traceparent]
         else:
             metadata = dict(self._context.invocation_metadata() or ())

@@ -18,8 +18,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import getrandbits
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
@@ -27,7 +28,6 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as EncodedSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags, Status
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -47,7 +47,7 @@ from chassis.settings import ServiceSettings, SettingsError
 FLUSH_LIMIT_S = 0.5
 
 # The fields of AnyValue by type.
-_VALUES: Mapping[type, Any] = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}
+_VALUES = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}
 
 # The SDK itself logs four lines in ten seconds about a collector that is away.
 LOG_INTERVAL_S = 60.0
@@ -115,11 +115,13 @@ class Tracing:
         self._bound = TraceIdRatioBased.get_bound_for_rate(sampled)
         self._on_end = on_end
 
-    def root(self, name: str, kind: Kind, attributes: Attributes) -> Span | None:
-        """Begin a trace with its first span, or return None if the trace is not sampled."""
-        trace_id = _RANDOM.generate_trace_id()
-        if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
-            return None
+    def sample(self) -> int | None:
+        """Return the id of a new trace, or None if it is not sampled."""
+        lower_half = getrandbits(64)
+        return None if lower_half >= self._bound else getrandbits(64) << 64 | lower_half
+
+    def root(self, trace_id: int, name: str, kind: Kind, attributes: Attributes) -> Span:
+        """Begin the first span of a trace."""
         return Span(name, kind, dict(attributes), self._on_end, trace_id=trace_id)
 
     def serve(self, traceparent: str, name: str, attributes: Attributes) -> Span:
@@ -182,9 +184,9 @@ class Exporter(OTLPSpanExporter):
         )
 
 
-def _encode_attributes(attributes: Attributes) -> list[KeyValue]:
-    fields: Iterable[tuple[str, Any]] = attributes.items()
-    return [KeyValue(key=name, value=AnyValue(**{_VALUES[type(value)]: value})) for name, value in fields]
+def _encode_attributes(attributes: Attributes) -> Any:
+    # protobuf makes messages of dictionaries twice as fast as Python does.
+    return [{"key": name, "value": {_VALUES[type(value)]: value}} for name, value in attributes.items()]
 
 
 @contextlib.asynccontextmanager

@@ -88,13 +88,13 @@ async def test_the_sampler_decides_by_the_trace_id_or_the_parent(
     async with open_tracing("rng", settings, lambda: 30.0) as tracing:
         for flags, trace_id in itertools.product(("01", "00"), (LOW, HIGH)):
             tracing.serve(f"00-{trace_id}-{'1' * 16}-{flags}", f"{flags}, {trace_id}", {}).end()
-        roots = [tracing.root("batch", "INTERNAL", {}) for _ in range(200)]
-        for span in filter(None, roots):
-            span.end()
+        began = [tracing.sample() for _ in range(200)]
+        for number in filter(None, began):
+            tracing.root(number, "batch", "INTERNAL", {}).end()
     for flags, sampled in (("01", sampled_parent), ("00", unsampled_parent)):
         assert [bool(collector.spans(f"{flags}, {trace_id}")) for trace_id in (LOW, HIGH)] == sampled
-    assert {span is not None for span in roots} == ({False, True} if root is None else {root})
-    assert len(collector.spans("batch")) == 200 - roots.count(None)
+    assert {number is not None for number in began} == ({False, True} if root is None else {root})
+    assert len(collector.spans("batch")) == 200 - began.count(None)
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"ff-{HIGH}-{'1' * 16}-00", f"00-{'0' * 32}-{'1' * 16}-00"])
@@ -108,8 +108,7 @@ async def test_an_invalid_traceparent_starts_a_trace(collector: OtlpReceiver, tr
 
 async def test_spans_arrive_as_they_were_recorded(collector: OtlpReceiver) -> None:
     async with open_tracing("rng", ServiceSettings(otel_exporter_otlp_endpoint=collector.url), lambda: 30.0) as tracing:
-        root = tracing.root("batch", "INTERNAL", {"size": 1, "part": 0.5, "auto": True, "pace": "full"})
-        assert root is not None
+        root = tracing.root(1, "batch", "INTERNAL", {"size": 1, "part": 0.5, "auto": True, "pace": "full"})
         child = tracing.child(root, "rng", {})
         child.add_event("sent", {"to": "rng-1"})
         with pytest.raises(OSError, match="lost"), child:
