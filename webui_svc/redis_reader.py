@@ -34,6 +34,8 @@ from webui_svc.timeline import STEP_US, steady_us
 
 # How long a read waits for a report. Redis counts as unreachable after REPLY_LIMIT_S without a reply.
 BLOCK_MS = 1_000
+# The speed of a worker that counts no batch falls without its reports.
+STALLED_BLOCK_MS = 250
 REPLY_LIMIT_S = 2.5
 CONNECT_LIMIT_S = 1.0
 
@@ -249,7 +251,8 @@ class RedisReader:
             self._stream: self._position or _NOTHING,
             self._annotations: self._annotations_position,
         }
-        reply = await _reply(self._redis.xread(streams, count=PAGE, block=BLOCK_MS))
+        block_ms = STALLED_BLOCK_MS if self._state.speed.is_stalled(time.monotonic()) else BLOCK_MS
+        reply = await _reply(self._redis.xread(streams, count=PAGE, block=block_ms))
         entries = {name.decode(): entries for name, entries in reply or ()}
         return entries.get(self._stream, []), entries.get(self._annotations, [])
 

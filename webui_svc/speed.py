@@ -36,8 +36,9 @@ MIN_SILENCE_S = 3.0
 # with a wrong clock must not hold up the curve, and a slow worker must not be dropped because another clock is ahead.
 MAX_LAG_US = 120_000_000
 
-# The current speed counts hashes over this time: long enough that 3.33 stays 3.33, short enough to see a change.
-CURRENT_S = 5
+# The current speed counts hashes over this time: long enough that 3.33 stays 3.33, and short enough that a page shows 0
+# within five seconds after the last batch.
+CURRENT_S = 4
 
 # A worker must have worked this long before it has a current speed.
 MIN_WORKED_S = 1.0
@@ -46,7 +47,7 @@ MIN_WORKED_S = 1.0
 CURRENT_INTERVALS = 2
 MIN_CURRENT_S = 2.0
 
-# More entries than a worker can report in five seconds.
+# More entries than a worker can report in this time.
 MAX_COUNTED = 256
 
 # Workers that are remembered.
@@ -71,8 +72,10 @@ class Worker:
     since_us: int
     # The time up to which its counts are known.
     known_us: int
+    # Whether it has counted a batch.
+    has_counted: bool
     # The hashes counted in the last seconds: begin, end, count.
-    counted: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=MAX_COUNTED))
+    counted: deque[tuple[int, int, float]] = field(default_factory=lambda: deque(maxlen=MAX_COUNTED))
 
     @property
     def report_interval_s(self) -> float:
@@ -88,7 +91,7 @@ class Worker:
         """Return whether it has reported recently."""
         return clock - self.seen < max(MIN_SILENCE_S, SILENT_INTERVALS * self.report_interval_s)
 
-    def count(self, hashes: int, begin_us: int, end_us: int) -> None:
+    def count(self, hashes: float, begin_us: int, end_us: int) -> None:
         """Add hashes that were counted in this interval."""
         if not hashes:
             return
@@ -96,28 +99,41 @@ class Worker:
         while self.counted[0][1] < end_us - CURRENT_S * 1_000_000:
             self.counted.popleft()
 
-    def speed(self, now_us: int) -> float | None:
-        """Return the hashes per second of the last five seconds, or None if it has worked for less than a second.
+    def current(self, now_us: int, *, live: bool = True) -> tuple[float, float]:
+        """Return the hashes of the last CURRENT_S seconds, and how many of these it has worked.
 
-        The five seconds end with the last report, at most two report intervals ago. After a report without a batch they
-        end now, and the speed of a worker that has just begun is 0.
+        They end with the last report, at most two report intervals ago, or now if that report has no batch or the
+        worker is gone.
         """
-        stalled = bool(self.report.stalled_since_us)
         longest_us = round(1e6 * max(MIN_CURRENT_S, CURRENT_INTERVALS * self.report_interval_s))
-        end_us = now_us if stalled else max(self.report.end_us, now_us - longest_us)
+        is_open = self.report.stalled_since_us or not live
+        end_us = now_us if is_open else max(self.report.end_us, now_us - longest_us)
         begin_us = max(self.since_us, end_us - CURRENT_S * 1_000_000)
-        if end_us - begin_us < MIN_WORKED_S * 1e6:
-            return 0.0 if stalled else None
         hashes = 0.0
         for begin, end, count in self.counted:
             if end > begin_us:
                 hashes += count * (end - max(begin, begin_us)) / (end - begin)
-        return hashes * 1e6 / (end_us - begin_us)
+        return hashes, (end_us - begin_us) / 1e6
+
+    def speed(self, now_us: int) -> float:
+        """Return its hashes per second of the last CURRENT_S seconds; 0 if it has worked for less than a second."""
+        hashes, seconds = self.current(now_us)
+        return hashes / seconds if seconds >= MIN_WORKED_S else 0.0
 
 
-def _updated(known: Worker | None, report: Report, seen: float) -> Worker:
-    """Return a worker after another report."""
-    worker = Worker(report, seen, since_us=report.begin_us, known_us=report.end_us)
+def _shown_hashes(known: Worker | None, report: Report) -> float:
+    """Return the hashes that are spread over the report's interval.
+
+    Half of a worker's first batch is left out. Spread over its interval, a batch shows before it is counted, on average
+    by half; workers that start together would seem to do more than a server allows.
+    """
+    has_counted = known.has_counted if known else report.sequence > 1
+    return report.hashes if has_counted else report.hashes - min(report.hashes, report.batch_size) / 2
+
+
+def _updated(known: Worker | None, report: Report, hashes: float, seen: float) -> Worker:
+    """Return a worker after another report, of which these hashes are shown."""
+    worker = Worker(report, seen, report.begin_us, report.end_us, has_counted=hashes > 0 or report.sequence > 1)
     if report.stalled_since_us:
         # A batch may be in flight that is counted in a moment, so the last interval stays open.
         worker.known_us = max(report.end_us, report.redis_us - report.report_interval_us)
@@ -126,9 +142,10 @@ def _updated(known: Worker | None, report: Report, seen: float) -> Worker:
         worker.seen = max(known.seen, seen)
         worker.since_us, worker.counted = known.since_us, known.counted
         worker.known_us = max(worker.known_us, known.known_us)
+        worker.has_counted = hashes > 0 or known.has_counted
         if known.report.stalled_since_us:  # that report counted no batch, so these hashes are newer
             begin_us = max(begin_us, known.report.redis_us)
-    worker.count(report.hashes, begin_us, report.end_us)
+    worker.count(hashes, begin_us, report.end_us)
     return worker
 
 
@@ -205,17 +222,19 @@ class Speed:
 
     def ingest(self, report: Report, now: float, seen: float) -> None:
         """Count a report that was read at `seen`."""
-        self.workers[report.worker] = _updated(self.workers.pop(report.worker, None), report, seen)
+        known = self.workers.pop(report.worker, None)
+        hashes = _shown_hashes(known, report)
+        self.workers[report.worker] = _updated(known, report, hashes, seen)
         if len(self.workers) > MAX_WORKERS:
             del self.workers[next(iter(self.workers))]
         floor = int(now) - REPORTS_S
         if self.complete_until is not None:
             floor = max(floor, self.complete_until - REPORTS_S)
         interval = report.begin_us, report.end_us, floor
-        changed = self._hashes.spread(report.hashes, *interval)
+        changed = self._hashes.spread(hashes, *interval)
         self.coins.spread(report.coins, *interval)
-        if report.hashes:
-            self._by_worker.setdefault(report.worker, Buckets()).spread(report.hashes, *interval)
+        if hashes:
+            self._by_worker.setdefault(report.worker, Buckets()).spread(hashes, *interval)
         # A report without a batch covers the time since its last one, as far as that is known.
         known_s = -(-self.workers[report.worker].known_us // 1_000_000)
         present = {*changed, *range(max(floor, report.end_us // 1_000_000), known_s)} - self._covered
@@ -249,11 +268,19 @@ class Speed:
         """Return the workers that report, by id."""
         return {name: worker for name, worker in self.workers.items() if worker.is_live(clock)}
 
+    def is_stalled(self, clock: float) -> bool:
+        """Return whether a live worker counted no batch in its last report."""
+        return any(worker.report.stalled_since_us for worker in self.live(clock).values())
+
     def current(self, clock: float, now_us: int) -> float | None:
-        """Return the current speed of all workers; 0 without one, None while it is known of none."""
-        speeds = [worker.speed(now_us) for worker in self.live(clock).values()]
-        known = [speed for speed in speeds if speed is not None]
-        return sum(known) if known or not speeds else None
+        """Return the speed of the last CURRENT_S seconds: 0 without a live worker, None in the first second of all."""
+        live = self.live(clock)
+        if not live:
+            return 0.0
+        recent = self.live(clock - CURRENT_S)
+        counts = {name: worker.current(now_us, live=name in live) for name, worker in recent.items()}
+        seconds = max(worked for name, (hashes, worked) in counts.items() if hashes or name in live)
+        return sum(hashes for hashes, _ in counts.values()) / seconds if seconds >= MIN_WORKED_S else None
 
     def points(self, seconds: int) -> list[Point]:
         """Return the last seconds that are known, the oldest first; fewer than requested if work began later."""

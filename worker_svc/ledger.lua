@@ -280,10 +280,13 @@ local function apply(KEYS, ARGV, now_us)
   -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A report without a
   -- batch makes the buckets of the time since the report before it, so that time without work differs from time without
   -- workers. A bucket that holds no number begins anew. HINCRBYFLOAT is in the append-only file as the HSET of what it
-  -- comes to.
+  -- comes to. Half of a worker's first batch is left out, as in webui_svc/speed.py.
   local ahead_us = now_us - tonumber(ARGV[12])
   local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]) + ahead_us, tonumber(ARGV[8]) + ahead_us
   local both = {KEYS[5], KEYS[7]}
+  if redis.call('HLEN', KEYS[7]) == 0 then
+    hashes = hashes - math.min(hashes, ARGV[9]) / 2
+  end
   if hashes == 0 then
     begin_us, end_us, both = now_us - tonumber(ARGV[11]), now_us, {KEYS[5]}
   end

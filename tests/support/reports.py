@@ -21,7 +21,7 @@ def make_report(begin: float, end: float, hashes: int = 10, worker: str = WORKER
         "begin_us": round(begin * 1e6),
         "end_us": end_us,
         "instance": worker.rpartition("-")[0] or worker,
-        "sequence": 1,
+        "sequence": 2,  # of a worker's first report, half a batch is not shown
         "coins": 0,
         "batch_size": 1,
         "pace": Pace.CLASSIC,
@@ -56,7 +56,7 @@ class Reports:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self._sequence = 0
+        self._sequence = 1
 
     def add(self, begin: float, end: float, hashes: int = 10, worker: str = WORKER, **changes: object) -> None:
         """Add a report that Redis takes now; the fields in `changes` may hold what no worker writes."""

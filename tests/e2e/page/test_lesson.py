@@ -27,11 +27,11 @@ WORKERS = 10
 # How long there is no hasher.
 AWAY_S = 30.0
 
-# The speed is that of the last five seconds, and workers report once a second.
-ZERO_WITHIN_S = 6.0
+# From the death of the last hasher to a speed of 0 on the page.
+ZERO_WITHIN_S = 5.0
 
 # One rng allows ten hashes a second. The reports of ten workers begin and end at moments of their own.
-MOST_PER_S = 11.0
+MOST_PER_S = 10.5
 
 # Hashes per second at the full pace on any machine, and at the classic pace with one worker.
 LEAST_FULL_PER_S = 10_000

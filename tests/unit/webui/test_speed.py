@@ -1,4 +1,7 @@
+import heapq
+import itertools
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -26,8 +29,9 @@ class Clocked:
         seen: float | None = None,
         *,
         every: float = 1,
+        sequence: int = 2,
     ) -> None:
-        """Report, seen at the end by default; a report without a hash and a length says that the worker is stalled."""
+        """Report, seen at the end by default; a report without a hash says that the worker is stalled."""
         seen = end if seen is None else seen
         stalled = {"stalled_since_us": int((BASE + end) * 1e6), "waits_for": "hasher"}
         report = make_report(
@@ -35,9 +39,10 @@ class Clocked:
             BASE + end,
             hashes,
             worker,
+            sequence=sequence,
             report_interval_us=int(every * 1e6),
             redis_us=int((BASE + seen) * 1e6),
-            **(stalled if not hashes and begin == end else {}),
+            **(stalled if not hashes else {}),
         )
         self.speed.ingest(report, BASE + seen, seen)
 
@@ -92,17 +97,102 @@ STALLED = [("a", 20, 0, 2), ("a", 0, 2, 2, 3), ("a", 0, 2, 2, 5)]
         pytest.param([("a", 3, 0.1, 1)], 1, None, id="unknown until a worker has worked for a second"),
         pytest.param([("a", 3, 0.1, 1), ("a", 10, 1, 4)], 4, 13 / 3.9, id="since the work began"),
         pytest.param(A, 7, 10, id="up to two report intervals old"),
-        pytest.param(A, 7.9, 10 * 4.1 / 5, id="no older than two report intervals"),
-        pytest.param(STALLED, 6, 10 / 5, id="time without a batch counts"),
-        pytest.param(STALLED, 7, 0, id="nothing five seconds after the last batch"),
+        pytest.param(A, 7.9, 10 * 3.1 / 4, id="no older than two report intervals"),
+        pytest.param(STALLED, 5, 10 / 4, id="time without a batch counts"),
+        pytest.param(STALLED, 6, 0, id="nothing four seconds after the last batch"),
+        pytest.param([*A, ("b", 8, 4, 5)], 5, 10 + 8 / 4, id="of one time for all workers"),
+        pytest.param([("b", 20, 0, 2), *A], 5.5, 10 + 20 * 0.5 / 2 / 4, id="of gone workers, too"),
     ],
 )
-def test_the_current_speed_is_that_of_the_last_five_seconds_known(
+def test_the_current_speed_is_that_of_the_last_four_seconds_known(
     clocked: Clocked, reports: list[tuple[str, int, float, float]], now: float, speed: float | None
 ) -> None:
     for report in reports:
         clocked.report(*report)
     assert clocked.current(now) == (None if speed is None else pytest.approx(speed))
+
+
+# Batches per second of one rng that serves one at a time, and the time that a batch takes after that.
+LIMIT_PER_S = 10
+REST_S = 0.2
+
+
+class SerialRng:
+    """Workers on one serial rng, each with one batch in flight; they report once a second from their beginning on."""
+
+    def __init__(self, clocked: Clocked) -> None:
+        self.clocked = clocked
+        self._free = 0.0
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._numbers = itertools.count()
+
+    def at(self, when: float, event: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._numbers), event))
+
+    def add_worker(self, name: str, begin: float, end: float) -> None:
+        begun = counted = reported = begin
+        hashes = sequence = 0
+
+        def send(now: float) -> None:
+            nonlocal begun
+            begun = now
+            if now < end:
+                self._free = max(now, self._free) + 1 / LIMIT_PER_S
+                self.at(self._free + REST_S, count)
+
+        def count(now: float) -> None:
+            nonlocal counted, hashes
+            counted, hashes = now, hashes + 1
+            send(now)
+
+        def report(now: float) -> None:
+            nonlocal reported, hashes, sequence
+            sequence += 1
+            until = counted if hashes else begun
+            self.clocked.report(name, hashes, reported, until, now, sequence=sequence)
+            reported, hashes = until, 0
+            if now < end + 1:
+                self.at(now + 1, report)
+
+        self.at(begin, send)
+        self.at(begin + 1, report)
+
+    def run(self, until: float) -> Iterator[float]:
+        """Run, and yield each quarter of a second."""
+        for quarter in range(round(until * 4)):
+            while self._events and self._events[0][0] <= quarter / 4:
+                when, _, event = heapq.heappop(self._events)
+                event(when)
+            self.clocked.finalize(quarter / 4)
+            yield quarter / 4
+
+
+TEN = [(f"worker-{number}", number / 200, 99.0) for number in range(10)]
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param(TEN, id="10 at once"),
+        pytest.param([(f"worker-{number}", number / 200, 99.0) for number in range(20)], id="20 at once"),
+        pytest.param([(name, 24 * begin, end) for name, begin, end in TEN], id="10 one by one"),
+        pytest.param([TEN[0], *((name, 6 + begin, end) for name, begin, end in TEN[1:])], id="1 to 10"),
+        pytest.param([TEN[0], *((name, begin, 9 + 4 * begin) for name, begin, _ in TEN[1:])], id="10 to 1"),
+    ],
+)
+def test_no_speed_is_above_what_a_serial_rng_allows_and_a_steady_one_is_a_flat_line(
+    clocked: Clocked, workers: list[tuple[str, float, float]], phase: float
+) -> None:
+    rng = SerialRng(clocked)
+    for name, begin, end in workers:
+        rng.add_worker(name, phase + begin, end)
+    currents = [clocked.current(now) or 0.0 for now in rng.run(20)]
+    points = [hashes or 0.0 for hashes in clocked.points().values()]
+    assert max(points) <= 1.01 * LIMIT_PER_S
+    assert max(currents) <= 1.05 * LIMIT_PER_S
+    steady = 10 / 3 if workers[-1][2] < 20 else LIMIT_PER_S
+    assert points[-6:-2] == pytest.approx([steady] * 4, rel=0.01)
 
 
 def test_a_batch_that_took_long_counts_as_current_when_it_was_counted(clocked: Clocked) -> None:
@@ -126,7 +216,7 @@ def test_time_without_work_is_nothing_until_the_batch_that_was_in_flight_is_coun
             clocked.report("b", 0, 2, 2, seen=second)
         clocked.finalize(second)
     assert clocked.points() == {0: 20, 1: 20} | dict.fromkeys(range(2, 299), 10)
-    assert [len(worker.counted) for worker in clocked.speed.live(300).values()] == [6, 1]  # no memory grows
+    assert [len(worker.counted) for worker in clocked.speed.live(300).values()] == [5, 1]  # no memory grows
     clocked.changed()
     clocked.report("b", 299, 2, 301)
     clocked.report("a", 10, 300, 301)

@@ -3,7 +3,7 @@
 import { element, make } from "./dom.js";
 
 export const TERMS = {
-  "Hashes per second": "The speed of all workers together: what was counted in the last five seconds, divided by them.",
+  "Hashes per second": "The speed of all workers together: what was counted in the last four seconds, divided by them.",
   Hashes: "All SHA-256 digests counted since the first start, each exactly once.",
   Coins: "All digests counted that begin with four zero bits, one of sixteen on average.",
   Workers: "The workers that report now; each reports once a second.",
@@ -37,7 +37,7 @@ export const TERMS = {
   "service time": "The time that it takes for one batch, without waiting.",
   limit: "What the speed depends on: the service that the others wait for, or the workers. Only more of it makes the system faster.",
   predicted: "The speed that the limit allows: the replicas of a service, divided by the time that each takes for a batch; or what the workers have in flight, or their CPU, allows.",
-  hashes: "Hashes per second that this worker counted, in the last five seconds.",
+  hashes: "Hashes per second that this worker counted, in the last four seconds.",
   "batch size": "Hashes that travel together in one message.",
   reports: "What workers write to Redis, per second.",
   browsers: "Browsers that show this page now; all tabs of one share a stream.",
