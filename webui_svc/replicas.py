@@ -4,6 +4,7 @@ All times are of a monotonic clock.
 """
 
 import itertools
+import math
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from chassis.redis.schema import GONE_LISTED_S, SERVICES, ReplicaSnapshot, ReplicaState, ReplicaStats
-from chassis.telemetry.metrics import quantile
+from chassis.telemetry.metrics import BUCKET_BOUNDS, LAST_BUCKET, quantile
 from webui_svc.lesson import Load, WorkerLoad, lesson
 from webui_svc.speed import Speed, Worker, natural
 
@@ -166,7 +167,10 @@ class ReplicaStatistics:
             batches = sum(each.batches for each in stats) / seconds
             outstanding = sum(each.outstanding_s for each in stats) / seconds
             busy = sum(each.busy_s for each in stats) / seconds
-            self.loads[name].add(batches, busy, outstanding, stats[-1].unqueued_s)
+            # A worker whose batches always meet others has no other sample than that of its cold start.
+            buckets = (index for each in stats for index in each.latency if index < LAST_BUCKET)
+            latency_s = min((BUCKET_BOUNDS[index] for index in buckets), default=math.inf)
+            self.loads[name].add(batches, busy, outstanding, min(stats[-1].unqueued_s, latency_s))
             rate += batches
             queue += outstanding
         self.by_worker[worker] = rate, queue

@@ -137,6 +137,19 @@ def test_at_full_pace_the_limit_has_the_predicted_speed(system: Start) -> None:
     assert lesson["predicted"] == pytest.approx(page.speed, rel=0.35), (lesson, topology)
 
 
+def test_large_batches_that_keep_the_machine_busy_are_not_limited_by_the_number_of_workers(system: Start) -> None:
+    """More workers would not help: hasher has most of the window all the time, or the worker's CPU is busy."""
+    full = {"PACE": "full"}
+    page = system(rng=full, hasher=full, worker=full | {"BATCH_SIZE": 65_536, "WINDOW_SIZE": 8})
+    wait_until(lambda: (page.data.get("lesson") or {}).get("limit"), SETTLED_WITHIN_S)
+    time.sleep(2)
+    looks = []
+    for _ in range(20):
+        looks.append((page.data["lesson"]["reason"], page.data["lesson"]["sentence"]))
+        time.sleep(0.4)
+    assert {reason for reason, _ in looks} <= {"capacity", "cpu"}, looks
+
+
 def test_at_full_pace_a_slow_hasher_is_the_limit(system: Start) -> None:
     full = {"PACE": "full", "BATCH_SIZE": 256}
     page = system(rng=full, hasher=full | {"DELAY": 0.02, "CONCURRENCY": 1}, worker=full | {"WINDOW_SIZE": 8})

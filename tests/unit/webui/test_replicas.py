@@ -152,6 +152,18 @@ def test_what_many_workers_share_is_not_slow_because_batches_of_some_wait(statis
         assert set(states(statistics).values()) == {"serving"}
 
 
+def test_the_latency_of_a_cold_start_does_not_make_a_busy_replica_one_with_free_slots(
+    statistics: ReplicaStatistics,
+) -> None:
+    """A window of eight batches at one hasher, of which each but the first met others."""
+    hasher = ReplicaStats("hasher-1", "hasher-1:50151", ReplicaState.SERVING, 36, {67: 6, 71: 30}, 1.0, 6.7, 0.5)
+    see(statistics, 0, hasher)
+    statistics.figures()
+    [load] = statistics.used
+    assert load.capacity == pytest.approx(36)
+    assert load.waiting > 2
+
+
 def test_one_that_is_gone_is_listed_for_a_while_and_back_when_it_serves_again(statistics: ReplicaStatistics) -> None:
     gone = replica("rng-1", 0, ReplicaState.GONE)
     see(statistics, 0, gone)
