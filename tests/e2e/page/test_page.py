@@ -321,6 +321,37 @@ async def test_ten_workers_and_three_of_each_server_fit_into_720_lines(
         await page.keyboard.press("w")
 
 
+async def test_forty_replicas_are_seen_at_once_on_every_screen_in_every_view(
+    open_page: Open, url: str, own_redis: RedisServer, mining: Mining
+) -> None:
+    mining.workers = [f"worker-{number}-{number:08}" for number in range(1, 17)]
+    mining.rngs = {f"rng-{number}": "slow" if number == 3 else "serving" for number in range(1, 13)}
+    mining.hashers = {f"hasher-{number}": "connecting" if number == 7 else "serving" for number in range(1, 13)}
+    mining.rate = 1.0
+    mining.write_past(300)
+    Reports(own_redis.client()).annotate(time.time() - 60, "joined", "worker", "worker-16")
+    page = await open_page(url, viewport={"width": 1280, "height": 720})
+    await expect(page.locator("#topology .replica")).to_have_count(42)  # redis and webui, too
+    await expect(page.locator("#lane")).not_to_be_empty()
+    for width, height in ((1280, 720), (1920, 1080), (3840, 2160)):
+        await page.set_viewport_size({"width": width, "height": height})
+        for view, keys in (("", ""), ("-why", "w"), ("-present-why", "f"), ("-present", "w")):
+            for key in keys:
+                await page.keyboard.press(key)
+            await shoot(page, f"forty-{height}{view}", whole=False)
+            assert await page.evaluate(_ALL_SEEN) == []
+        await page.keyboard.press("f")
+
+
+# The replicas that a reader would have to scroll to.
+_ALL_SEEN = """() => {
+  const system = document.querySelector('.system');
+  const bottom = Math.min(innerHeight, system.getBoundingClientRect().bottom);
+  const replicas = [...document.querySelectorAll('.replica')].filter((each) => each.offsetParent);
+  return replicas.filter((each) => each.getBoundingClientRect().bottom > bottom).map((each) => each.textContent);
+}"""
+
+
 async def test_motion_stops_on_request_and_while_the_tab_is_hidden_and_only_the_status_is_announced(
     whole_page: WholePage,
 ) -> None:

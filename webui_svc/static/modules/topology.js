@@ -5,7 +5,9 @@ import { Edges, isAway } from "./edges.js";
 import { about, count, duration, share, speed } from "./format.js";
 import { TERMS } from "./terms.js";
 
-const DENSE = { rng: 2, worker: 4, hasher: 2 }; // replicas beyond which each gets less room
+// Replicas beyond which each gets less room, and beyond which it has a line of its own and no figures.
+const DENSE = { rng: 2, worker: 4, hasher: 2 };
+const CROWDED = { rng: 6, worker: 10, hasher: 6 };
 const ABOUT = {
   rng: "random bytes",
   worker: "sends batches, counts",
@@ -87,6 +89,7 @@ export class Topology {
     setText(note, total > 1 ? `${count(total)} replicas` : replicas.length ? ABOUT[service] : "none known");
     group.style.setProperty("--replicas", Math.max(1, replicas.length));
     group.classList.toggle("dense", replicas.length > DENSE[service]);
+    group.classList.toggle("crowded", replicas.length > CROWDED[service]);
     group.classList.toggle("limits", lesson?.limit === service);
     limit.hidden = lesson?.limit !== service;
     rest.hidden = !more;
