@@ -19,6 +19,7 @@ from support.compose_project import ROOT, ComposeProject, docker
 from support.free_port import free_port
 from support.lab_script import LAPTOP
 from support.lab_terminal import Terminal, network_of_its_own
+from support.waiting import wait_until
 
 # What a student's folder has beside the files of the repository; data/ and other files that a lab makes are not there.
 MADE = (".venv", "generated")
@@ -82,9 +83,10 @@ def swarm(_text: str) -> Iterator[OpenTerminal]:
         if docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "inactive":
             docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
             stack.callback(docker, "swarm", "leave", "--force")
-        if STACK in docker("stack", "ls", "--format", "{{.Name}}").split():
-            programs.skip_or_fail(f"the swarm has a stack {STACK} already")
-        docker("node", "update", "--label-add", "dockercoins.redis=true", "self")
+        if docker("volume", "ls", "--quiet", "--filter", f"name={STACK}_redis"):
+            programs.skip_or_fail(f"there is a volume {STACK}_redis of a stack")
+        node = docker("node", "inspect", "self", "--format", "{{.ID}}").strip()
+        docker("node", "update", "--label-add", "dockercoins.redis=true", node)
         password = folder / "password"
         password.write_text(secrets.token_hex(24))
         names = {f"{user.upper()}_SECRET": f"lab-{secrets.token_hex(4)}-{user}" for user in ("worker", "webui")}
@@ -93,7 +95,7 @@ def swarm(_text: str) -> Iterator[OpenTerminal]:
             stack.callback(docker, "secret", "rm", name)
         docker("compose", "build", settings={"TAG": "dev"}, limit=900)
         environment = programs.environment(WEBUI_PORT=free_port(), **names)
-        stack.callback(docker, "stack", "rm", "--detach=false", STACK)
+        stack.callback(_remove_stack)
         yield lambda: Terminal(["bash"], folder, environment)
 
 
@@ -115,6 +117,15 @@ MACHINES: Mapping[str, Callable[[str], AbstractContextManager[OpenTerminal]]] = 
     "swarm": swarm,
     "kubernetes": cluster,
 }
+
+
+def _remove_stack() -> None:
+    docker("stack", "rm", STACK)
+    label = f"label=com.docker.stack.namespace={STACK}"
+    wait_until(
+        lambda: not docker("ps", "--quiet", "--filter", label) + docker("network", "ls", "-q", "--filter", label)
+    )
+    programs.run("docker", "volume", "rm", f"{STACK}_redis")
 
 
 def _need_engine() -> None:

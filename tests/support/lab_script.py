@@ -26,7 +26,7 @@ _CONTINUED = "> "
 _WITHIN = re.compile(r" +# within ([0-9]+) seconds?$")
 _PICTURE = re.compile(r'<picture data-view="(\S*)" data-part="(.+?)">.*?src="images/([\w-]+)-light\.png"', re.DOTALL)
 
-_NUMBER = r"-?[0-9][0-9,]*(?:\.[0-9]+)?"
+_NUMBER = r"-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?"
 _SPECIAL = re.compile(rf"(?P<least>{_NUMBER}) to (?P<most>{_NUMBER})|(?P<name>\b[MN]\b)|(?P<any>\.\.\.)|(?P<space> +)")
 # A number, not a part of one.
 _WHOLE_NUMBER = rf"(?<![0-9.,])({_NUMBER})(?![0-9]|[.,][0-9])"

@@ -75,10 +75,11 @@ class Terminal:
         )
         self._text = ""
         self._begin = 0
+        self._limit_s = LIMIT_S
         self._ended = False
         # What nobody reads would hold a program up.
         threading.Thread(target=self._read, daemon=True).start()
-        self._wait_for_prompt(LIMIT_S)
+        self._wait_for_prompt()
 
     def _read(self) -> None:
         with suppress(pexpect.EOF, OSError, ValueError):
@@ -102,18 +103,19 @@ class Terminal:
         # A line that has no end yet may be half of one.
         return [_CONTROL.sub("", line) for line in (lines if lines[-1] and not self.is_busy else lines[:-1])]
 
-    def type(self, command: str) -> None:
-        """Type a command once the one before has ended, or press Ctrl-C."""
+    def type(self, command: str, limit_s: float = LIMIT_S) -> None:
+        """Type a command, which has that time to end, once the one before has ended; or press Ctrl-C."""
         if command != CTRL_C:
-            self._wait_for_prompt(LIMIT_S)
+            self._wait_for_prompt()
+        self._limit_s = limit_s
         self._begin = len(self._text)
         if command == CTRL_C:
             self._shell.sendintr()
         else:
             self._shell.sendline(command)
 
-    def _wait_for_prompt(self, limit_s: float) -> None:
-        end = time.monotonic() + limit_s
+    def _wait_for_prompt(self, limit_s: float | None = None) -> None:
+        end = time.monotonic() + (self._limit_s if limit_s is None else limit_s)
         while self.is_busy:
             if self._ended or time.monotonic() > end:
                 raise LabError(f"the command before does not end, and shows:\n{_quote(self.lines)}")
@@ -163,7 +165,7 @@ class Student:
         if terminal is None:
             terminal = self._terminals[step.terminal] = self._open_terminal()
         end = time.monotonic() + step.limit_s
-        terminal.type(step.command)
+        terminal.type(step.command, step.limit_s)
         repeated = 0
         while True:
             time.sleep(_POLL_S)
@@ -183,7 +185,7 @@ class Student:
                 )
             if is_over:
                 time.sleep(_PAUSE_S)
-                terminal.type(step.command)
+                terminal.type(step.command, step.limit_s)
                 repeated += 1
 
     def clean_up(self) -> None:

@@ -68,6 +68,7 @@ def test_a_block_that_begins_without_a_prompt_is_refused() -> None:
         ("9.5 to 10.5 hashes/s", "9.5 hashes/s"),
         ("9.5 to 10.5 hashes/s", "10.5 hashes/s"),
         ("1,000 to 2,000,000", "1,234,567"),
+        ("0 to 4, mean 2 to 9", "1.2, mean 5.3"),
         ("-5 to 5", "-3"),
         ("1 to 2 of 3 to 4", "1.5 of 3.5"),
         ("from ... on", "from here on"),
