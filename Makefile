@@ -63,7 +63,7 @@ e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need
 	containers=$$?; $(PY) -m pytest tests/e2e/page --numprocesses=2 --dist=loadfile $(ARGS); pages=$$?; \
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
 
-labs: $(DEV) $(PROJECT) $(CERTS) ## Do the labs of docs/labs as a student would; ARGS="-k 01" selects one (3 minutes)
+labs: $(DEV) $(PROJECT) $(CERTS) ## Do the labs of docs/labs as a student would; ARGS="-k laptop" leaves containers out; CONTEXT= adds a cluster (10 minutes)
 	@$(PY) -m pytest tests/labs --numprocesses=4 $(ARGS)
 
 e2e-kubernetes: $(DEV) $(PROJECT) ## Run the tests of Kubernetes on the cluster of kubectl, or of CONTEXT=, whose nodes have the images

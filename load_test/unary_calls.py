@@ -35,7 +35,7 @@ class UnaryCalls:
         self._method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(stage.path)
         self._metadata = ((CLIENT_ID, client_id),)
         self._loop = asyncio.get_running_loop()
-        # By batch id. A done callback that removes a task would take an iteration of the event loop.
+        # By batch id. A done callback to remove a task would take a turn of the event loop, and a task group much more.
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     @property
@@ -45,7 +45,7 @@ class UnaryCalls:
 
     def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
         """Send a batch while run() runs, and pass on its response's payload, however many attempts that takes."""
-        # The first call begins here: in the task, it would begin an iteration of the event loop later.
+        # The first call begins here: in the task, it would begin a turn of the event loop later.
         call = self._begin(self._stage.request([batch]))
         self._tasks[batch.id] = self._loop.create_task(self._receive(call, batch, on_response))
 
