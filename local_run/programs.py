@@ -122,8 +122,8 @@ class Plan:
 
     def initial_programs(self) -> list[Program]:
         """Return all programs of the start, in its order. Raises SettingsError and PortError."""
-        counts = {"rng": self._settings.rngs, "hasher": self._settings.hashers, "worker": self._settings.workers}
-        replicas = [self.replica(service, index + 1) for service, count in counts.items() for index in range(count)]
+        counts = self._settings.replicas.items()
+        replicas = [self.replica(service, index + 1) for service, count in counts for index in range(count)]
         return [*([self._redis] if self._redis else []), self._webui, *replicas]
 
     @property

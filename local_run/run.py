@@ -110,8 +110,8 @@ class _Run:
             self._output.say(f"the page will be at {url}, and is not ready yet{awaited}")
             await self._wait_for_page()
         self._starting.close()
-        counts = {"rng": settings.rngs, "hasher": settings.hashers, "worker": settings.workers}
-        what = ", ".join(f"{count} {name}" if count == 1 else f"{count} {name}s" for name, count in counts.items())
+        counts = settings.replicas.items()
+        what = ", ".join(f"{count} {name}" if count == 1 else f"{count} {name}s" for name, count in counts)
         redis = "Redis" if settings.embeds_redis else "the Redis of REDIS_URL"
         command = _command()
         lines = [

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any
 
 from chassis.redis.settings import redis_url
@@ -45,6 +46,11 @@ class LocalRunSettings(ServiceSettings):
 
     redis_url: str | None = redis_url(None, "A Redis server of your own; without it, one is started.")
     data_dir: str = text("data", r".*\S.*", "a folder", "Where the Redis of `make run` keeps its data.")
+
+    @property
+    def replicas(self) -> Mapping[str, int]:
+        """The number of replicas of each service that can be scaled."""
+        return {"rng": self.rngs, "hasher": self.hashers, "worker": self.workers}
 
     @property
     def embeds_redis(self) -> bool:
