@@ -156,7 +156,7 @@ def _own_settings(running: Servers, service: str) -> Mapping[str, str]:
 
 def _classic(arguments: argparse.Namespace, folder: Path) -> Report:
     """CPU of all five at the classic pace, with one page open."""
-    measure = functools.partial(_classic_sample, seconds=arguments.classic_seconds / arguments.pairs)
+    measure = functools.partial(_classic_sample, seconds=arguments.pair_seconds)
     return _fresh_pairs("At classic pace", measure, "classic", arguments, folder)
 
 
