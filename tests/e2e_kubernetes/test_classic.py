@@ -11,9 +11,6 @@ from support.cluster import Cluster
 
 pytestmark = pytest.mark.quick
 
-# From `apply` to the worker's roll-out.
-START_S = 15
-
 
 def assert_half_of(cluster: Cluster, speed: float, change: Callable[[], object], after_s: float) -> None:
     """No second is under half of the speed, from the beginning of a change until some time after it."""
@@ -26,12 +23,7 @@ def assert_half_of(cluster: Cluster, speed: float, change: Callable[[], object],
 
 
 def test_classic_starts_and_applying_it_again_changes_nothing(cluster: Cluster) -> None:
-    began = time.monotonic()
     cluster.apply_overlay("classic")
-    cluster.roll_out("deployment/worker")
-    took = time.monotonic() - began
-    print(f"worker rolled out {took:.1f} s after apply")  # noqa: T201
-    assert took < START_S
     cluster.roll_out_all()
     # kubectl replaces a budget's selector, and a StatefulSet's claims, at each apply.
     again = cluster.apply_overlay("classic").splitlines()

@@ -1,4 +1,4 @@
-"""Nodes that are drained or switched off, name servers that restart, and how soon new replicas have their share.
+"""How soon pods and their shares are there, and nodes that are drained or switched off, and name servers that restart.
 
 Each test begins with an empty namespace.
 """
@@ -18,6 +18,9 @@ from support.kubernetes_page import Section
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty")
+
+# From `apply` to the worker's roll-out.
+ROLL_OUT_S = 15
 
 # For a batch's share: in each second, a worker does some thirty batches.
 QUICK = {"configMapGenerator": [{"name": "settings", "behavior": "merge", "literals": ["DELAY=0.01"]}]}
@@ -101,6 +104,15 @@ def cordoned(cluster: Cluster, name: str) -> Iterator[None]:
 def node_of(cluster: Cluster, app: str) -> str:
     [pod] = cluster.pods(app)
     return str(pod["spec"]["nodeName"])
+
+
+def test_worker_is_rolled_out_soon_after_the_overlay_is_applied(cluster: Cluster) -> None:
+    began = time.monotonic()
+    cluster.apply_overlay("classic")
+    cluster.roll_out("deployment/worker")
+    took = time.monotonic() - began
+    print(f"worker rolled out {took:.1f} s after apply")  # noqa: T201
+    assert took < ROLL_OUT_S
 
 
 def test_each_new_rng_has_its_share_soon_after_its_pod_is_ready(cluster: Cluster) -> None:
