@@ -126,7 +126,7 @@ def publish(report: Report, redis: RedisAccess) -> None:
     try:
         asyncio.run(_publish(text, redis))
     except TimeoutError:
-        raise LoadTestError(f"--publish: Redis did not take the report (no answer in {PUBLISH_LIMIT_S:g} s)") from None
+        raise LoadTestError(f"--publish: no response from Redis within {PUBLISH_LIMIT_S:g} s") from None
     except (RedisError, OSError) as error:
         raise LoadTestError(f"--publish: Redis did not take the report ({errors.describe(error)})") from None
 
