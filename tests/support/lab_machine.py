@@ -59,8 +59,15 @@ def laptop(text: str) -> Iterator[OpenTerminal]:
 def engine(text: str) -> Iterator[OpenTerminal]:
     """Docker, for projects under the names in the text, on free ports instead of those of compose.yaml."""
     _need_engine()
-    # An engine that leaves a swarm forgets the names in all networks.
-    with lock("labs", alone=False), lock("labs-engine", alone=False), _copy() as folder:
+    names = sorted(set(re.findall(r"COMPOSE_PROJECT_NAME=([\w-]+)", text)))
+    with ExitStack() as stack:
+        stack.enter_context(lock("labs", alone=False))
+        # An engine that leaves a swarm forgets the names in all networks.
+        stack.enter_context(lock("labs-engine", alone=False))
+        # Another checkout may do the same lab.
+        for name in names:
+            stack.enter_context(lock(name, alone=True))
+        folder = stack.enter_context(_copy())
         project = ComposeProject("dev", folder)
         try:
             yield lambda: Terminal(
@@ -71,7 +78,7 @@ def engine(text: str) -> Iterator[OpenTerminal]:
                 ),
             )
         finally:
-            for project.name in set(re.findall(r"COMPOSE_PROJECT_NAME=([\w-]+)", text)):
+            for project.name in names:
                 project.down()
 
 
