@@ -24,7 +24,7 @@ SIZE = (50, 160)
 
 # What a student sees in a browser is the output of a program, in a terminal with no number in the text.
 _PAGE = 0
-_PAGE_LIMIT_S = 60.0
+_PAGE_LIMIT_S = 120.0
 _SEE = (
     f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))} {shlex.quote(sys.executable)} "
     '-m support.lab_page "${WEBUI_PORT:-8000}"'
