@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.compose_project import ROOT
 from support.lab_machine import MACHINES
-from support.lab_script import kinds, steps
+from support.lab_script import Picture, kinds, steps
 from support.lab_terminal import Student
 
 PAGES = sorted((ROOT / "docs" / "labs").glob("[0-9]*.md"))
@@ -21,6 +21,8 @@ PARTS = [
     "Why",
     "Clean up",
 ]
+
+PICTURE_BYTES = 60 * 1024
 
 
 @pytest.mark.timeout(900)
@@ -44,3 +46,13 @@ def test_each_lab_has_all_parts_and_a_prediction_before_an_explanation(page: Pat
     assert re.findall("^## (.+)$", text, re.MULTILINE) == PARTS
     assert "**Predict" in text.partition("## Why")[0]
     assert f"({page.name})" in (page.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_lab_has_a_small_picture_light_and_dark(page: Path) -> None:
+    text = page.read_text()
+    names = {each.name for machine in kinds(text) for each in steps(text, machine) if isinstance(each, Picture)}
+    assert names
+    pictures = {page.parent / "images" / f"{name}-{scheme}.png" for name in names for scheme in ("light", "dark")}
+    assert set((page.parent / "images").glob(f"{page.stem[:2]}-*")) == pictures
+    assert max(each.stat().st_size for each in pictures) <= PICTURE_BYTES
