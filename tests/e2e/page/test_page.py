@@ -319,6 +319,19 @@ async def test_ten_workers_and_three_of_each_server_fit_into_720_lines(
             "(system) => system.getBoundingClientRect().bottom <= innerHeight"
         )
         await page.keyboard.press("w")
+    await page.keyboard.press("w")
+    bottom, lines = await page.evaluate(_LONGER_REASON)
+    assert lines == 2
+    assert bottom <= 720
+
+
+# Where the system ends with a reason that is longer, and how many lines that has.
+_LONGER_REASON = """() => {
+  const why = document.querySelector('#why');
+  why.textContent += ' rng-1 and rng-2 and rng-3 are slow.';
+  const lines = Math.round(why.getBoundingClientRect().height / parseFloat(getComputedStyle(why).lineHeight));
+  return [document.querySelector('.system').getBoundingClientRect().bottom, lines];
+}"""
 
 
 async def test_forty_replicas_are_seen_at_once_on_every_screen_in_every_view(
