@@ -16,7 +16,7 @@ from chassis.redis.schema import MAX_NEW_COINS, Change, Coin, NewCoins, ReplicaS
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.timing import thread_busy_s
 from worker_svc.batch import Batch
-from worker_svc.changes import Noticed
+from worker_svc.changes import Changes
 from worker_svc.settings import WorkerSettings
 
 # The wall clock was set when it moved by more than this against the monotonic one; by less, it was only corrected.
@@ -225,7 +225,7 @@ class Tally:
         *,
         waits_for: str = "",
         window: int = 1,
-        changes: Sequence[Noticed] = (),
+        changes: Changes | None = None,
         leaving: bool = False,
     ) -> Entry:
         """Return everything since the last report, and what the tally does not count.
@@ -264,10 +264,7 @@ class Tally:
             NewCoins(self._settings.difficulty_bits, self._latest_of_all()),
             self._wallet,
             end,
-            [
-                Change(each.kind, each.service, each.name, self._wall_us(each.at), each.count, each.to, each.value)
-                for each in changes
-            ],
+            [] if changes is None else changes.take(self._wall_us),
             leaving,
         )
         self._previous_report = now

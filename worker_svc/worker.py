@@ -15,7 +15,7 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
 from worker_svc.autotune import Autotuner
-from worker_svc.changes import Noticed
+from worker_svc.changes import Changes
 from worker_svc.ledger import Ledger
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.pipeline import Pipeline
@@ -49,6 +49,7 @@ class Worker:
         self._tally = Tally(settings, worker_id)
         self.ledger = Ledger(settings, worker_id, telemetry.tracing)
         self.ledger.on_change = self._update_redis
+        self._changes = Changes()
         streams = RpcMetrics("client")
         pool = partial(
             Pool,
@@ -57,6 +58,7 @@ class Worker:
             max_endpoints=settings.max_endpoints,
             metrics=streams,
             on_change=self._update_replicas,
+            changes=self._changes,
             certificates=None if settings.tls is None else RenewedCertificates(settings.tls),
         )
         rng = pool(RngStage(), settings.rng_target)
@@ -151,16 +153,14 @@ class Worker:
                 self._changed_at = asyncio.get_running_loop().time()
             await asyncio.sleep(CHANGE_PAUSE_S)
 
-    def _changes(self, waits_for: str, now: float) -> list[Noticed]:
-        """Return what is noticed with this report: of replicas, of the batch size, and of a wait that begins."""
-        changes = [change for pool in self._pools.values() for change in pool.changes.take()]
+    def _note_changes(self, waits_for: str, now: float) -> None:
+        """Note a new choice of the batch size, and a wait that begins; the pools note what is about replicas."""
         if self._autotuner and (reason := self._autotuner.reason) != self._reported_reason:
             self._reported_reason = reason
-            changes.append(Noticed(AnnotationKind.AUTOTUNED, "worker", self._instance, now, value=reason))
+            self._changes.add(AnnotationKind.AUTOTUNED, "worker", self._instance, now, value=reason)
         if waits_for and not self._waits_for:
-            changes.append(Noticed(AnnotationKind.WAITING, waits_for, self._instance, now))
+            self._changes.add(AnnotationKind.WAITING, waits_for, self._instance, now)
         self._waits_for = waits_for
-        return changes
 
     def _report(self, *, leaving: bool = False) -> None:
         self._changed.clear()
@@ -168,7 +168,7 @@ class Worker:
         now = asyncio.get_running_loop().time()
         batch_size = (self._autotuner.best if self._autotuner else self._sizes).batch_size
         waits_for = next((name for name, pool in self._pools.items() if pool.waiting), "")
-        changes = [] if leaving else self._changes(waits_for if self._tally.stalled else "", now)
+        self._note_changes(waits_for if self._tally.stalled else "", now)
         entry = self._tally.report(
             now,
             self._pipeline.oldest,
@@ -176,7 +176,7 @@ class Worker:
             {name: pool.picker.replicas.snapshot(now) for name, pool in self._pools.items()},
             waits_for=waits_for,
             window=self._pipeline.window,
-            changes=changes,
+            changes=None if leaving else self._changes,
             leaving=leaving,
         )
         hashes = entry.report.hashes

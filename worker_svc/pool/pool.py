@@ -23,7 +23,7 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
 from worker_svc.batch import HEDGE, Batch
-from worker_svc.changes import Changes, Noticed
+from worker_svc.changes import Changes
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
@@ -38,7 +38,7 @@ FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
 # While there are no batches, since a look-up of 64 addresses takes 1.4 ms of CPU. The next batch ends it, as does a
 # stream's end.
-IDLE_LOOKUP_INTERVAL_S = 20.0
+IDLE_LOOKUP_INTERVAL_S = 10.0
 LOOKUP_JITTER = 0.1
 
 # The interval at which an endpoint is replaced that need not be: after a renewal of certificates, and where there are
@@ -120,12 +120,13 @@ class Pool:
         max_batches: int = MAX_BATCHES,
         metrics: RpcMetrics,
         on_change: Callable[[], None],
+        changes: Changes | None = None,
         certificates: RenewedCertificates | None = None,
     ) -> None:
         """Share `window` batches between at most `max_endpoints`, which run() finds.
 
-        A message carries at most `max_batches`. Counts streams in `metrics`, and calls `on_change` when the state of a
-        replica has changed.
+        A message carries at most `max_batches`. Counts streams in `metrics`, calls `on_change` when the state of a
+        replica has changed, and adds what it notices of replicas to `changes`.
         """
         # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
@@ -135,13 +136,12 @@ class Pool:
         # Seconds from send() to the response, of all batches.
         self.latency = LatencyHistogram()
         self.picker = Picker(window)
-        # What is noticed of replicas, until it is reported.
-        self.changes = Changes()
         self._stage = stage
         self._max_endpoints = max_endpoints
         self._max_batches = max_batches
         self._method = InstrumentedMethod(stage.path, metrics, client_id)
         self._on_change = on_change
+        self._changes = changes or Changes()
         self._certificates = certificates
         self._resolver = Resolver(target)
         self._hedging = Hedging(window)
@@ -388,7 +388,7 @@ class Pool:
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
 
     def _note(self, kind: AnnotationKind, replica: str, count: int = 0, to: str = "") -> None:
-        self.changes.add(Noticed(kind, self._stage.name, replica, self._loop.time(), count, to))
+        self._changes.add(kind, self._stage.name, replica, self._loop.time(), count=count, to=to)
 
     # What runs all the time: look-ups, checks, logging.
 
