@@ -99,6 +99,9 @@ def cordoned(cluster: Cluster, name: str) -> Iterator[None]:
         yield
     finally:
         cluster.kubectl("uncordon", name)
+        # Until a controller has removed the taint, no pod is scheduled there.
+        field = ("get", "node", name, "--output", "jsonpath={.spec.taints}")
+        wait_until(lambda: "unschedulable" not in cluster.kubectl(*field))
 
 
 def node_of(cluster: Cluster, app: str) -> str:
