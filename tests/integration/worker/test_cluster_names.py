@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import aiodns
 import pytest
@@ -11,10 +10,8 @@ from support.dns_server import DnsServer, Mood, dns_server
 
 from worker_svc.pool.resolver import Resolver
 
-RESOLV_CONF = """\
-search coins.svc.cluster.local svc.cluster.local cluster.local
-options ndots:5
-"""
+SEARCH_DOMAINS = ["coins.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+NDOTS = 5
 
 # What a look-up of a name that exists may take. The best of a few counts, because the machine is busy with other tests.
 LIMIT_S = 0.05
@@ -22,11 +19,10 @@ LOOK_UPS = 5
 
 
 @pytest.fixture
-def cluster_dns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DnsServer]:
+def cluster_dns(monkeypatch: pytest.MonkeyPatch) -> Iterator[DnsServer]:
     """A name server as a cluster's, and a process that looks names up as in a pod."""
-    file = tmp_path / "resolv.conf"
-    file.write_text(RESOLV_CONF)
-    monkeypatch.setattr(aiodns, "DNSResolver", partial(aiodns.DNSResolver, resolvconf_path=str(file)))
+    # Not resolvconf_path: pycares 5.2.1 lets go of the path before c-ares reads it, so /etc/resolv.conf may be read.
+    monkeypatch.setattr(aiodns, "DNSResolver", partial(aiodns.DNSResolver, domains=SEARCH_DOMAINS, ndots=NDOTS))
     with dns_server("rng.coins.svc.cluster.local", "rng.other.svc.cluster.local") as server:
         server.zone = ".cluster.local"
         for addresses in server.addresses.values():
