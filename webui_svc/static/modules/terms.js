@@ -32,7 +32,7 @@ export const TERMS = {
   batches: "Batches that this replica completed per second, in the last five seconds.",
   p50: "Half of the batches took this time or less.",
   p99: "99 of 100 batches took this time or less.",
-  utilisation: "The part of the time in which it was busy. At 100 % it has no more to give.",
+  utilisation: "The part of the time in which it had at least one request; for a worker, the part of a core that it used. A replica that serves one request at a time can do no more at 100 %.",
   queue: "Batches that were sent to it and have no response yet, on average: in service or waiting.",
   "service time": "The time that it takes for one batch, without waiting.",
   limit: "What the speed depends on: the service that the others wait for, or the workers. Only more of it makes the system faster.",
