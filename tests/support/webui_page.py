@@ -110,7 +110,7 @@ class FollowedPage:
     def speed(self) -> float:
         return self.data.get("speed") or 0.0
 
-    def history(self) -> list[float]:
-        """Return the hashes in each second of the last minutes."""
+    def history(self) -> list[float | None]:
+        """Return the hashes in each second of the last minutes; None in a gap."""
         _, text = http_get(self._port, "/api/history", 30)
         return [hashes for _, hashes in json.loads(text)["points"]]
