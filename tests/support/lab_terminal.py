@@ -30,6 +30,9 @@ _SEE = (
     '-m support.lab_page "${WEBUI_PORT:-8000}"'
 )
 
+# In which a lab's last command must end; containers take a while to go.
+CLEAN_UP_LIMIT_S = 20.0
+
 # Between two attempts of a command that does not show yet what is expected.
 _PAUSE_S = 0.5
 
@@ -164,8 +167,8 @@ class Student:
         terminal = self._terminals.get(step.terminal)
         if terminal is None:
             terminal = self._terminals[step.terminal] = self._open_terminal()
-        end = time.monotonic() + step.limit_s
         terminal.type(step.command, step.limit_s)
+        end = time.monotonic() + step.limit_s
         repeated = 0
         while True:
             time.sleep(_POLL_S)
@@ -192,7 +195,7 @@ class Student:
         """Raise LabError if something is left running."""
         for number, terminal in self._terminals.items():
             with suppress(LabError):
-                terminal._wait_for_prompt(5)
+                terminal._wait_for_prompt(CLEAN_UP_LIMIT_S)
             if left := terminal.children():
                 raise LabError(f"terminal {number} still runs {', '.join(str(each.cmdline()) for each in left)}")
 

@@ -68,6 +68,10 @@ def test_a_command_that_may_take_some_seconds_is_repeated_until_it_shows_what_is
     assert time.monotonic() - began > 2
 
 
+def test_the_time_of_a_command_begins_when_the_one_before_has_ended(do: Do) -> None:
+    do("$ sleep 3   # within 9 seconds\n...\n$ sleep 1; echo one   # within 2 seconds\none")
+
+
 def test_a_command_may_go_on_until_it_is_interrupted(student: Student, do: Do) -> None:
     do("$ $PYTHON counter.py\n0\n1\n...\n2$ echo beside\nbeside")
     with pytest.raises(LabError, match=r"terminal 1 still runs .*counter\.py"):
