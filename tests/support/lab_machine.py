@@ -127,7 +127,8 @@ MACHINES: Mapping[str, Callable[[str], AbstractContextManager[OpenTerminal]]] = 
 
 
 def _remove_stack() -> None:
-    docker("stack", "rm", STACK)
+    # It fails while the lab's own removal of the networks is under way.
+    programs.run("docker", "stack", "rm", STACK)
     label = f"label=com.docker.stack.namespace={STACK}"
     wait_until(
         lambda: not docker("ps", "--quiet", "--filter", label) + docker("network", "ls", "-q", "--filter", label)
