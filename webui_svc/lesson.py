@@ -27,7 +27,7 @@ SERIAL = 1.1
 
 # It then keeps none waiting if its queue exceeds those in service by no more than this part: on a busy machine,
 # latencies are that much longer than the least one.
-LATENCY_JITTER = 0.25
+LATENCY_JITTER = 0.5
 
 # The workers' CPU is the limit if it allows no more than the services' capacity divided by this: what a busy worker
 # measures of others includes its own lag.
