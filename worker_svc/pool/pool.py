@@ -38,7 +38,7 @@ FAST_LOOKUP_INTERVAL_S = 0.25
 FAST_LOOKUP_TIME_S = 10.0
 # While there are no batches, since a look-up of 64 addresses takes 1.4 ms of CPU. The next batch ends it, as does a
 # stream's end.
-IDLE_LOOKUP_INTERVAL_S = 10.0
+IDLE_LOOKUP_INTERVAL_S = 20.0
 LOOKUP_JITTER = 0.1
 
 # The interval at which an endpoint is replaced that need not be: after a renewal of certificates, and where there are
