@@ -6,6 +6,8 @@ On the wire a unary call and a stream with one message each way are the same, so
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -20,6 +22,7 @@ from worker_svc.stage import Stage
 CLOSE_LIMIT_S = 0.3
 
 OnResponse = Callable[[memoryview], None]
+Call: TypeAlias = "grpc.aio.UnaryUnaryCall[bytes, bool]"
 
 
 class UnaryCalls:
@@ -39,10 +42,9 @@ class UnaryCalls:
         )
         self._metadata = ((CLIENT_ID, client_id),)
         self._loop = asyncio.get_running_loop()
-        # By batch id: what waits for its response. A done callback that removes a task would take an iteration of the
-        # event loop.
+        # What waits for its response, by batch id; and the tasks that send what failed again.
         self._waiting: dict[int, tuple[Batch, OnResponse]] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._retrying: set[asyncio.Task[None]] = set()
 
     @property
     def replicas(self) -> list[str]:
@@ -52,17 +54,16 @@ class UnaryCalls:
     def send(self, batch: Batch, on_response: OnResponse) -> None:
         """Send a batch while run() runs, and pass on its response's payload, however many attempts that takes."""
         self._waiting[batch.id] = (batch, on_response)
-        # The first call begins here: in the task, it would begin an iteration of the event loop later.
-        self._tasks[batch.id] = self._loop.create_task(self._complete(batch, self._begin(batch)))
+        self._begin(batch).add_done_callback(partial(self._ended, batch))
 
-    def _begin(self, batch: Batch) -> "grpc.aio.UnaryUnaryCall[bytes, bool]":
+    def _begin(self, batch: Batch) -> Call:
         return self._method(self._stage.request([batch]), metadata=self._metadata, wait_for_ready=True)
 
     def _pass_on(self, encoded: bytes) -> bool:
         """Pass on the payload of a response, and return whether it is valid.
 
-        gRPC calls this to decode the response of a call that succeeded: an iteration of the event loop before the task
-        that awaits the call goes on.
+        gRPC calls this to decode the response of a call that succeeded. A task for each call, which awaits it, would
+        get the response an iteration of the event loop later.
         """
         try:
             [(batch_id, payload)] = self._stage.response(encoded)
@@ -75,22 +76,30 @@ class UnaryCalls:
         on_response(payload)
         return True
 
-    async def _complete(self, batch: Batch, call: "grpc.aio.UnaryUnaryCall[bytes, bool]") -> None:
-        """Send a batch again until it has a response."""
-        backoff = None
+    def _ended(self, batch: Batch, call: Call) -> None:
+        # Next, in the same iteration, gRPC decodes the response.
+        self._loop.call_soon(self._check, batch, call)
+
+    def _check(self, batch: Batch, call: Call) -> None:
+        if batch.id in self._waiting:
+            task = self._loop.create_task(self._retry(batch, call))
+            self._retrying.add(task)
+            task.add_done_callback(self._retrying.discard)
+
+    async def _retry(self, batch: Batch, call: Call) -> None:
+        """Send a batch whose call failed again until it has a valid response."""
+        backoff = Backoff()
         while True:
             code = grpc.StatusCode.INTERNAL
             try:
                 if await call:
-                    break
+                    return
             except grpc.aio.AioRpcError as error:
                 code = error.code()
-            backoff = backoff or Backoff()
             self.errors[code.name] += 1
             self.resent += 1
             await asyncio.sleep(MAX_BACKOFF_S if code in PERMANENT else backoff.next_delay())
             call = self._begin(batch)
-        del self._tasks[batch.id]
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""
@@ -98,6 +107,7 @@ class UnaryCalls:
             self._channel.get_state(try_to_connect=True)
             await asyncio.Event().wait()
         finally:
-            for task in self._tasks.values():
+            self._waiting.clear()
+            for task in self._retrying:
                 task.cancel()
             await self._channel.close(CLOSE_LIMIT_S)
