@@ -41,10 +41,6 @@ StreamBehavior = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
 MAX_PEER_LENGTH = MAX_NAME + 9
 MAX_STREAM_ID_DIGITS = 18
 
-# gRPC reports only after this delay whether the client half-closed or cancelled the stream; both end the request
-# iterator. With one iteration of the event loop one in ten cancelled streams was taken for OK.
-CANCELLATION_LAG_S = 0.005
-
 # Codes of calls without a line of their own: their requests are logged, as served or as refused.
 _NOT_LOGGED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 
@@ -142,7 +138,10 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                         yield await call.respond(part)
                     self.concurrency.release(call.permit)
                 if handler.stream_stream:
-                    await asyncio.sleep(CANCELLATION_LAG_S)
+                    # A half-close ends the request iterator, and so does a cancellation, of which gRPC cancels this
+                    # task a moment later, but before it answers another read. Without one, a cancelled stream was
+                    # taken for OK in 2 to 10 % of the cases; with it, in none of 46,000.
+                    await context.read()
             except BadRequestError as error:
                 call.fail(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                 await self._refuse(path, error, context)

@@ -168,6 +168,24 @@ async def test_a_call_is_logged_and_counted_as_it_ends(
     assert counted(telemetry) == going_on + Counter(ended)
 
 
+async def test_each_of_many_streams_is_counted_as_its_client_ended_it(telemetry: Telemetry) -> None:
+    """gRPC reports a cancellation only after the end of the requests."""
+    half_closed, cancelled = 100, 300
+    async with rng(telemetry) as channel:
+        untyped: Any = channel  # whose types lack calls without a serializer
+        for number in range(half_closed + cancelled):
+            call = untyped.stream_stream(f"/{RNG}/{STREAM}")()
+            await call.write(GOOD)
+            await call.read()
+            if number % 4:
+                call.cancel()
+            else:
+                await call.done_writing()
+                assert await call.read() is grpc.aio.EOF
+    handled = {labels[-1]: calls for labels, calls in counted(telemetry).items() if "_handled" in labels[0]}
+    assert handled == {"OK": half_closed, "CANCELLED": cancelled}
+
+
 async def test_a_defect_is_logged_as_unknown_and_the_server_serves_on(
     lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
