@@ -81,8 +81,8 @@ def _report(report: Report, earlier: Report | None, options: Options) -> int:
     problems = output.write(report, comparison, options) if report.points else []
     if report.problem:
         runs = sum(len(result.runs) for result in report.points)
-        finished = f"{runs} finished {'run is' if runs == 1 else 'runs are'} reported"
-        problems.append(f"{report.problem}; {finished if runs else 'nothing was measured'}")
+        reported = f"{runs} {'run is' if runs == 1 else 'runs are'} reported" if runs else "nothing was measured"
+        problems.append(f"{report.problem}; {reported}")
     problems += [line for condition in options.fail for line in condition.failures(report.points)]
     open_questions: list[str] = []
     if comparison and options.fail_below is not None:
@@ -90,7 +90,7 @@ def _report(report: Report, earlier: Report | None, options: Options) -> int:
         open_questions = comparison.undecided(options.fail_below)
     for problem in (*problems, *open_questions):
         sys.stderr.write(f"{PROGRAM}: {problem}\n")
-    if report.problem == INTERRUPTED:
+    if report.problem.startswith(INTERRUPTED):
         return EXIT_INTERRUPTED
     if problems:
         return EXIT_FAILURE

@@ -60,7 +60,8 @@ failed calls and batches without a response), or speed (hashes/s; k, M), each wi
 
 The variables RNG_TARGET, HASHER_TARGET, WINDOW_SIZE, MESSAGE_SIZE, MAX_ENDPOINTS, INSTANCE and LOG_LEVEL apply as they
 do to a worker, as do TLS_CERT, TLS_KEY and TLS_CA for named targets, and REDIS_PASSWORD_FILE for --publish. FILE may be
-- for standard output. Ctrl-C ends the measuring and reports the finished runs.
+- for standard output. Ctrl-C ends the measuring and reports the runs so far, also the first one of a
+point when it is not finished.
 
 exit codes: 0 measured; 1 a service failed, a report can't be written or published, --fail, or slower than --fail-below;
 2 an argument or setting is not allowed; 3 inconclusive, with --strict; 130 interrupted.

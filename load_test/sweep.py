@@ -69,6 +69,8 @@ class Sweep:
         # The error that ended the sweep early, empty if none did.
         self.problem = ""
         self._services: dict[str, LocalService] = {}
+        # The run under way.
+        self._trial: Trial | None = None
 
     @property
     def expected_seconds(self) -> float:
@@ -90,20 +92,28 @@ class Sweep:
             self.problem = str(error)
 
     def _interrupt(self, measuring: "asyncio.Task[None]", number: signal.Signals) -> None:
-        """End the measuring on the first signal, and the process at once on the second."""
-        if measuring.cancelling():
+        """End the measuring on the first signal, and the process at once on the second.
+
+        The run under way counts, as far as it went, where it is the first one of its point.
+        """
+        if self.problem:
             for service in self._services.values():
                 service.kill()
             os._exit(128 + number)
-        measuring.cancel()
+        self.problem = INTERRUPTED
+        if self._trial is None or self.runs[self._trial.point] or not self._trial.stop():
+            measuring.cancel()
 
     async def _run(self, progress: Progress) -> None:
         tls = self._options.settings.tls
         async with local_services(self._services, self.started):
             certificates = None if tls is None else RenewedCertificates(tls)
             for point in rounds(self._points, self._options.repeat):
-                trial = Trial(point, self._options, self._services, certificates)
+                trial = self._trial = Trial(point, self._options, self._services, certificates)
                 progress.begin(point, trial)
                 measurement = await trial.run()
                 self.runs[point].append(measurement)
                 progress.end(point, measurement)
+                if self.problem:
+                    self.problem += f" after {measurement.seconds:.1f} s of {point}"
+                    return

@@ -66,7 +66,7 @@ class Trial:
         certificates: RenewedCertificates | None,
     ) -> None:
         """Measure the services started here, which use no TLS, and those that the options name."""
-        self._point = point
+        self.point = point
         self._options = options
         self._services = services
         self._targets = {**{name: service.target for name, service in services.items()}, **options.targets}
@@ -98,15 +98,15 @@ class Trial:
     def _client(self, stage: Stage) -> Pool | UnaryCalls:
         target, client_id = self._targets[stage.name], f"{self._options.settings.instance}-load-test"
         certificates = self._certificates_for(stage)
-        if self._point.mode is Mode.UNARY:
+        if self.point.mode is Mode.UNARY:
             return UnaryCalls(stage, target, client_id=client_id, certificates=certificates)
         return Pool(
             stage,
             target,
             client_id=client_id,
-            window=self._point.window,
+            window=self.point.window,
             max_endpoints=self._options.settings.max_endpoints,
-            max_batches=1 if self._point.mode is Mode.UNCOALESCED else MAX_BATCHES,
+            max_batches=1 if self.point.mode is Mode.UNCOALESCED else MAX_BATCHES,
             metrics=self._streams,
             on_change=lambda: None,
             certificates=certificates,
@@ -128,7 +128,7 @@ class Trial:
         Raises LoadTestError when a service can't be reached, or is lost.
         """
         seconds = min(BASELINE_PART * self._duration, BASELINE_LIMIT_S)
-        baseline = baseline_hashes_per_second(self._point.batch_size, self._point.message_size, seconds)
+        baseline = baseline_hashes_per_second(self.point.batch_size, self.point.message_size, seconds)
         measuring = asyncio.create_task(self._measure(baseline))
         others = [asyncio.create_task(client.run()) for client in self._clients.values()]
         others.append(asyncio.create_task(self._check()))
@@ -218,6 +218,11 @@ class Trial:
                     raise LoadTestError(f"{name} at {self._targets[name]} is lost: no server for {silent:.0f} s")
             if silent > SILENCE_LIMIT_S:
                 raise LoadTestError(f"no response for {silent:.0f} s from {' or '.join(self._targets.values())}")
+
+    def stop(self) -> bool:
+        """End the measuring early, and return whether any batch was measured."""
+        self._enough.set()
+        return self.recorder.batches > 0
 
     @property
     def part_done(self) -> float:

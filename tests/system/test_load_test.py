@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -196,12 +197,34 @@ def test_what_is_measured_before_the_end_is_reported_with_what_ended_it(
     code, output, line = started.end()
     assert not started.left_behind()
     assert code == exit_code
-    assert re.fullmatch(rf"load-test: {problem}; \d+ finished runs are reported", line)
+    assert re.fullmatch(rf"load-test: {problem}; \d+ runs are reported", line)
     report: Any = json.loads(file.read_text())
     assert (report["complete"], report["problem"]) == (False, problem)
     assert {each["point"]["batch_size"] for each in report["points"]} == {16, 64}
     assert "hashes/s" in output
     assert problem in page.read_text()
+
+
+def test_the_first_run_of_a_point_is_reported_as_far_as_it_went(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    started = start("--batch-sizes", 64, "-z", "60s", "--warm-up", "0.1", "--repeat", 1, "--rps", 100, "--output", file)
+    started.wait_for("1 run, ")
+    time.sleep(4)
+    started.popen.send_signal(signal.SIGINT)
+    code, output, line = started.end()
+    assert code == 130
+    assert not started.left_behind()
+    matched = re.fullmatch(
+        r"load-test: (interrupted after (\d\.\d) s of stream, batch 64, .*); 1 run is reported", line
+    )
+    assert matched, line
+    report: Any = json.loads(file.read_text())
+    [run] = report["points"][0]["runs"]
+    assert (report["complete"], report["problem"]) == (False, matched[1])
+    assert run["seconds"] == pytest.approx(float(matched[2]), abs=0.1)
+    assert run["batches"] / run["seconds"] == pytest.approx(100, rel=0.1)
+    assert sum(n for _, n in run["histogram"]) == pytest.approx(run["batches"], abs=10)
+    assert "hashes/s" in output
 
 
 def test_a_second_interrupt_ends_everything_at_once(start: Start) -> None:
@@ -227,7 +250,7 @@ def test_a_target_that_dies_is_named_and_finished_runs_are_kept(
     code, output, line = started.end()
     assert code == 1
     lost = rf"hasher at {target} (is lost: no server for 3 s|can't be reached.*)"
-    assert re.fullmatch(rf"load-test: {lost}; \d+ finished runs? (is|are) reported", line)
+    assert re.fullmatch(rf"load-test: {lost}; \d+ runs? (is|are) reported", line)
     assert "hashes/s" in output
     code, output, line = start("--batch-sizes", 1, "--hasher-target", target, *SHORT, **targets).end()
     assert (code, output) == (1, "")
