@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import bucket
 from worker_svc.pool.endpoint import Stream
+from worker_svc.retry import UsualLatency
 
 # An ejected replica is used again after it had no open stream for this long, which indicates a restart. A connection
 # that was lost alone is replaced sooner.
@@ -43,6 +44,7 @@ class Replica:
     outstanding_s: float = 0.0
     accounted_until: float = 0.0
     busy_since: float = 0.0
+    usual: UsualLatency = field(default_factory=UsualLatency)
     # The least latency of a batch that met no other of this worker's, for batches of the size last sent.
     unqueued_s: float = 0.0
     batch_size: int = 0
@@ -59,6 +61,8 @@ class Replica:
         self.batches += 1
         if latency is None:
             return
+        self.usual.batches += 1
+        self.usual.latency_s += latency
         index = bucket(latency)
         self.latency[index] = self.latency.get(index, 0) + 1
         if batch_size != self.batch_size:

@@ -1,6 +1,9 @@
 """When a batch is sent again: after an error with backoff, and without a response after the hedging delay."""
 
+import math
 import random
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import grpc
 
@@ -20,8 +23,9 @@ MIN_HEDGING_DELAY_S = 0.5
 INITIAL_HEDGING_DELAY_S = 3.0
 # The part of all batches that may be hedged. On an overloaded service all are slow, and hedging would double the load.
 HEDGING_RATIO = 0.05
-# The weight of one batch in the usual latency, which is the mean of all as long as there are few.
-LATENCY_WEIGHT = 1 / 32
+# A replica's usual latency falls with this time constant. It rises at once, so that a queue that fills is no reason to
+# hedge.
+LATENCY_FALL_S = 1.0
 
 
 class Backoff:
@@ -40,11 +44,31 @@ class Backoff:
         self._next = INITIAL_BACKOFF_S
 
 
+@dataclass(slots=True)
+class UsualLatency:
+    """The usual latency of one replica, a peak EWMA."""
+
+    # The latest value, in seconds, once it is known.
+    value_s: float | None = None
+    # The batches completed since the last update without a hedge, and their latencies in all.
+    batches: int = 0
+    latency_s: float = 0.0
+
+    def update(self, weight: float, initial_s: float) -> None:
+        """Let the batches since the last update change the value, which is at least `initial_s` at first."""
+        if self.batches:
+            mean = self.latency_s / self.batches
+            before = initial_s if self.value_s is None else self.value_s
+            self.value_s = max(mean, before + weight * (mean - before))
+            self.batches, self.latency_s = 0, 0.0
+
+
 class Hedging:
     """The hedging delay, from the usual latency, and the hedging budget, a token bucket.
 
-    Of hedged requests the first response wins: Dean and Barroso, "The Tail at Scale", Communications of the ACM 56(2),
-    2013.
+    The usual latency is the lower median of the replicas', so that one slow replica of two does not raise it. Of hedged
+    requests the first response wins: Dean and Barroso, "The Tail at Scale", Communications of
+    the ACM 56(2), 2013.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -52,23 +76,24 @@ class Hedging:
         self.capacity = capacity
         # Seconds without a response after which a batch is slow, and is hedged if the budget allows it.
         self.delay = INITIAL_HEDGING_DELAY_S
-        # The batches completed since the last update without a hedge, and their latencies in all.
-        self.batches = 0
-        self.latency_s = 0.0
         self._tokens = 0.0
         self._usual_s = 0.0
-        self._completed = 0
+        self._updated_at = float("-inf")
 
-    def update(self) -> None:
+    def update(self, replicas: Iterable[UsualLatency], now: float) -> None:
         """Let the batches since the last update change the usual latency, and add their shares of a token."""
-        if not self.batches:
-            return
-        self._completed += self.batches
-        weight = max(1 - (1 - LATENCY_WEIGHT) ** self.batches, self.batches / self._completed)
-        self._usual_s += weight * (self.latency_s / self.batches - self._usual_s)
-        self.delay = max(HEDGING_DELAY_FACTOR * self._usual_s, MIN_HEDGING_DELAY_S)
-        self._tokens = min(self._tokens + HEDGING_RATIO * self.batches, float(self.capacity))
-        self.batches, self.latency_s = 0, 0.0
+        weight = -math.expm1((self._updated_at - now) / LATENCY_FALL_S)
+        self._updated_at = now
+        latencies = []
+        for replica in replicas:
+            self._tokens = min(self._tokens + HEDGING_RATIO * replica.batches, float(self.capacity))
+            # The first batches of a replica that joins find no queue, and would be a low measure for the others.
+            replica.update(weight, self._usual_s)
+            if replica.value_s is not None:
+                latencies.append(replica.value_s)
+        if latencies:
+            self._usual_s = sorted(latencies)[(len(latencies) - 1) // 2]
+            self.delay = max(HEDGING_DELAY_FACTOR * self._usual_s, MIN_HEDGING_DELAY_S)
 
     def take_token(self) -> bool:
         """Take a token for one hedge, and return whether there was one."""

@@ -228,11 +228,7 @@ class Pool:
         replica.account(now, -1)
         if request is not None:
             del self._requests[batch.id]
-            latency = None
-            if request.attempts == 1:
-                latency = now - attempt.sent_at
-                self._hedging.batches += 1
-                self._hedging.latency_s += latency
+            latency = now - attempt.sent_at if request.attempts == 1 else None
             replica.observe(latency, attempt.sent_at, batch.count)
             self.latency.observe(now - request.submitted_at)
             if batch.trace is not None:
@@ -450,8 +446,8 @@ class Pool:
             oldest = min((stream.oldest_sent_at for stream in self._streams()), default=now)
             due = min(max(oldest + self._hedging.delay, now + CHECK_INTERVAL_S), now + MIN_HEDGING_DELAY_S)
             await asyncio.sleep(due - now)
-            self._hedging.update()
             now = self._loop.time()
+            self._hedging.update([each.usual for each in self.picker.replicas.values() if each.streams], now)
             if now - due < CHECK_INTERVAL_S:
                 self._hedge(now)
                 self._abort_silent(now)

@@ -1,6 +1,7 @@
 """How batches are retried and hedged, and how replicas are ejected; streams are the test's, time is virtual."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -17,37 +18,65 @@ from worker_svc.batch import Batch
 from worker_svc.pool.endpoint import Stream, StreamBroken
 from worker_svc.pool.pool import IDLE_LOOKUP_INTERVAL_S, Pool
 from worker_svc.replica import READMISSION_DELAY_S
-from worker_svc.retry import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging
+from worker_svc.retry import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging, UsualLatency
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 
 
+def observe(replica: UsualLatency, latency: float) -> None:
+    replica.batches += 1
+    replica.latency_s += latency
+
+
+def delay_after(rounds: list[list[float]]) -> float:
+    """Return the hedging delay after rounds of 0.1 s in which each replica completed a batch with this latency."""
+    hedging = Hedging(8)
+    replicas = [UsualLatency() for _ in rounds[0]] if rounds else []
+    for number, latencies in enumerate(rounds):
+        for replica, latency in zip(replicas, latencies, strict=True):
+            observe(replica, latency)
+        hedging.update(replicas, number / 10)
+    return hedging.delay
+
+
 @pytest.mark.parametrize(
-    ("latencies", "delay"),
+    ("rounds", "delay"),
     [
         ([], INITIAL_HEDGING_DELAY_S),
-        ([0.001], 0.5),
-        ([1.0] * 100, 4),
-        ([0.2] * 100 + [2.0], 0.256 * 4),
-        ([0.2] * 100 + [2.0] * 200, 2 * 4),
+        ([[0.001]], 0.5),
+        ([[1.0]] * 100, 4),
+        ([[0.2]] * 100 + [[2.0]], 2 * 4),
+        ([[2.0]] * 100 + [[0.2]] * 10, (0.2 + 1.8 / math.e) * 4),
+        ([[2.0]] * 100 + [[0.2]] * 100, 0.2 * 4),
     ],
 )
-def test_the_delay_is_four_times_the_usual_latency_and_bounded_below(latencies: list[float], delay: float) -> None:
-    hedging = Hedging(8)
-    for latency in latencies:
-        hedging.batches, hedging.latency_s = 1, latency
-        hedging.update()
-    assert hedging.delay == pytest.approx(delay, rel=0.01)
+def test_the_delay_is_four_times_the_usual_latency_which_falls_slowly(rounds: list[list[float]], delay: float) -> None:
+    assert delay_after(rounds) == pytest.approx(delay, rel=0.01)
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 4, 10])
+def test_one_slow_replica_does_not_raise_the_delay(replicas: int) -> None:
+    assert delay_after([[0.2] * (replicas - 1) + [5.0]] * 10) == pytest.approx(0.2 * 4)
+
+
+def test_a_replica_that_joins_with_an_empty_queue_does_not_lower_the_delay_at_once() -> None:
+    hedging, one, joined = Hedging(8), UsualLatency(), UsualLatency()
+    for number in range(5):
+        observe(one, 1.0)
+        hedging.update([one], number / 10)
+    observe(joined, 0.1)
+    hedging.update([one, joined], 0.5)
+    assert hedging.delay > 0.9 * 4
 
 
 def test_one_batch_in_twenty_may_be_hedged_and_a_window_of_hedges_is_saved_up() -> None:
-    hedging, hedged = Hedging(8), 0
-    for _ in range(1_000):
-        hedging.batches = 1
-        hedging.update()
+    hedging, replica, hedged = Hedging(8), UsualLatency(), 0
+    for number in range(1_000):
+        observe(replica, 0.1)
+        hedging.update([replica], number / 10)
         hedged += hedging.take_token()
     assert hedged == pytest.approx(50, abs=1)
-    hedging.batches = 1_000
-    hedging.update()
+    replica.batches = 1_000
+    hedging.update([replica], 100)
     assert [hedging.take_token() for _ in range(9)] == [True] * 8 + [False]
 
 
@@ -156,6 +185,21 @@ async def test_a_batch_is_hedged_again_when_one_of_its_two_streams_breaks(sendin
     sending.pool._end(next(stream for stream in streams if stream.outstanding), None)
     await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
     assert (len(spare.outstanding), sending.pool.hedges, sending.pool.retries.total()) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("replicas", ["ab", "abc", "abcd"])
+async def test_batches_of_the_one_slow_replica_are_hedged(sending: Sending, replicas: str) -> None:
+    slow, *others = sending.join(*replicas)
+    for _ in range(40):
+        sending.submit(len(replicas))
+        await asyncio.sleep(0.1)
+        for stream in others:
+            while stream.outstanding:
+                sending.respond(stream)
+        await asyncio.sleep(2)
+        while slow.outstanding:
+            sending.respond(slow)
+    assert sending.pool.hedges == pytest.approx(sending.sent / 20, abs=2)
 
 
 async def test_when_all_are_slow_only_the_budget_is_hedged(sending: Sending) -> None:
