@@ -3,6 +3,7 @@
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.async_api import Page, expect
@@ -91,6 +92,28 @@ async def test_any_two_reports_are_compared_in_the_page(open_file: Open, tmp_pat
     await expect(page.locator("#said")).to_contain_text("Dashed: the report of 2026-01-02")
     await hover(page, "Speed over batch size", 0.12)
     await expect(page.locator("figure", has_text="Speed over batch size").locator(".tip")).to_contain_text("2 k")
+
+
+# The heights of all labels of charts in pixels, and by how much each sticks out of its chart.
+LABELS = """[...document.querySelectorAll("figure > svg")].flatMap((svg) => {
+  const chart = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].map((label) => {
+    const { left, right, height } = label.getBoundingClientRect();
+    return [height, Math.max(chart.left - left, right - chart.right)];
+  });
+})"""
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, "screen"), (390, "screen"), (718, "print")])
+async def test_labels_of_charts_can_be_read_on_a_screen_a_phone_and_on_a4(
+    open_file: Open, file: Path, width: int, media: Literal["screen", "print"]
+) -> None:
+    page = await open_file(file.as_uri(), viewport={"width": width, "height": 1000})
+    await page.emulate_media(media=media)
+    heights, outside = zip(*await page.evaluate(LABELS), strict=True)
+    assert min(heights) > 11
+    assert max(outside) <= 0
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
