@@ -34,7 +34,7 @@ KERNEL_BUFFER_BYTES = 64 * 1024
 # Updates that wait for one browser. One further behind gets a snapshot instead, unless it comes back for them.
 MAX_BEHIND = 8
 
-# Updates that are kept, a minute of four a second, and their bytes.
+# Updates that are kept, at least a minute of them, and their bytes.
 MAX_REPLAYED = 240
 MAX_REPLAYED_BYTES = 2 * 1024 * 1024
 

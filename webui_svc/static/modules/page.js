@@ -13,7 +13,6 @@ import { Topology } from "./topology.js";
 import { Views } from "./views.js";
 
 const TICK = 1000; // ms; time goes on without news
-const UPDATE = 200; // ms in which what arrives is shown together; ten workers report ten times a second
 
 const NO_LESSON = { limit: null, predicted: null, sentence: "" };
 
@@ -21,7 +20,6 @@ const graph = new Graph();
 const topology = new Topology(element("topology"));
 const loadTests = new LoadTests();
 let connected = false;
-let pending = null; // the timer of what arrived and is not shown yet
 let figures = null;
 let shown = {};
 const views = new Views(() => {
@@ -36,8 +34,6 @@ function showState() {
 
 // A hidden tab keeps what arrives, and shows it when it is seen again; its title is seen all the time.
 function showAll() {
-  clearTimeout(pending);
-  pending = null;
   if (!figures) return;
   showTitle(connected, figures);
   if (document.hidden) return;
@@ -60,7 +56,7 @@ follow("events", document.body.dataset.stream, {
   update(data) {
     figures = { ...figures, ...data };
     graph.keep(data);
-    pending ??= setTimeout(showAll, UPDATE);
+    showAll();
   },
   connected(yes) {
     connected = yes;
