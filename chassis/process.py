@@ -7,8 +7,9 @@ The order of stopping, and why:
 3. the admin endpoint closes, so late that a probe sees "not ready" and not a refused connection;
 4. the last spans are sent, in what is left of the time: they may be about any of the steps before.
 
-TERM and INT do the same. All of it is bounded by STOP_LIMIT_S, and a second signal ends the process at once. What does
-not end even when it is cancelled, such as a DNS query without a response, ends with the process shortly after.
+TERM and INT do the same. All of it is bounded by `stop_limit` of the settings, and a second signal ends the process at
+once. What does not end even when it is cancelled, such as a DNS query without a response, ends with the process shortly
+after.
 """
 
 import asyncio
@@ -34,14 +35,11 @@ from chassis.telemetry.metrics import EventLoopLag, register_process_metrics
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Tracing
 
-# From the signal to the end: every container must be gone within 3.5 s.
-STOP_LIMIT_S = 3.2
-
-# What waiting for the collector of spans leaves of STOP_LIMIT_S.
+# What waiting for the collector of spans leaves of the time to stop.
 MARGIN_S = 0.1
 
-# From the signal to the moment at which the process exits whatever is still running.
-EXIT_LIMIT_S = STOP_LIMIT_S + 0.1
+# How much later the process exits whatever is still running.
+EXIT_DELAY_S = 0.1
 
 # Variables of gRPC that change how it works and may be left over in an environment.
 _GRPC_VARIABLES = ("GRPC_EXPERIMENTS", "GRPC_DNS_RESOLVER")
@@ -131,7 +129,7 @@ def _run(name: str, settings: Settings, service: Service[Settings], health: Heal
 
 async def _live(name: str, settings: Settings, service: Service[Settings], health: Health, logs: _Logs) -> None:
     asyncio.get_running_loop().set_exception_handler(partial(log.handle_loop_exception, logs.out_of_files))
-    stop_requested = _watch_signals()
+    stop_requested = _watch_signals(settings.stop_limit + EXIT_DELAY_S)
     try:
         async with asyncio.timeout(None) as limit, _tracing(name, settings, limit) as tracing:
             telemetry = Telemetry(health, tracing=tracing)
@@ -141,15 +139,15 @@ async def _live(name: str, settings: Settings, service: Service[Settings], healt
                 await stop_requested.wait()
                 log.get().info("stopping")
                 health.drain()
-                limit.reschedule(asyncio.get_running_loop().time() + STOP_LIMIT_S)
+                limit.reschedule(asyncio.get_running_loop().time() + settings.stop_limit)
     except TimeoutError:
         if not limit.expired():
             raise
-        log.get().error("did not drain in time", seconds=STOP_LIMIT_S)
+        log.get().error("did not drain in time", seconds=settings.stop_limit)
         raise ServiceFailed from None
 
 
-def _watch_signals() -> asyncio.Event:
+def _watch_signals(exit_after_s: float) -> asyncio.Event:
     """Return an event that the first signal sets; the second one ends the process, as does the end of the time."""
     stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -158,7 +156,7 @@ def _watch_signals() -> asyncio.Event:
         if stop_requested.is_set():
             os._exit(128 + number)
         stop_requested.set()
-        timer = threading.Timer(EXIT_LIMIT_S, os._exit, (EXIT_FAILURE,))
+        timer = threading.Timer(exit_after_s, os._exit, (EXIT_FAILURE,))
         timer.daemon = True
         timer.start()
 

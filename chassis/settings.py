@@ -362,6 +362,9 @@ def _check_certificates(variable: str, path: Path, content: bytes) -> None:
         raise refusal(variable, path, "a file of certificates in PEM") from None
 
 
+# Every container is gone 3.5 s after its signal.
+STOP_LIMIT_S = 3.2
+
 _CERTIFICATES = ("tls_cert", "tls_key", "tls_ca")
 
 _SAMPLERS = tuple(
@@ -371,6 +374,9 @@ _SAMPLERS = tuple(
 
 class ServiceSettings(Settings):
     """The settings of every service."""
+
+    # The seconds from the signal to the end; a service may have a setting for it.
+    stop_limit: float = STOP_LIMIT_S
 
     pace: Pace = one_of(Pace.CLASSIC, "The workshop's pace, or as fast as it goes; it decides other defaults.")
     bind_address: str = field(

@@ -43,7 +43,7 @@ KEPT_UNAVAILABLE_S = 3_600.0
 FOREIGN_LIMIT_S = 60.0
 
 # The pause between attempts in flush().
-FLUSH_PAUSE_S = 0.05
+FLUSH_PAUSE_S = 0.2
 
 # The time in which Redis must accept a connection and respond.
 RESPONSE_LIMIT_S = 2.0
@@ -63,6 +63,8 @@ class Ledger:
         self.latency = LatencyHistogram()
         # Is called when `accepting` may have changed.
         self.on_change: Callable[[], None] = lambda: None
+        # Is called with each report that Redis has counted, once, in their order.
+        self.on_counted: Callable[[Report], None] = lambda _: None
         self._wallet_limit = settings.wallet_limit
         self._tracing = tracing
         self._redis = open_client(
@@ -211,7 +213,6 @@ class Ledger:
         self._foreign_since = None
         self._coins_kept = coins_kept
         self.latency.observe(time.monotonic() - began)
-        self.sent = max(self.sent, held)  # sequence numbers begin with 1
         if held < self._acknowledged:
             self._log.warning(
                 "the ledger in Redis is behind, sending reports again", held=held, acknowledged=self._acknowledged
@@ -219,6 +220,9 @@ class Ledger:
         for number, (each, _) in enumerate(self._entries):
             if self._acknowledged < each.report.sequence <= held:
                 self._entries[number] = each, steady_s()
+                if each.report.sequence > self.sent:  # and not for the second time
+                    self.on_counted(each.report)
+        self.sent = max(self.sent, held)  # sequence numbers begin with 1
         self._acknowledged = held
 
     def _wait_for_own_ledger(self) -> None:

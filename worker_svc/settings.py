@@ -4,7 +4,17 @@ from typing import Any, ClassVar, NamedTuple
 from chassis.batch_limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from chassis.redis.schema import MAX_REPORT_INTERVAL_S
 from chassis.redis.settings import RedisSettings
-from chassis.settings import HOST_PATTERN, PORT_PATTERN, ByPace, Field, SettingsError, number, text, whole
+from chassis.settings import (
+    HOST_PATTERN,
+    PORT_PATTERN,
+    STOP_LIMIT_S,
+    ByPace,
+    Field,
+    SettingsError,
+    number,
+    text,
+    whole,
+)
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
 _IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
@@ -85,6 +95,14 @@ class WorkerSettings(RedisSettings):
     )
     delay: float = number(ByPace(0.1, 0), 0, 60, "seconds", "How long the worker waits per batch.")
     report_interval: float = number(1, 0.1, MAX_REPORT_INTERVAL_S, "seconds", "The time between a worker's reports.")
+    stop_limit: float = number(
+        STOP_LIMIT_S,
+        STOP_LIMIT_S,
+        600,
+        "seconds",
+        "The longest time to stop: while Redis is away, the worker tries to send its last reports. What stops it must "
+        "allow that time, as Kubernetes does; `make run` and the compose and stack files do not.",
+    )
     difficulty_bits: int = whole(4, 1, 256, "bits", "The leading zero bits of a coin.")
     wallet_limit: int = whole(
         100_000, 0, 10_000_000, "coins", "How many coins are kept with what was hashed; all are counted."

@@ -9,7 +9,7 @@ from functools import partial
 from chassis import log
 from chassis.large_fields import keep_freed_memory
 from chassis.process import ServiceFailed
-from chassis.redis.schema import AnnotationKind
+from chassis.redis.schema import AnnotationKind, Report
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
@@ -30,8 +30,8 @@ CHANGE_PAUSE_S = 0.25
 # How long batches in flight have to complete. Ten classic workers on one rng wait one second each.
 DRAIN_LIMIT_S = 1.6
 
-# How long the last report may take, beside what draining leaves of its time.
-REPORT_LIMIT_S = 1.0
+# What the last report leaves of the time to stop, for closing.
+CLOSE_LIMIT_S = 0.6
 
 
 class Worker:
@@ -40,6 +40,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings, telemetry: Telemetry) -> None:
         worker_id = f"{settings.instance}-{secrets.token_hex(4)}"
         self._report_interval = settings.report_interval
+        self._stop_limit = settings.stop_limit
         self._sizes = settings.initial_sizes
         self._instance = settings.instance
         self._reported_reason = ""
@@ -49,6 +50,7 @@ class Worker:
         self._tally = Tally(settings, worker_id)
         self.ledger = Ledger(settings, worker_id, telemetry.tracing)
         self.ledger.on_change = self._update_redis
+        self.ledger.on_counted = self._log_work
         self._changes = Changes()
         streams = RpcMetrics("client")
         pool = partial(
@@ -179,16 +181,19 @@ class Worker:
             changes=None if leaving else self._changes,
             leaving=leaving,
         )
-        hashes = entry.report.hashes
-        if hashes or now - self._worked_at >= self._report_interval:
-            self._log.info(f"{hashes} units of work done", figures={"hashes": hashes, "coins": entry.report.coins})
-            self._worked_at = now if hashes else float("inf")
         self.ledger.add(entry)
+
+    def _log_work(self, report: Report) -> None:
+        now = asyncio.get_running_loop().time()
+        if report.hashes or now - self._worked_at >= self._report_interval:
+            figures = {"hashes": report.hashes, "coins": report.coins}
+            self._log.info(f"{report.hashes} units of work done", figures=figures)
+            self._worked_at = now if report.hashes else float("inf")
 
     async def drain(self) -> None:
         """Wait until the batches in flight are counted. Those without a response in time are dropped and logged."""
         self._draining = True
-        self._report_until = asyncio.get_running_loop().time() + DRAIN_LIMIT_S + REPORT_LIMIT_S
+        self._report_until = asyncio.get_running_loop().time() + self._stop_limit - CLOSE_LIMIT_S
         if dropped := await self._pipeline.drain(DRAIN_LIMIT_S):
             self._log.warning(
                 "batches without a response are not counted",

@@ -186,6 +186,7 @@ class Cluster:
         whole = 0
         for path in self.folder.glob("worker-*.log"):
             text = path.read_text()
+            assert "hashes could not be reported" not in text, text
             logged = sum(map(int, re.findall(r"(\d+) units of work done", text)))
             if '"event": "stopped"' in text:
                 whole += 1

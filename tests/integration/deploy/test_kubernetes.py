@@ -18,7 +18,7 @@ from support import kubernetes
 from support.compose_project import ROOT
 from support.kubernetes import EVERY, PROBES, Object, Pod, named, of_kind, pods, render
 
-from chassis.process import STOP_LIMIT_S
+from chassis.settings import STOP_LIMIT_S
 from deploy.certs import folders
 from local_run.programs import SERVICES
 from worker_svc.pool.pool import LOOKUP_INTERVAL_S
@@ -146,7 +146,8 @@ def test_images_and_limits_of_memory_are_those_of_compose(objects: Sequence[Obje
 def test_pods_have_the_time_to_stop_and_others_come_first(objects: Sequence[Object]) -> None:
     for pod in ours(objects):
         waits = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        assert pod.spec["terminationGracePeriodSeconds"] >= waits + STOP_LIMIT_S
+        limit = float(pod.own_variables.get("STOP_LIMIT", STOP_LIMIT_S))
+        assert pod.spec["terminationGracePeriodSeconds"] > waits + limit
         if pod.name in {"rng", "hasher"}:
             assert waits >= DNS_TTL_S + LOOKUP_INTERVAL_S
         spec = pod.workload["spec"]

@@ -154,9 +154,9 @@ class Mine:
             hashes = sum(reported)
             stopped = worker.popen.returncode == 0
             assert numbers == list(range(1, len(numbers) + 1)), worker.text
-            # A worker logs a report with work before it sends it; one that was killed may not have sent its last.
-            assert reported == logged[: len(reported)], worker.text
-            assert len(logged) - len(reported) <= (0 if stopped else 1), worker.text
+            # A worker logs a report once Redis has counted it; one that was killed may not have logged its last.
+            assert logged == reported[: len(logged)], worker.text
+            assert len(reported) - len(logged) <= (0 if stopped else 1), worker.text
             if stopped and GIVEN_UP not in worker.text:
                 assert batches == set(range(1, len(batches) + 1)), worker.text
                 assert hashes == BATCH_SIZE * len(batches), worker.text
