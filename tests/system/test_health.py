@@ -32,7 +32,8 @@ def test_under_load_every_probe_is_answered_and_ready(mine: Mine) -> None:
 def test_a_worker_without_redis_is_ready(mine: Mine) -> None:
     mine.redis.stop()
     mine.running["worker"].wait_for("Redis is unavailable")
-    mine.mines_on()
+    done = scrape(mine.metrics_ports["worker"])("dockercoins_worker_hashes_total")
+    wait_until(lambda: scrape(mine.metrics_ports["worker"])("dockercoins_worker_hashes_total") > done)
     assert mine.probe("worker") == READY
     mine.redis.start()
 
