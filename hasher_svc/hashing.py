@@ -41,7 +41,7 @@ class Digests(Protocol):
     def __call__(self, data: bytes | memoryview, message_size: int) -> bytes:
         """Return the digests (32 bytes x count) of the messages (message_size x count).
 
-        A view is of the end of some bytes.
+        A memoryview must be the tail of a bytes object: the kernel gets the whole object and an offset.
         """
 
 
@@ -89,7 +89,7 @@ def load_kernel() -> Digests:
         # ctypes takes no view.
         whole = cast("bytes", data.obj) if isinstance(data, memoryview) else data
         count = len(data) // message_size
-        # As in C, where bytes are made first and filled then: no other code has seen them.
+        # The kernel fills a bytes object that no other code has seen, as C extensions do; a bytearray would be copied.
         packed = bytes(DIGEST_SIZE * count)
         hash_batch(update_address, whole, len(whole) - len(data), message_size, count, packed)
         return packed

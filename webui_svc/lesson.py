@@ -206,8 +206,8 @@ def _percent(part: float) -> str:
 
 
 def _speed(hashes: float) -> str:
-    return f"{hashes:,.0f}/s" if hashes >= 1_000 else f"{hashes:.3g}/s"
+    return f"{hashes:,.0f}/s" if hashes >= 999.5 else f"{hashes:.3g}/s"
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1_000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{1_000 * seconds:.3g} ms"

@@ -33,7 +33,7 @@ _PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}")
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 # Scripts that are joined of modules, by the first module.
-_SCRIPTS = {"page.js": "modules/page.js", "stream.js": "modules/stream.js"}
+_SCRIPTS = {"page.js": "modules/page.js", "shared-worker.js": "modules/shared-worker.js"}
 _STYLES = ("vendor/uplot/*.css", "styles/*.css")
 _PARTS = ("boot.js", "index.html", "modules/*", "styles/*", "vendor/*/*")
 

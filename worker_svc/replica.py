@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import bucket
+from worker_svc.hedging import UsualLatency
 from worker_svc.pool.endpoint import Stream
-from worker_svc.retry import UsualLatency
 
 # An ejected replica is used again after it had no open stream for this long, which indicates a restart. A connection
 # that was lost alone is replaced sooner.

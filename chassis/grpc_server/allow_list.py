@@ -1,7 +1,6 @@
 """Decides which clients may call which method, by the names in their certificates."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -10,8 +9,6 @@ from chassis.log import ThrottledLogger
 
 # Names by method. A method without an entry can't be called.
 Callers = Mapping[str, frozenset[str]]
-
-NO_CALLERS: Callers = MappingProxyType({})
 
 # A certificate may have thousands of names, of any length, so the logged part is bounded.
 MAX_NAMES = 4

@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 
 from chassis import grpc_options, listener, log
 from chassis.grpc_server.access_log import Describe
-from chassis.grpc_server.allow_list import NO_CALLERS, Callers
+from chassis.grpc_server.allow_list import Callers
 from chassis.grpc_server.interceptor import ServiceInterceptor
 from chassis.grpc_server.introspection import Introspection
 from chassis.grpc_server.limits import MAX_CONCURRENT_REQUESTS
@@ -51,7 +51,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
     self_test: Callable[[], Awaitable[bool]],
     *,
     describe: Describe,
-    callers: Callers = NO_CALLERS,
+    callers: Callers,
 ) -> AsyncIterator[int]:
     """Start a server, yield its port, and drain it.
 

@@ -254,4 +254,4 @@ class MasterConnection(Connection):
 
 
 class EncryptedMasterConnection(MasterConnection, EncryptedConnection):
-    """Does both."""
+    """Finds the current master through the Sentinels, and encrypts what is sent to it."""

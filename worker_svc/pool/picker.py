@@ -56,30 +56,24 @@ class Picker:
         replica.account(now, -len(stream.outstanding))
         return replica
 
-    def pick(self, last_choice: str) -> Stream | None:
+    def pick(self, avoid: str) -> Stream | None:
         """Return a stream with room of the replica with the fewest outstanding batches, in turn where several have.
 
         Batches that come one right after the other go to one stream, in one message, up to an equal share of the
-        window. The last choice is a replica that is picked only if no other has room.
+        window. The replica to avoid is picked only if no other has room.
         """
         share = -(-self.window // max(self._accepting, 1))
         # A fast replica may have more than its share, and a frozen one can't hold the whole window.
         limit = -(-2 * self.window // max(self._accepting, 1))
         filling = self._filling
-        if (
-            share > 1
-            and filling
-            and not last_choice
-            and 0 < filling.unsent < share
-            and len(filling.outstanding) < limit
-        ):
+        if share > 1 and filling and not avoid and 0 < filling.unsent < share and len(filling.outstanding) < limit:
             return filling
         best: tuple[bool, int] | None = None
         picked: Stream | None = None
         for replica in self.replicas.values():
             if not replica.accepting:
                 continue
-            rank = (replica.name == last_choice, replica.outstanding)
+            rank = (replica.name == avoid, replica.outstanding)
             if best is None or rank < best:
                 stream = min(replica.accepting, key=lambda each: len(each.outstanding))
                 if len(stream.outstanding) < limit:

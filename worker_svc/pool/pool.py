@@ -24,11 +24,11 @@ from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
 from worker_svc.batch import HEDGE, Batch
 from worker_svc.changes import Changes
+from worker_svc.hedging import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
 from worker_svc.replica import Replica
-from worker_svc.retry import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging
 from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0
@@ -212,7 +212,8 @@ class Pool:
             request.batch.trace.sent(self._stage.name, stream.replica, reason)
         request.replica = stream.replica
         request.attempts += 1
-        # What has failed fails alone, and what is late does not wait for others.
+        # A batch that is retried travels alone, so that it makes no other fail if it is invalid; a hedged one travels
+        # alone so that it waits for no other.
         stream.send(request.batch, now, alone=bool(reason))
 
     def _complete(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:

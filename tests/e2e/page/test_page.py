@@ -146,7 +146,7 @@ async def test_ten_tabs_of_a_browser_share_one_stream_and_each_can_have_its_own(
     await tabs[9].wait_for_function("(before) => document.querySelector('#hashes').textContent !== before", arg=hashes)
     # Browsers that share no workers, and a worker that can't be loaded.
     for script, failures in (("delete window.SharedWorker", 0), ("", 3)):
-        failing["stream.js"] = failures
+        failing["shared-worker.js"] = failures
         tab = await open_page("about:blank")
         await tab.add_init_script(script)
         await tab.goto(url)

@@ -94,7 +94,7 @@ async def test_the_page_refers_only_to_its_own_files_by_relative_urls(page: Page
         html = await response.text()
     assert len(re.findall("<script>", html)) == 1
     assert not re.search(r"<style|style=|\son\w+=|\{\{", html)
-    urls = re.findall(r'(?:src|href|data-stream)="([^"#]+)"', html)
+    urls = re.findall(r'(?:src|href|data-shared-worker)="([^"#]+)"', html)
     assert len(urls) == 5
     for url in urls:
         assert not url.startswith(("/", "http"))

@@ -76,7 +76,10 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
         telemetry = Telemetry(health)
         servicer = Hasher(settings, thread, telemetry, lie)
         add_servicer = partial(add_HasherServiceServicer_to_server, servicer)
-        async with server.serve(settings, telemetry, SERVICE, add_servicer, known_answer_test, describe=describe):
+        serving = server.serve(
+            settings, telemetry, SERVICE, add_servicer, known_answer_test, describe=describe, callers={}
+        )
+        async with serving:
             yield servicer
 
 

@@ -50,6 +50,6 @@ def test_other_forms_of_import_and_export_are_refused(tmp_path: Path, source: st
     assert named in str(refused.value)
 
 
-@pytest.mark.parametrize("entry", ["page.js", "stream.js"])
+@pytest.mark.parametrize("entry", ["page.js", "shared-worker.js"])
 def test_the_page_s_own_modules_can_be_joined(entry: str) -> None:
     assert bundle(STATIC / "modules" / entry)

@@ -54,6 +54,11 @@ def test_workers_that_never_wait_are_the_limit_and_so_is_their_cpu_although_batc
     assert "busy 95 % of the time" in busy["sentence"]
 
 
+def test_a_time_just_below_a_second_is_a_second() -> None:
+    found = of([load(2.0006, 0.2)], load(2.0006, 0.2), workers=2)
+    assert "2 workers, 1 batch in flight each, 1 s per batch" in found["sentence"]
+
+
 def test_the_limit_is_unknown_without_figures_and_a_service_that_all_wait_for_is_named_without_them() -> None:
     workers = [WorkerLoad(3.3, 1, 0.7, 0.0)] * 2
     assert lesson({}, workers, 1, "")["limit"] is None

@@ -47,7 +47,7 @@ function showAll() {
   shown = figures;
 }
 
-follow("events", document.body.dataset.stream, {
+follow("events", document.body.dataset.sharedWorker, {
   snapshot(data) {
     figures = data;
     graph.restart(data);
