@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
@@ -22,6 +21,7 @@ REFRESH_INTERVAL_S = 1.0
 # view and without it (medians of six pairs).
 SWITCH_INTERVAL_S = 0.0005
 
+MAX_BARS = 60
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -38,9 +38,6 @@ class Progress:
         self._point: Point | None = None
         self._trial: Trial | None = None
         self._before = ""
-        # The hashes and the time at the last look, and the speeds at each of them.
-        self._seen = (0, self._began)
-        self._speeds: deque[float] = deque(maxlen=60)
         self._live = Live(
             console=console, get_renderable=self._view, refresh_per_second=1 / REFRESH_INTERVAL_S, transient=True
         )
@@ -88,16 +85,15 @@ class Progress:
         return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in lines if line))
 
     def _figures(self) -> list[str]:
-        if (trial := self._trial) is None:
+        """Return the figures of the last second, and the speed of each second as a bar."""
+        if self._trial is None:
             return []
-        recorder = trial.recorder
-        (hashes, then), self._seen = self._seen, (recorder.hashes, time.monotonic())
-        if recorder.hashes >= hashes:  # a measurement begins anew after the warm-up
-            self._speeds.append((recorder.hashes - hashes) / max(self._seen[1] - then, 0.01))
-        speed, most = (self._speeds[-1], max(self._speeds)) if self._speeds else (0.0, 0.0)
-        latency = "p50 and p99 after a second" if recorder.counting else "warming up"
-        if recorder.per_second:
-            last = recorder.per_second[-1]
-            latency = f"p50 {milliseconds(last.p50)} ms, p99 {milliseconds(last.p99)} ms"
-        bars = "".join(_BARS[round(8 * each / most) if most else 0] for each in self._speeds)
-        return [f"{speed:,.0f} hashes/s, {latency}, errors: {trial.error_count:,}", bars]
+        recorder, errors = self._trial.recorder, f"errors: {self._trial.error_count:,}"
+        if not recorder.per_second:
+            return [f"{'measuring' if recorder.counting else 'warming up'}, {errors}"]
+        seconds = recorder.per_second[-MAX_BARS:]
+        most = max(each.hashes_per_second for each in seconds)
+        bars = "".join(_BARS[round(8 * each.hashes_per_second / most) if most else 0] for each in seconds)
+        last = seconds[-1]
+        latency = f"p50 {milliseconds(last.p50)} ms, p99 {milliseconds(last.p99)} ms"
+        return [f"{last.hashes_per_second:,.0f} hashes/s, {latency}, {errors}", bars]

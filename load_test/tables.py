@@ -176,7 +176,7 @@ def print_report(report: Report, console: Console) -> None:
     summary = Table.grid("", "", padding=(0, 2))
     for name, line in report.summary.items():
         summary.add_row(Text(name, style="bold"), Text(line))
-    console.print(summary, *histogram(report.best, console.width), sep="\n")
+    console.print(summary, *histogram(report.best, console.width), sep="\n", highlight=False)
     console.print()
     for grid in grids(report.points):
         print_grid(grid, console)
