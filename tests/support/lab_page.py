@@ -34,6 +34,7 @@ async def see(port: str, view: str, parts: str = "", picture: str = "") -> None:
             await until_text(page, "#status", "^(?!Connecting)")
         await page.wait_for_timeout(SETTLED_MS)
         if not parts:
+            await page.evaluate("document.querySelectorAll('#changes').forEach((each) => { each.open = true; })")
             lines = (await page.inner_text("body")).splitlines()
             sys.stdout.write("".join(f"{line}\n" for line in lines if line.strip()))
             return
