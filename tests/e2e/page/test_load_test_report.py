@@ -110,6 +110,8 @@ async def test_labels_of_charts_can_be_read_on_a_screen_a_phone_and_on_a4(
 ) -> None:
     page = await open_file(file.as_uri(), viewport={"width": width, "height": 1000})
     await page.emulate_media(media=media)
+    drawn = "0 0 720 400" if width == 1280 else "0 0 440 280"
+    await expect(page.locator("figure > svg").last).to_have_attribute("viewBox", drawn)
     heights, outside = zip(*await page.evaluate(LABELS), strict=True)
     assert min(heights) > 11
     assert max(outside) <= 0
