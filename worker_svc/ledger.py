@@ -58,7 +58,7 @@ class Ledger:
 
     def __init__(self, settings: WorkerSettings, worker_id: str, tracing: "Tracing | None" = None) -> None:
         # Reports that Redis has counted; attempts to send one again; and the seconds of Redis's responses.
-        self.sent = 0
+        self.counted = 0
         self.resent = 0
         self.latency = LatencyHistogram()
         # Is called when `accepting` may have changed.
@@ -87,7 +87,7 @@ class Ledger:
         self._flushed.set()
         self._flushing = asyncio.Event()
         self._coins_kept = 0
-        self._unavailable = ThrottledLogger("Redis is unavailable, reports are queued", to="redis")
+        self._unavailable_logger = ThrottledLogger("Redis is unavailable, reports are queued", to="redis")
         self._log = log.get(to="redis")
         # Whether Redis has ever accepted a request, and whether it refuses all that is sent now.
         self._connected = False
@@ -150,7 +150,7 @@ class Ledger:
                 unavailable = True
                 if not isinstance(error, _ForeignLedgerError):
                     self._foreign_since = None
-                    self._unavailable.log(cause=errors.describe(error), hashes=self.unreported_hashes)
+                    self._unavailable_logger.log(cause=errors.describe(error), hashes=self.unreported_hashes)
                 self._refused = errors.is_permanent(error)
                 if errors.is_eviction(error):
                     # The sequence number may be evicted; what Redis has counted would be counted again.
@@ -163,7 +163,7 @@ class Ledger:
             else:
                 self._refused = False
                 self._forget(KEPT_S)
-                self._unavailable.clear()
+                self._unavailable_logger.clear()
                 if unavailable:
                     unavailable = False
                     self._log.info("Redis is available again", hashes=self.unreported_hashes)
@@ -199,7 +199,7 @@ class Ledger:
             entry.replicas,
             entry.coins,
             # Only a Redis that is known to be behind gets a report that does not follow the last one it has.
-            oldest_sequence=1 if self._acknowledged == self.sent else self._entries[0][0].report.sequence,
+            oldest_sequence=1 if self._acknowledged == self.counted else self._entries[0][0].report.sequence,
             wallet=entry.wallet,
             wallet_limit=self._wallet_limit,
             changes=entry.changes,
@@ -209,7 +209,7 @@ class Ledger:
             async with deadline(RESPONSE_LIMIT_S, f"response to report {sequence}"):
                 held, coins_kept = await self._apply(arguments)
         if self._acknowledged and not held:
-            self._wait_for_own_ledger()
+            self._raise_if_foreign()
         self._foreign_since = None
         self._coins_kept = coins_kept
         self.latency.observe(time.monotonic() - began)
@@ -220,12 +220,12 @@ class Ledger:
         for number, (each, _) in enumerate(self._entries):
             if self._acknowledged < each.report.sequence <= held:
                 self._entries[number] = each, steady_s()
-                if each.report.sequence > self.sent:  # and not for the second time
+                if each.report.sequence > self.counted:  # and not for the second time
                     self.on_counted(each.report)
-        self.sent = max(self.sent, held)  # sequence numbers begin with 1
+        self.counted = max(self.counted, held)  # sequence numbers begin with 1
         self._acknowledged = held
 
-    def _wait_for_own_ledger(self) -> None:
+    def _raise_if_foreign(self) -> None:
         """Raise _ForeignLedgerError until Redis has had no report of ours for FOREIGN_LIMIT_S."""
         if self._foreign_since is None:
             self._foreign_since = steady_s()

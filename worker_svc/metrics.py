@@ -86,7 +86,7 @@ class WorkerMetrics(Collector):
 
     def _reports(self) -> Iterator[Metric]:
         ledger = self._ledger
-        yield Counter("dockercoins_worker_reports_sent", "Reports that Redis has counted", ledger.sent)
+        yield Counter("dockercoins_worker_reports_sent", "Reports that Redis has counted", ledger.counted)
         yield Counter("dockercoins_worker_reports_resent", "Attempts to send a report again", ledger.resent)
         meaning = "Hashes in reports that Redis has not acknowledged"
         yield Gauge("dockercoins_worker_unreported_hashes", meaning, ledger.unreported_hashes)

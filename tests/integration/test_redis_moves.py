@@ -79,7 +79,7 @@ async def reporting(servers: Servers) -> AsyncIterator[tuple[Ledger, Callable[[C
                     return sequence
                 await asyncio.sleep(0.05)
 
-        await report_until(lambda: made.sent >= 3)
+        await report_until(lambda: made.counted >= 3)
         yield made, report_until
 
 

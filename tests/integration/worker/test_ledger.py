@@ -82,7 +82,7 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
     """Also what was acknowledged before and got lost, and up to a bound what was made meanwhile."""
     async with ledger(own_redis.url) as made:
         await taken(made, report(1))
-        assert (made.sent, made.resent) == (1, 0)
+        assert (made.counted, made.resent) == (1, 0)
         own_redis.client().flushall()
         own_redis.stop()
         monkeypatch.setattr("worker_svc.ledger.KEPT_S", 0.0)
@@ -94,7 +94,7 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
         await until(lambda: made.resent)
         own_redis.start()
         assert await made.flush(20)
-        assert (made.accepting, made.unreported_hashes, made.sent) == (True, 0, MAX_UNACKNOWLEDGED + 1)
+        assert (made.accepting, made.unreported_hashes, made.counted) == (True, 0, MAX_UNACKNOWLEDGED + 1)
         own_redis.stop(signal.SIGKILL)  # what was acknowledged is on disk
         own_redis.start()
     assert own_redis.client().get("hashes") == str(10 * (MAX_UNACKNOWLEDGED + 1))
@@ -110,7 +110,7 @@ async def test_a_redis_restored_from_an_older_state_gets_again_what_it_lost(redi
         client.hset("worker:w-1", "sequence", 1)
         await taken(made, report(4, seconds=4.0))
         # What is sent again makes no report more, nor does the last one, which was refused while they were missing.
-        assert (made.sent, made.resent) == (4, 3)
+        assert (made.counted, made.resent) == (4, 3)
     assert client.get("hashes") == "40"
     assert json.loads(client.hget("worker:w-1", "replicas"))["seconds"] == 4
 

@@ -97,6 +97,7 @@ async def mining(redis: RedisServer, hashers: list[int]) -> AsyncIterator[Teleme
         window_size=8,
         message_size=48,
         difficulty_bits=5,
+        stop_limit=10.0,
         instance="worker",
         redis_url=redis.url,
         rng_target=f"ipv4:127.0.0.1:{rng}",
@@ -122,7 +123,6 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
     # What stops does not wait for what is left without a response.
     monkeypatch.setattr(server, "DRAIN_LIMIT_S", 0.2)
     monkeypatch.setattr(worker_service, "DRAIN_LIMIT_S", 0.2)
-    monkeypatch.setattr(worker_service, "REPORT_LIMIT_S", 10.0)  # for a busy machine
     ports = [free_port(), free_port()]
     async with AsyncExitStack() as later, mining(redis, ports) as telemetry:
         lines: list[Any] = later.enter_context(capture_logs())
