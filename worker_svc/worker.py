@@ -10,6 +10,7 @@ from chassis import log
 from chassis.large_fields import keep_freed_memory
 from chassis.process import ServiceFailed
 from chassis.redis.schema import AnnotationKind, Report
+from chassis.settings import STOP_LIMIT_S
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
@@ -84,8 +85,8 @@ class Worker:
         self._changed = asyncio.Event()
         self._changed_at = float("-inf")
         self._draining = False
-        # When the last report must be acknowledged; drain() sets it.
-        self._report_until = 0.0
+        # When drain() began.
+        self._drain_began = 0.0
         # When the last line about work was logged; infinity once one has said that there is none.
         self._worked_at = float("inf")
 
@@ -193,7 +194,7 @@ class Worker:
     async def drain(self) -> None:
         """Wait until the batches in flight are counted. Those without a response in time are dropped and logged."""
         self._draining = True
-        self._report_until = asyncio.get_running_loop().time() + self._stop_limit - CLOSE_LIMIT_S
+        self._drain_began = asyncio.get_running_loop().time()
         if dropped := await self._pipeline.drain(DRAIN_LIMIT_S):
             self._log.warning(
                 "batches without a response are not counted",
@@ -206,7 +207,9 @@ class Worker:
         """Report what is left, and return whether Redis has acknowledged it; if not, log what is lost."""
         if not self._tally.stalled or (self.ledger.flushed and self.ledger.accepting):
             self._report(leaving=True)
-        seconds_left = self._report_until - asyncio.get_running_loop().time()
+        # A report without hashes, which tells the page that this worker leaves, is worth no longer wait.
+        limit = self._stop_limit if self.ledger.unreported_hashes else STOP_LIMIT_S
+        seconds_left = self._drain_began + limit - CLOSE_LIMIT_S - asyncio.get_running_loop().time()
         if await self.ledger.flush(seconds_left) or not self.ledger.unreported_hashes:
             return True
         self._log.error("hashes could not be reported", hashes=self.ledger.unreported_hashes)

@@ -153,7 +153,8 @@ class Cluster:
                     watch.terminate()
                     following.join()
         finally:
-            self.kubectl("delete", "pods", "--all", "--grace-period=1", "--wait=false")
+            # A namespace that still has pods goes after half of the time that they may take to stop.
+            self.clear()
             self.kubectl("delete", "namespace", self.namespace, limit_s=180)
 
     def _follow_workers(self, watch: "subprocess.Popen[bytes]") -> None:
