@@ -22,7 +22,8 @@ python3 -m venv "$folder"
 "$folder/bin/pip" --disable-pip-version-check -qq install "grpcio==${GRPCIO:-1.85.1}" || exit 2
 "$folder/bin/pip" --disable-pip-version-check list --format=freeze 2>/dev/null | grep -E "^(grpcio)=="
 
-GRPC_VERBOSITY=NONE "$folder/bin/python" -W ignore::DeprecationWarning -s - "$folder" <<'PYTHON'
+# grpc.aio prints a traceback for each handler that is cancelled.
+GRPC_VERBOSITY=NONE "$folder/bin/python" -W ignore::DeprecationWarning -s - "$folder" 2>"$folder/errors" <<'PYTHON' ||
 import asyncio
 import contextlib
 import os
@@ -75,10 +76,8 @@ async def write_together(call: Any, *, locked: bool) -> None:
 
 async def main() -> None:
     async def read_all(requests: AsyncIterator[bytes], _context: grpc.aio.ServicerContext) -> bytes:
-        # grpc.aio prints a traceback for a handler that is cancelled.
-        with contextlib.suppress(asyncio.CancelledError):
-            async for _ in requests:
-                pass
+        async for _ in requests:
+            pass
         return b""
 
     server = await serve({"ReadAll": grpc.stream_unary_rpc_method_handler(read_all)})
@@ -103,3 +102,4 @@ async def main() -> None:
 
 asyncio.run(main())
 PYTHON
+  { tail -n 20 "$folder/errors" >&2; exit 1; }
