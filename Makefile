@@ -99,7 +99,7 @@ soak: $(DEV) $(PROJECT) ## Run all kinds of failures for 10 minutes, a page for 
 	@$(PY) -m pytest tests/system/discovery tests/e2e/page -m soak --capture=no $(ARGS)
 	@PYTHONPATH=tests $(PY) -m bench --parts memory --memory-seconds 300
 
-findings: $(MADE) ## Run the scripts of findings/ on the versions that they name (8 minutes); ARGS=dns selects by name
+findings: $(MADE) ## Run the scripts of findings/ on the versions that they name (6 minutes); ARGS=dns selects by name
 	@$(PY) findings $(ARGS)
 
 docs: $(PROJECT) $(DEV) ## Generate docs/configuration.md and docs/metrics.md from the code
