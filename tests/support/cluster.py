@@ -127,10 +127,15 @@ class Cluster:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     @property
-    def restarts(self) -> int:
-        """How often containers of the pods that are there were restarted."""
-        statuses = [status for pod in self.get("pods") for status in pod["status"].get("containerStatuses", ())]
-        return sum(status["restartCount"] for status in statuses)
+    def restarts(self) -> list[str]:
+        """How each container ended before it was restarted, of the pods that are there, and its last lines."""
+        return [
+            f"{pod['metadata']['name']}: {status['lastState']}\n"
+            + self.run("logs", pod["metadata"]["name"], "--previous", "--tail", 20).stdout
+            for pod in self.get("pods")
+            for status in pod["status"].get("containerStatuses", ())
+            if status["restartCount"]
+        ]
 
     def warnings(self) -> list[str]:
         """Return the messages of events that are warnings."""
