@@ -40,8 +40,8 @@ REPLY_LIMIT_S = 2.5
 CONNECT_LIMIT_S = 1.0
 
 # The time between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With a
-# report a second, what was worked shows within 1.5 s.
-ROUND_S = 0.45
+# report a second, what was worked shows within 1.7 s.
+ROUND_S = 0.6
 
 # The latest annotations that are read at first.
 MAX_ANNOTATIONS_READ = 1_000
