@@ -10,8 +10,9 @@ from local_run.programs import SERVICES
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "environment"
 
-# Set by the image, or by the file of compose or Swarm; so are all paths, which are others in a container.
-OF_THE_CONTAINER = {"BIND_ADDRESS", "INSTANCE", "PORT", "METRICS_PORT"}
+# Set by the image, or by the file of compose or Swarm; so are all paths, which are others in a container. The time to
+# stop is bounded by the grace period in the file.
+OF_THE_CONTAINER = {"BIND_ADDRESS", "INSTANCE", "PORT", "METRICS_PORT", "STOP_LIMIT"}
 
 OF_LIBRARIES = {
     *(f"OTEL_BSP_{name}" for name in ("SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE")),
