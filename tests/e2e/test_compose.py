@@ -242,7 +242,8 @@ def test_replicas_are_removed_and_created_again_and_every_hash_is_counted_once(p
     project.stop("worker")
     [worker] = project.containers("worker")
     assert (worker["State"]["ExitCode"], worker["RestartCount"]) == (0, 0)
-    assert project.hashes() == project.hashes_logged()
+    # webui reads the last report a moment after it is counted.
+    wait_until(lambda: project.hashes() == project.hashes_logged(), story=project.logs)
 
 
 @pytest.fixture(scope="module")

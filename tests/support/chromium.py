@@ -136,7 +136,8 @@ async def shoot(page: Page, name: str, *, whole: bool = True) -> None:
     assert await page.evaluate(_CUT_OFF) == []
     await page.evaluate(_axe())
     found = await page.evaluate("axe.run()")
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+    violations = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+    assert violations == [], violations
 
 
 def _axe() -> str:
