@@ -204,7 +204,8 @@ async def test_a_webui_that_restarts_forgets_nothing(classroom: Classroom, page:
     await until_text(page, "#status", "^Live$")
     await until_painted(page, "line", 0.8)
     await shoot(page, "webui-back")
-    assert (await changes(page))[-len(listed) :] == listed
+    # Changes of one moment have no order.
+    assert sorted((await changes(page))[-len(listed) :]) == sorted(listed)
     after = await history(page)
     assert {second: after.get(second) for second in list(before)[:-5]} == dict(list(before.items())[:-5])
 
