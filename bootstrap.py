@@ -58,6 +58,7 @@ def _make_venv() -> None:
     stamp = VENV / ".made"
     try:
         made_here = f" {VENV}\n" in (VENV / "pyvenv.cfg").read_text()
+        # S603: this program has made the interpreter that it calls.
         works = not subprocess.call((VENV / "bin/python", "-c", "import pip"), stderr=subprocess.DEVNULL)  # noqa: S603
     except OSError:
         made_here = works = False

@@ -44,6 +44,7 @@ class Replica:
     outstanding_s: float = 0.0
     accounted_until: float = 0.0
     busy_since: float = 0.0
+    # From which the hedging delay is computed.
     usual: UsualLatency = field(default_factory=UsualLatency)
     # The least latency of a batch that met no other of this worker's, for batches of the size last sent.
     unqueued_s: float = 0.0

@@ -207,7 +207,7 @@ class Worker:
         """Report what is left, and return whether Redis has acknowledged it; if not, log what is lost."""
         if not self._tally.stalled or (self.ledger.flushed and self.ledger.accepting):
             self._report(leaving=True)
-        # A report without hashes, which tells the page that this worker leaves, is worth no longer wait.
+        # Without hashes, the last report only makes the page show at once that this worker has left, so it may be lost.
         limit = self._stop_limit if self.ledger.unreported_hashes else STOP_LIMIT_S
         seconds_left = self._drain_began + limit - CLOSE_LIMIT_S - asyncio.get_running_loop().time()
         if await self.ledger.flush(seconds_left) or not self.ledger.unreported_hashes:

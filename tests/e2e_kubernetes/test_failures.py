@@ -81,7 +81,7 @@ def docker(*words: str) -> "subprocess.CompletedProcess[str]":
 def switched_off(cluster: Cluster, name: str) -> Iterator[None]:
     """Switch a node off, as with its power switch, if it is a container of this machine.
 
-    Nothing tells its peers: connections are not closed, as they are by a kill alone.
+    Its peers get no notice: unlike a kill, this closes no connection.
     """
     if docker("exec", name, "ip", "link", "set", "eth0", "down").returncode != 0:
         pytest.skip("the nodes of this cluster are no containers of this machine")
