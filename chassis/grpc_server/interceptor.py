@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
@@ -74,10 +74,10 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         self.access_log = AccessLog(describe)
         self._loggers: dict[tuple[str, str], ThrottledLogger] = {}
         self._allow_list = None if callers is None else AllowList(callers, self.logger("caller refused"))
-        self.slots = RateLimiter(settings.delay, settings.concurrency)
+        self.rate_limiter = RateLimiter(settings.delay, settings.concurrency)
         # A request uses the event loop from when it is read until its response is written. With a delay it mostly
         # waits, and CONCURRENCY is the tighter limit.
-        self.concurrency = ConcurrencyLimiter(0 if settings.delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
+        self.concurrency_limiter = ConcurrencyLimiter(0 if settings.delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
         self.counts: dict[str, MethodCounts] = {}
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             path = f"/{service}/{method.name}"
@@ -90,7 +90,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
     @property
     def waiting(self) -> int:
         """The number of requests that wait for a slot."""
-        return self.slots.waiting + self.concurrency.waiting
+        return self.rate_limiter.waiting + self.concurrency_limiter.waiting
 
     def flush(self) -> None:
         """Log what is held back. The server calls this once a second."""
@@ -136,7 +136,6 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
                 async for response in behavior(call.requests(encoded), context):
                     for part in self._parts(response):
                         yield await call.respond(part)
-                    self.concurrency.release(call.permit)
                 if handler.stream_stream:
                     # A half-close and a cancellation end the request iterator alike. After a cancellation, gRPC cancels
                     # this task before another read returns, so this one returns only after a half-close. Without
@@ -176,11 +175,14 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         self.logger("request refused").log(**fields)
         await abort(context, error)
 
-    def _parts(self, response: Any) -> Iterable[Any]:
-        """Return a response of each batch, each with a slot of its own, so that with a delay none waits for others."""
+    def _parts(self, response: Any) -> Iterator[Any]:
+        """Yield a response of each batch, each with a slot of its own, so that with a delay none waits for others."""
         if not self.settings.delay or len(getattr(response, "batches", ())) < 2:
-            return (response,)
-        return _split(response)
+            yield response
+            return
+        for batch, its_work in zip(response.batches, work.get(), strict=True):
+            work.set([its_work])
+            yield type(response)(batches=[batch])
 
 
 class _Call:
@@ -195,8 +197,8 @@ class _Call:
         self._caller = _caller(context)
         self._peer = context.peer()
         self._began = self._arrived = time.monotonic()
-        # The slots of the last request; and how long it waited for them, in seconds.
-        self.permit = self._slot = Slot(self._peer, 0.0)
+        # What the last request got from each limiter; and how long it waited for both, in seconds.
+        self._concurrency_slot = self._rate_slot = Slot(self._peer, 0.0)
         self._waited_s = 0.0
         # The spans of requests without a response, by batch id.
         self._spans: dict[int, Span] = {}
@@ -215,18 +217,20 @@ class _Call:
                 self._begin_spans(request, served.tracing)
             if served.faulty:
                 await self._inject_fault(served.settings)
-            self.permit = await served.concurrency.acquire(self._peer)
-            self._slot = await served.slots.acquire(self._peer)
-            self._waited_s = self._slot.acquired_at - self.permit.arrived_at
+            self._concurrency_slot = await served.concurrency_limiter.acquire(self._peer)
+            self._rate_slot = await served.rate_limiter.acquire(self._peer)
+            self._waited_s = self._rate_slot.acquired_at - self._concurrency_slot.arrived_at
             yield request
+            # The servicer wants another request, so the response is written.
+            served.concurrency_limiter.release(self._concurrency_slot)
 
     async def respond(self, response: Any) -> bytes:
         """Return a response, encoded, after the delay. Each batch of a request has a slot of its own with a delay."""
-        slots = self._interceptor.slots
-        if self._slot.completed:
-            self._slot = await slots.acquire(self._peer)
-        await slots.complete(self._slot)
-        slots.release(self._slot)
+        limiter = self._interceptor.rate_limiter
+        if self._rate_slot.completed:
+            self._rate_slot = await limiter.acquire(self._peer)
+        await limiter.complete(self._rate_slot)
+        limiter.release(self._rate_slot)
         for batch_id in self._spans.keys() & _batch_ids(response) if self._spans else ():
             self._spans[batch_id].attributes[WAITED] = self._waited_s
             self._spans.pop(batch_id).end()
@@ -246,8 +250,8 @@ class _Call:
 
     def end(self) -> None:
         """Release what the call holds, count it, and log it if it has failed."""
-        self._interceptor.slots.release(self._slot)
-        self._interceptor.concurrency.release(self.permit)
+        self._interceptor.rate_limiter.release(self._rate_slot)
+        self._interceptor.concurrency_limiter.release(self._concurrency_slot)
         seconds = time.monotonic() - self._began
         self._counts.ended(self._code.name, seconds)
         if self._code not in _NOT_LOGGED:
@@ -279,12 +283,6 @@ class _Call:
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, "fault injected by FAULT_ERROR_RATE")
         if chance < settings.fault_error_rate + settings.fault_hang_rate:
             await asyncio.Event().wait()
-
-
-def _split(response: Any) -> Iterator[Any]:
-    for batch, its_work in zip(response.batches, work.get(), strict=True):
-        work.set([its_work])
-        yield type(response)(batches=[batch])
 
 
 def _as_stream(behavior: UnaryBehavior) -> StreamBehavior:

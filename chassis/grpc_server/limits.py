@@ -45,9 +45,7 @@ class FairQueue(Generic[T]):
         self.length += 1
 
     def popleft(self) -> T:
-        """Remove and return the next item. Raises IndexError when there is none."""
-        if not self.length:
-            raise IndexError
+        """Remove and return the next item. There must be one."""
         peer, items = next(iter(next(iter(self._addresses.values())).items()))
         item = items[0]
         self.rotate(peer)
@@ -124,25 +122,25 @@ class ConcurrencyLimiter:
             await waiting[1]
         except asyncio.CancelledError:
             self._waiting.remove(peer, waiting)
-            self._free(slot)
+            self.release(slot)
             raise
         return slot
 
-    def release(self, slot: Slot) -> None:
-        """Grant the slot to the next request, if this one still holds it."""
-        self._free(slot)
+    def release(self, slot: Slot) -> bool:
+        """Grant the slot to the next request, and return whether this one still held it."""
+        if slot not in self._held:
+            return False
+        self._held.remove(slot)
+        if self._waiting.length:
+            self._grant(slot.peer)
+        return True
 
     def _hold(self, slot: Slot, now: float) -> None:
         slot.acquired_at = now
         self._held.add(slot)
 
-    def _free(self, slot: Slot) -> None:
-        if slot not in self._held:
-            return
-        self._held.remove(slot)
-        if not self._waiting.length:
-            return
-        self._waiting.rotate(slot.peer)
+    def _grant(self, previous_peer: str) -> None:
+        self._waiting.rotate(previous_peer)
         while self._waiting.length and len(self._held) < self._limit:
             following, granted = self._waiting.popleft()
             if not granted.done():  # it is cancelled, and has not removed itself yet
@@ -157,12 +155,12 @@ class ConcurrencyLimiter:
         self._check = None
         expired = asyncio.get_running_loop().time() - self._lease_s
         for slot in [slot for slot in self._held if slot.acquired_at <= expired]:
-            self._free(slot)
+            self.release(slot)
         if self._waiting.length:
             self._check_soon()
 
 
-class RateLimiter(ConcurrencyLimiter):
+class RateLimiter:
     """Limits the rate by making each request hold its slot for at least `delay` seconds. It is no token bucket.
 
     The delay is the whole service time, of which the work is a part. Where requests queue, a slot begins when the one
@@ -171,14 +169,20 @@ class RateLimiter(ConcurrencyLimiter):
     """
 
     def __init__(self, delay: float, concurrency: int) -> None:
-        super().__init__(concurrency)
+        """Grant at most `concurrency` slots at a time (0: unlimited), in fair order."""
         self._delay = delay
+        self._limiter = ConcurrencyLimiter(concurrency)
         # The times at which used slots became free.
         self._free_since: deque[float] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a slot."""
+        return self._limiter.waiting
+
     async def acquire(self, peer: str) -> Slot:
         """Wait for a slot and return it; the caller must complete it if the work succeeds, and release it."""
-        slot = await super().acquire(peer)
+        slot = await self._limiter.acquire(peer)
         free_since = self._free_since.popleft() if self._free_since else 0.0
         slot.ends_at = max(slot.arrived_at, free_since, slot.acquired_at - MAX_CATCH_UP_S) + self._delay
         return slot
@@ -191,6 +195,5 @@ class RateLimiter(ConcurrencyLimiter):
 
     def release(self, slot: Slot) -> None:
         """Grant the slot to the next request, if this one still holds it."""
-        if slot in self._held:
+        if self._limiter.release(slot):
             self._free_since.append(slot.ends_at if slot.completed else asyncio.get_running_loop().time())
-            self._free(slot)

@@ -10,7 +10,7 @@ from support.virtual_time import freeze, now
 import rng_svc.service
 from chassis.grpc_server import interceptor
 from chassis.grpc_server.interceptor import ServiceInterceptor
-from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, FairQueue, RateLimiter
+from chassis.grpc_server.limits import MAX_CATCH_UP_S, WRITE_LEASE_S, ConcurrencyLimiter, RateLimiter
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
@@ -60,11 +60,6 @@ async def test_a_client_with_many_waiting_requests_delays_others_by_one_at_most(
     # The slot that the other one held, and then ours, each time.
     assert served == [False, True] * 3
     await asyncio.gather(*others)
-
-
-def test_an_empty_queue_has_no_next_item() -> None:
-    with pytest.raises(IndexError):
-        FairQueue[int]().popleft()
 
 
 async def test_a_request_reports_how_long_it_waited() -> None:
