@@ -2,11 +2,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker_svc.hedging import Reason
+
 if TYPE_CHECKING:  # It imports OpenTelemetry, which only a process that records traces needs.
     from chassis.telemetry.tracing import Span, Tracing
 
-# The reason of a hedge; those of a retry are the pool's.
-HEDGE = "slow"
 UNFINISHED = "no response when the worker stopped"
 
 
@@ -57,17 +57,17 @@ class BatchTrace:
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
         self._stages[stage] = self._tracing.child(self._root, stage, attributes)
 
-    def sent(self, stage: str, replica: str | None, reason: str = "") -> None:
+    def sent(self, stage: str, replica: str | None, reason: Reason | None = None) -> None:
         """Note that the batch was sent to a replica; a retry and a hedge have a reason."""
-        event = "hedged" if reason == HEDGE else "retried" if reason else "sent"
+        event = "hedged" if reason is Reason.OVERDUE else "retried" if reason else "sent"
         attributes = {"dockercoins.replica": replica or ""}
         if reason:
-            attributes["dockercoins.reason"] = reason
+            attributes["dockercoins.reason"] = reason.value
         self._stages[stage].add_event(event, attributes)
 
-    def broken(self, stage: str, replica: str | None, reason: str) -> None:
+    def broken(self, stage: str, replica: str | None, cause: str) -> None:
         """Note that the stream broke on which the batch was outstanding."""
-        attributes = {"dockercoins.replica": replica or "", "dockercoins.reason": reason}
+        attributes = {"dockercoins.replica": replica or "", "dockercoins.reason": cause}
         self._stages[stage].add_event("stream broken", attributes)
 
     def completed(self, stage: str, replica: str | None) -> None:

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import grpc
 
@@ -21,11 +22,22 @@ HEDGING_DELAY_FACTOR = 4.0
 MIN_HEDGING_DELAY_S = 0.5
 # The delay before the first response, when the usual latency is unknown.
 INITIAL_HEDGING_DELAY_S = 3.0
-# The part of all batches that may be hedged. On an overloaded service all are slow, and hedging would double the load.
+# The part of all batches that may be hedged. On an overloaded service all are overdue, and hedging would double its
+# load.
 HEDGING_RATIO = 0.05
 # A replica's usual latency falls with this time constant. It rises at once, so that a queue that fills is no reason to
 # hedge.
 LATENCY_FALL_S = 1.0
+
+
+class Reason(StrEnum):
+    """Why a batch is sent again."""
+
+    # The stream broke on which it was outstanding.
+    BROKEN = "broken"
+    WRONG_DIGEST = "wrong_digest"
+    # It exceeds the hedging delay, so it is sent to a second replica.
+    OVERDUE = "overdue"
 
 
 class Backoff:
@@ -74,7 +86,7 @@ class Hedging:
     def __init__(self, capacity: int) -> None:
         """Hold at most `capacity` tokens, enough for all batches on one frozen replica. The bucket starts empty."""
         self.capacity = capacity
-        # Seconds without a response after which a batch is slow, and is hedged if the budget allows it.
+        # Seconds without a response after which a batch is overdue, and is hedged if the budget allows it.
         self.delay = INITIAL_HEDGING_DELAY_S
         self._tokens = 0.0
         self._usual_s = 0.0

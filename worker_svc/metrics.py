@@ -63,7 +63,7 @@ class WorkerMetrics(Collector):
         meaning = "Batches that a replica completed before any other did"
         completed = Counter("dockercoins_worker_completed_batches", meaning, labels=_REPLICA)
         meaning = "Batches that exceeded the hedging delay at a replica"
-        slow = Counter("dockercoins_worker_slow_batches", meaning, labels=_REPLICA)
+        overdue = Counter("dockercoins_worker_overdue_batches", meaning, labels=_REPLICA)
         meaning = "Batches sent again, because a stream broke or a digest was wrong"
         retries = Counter("dockercoins_worker_retries", meaning, labels=("service", "reason"))
         meaning = "Batches sent to a second replica, because they exceeded the hedging delay"
@@ -78,11 +78,11 @@ class WorkerMetrics(Collector):
                 info.add_metric((*labels, replica.address, replica.state), 1)
                 outstanding.add_metric(labels, replica.outstanding)
                 completed.add_metric(labels, replica.completed)
-                slow.add_metric(labels, replica.slow)
+                overdue.add_metric(labels, replica.overdue)
             for reason, batches in pool.retries.items():
                 retries.add_metric((service, reason), batches)
             hedges.add_metric((service,), pool.hedges)
-        yield from (serving, endpoints, info, outstanding, completed, slow, retries, hedges)
+        yield from (serving, endpoints, info, outstanding, completed, overdue, retries, hedges)
 
     def _reports(self) -> Iterator[Metric]:
         ledger = self._ledger

@@ -37,7 +37,7 @@ class Replica:
     # Batches that it completed before any other replica did.
     completed: int = 0
     # Batches that exceeded the hedging delay on it.
-    slow: int = 0
+    overdue: int = 0
     # Seconds with a batch outstanding, and the seconds of all outstanding batches; up to when, and the time at which
     # the first of the outstanding batches was sent.
     busy_s: float = 0.0

@@ -194,7 +194,7 @@ async def test_a_hedged_batch_shows_both_replicas(redis: RedisServer, collector:
     async with mine(collector, redis, {}, {"fault_hang_rate": 1}, batch_size=16, window_size=4, delay=0.05):
         await until(hedged)
     for stage in hedged():
-        assert stage.events[1] == ("hedged", {"dockercoins.replica": "hasher-1", "dockercoins.reason": "slow"})
+        assert stage.events[1] == ("hedged", {"dockercoins.replica": "hasher-1", "dockercoins.reason": "overdue"})
         assert stage.attributes["dockercoins.replica"] == "hasher-1"
         assert stage.seconds >= 0.5 - EARLY_S
         assert "hasher-1" in {at_server.instance for at_server in stage.children if at_server.error is None}

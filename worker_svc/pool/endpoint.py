@@ -74,7 +74,7 @@ class Attempt:
     # Whether no other batch may be in its message: it is large, was in a message that failed, or is hedged.
     alone: bool = False
     # Whether it has exceeded the hedging delay.
-    slow: bool = False
+    overdue: bool = False
 
 
 class Stream:

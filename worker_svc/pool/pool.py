@@ -22,9 +22,9 @@ from chassis.telemetry.metrics import LatencyHistogram
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
-from worker_svc.batch import HEDGE, Batch
+from worker_svc.batch import Batch
 from worker_svc.changes import Changes
-from worker_svc.hedging import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging
+from worker_svc.hedging import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging, Reason
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
@@ -54,7 +54,7 @@ START_S = 3.0
 # How long run() waits for streams to end once it is cancelled.
 CLOSE_LIMIT_S = 0.3
 
-# The shortest interval between checks for slow batches. A check that is later than this is skipped: this process was
+# The shortest interval between checks for overdue batches. A check that is later than this is skipped: this process was
 # held up itself, and has responses that it has not read.
 CHECK_INTERVAL_S = 0.1
 
@@ -82,8 +82,8 @@ class Request:
     replica: str = ""
     # The number of outstanding attempts: none while it is queued, two while it is hedged.
     attempts: int = 0
-    # Why the last attempt failed.
-    failure: str = ""
+    # Why the last attempt failed, if there was one before.
+    failure: Reason | None = None
 
 
 class _Lines:
@@ -131,7 +131,7 @@ class Pool:
         # Broken streams, by gRPC code.
         self.errors: Counter[str] = Counter()
         # Batches sent again because the attempt before ended without a valid response, by reason.
-        self.retries: Counter[str] = Counter(broken=0, wrong_digest=0)
+        self.retries = Counter({Reason.BROKEN: 0, Reason.WRONG_DIGEST: 0})
         self.hedges = 0
         # Seconds from send() to the response, of all batches.
         self.latency = LatencyHistogram()
@@ -206,7 +206,7 @@ class Pool:
             request = self._queue.popleft()
             self._send(stream, request, now, request.failure)
 
-    def _send(self, stream: Stream, request: Request, now: float, reason: str) -> None:
+    def _send(self, stream: Stream, request: Request, now: float, reason: Reason | None) -> None:
         self.picker.sent(stream, now)
         if request.batch.trace is not None:
             request.batch.trace.sent(self._stage.name, stream.replica, reason)
@@ -214,7 +214,7 @@ class Pool:
         request.attempts += 1
         # A batch that is retried travels alone, so that it makes no other fail if it is invalid; a hedged one travels
         # alone so that it waits for no other.
-        stream.send(request.batch, now, alone=bool(reason))
+        stream.send(request.batch, now, alone=reason is not None)
 
     def _complete(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:
         """Pass the response on, unless another attempt was faster, and send a batch that waits."""
@@ -239,7 +239,7 @@ class Pool:
         if request is not None:
             request.on_response(payload)
 
-    def _retry(self, stream: Stream, reason: str, cause: str, *, refused: bool = False) -> None:
+    def _retry(self, stream: Stream, reason: Reason, cause: str, *, refused: bool = False) -> None:
         """Retry what is outstanding on a stream and on no other, before anything newer.
 
         Streams are served in order, so the oldest batch of one that was refused, or one in its message, is the invalid
@@ -255,7 +255,7 @@ class Pool:
                 request.batch.trace.broken(self._stage.name, stream.replica, cause)
             if not request.attempts:
                 self.retries[reason] += 1
-                if reason == "broken":
+                if reason is Reason.BROKEN:
                     self._note(AnnotationKind.RETRIED, stream.replica, count=1)
                 if refused and batch_id == oldest:
                     self._queue.append(request)
@@ -269,7 +269,7 @@ class Pool:
         self.picker.eject(replica)
         self._note(AnnotationKind.EJECTED, replica.name, count=1)
         for each in replica.streams:
-            self._retry(each, "wrong_digest", "wrong digest")
+            self._retry(each, Reason.WRONG_DIGEST, "wrong digest")
         self._reconcile()
 
     # Streams and endpoints that come and go.
@@ -321,7 +321,7 @@ class Pool:
             if not replica.streams and not self._is_subset:
                 self._note(AnnotationKind.LEFT if broken is None else AnnotationKind.LOST, stream.replica)
             if not replica.ejected:
-                self._retry(stream, "broken", str(broken), refused=broken is not None and broken.is_permanent)
+                self._retry(stream, Reason.BROKEN, str(broken), refused=broken is not None and broken.is_permanent)
         self._busy.set()
         self._reconcile()
 
@@ -440,7 +440,7 @@ class Pool:
                 await sleep_unless(self._busy, IDLE_LOOKUP_INTERVAL_S * jitter)
 
     async def _check(self) -> None:
-        """Hedge batches that are slow, and abort streams that are silent."""
+        """Hedge batches that are overdue, and abort streams that are silent."""
         while True:
             await self._busy.wait()
             now = self._loop.time()
@@ -462,8 +462,8 @@ class Pool:
                 request = self._requests.get(attempt.batch.id)
                 if now - attempt.sent_at < self._hedging.delay or request is None or replica.ejected:
                     continue
-                is_new, attempt.slow = not attempt.slow, True
-                replica.slow += is_new
+                is_new, attempt.overdue = not attempt.overdue, True
+                replica.overdue += is_new
                 if request.attempts > 1:
                     continue
                 about: dict[str, Any] = {"batch": attempt.batch.id, "replica": stream.replica, "stream": stream.number}
@@ -478,7 +478,7 @@ class Pool:
                 self._lines.hedged.log(**about, second=second.replica)
                 self.hedges += 1
                 self._note(AnnotationKind.SLOW, stream.replica, count=1, to=second.replica)
-                self._send(second, request, now, HEDGE)
+                self._send(second, request, now, Reason.OVERDUE)
         _log_while(self._lines.waiting, {**waiting[0], "batches": len(waiting)} if waiting else None)
 
     def _streams(self) -> list[Stream]:

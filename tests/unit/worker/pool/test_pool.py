@@ -15,7 +15,7 @@ from support.fake_streams import response, stream_to
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
-from worker_svc.hedging import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging, UsualLatency
+from worker_svc.hedging import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging, Reason, UsualLatency
 from worker_svc.pool.endpoint import Stream, StreamBroken
 from worker_svc.pool.pool import IDLE_LOOKUP_INTERVAL_S, Pool
 from worker_svc.replica import READMISSION_DELAY_S
@@ -170,7 +170,7 @@ async def test_a_batch_is_retried_when_both_replicas_that_had_it_are_gone(sendin
         if stream is not spare:
             sending.pool._end(stream, None)
     assert spare.outstanding.keys() == {sending.sent}
-    assert (sending.pool.retries["broken"], sending.pool.hedges) == (1, 1)
+    assert (sending.pool.retries[Reason.BROKEN], sending.pool.hedges) == (1, 1)
     sending.join("d")
     await asyncio.sleep(2 * MIN_HEDGING_DELAY_S)
     assert sending.pool.hedges == 2
@@ -268,7 +268,7 @@ async def test_a_wrong_digest_ejects_its_replica_until_its_streams_have_ended() 
     assert sending.pool.picker.ejected == ["lying"]
     [good] = sending.join("good")
     assert list(good.outstanding) == [1, 2]
-    trace.sent.assert_called_once_with("hasher", "good", "wrong_digest")
+    trace.sent.assert_called_once_with("hasher", "good", Reason.WRONG_DIGEST)
     sending.respond(lying)
     assert not any(response.done() for response in sending.responses.values())
     sending.pool._end(lying, None)
