@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,13 +19,12 @@ from chassis.settings import (
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})" + f":{PORT_PATTERN}"
 _IPV6 = rf"\[[0-9A-Fa-f:.]+\]:{PORT_PATTERN}"
-# Targets as gRPC names them (https://github.com/grpc/grpc/blob/master/doc/naming.md).
+# Targets as gRPC names them (https://github.com/grpc/grpc/blob/master/doc/naming.md), and files of addresses.
 _TARGET = (
-    rf"(?:dns:)?{HOST_PATTERN}:{PORT_PATTERN}|dns:(?://(?:{HOST_PATTERN}(?::{PORT_PATTERN})?)?/)?{HOST_PATTERN}:{PORT_PATTERN}"
-    rf"|ipv4:{_IPV4}(?:,{_IPV4})*"
-    rf"|ipv6:{_IPV6}(?:,{_IPV6})*"
-    r"|unix:[^,\s]+"
-    r"|file:/.+"
+    rf"(?:dns:(?://(?P<server>{HOST_PATTERN}(?::{PORT_PATTERN})?)?/)?)?"
+    rf"(?P<authority>(?P<host>{HOST_PATTERN}):(?P<port>{PORT_PATTERN}))"
+    rf"|(?P<addresses>ipv4:{_IPV4}(?:,{_IPV4})*|ipv6:{_IPV6}(?:,{_IPV6})*|unix:[^,\s]+)"
+    r"|file:(?P<file>/.+)"
 )
 
 AUTO = "auto"
@@ -46,6 +46,17 @@ def _whole_or_auto(maximum: int, unit: str, meaning: str) -> Any:
         return None if value == AUTO else bounded.read(value)
 
     return bounded._replace(read=read, allowed=f"{bounded.allowed}, or {AUTO}")
+
+
+def parse_target(target: str) -> dict[str, str]:
+    """Return the parts of a target: server, authority, host and port; addresses; or file. The others are empty.
+
+    The authority, NAME:PORT, is what a server is called in requests, and in its certificate. Raises ValueError.
+    """
+    match = re.fullmatch(_TARGET, target)
+    if match is None:
+        raise ValueError(f"{target!r} is not a target")
+    return match.groupdict(default="")
 
 
 def _target(service: str, port: int) -> Any:
@@ -118,7 +129,7 @@ class WorkerSettings(RedisSettings):
                 f"a batch must be at most {MAX_BATCH_BYTES} bytes"
             )
         for name, target in (("rng_target", self.rng_target), ("hasher_target", self.hasher_target)):
-            if self.tls is not None and target.startswith(("ipv4:", "ipv6:", "unix:", "file:")):
+            if self.tls is not None and not parse_target(target)["authority"]:
                 raise SettingsError(
                     f"{self.variable(name)}={target!r} is not allowed with {self.variable('tls_cert')}: it must have a "
                     "name, as dns:///rng:50051 has, for that is what the server's certificate is checked for"

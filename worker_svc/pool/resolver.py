@@ -1,21 +1,17 @@
 """Resolves a gRPC target to addresses."""
 
 import contextlib
-import re
 import socket
 from pathlib import Path
 
 import aiodns
 import pycares
 
+from worker_svc.settings import parse_target
+
 # A name server that does not respond within this time is queried again, at most TRIES times in all.
 QUERY_TIMEOUT_S = 1.0
 TRIES = 3
-
-_NAME = re.compile(
-    r"(?:dns:)?(?://(?P<server>[^/]*)/)?(?P<authority>(?:\[(?P<ipv6>.+)\]|(?P<host>[^:/]+)):(?P<port>\d+))"
-)
-_ADDRESSES = re.compile(r"(?P<scheme>ipv4|ipv6|unix):(?P<addresses>.*\D.*)")
 
 # ARES_AI_NOSORT of ares.h, which pycares does not export. To sort addresses, c-ares connects a socket to each, which
 # takes a third of the CPU of a look-up.
@@ -35,24 +31,18 @@ class Resolver:
     """
 
     def __init__(self, target: str) -> None:
+        parts = parse_target(target)
         self.target = target
-        # NAME:PORT, if the target has a name: what a server is called in requests, and in its certificate.
-        self.authority: str | None = None
+        # NAME:PORT, if the target has a name.
+        self.authority = parts["authority"] or None
         # Why the last look-up found nothing, or only a part.
         self.failure = ""
         # The file that is looked up, if it is one.
-        self.file: Path | None = None
-        self._addresses: list[str] = []
-        if target.startswith("file:"):
-            self.file = Path(target.removeprefix("file:"))
-        elif match := _ADDRESSES.fullmatch(target):
-            self._addresses = [f"{match['scheme']}:{each}" for each in match["addresses"].split(",")]
-        elif match := _NAME.fullmatch(target):
-            self.authority, self._host = match["authority"], match["ipv6"] or match["host"]
-            self._port = int(match["port"])
-            self._servers = [match["server"]] if match["server"] else None
-        else:
-            raise ValueError(f"{target!r} is not a target")
+        self.file = Path(parts["file"]) if parts["file"] else None
+        scheme, _, addresses = parts["addresses"].partition(":")
+        self._addresses = [f"{scheme}:{each}" for each in addresses.split(",")]
+        self._host, self._port = parts["host"].strip("[]"), int(parts["port"] or 0)
+        self._servers = [parts["server"]] if parts["server"] else None
 
     async def resolve(self) -> list[str]:
         """Return gRPC targets of one address each, IPv4 and IPv6; nothing if the look-up failed."""
