@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chassis.timing import TIMER_SLACK_S, sleep_unless
 from worker_svc.batch import Batch, BatchTrace
@@ -17,6 +17,10 @@ class StageClient(Protocol):
 
     def send(self, batch: Batch, on_response: Callable[[memoryview], None]) -> None:
         """Send a batch, and call `on_response` with the payload of its response, however many attempts that takes."""
+
+
+# Yields the stages to which a batch is sent, and gets the payloads of the responses.
+Life = Generator[StageClient, Any, None]
 
 
 class Pipeline:
@@ -114,7 +118,7 @@ class Pipeline:
         else:
             self._advance(batch, life)
 
-    def _live(self, batch: Batch) -> Generator[StageClient, memoryview, None]:
+    def _live(self, batch: Batch) -> Life:
         """Take a batch from its first request until it is counted, and begin the next one in its slot of the window.
 
         Each `yield` sends the batch to a stage, and returns the payload of the response. This is no coroutine, because
@@ -135,14 +139,12 @@ class Pipeline:
         elif self._draining and not self._in_flight:
             self._drained.set()
 
-    def _advance(
-        self, batch: Batch, life: Generator[StageClient, memoryview, None], payload: memoryview | None = None
-    ) -> None:
+    def _advance(self, batch: Batch, life: Life, payload: memoryview | None = None) -> None:
         """Let a batch live on with a response, if it is not dropped, until it is sent to the next stage or counted."""
         if batch.id not in self._in_flight:
             return
         try:
-            stage = next(life) if payload is None else life.send(payload)
+            stage = life.send(payload)
         except StopIteration:
             return
         stage.send(batch, partial(self._advance, batch, life))
