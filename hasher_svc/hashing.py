@@ -103,14 +103,12 @@ def load_kernel() -> Digests:
 
 # What the event loop does itself is some 0.2 ms of either way. Handing a batch of 4,096 messages to a thread costs the
 # kernel a quarter more CPU time, one of 256 messages three quarters more, and hashlib as much as 512 (measured).
-KERNEL_INLINE_COUNT = 4_096
-KERNEL_INLINE_BYTES = 256 * 1024
 HASHLIB = Hashing(hashlib_digests, inline_count=512, inline_bytes=128 * 1024)
 
 
 def kernel_hashing() -> Hashing:
     """Return the kernel's way of hashing. Raises KernelError where that can't be used."""
-    return Hashing(load_kernel(), KERNEL_INLINE_COUNT, KERNEL_INLINE_BYTES)
+    return Hashing(load_kernel(), inline_count=4_096, inline_bytes=256 * 1024)
 
 
 def fastest() -> Hashing:
@@ -124,7 +122,7 @@ def fastest() -> Hashing:
     return hashing
 
 
-async def known_answer_test(hashing: Hashing = HASHLIB) -> bool:
+async def known_answer_test(hashing: Hashing) -> bool:
     """Return whether the known message, packed twice, has the known digest twice (a known-answer test)."""
     return hashing.digests(b"abcabc", 3) == 2 * KNOWN_DIGEST
 
@@ -137,7 +135,7 @@ class DigestThread:
     to 76 ms, with four to 130 ms.
     """
 
-    def __init__(self, hashing: Hashing = HASHLIB) -> None:
+    def __init__(self, hashing: Hashing) -> None:
         self._hashing = hashing
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
 

@@ -18,7 +18,7 @@ from chassis.grpc_server import server
 from chassis.health import Health
 from chassis.settings import Pace
 from chassis.telemetry import Telemetry
-from hasher_svc.hashing import DigestThread, known_answer_test
+from hasher_svc.hashing import HASHLIB, DigestThread, known_answer_test
 from hasher_svc.service import SERVICE, HasherService, describe
 from hasher_svc.settings import HasherSettings
 from worker_svc import worker as worker_service
@@ -72,13 +72,12 @@ async def hasher(name: str, port: int, lie: Lie = no_lie) -> AsyncIterator[Hashe
     settings = HasherSettings(pace=Pace.FULL, instance=name, port=port, delay=0.002)
     health = Health()
     health.started()
-    with closing(DigestThread()) as thread:
+    with closing(DigestThread(HASHLIB)) as thread:
         telemetry = Telemetry(health)
         servicer = Hasher(settings, thread, telemetry, lie)
         add_servicer = partial(add_HasherServiceServicer_to_server, servicer)
-        serving = server.serve(
-            settings, telemetry, SERVICE, add_servicer, known_answer_test, describe=describe, callers={}
-        )
+        test = partial(known_answer_test, HASHLIB)
+        serving = server.serve(settings, telemetry, SERVICE, add_servicer, test, describe=describe, callers={})
         async with serving:
             yield servicer
 
