@@ -33,7 +33,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from chassis.redis import errors
-from chassis.redis.sentinel import REPLY_LIMIT_S, MasterFinder, cluster_query, sentinel_query
+from chassis.redis.master import REPLY_LIMIT_S, MasterFinder, cluster_query, sentinel_query
 from chassis.redis.settings import Deployment, Node, RedisAccess
 from chassis.settings import CertificateFiles, SettingsError
 

@@ -6,7 +6,7 @@ import pytest
 from chassis import admin_endpoint, grpc_options, log
 from chassis.grpc_server import server
 from chassis.redis.client import MASTER_CHECK_INTERVAL_S
-from chassis.redis.sentinel import REPLY_LIMIT_S
+from chassis.redis.master import REPLY_LIMIT_S
 from chassis.telemetry.tracing import FLUSH_LIMIT_S
 from deploy.certs.authority import AUTHORITY_DAYS, LEAF_DAYS
 from docs import configuration, metrics

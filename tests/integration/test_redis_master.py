@@ -4,7 +4,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from support.redis_server import RedisServer
 
 from chassis.redis.client import MasterConnection, client
-from chassis.redis.sentinel import MasterFinder
+from chassis.redis.master import MasterFinder
 from chassis.redis.settings import Node
 
 

@@ -6,7 +6,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.virtual_time import now
 
-from chassis.redis.sentinel import REPLY_LIMIT_S, MasterFinder, sentinel_query
+from chassis.redis.master import REPLY_LIMIT_S, MasterFinder, sentinel_query
 from chassis.redis.settings import Node
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
