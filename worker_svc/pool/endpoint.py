@@ -258,9 +258,10 @@ class Endpoint:
     streams: set[Stream] = field(default_factory=set)
     # Set when it opens no more streams; those that are open take batches until others serve.
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    # Whether its streams drain once others serve.
     may_drain: bool = False
-    # Whether the server has closed the connection, rather than reported NOT_SERVING.
-    stopping: bool = False
+    # Whether they drain even if none does: the server has closed the connection, rather than reported NOT_SERVING.
+    must_drain: bool = False
     _keeping: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -291,7 +292,7 @@ class Endpoint:
     async def _watch(self, pause: float, tasks: asyncio.TaskGroup) -> None:
         """Follow the channel: it is ready while there is a connection and the server's health is SERVING."""
         await asyncio.sleep(pause)
-        while not self.stopping:
+        while not self.must_drain:
             state = self.channel.get_state(try_to_connect=True)
             if state is grpc.ChannelConnectivity.READY and not self._keeping:
                 self.cause = "it accepts streams, but sends no response"
@@ -310,6 +311,6 @@ class Endpoint:
             if is_untrusted(self.cause):
                 self.leave()  # the channel would retry too often
                 self.on_change()
-            self.stopping = self.left.is_set() and not is_unhealthy(self.cause)
+            self.must_drain = self.left.is_set() and not is_unhealthy(self.cause)
             await asyncio.sleep(CAUSE_INTERVAL_S if self.streams else IDLE_CAUSE_INTERVAL_S)
         self.on_change()

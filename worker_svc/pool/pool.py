@@ -81,8 +81,8 @@ class Request:
     replica: str = ""
     # The number of outstanding attempts: none while it is queued, two while it is hedged.
     attempts: int = 0
-    # Why the last attempt failed, if there was one before.
-    failure: Reason | None = None
+    # Why its next attempt, or the last one, is not the first.
+    reason: Reason | None = None
 
 
 class _Lines:
@@ -202,18 +202,17 @@ class Pool:
 
     def _dispatch(self, now: float) -> None:
         while self._queue and (stream := self.picker.pick(self._queue[0].replica)) is not None:
-            request = self._queue.popleft()
-            self._send(stream, request, now, request.failure)
+            self._send(stream, self._queue.popleft(), now)
 
-    def _send(self, stream: Stream, request: Request, now: float, reason: Reason | None) -> None:
+    def _send(self, stream: Stream, request: Request, now: float) -> None:
         self.picker.sent(stream, now)
         if request.batch.trace is not None:
-            request.batch.trace.sent(self._stage.name, stream.replica, reason)
+            request.batch.trace.sent(self._stage.name, stream.replica, request.reason)
         request.replica = stream.replica
         request.attempts += 1
         # A batch that is retried travels alone, so that it makes no other fail if it is invalid; a hedged one travels
         # alone so that it waits for no other.
-        stream.send(request.batch, now, alone=reason is not None)
+        stream.send(request.batch, now, alone=request.reason is not None)
 
     def _complete(self, stream: Stream, attempt: Attempt, payload: memoryview) -> None:
         """Pass the response on, unless another attempt was faster, and send a batch that waits."""
@@ -249,7 +248,7 @@ class Pool:
             if (request := self._requests.get(batch_id)) is None:
                 continue
             request.attempts -= 1
-            request.failure = reason
+            request.reason = reason
             if request.batch.trace is not None:
                 request.batch.trace.broken(self._stage.name, stream.replica, cause)
             if not request.attempts:
@@ -338,7 +337,7 @@ class Pool:
         others_serve = any(each.serving and each.name not in ejected for each in self._open)
         is_closing = not self._found
         for endpoint in self._open:
-            if endpoint.may_drain and (others_serve or is_closing or endpoint.stopping or endpoint.name in ejected):
+            if endpoint.may_drain and (others_serve or is_closing or endpoint.must_drain or endpoint.name in ejected):
                 for stream in endpoint.streams:
                     self.picker.drain(stream)
                     stream.half_close()
@@ -477,7 +476,8 @@ class Pool:
                 self._lines.hedged.log(**about, second=second.replica)
                 self.hedges += 1
                 self._note(AnnotationKind.SLOW, stream.replica, count=1, to=second.replica)
-                self._send(second, request, now, Reason.OVERDUE)
+                request.reason = Reason.OVERDUE
+                self._send(second, request, now)
         _log_while(self._lines.waiting, {**waiting[0], "batches": len(waiting)} if waiting else None)
 
     def _streams(self) -> list[Stream]:
