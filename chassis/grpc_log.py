@@ -99,30 +99,26 @@ class _Sorter:
                 self._sort(rest.decode(errors="replace"))
 
     def _sort(self, line: str) -> None:
-        core_line = _CORE_LINE.fullmatch(line)
-        if core_line is None:
-            if self._in_core_line and not self._verbose and _CORE_TRACE.fullmatch(line):
-                return
+        if core_line := _CORE_LINE.fullmatch(line):
+            self._in_core_line = True
+            self._sort_core_line(line, _LEVELS[core_line["level"]], core_line["source"], core_line["message"])
+        elif self._verbose or not (self._in_core_line and _CORE_TRACE.fullmatch(line)):
             self._in_core_line = False
             self._pass_on(line, logging.WARNING, line, logger="stderr")
-            return
-        self._in_core_line = True
-        level, source, message = _LEVELS[core_line["level"]], core_line["source"], core_line["message"]
+
+    def _sort_core_line(self, line: str, level: int, source: str, message: str) -> None:
         if self._verbose or level == logging.CRITICAL:
             self._pass_on(line, level, message, logger="grpc.core", source=source)
         if source.startswith("ssl_transport_security") and (failed := _HANDSHAKE.fullmatch(message.rstrip())):
-            self._log_handshake(failed["reason"], failed["name"])
+            text = re.sub("[^ -~]", "?", (failed["reason"] or failed["name"])[:MAX_REASON])
+            if failed["reason"]:
+                self._throttled(text, "handshake failed", "warning").log(reason=text)
+            else:
+                self._throttled("name", "server name not in the certificate", "warning").log(name=text)
         elif level == logging.ERROR and _OUT_OF_FILES.search(message):
             self.out_of_files.log(cause=os.strerror(errno.EMFILE))
         elif level == logging.ERROR and not self._verbose:
             self._throttled(source, "error in gRPC", "error").log(source=source, message=message)
-
-    def _log_handshake(self, reason: str | None, name: str | None) -> None:
-        text = "".join(each if " " <= each <= "~" else "?" for each in (reason or name or "")[:MAX_REASON])
-        if reason:
-            self._throttled(text, "handshake failed", "warning").log(reason=text)
-        else:
-            self._throttled("name", "server name not in the certificate", "warning").log(name=text)
 
     def _throttled(self, key: str, event: str, level: Literal["warning", "error"]) -> ThrottledLogger:
         if key not in self.throttled and len(self.throttled) >= MAX_EVENTS:

@@ -14,11 +14,10 @@ from dockercoins.hasher.v1.hasher_service_pb2 import (
 from dockercoins.hasher.v1.hasher_service_pb2_grpc import HasherServiceServicer
 from prometheus_client import CollectorRegistry, Counter
 
-from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
+from chassis.batch_limits import DIGEST_SIZE, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, BadRequestError, check_batches
 from chassis.grpc_options import SERVED_BY
 from chassis.grpc_server.access_log import work
 from chassis.grpc_server.allow_list import Callers
-from chassis.grpc_server.bad_request import BadRequestError, check_batches
 from chassis.large_fields import with_large_field
 from hasher_svc.hashing import DigestThread
 

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
-from google.protobuf import descriptor_pool
+from google.protobuf import any_pb2, descriptor_pool
 from google.protobuf.message import DecodeError, Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from chassis import large_fields, log
+from chassis.batch_limits import BadRequestError
 from chassis.grpc_options import CLIENT_ID, MAX_NAME, STREAM_ID, TRACEPARENT
 from chassis.grpc_server.access_log import AccessLog, Describe, work
 from chassis.grpc_server.allow_list import AllowList, Callers
-from chassis.grpc_server.bad_request import BadRequestError, abort
 from chassis.grpc_server.limits import (
     MAX_CONCURRENT_REQUESTS,
     WRITE_LEASE_S,
@@ -169,11 +171,19 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         return decoded
 
     async def _refuse(self, path: str, error: BadRequestError, context: Context) -> None:
-        """End the call with INVALID_ARGUMENT. The details are logged as well, because the client may not log them."""
+        """End the call with INVALID_ARGUMENT, and keep the connection open for others.
+
+        The details are those of https://google.aip.dev/193. They are logged as well, because the client may not do so.
+        """
         batch = {} if error.batch_id is None else {"batch": error.batch_id}
         fields = {"method": path.rpartition("/")[2], **_caller(context), **batch, "details": str(error)}
         self.logger("request refused").log(**fields)
-        await abort(context, error)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+        details = any_pb2.Any()
+        details.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        refusal = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error), details=[details])
+        status = rpc_status.to_status(refusal)
+        await context.abort(status.code, status.details, status.trailing_metadata)
 
     def _parts(self, response: Any) -> Iterator[Any]:
         """Yield a response of each batch, each with a slot of its own, so that with a delay none waits for others."""
