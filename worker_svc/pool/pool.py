@@ -349,9 +349,7 @@ class Pool:
 
     def _exchange(self, now: float) -> None:
         """Replace one endpoint whose certificates were renewed or, where not all addresses are used, any."""
-        if self._certificates is not None:
-            self._certificates.check()
-        latest = None if self._certificates is None else self._certificates.latest
+        latest = None if self._certificates is None else self._certificates.check()
         old = [target for target, each in self._endpoints.items() if each.certificates is not latest]
         unused = sorted(self._found - self._endpoints.keys())
         if now >= self._exchange_at and (old or unused):
@@ -513,8 +511,8 @@ class Pool:
                 cause = random.choice(list(self._endpoints.values())).cause  # noqa: S311 - no secret
             else:
                 cause = self._resolver.failure
-            absent = {"target": self._resolver.target, "seconds": round(now - served_at, 1)}
-            absent["details"] = cause or "still connecting, or looking up the name"
+            details = cause or "still connecting, or looking up the name"
+            absent = {"target": self._resolver.target, "seconds": round(now - served_at, 1), "details": details}
             _log_while(self._lines.absent, absent if now - served_at >= ABSENCE_LIMIT_S else None)
             for logger in self._lines.all:
                 logger.flush()
