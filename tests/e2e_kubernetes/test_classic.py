@@ -14,9 +14,15 @@ pytestmark = pytest.mark.quick
 # After a change, for what may still follow.
 AFTER_S = 2
 
+SECONDS_UNDER_HALF = 2
+
 
 def assert_half_of(cluster: Cluster, speed: float, change: Callable[[], object]) -> None:
-    """No second is under half of the speed, from a change's beginning until some time after the last old pod's end."""
+    """At most two seconds are under half of the speed, from a change's beginning until after the old pods' end.
+
+    Without idle CPU, pods that start keep the only rng from a core for two seconds. An rng that was deleted and did not
+    wait for 10 s before it stopped left four. test_failures has the bound for a machine without other work.
+    """
     began = time.monotonic()
     change()
     cluster.wait_until_stopped()
@@ -24,7 +30,7 @@ def assert_half_of(cluster: Cluster, speed: float, change: Callable[[], object])
     time.sleep(AFTER_S)
     seconds = cluster.seconds(time.monotonic() - began)
     print(f"lowest second {min(seconds):.1f} of {speed}")  # noqa: T201
-    assert min(seconds) > speed / 2, seconds
+    assert sum(each < speed / 2 for each in seconds) <= SECONDS_UNDER_HALF, seconds
 
 
 def test_classic_starts_and_applying_it_again_changes_nothing(cluster: Cluster) -> None:
@@ -42,7 +48,7 @@ def test_ten_workers_do_ten_a_second(cluster: Cluster) -> None:
     cluster.wait_for_speed(10)
 
 
-def test_the_only_rng_and_hasher_are_rolled_out_without_a_second_under_half(cluster: Cluster) -> None:
+def test_the_only_rng_and_hasher_are_rolled_out_without_three_seconds_under_half(cluster: Cluster) -> None:
     def roll_out() -> None:
         cluster.kubectl("rollout", "restart", "deployment", "rng", "hasher")
         cluster.roll_out("deployment/rng", "deployment/hasher")
@@ -66,7 +72,7 @@ def test_only_the_connections_of_the_design_are_possible(cluster: Cluster) -> No
 
 
 @pytest.mark.parametrize("name", ["rng", "redis"])
-def test_the_only_pod_of_a_service_is_deleted_without_a_second_under_half(cluster: Cluster, name: str) -> None:
+def test_the_only_pod_of_a_service_is_deleted_without_three_seconds_under_half(cluster: Cluster, name: str) -> None:
     def delete() -> None:
         cluster.kubectl("delete", "pod", "--selector", f"app={name},app.kubernetes.io/part-of=dockercoins")
 

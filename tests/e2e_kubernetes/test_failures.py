@@ -180,6 +180,22 @@ def test_full_speed_is_back_soon_after_all_pods_are_deleted(cluster: Cluster) ->
     assert sum(seconds[RECOVERY_S:]) / len(seconds[RECOVERY_S:]) > 0.9 * 20
 
 
+def test_the_only_rng_and_redis_are_replaced_without_a_second_under_half(cluster: Cluster) -> None:
+    start_ten_workers(cluster, 1)
+    for words in (
+        ("rollout", "restart", "deployment", "rng"),
+        ("delete", "pod", "--selector", "app=rng"),
+        ("delete", "pod", "redis-0"),
+    ):
+        began = time.monotonic()
+        cluster.kubectl(*words)
+        cluster.roll_out_all()
+        cluster.wait_until_stopped()
+        time.sleep(2)
+        seconds = lowest(cluster, began)
+        assert min(seconds) > 5, (words, seconds)
+
+
 def test_a_node_is_drained_of_the_only_rng_and_hasher(cluster: Cluster) -> None:
     start_ten_workers(cluster, 1)
     for name in {node_of(cluster, "rng"), node_of(cluster, "hasher")}:

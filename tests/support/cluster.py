@@ -302,8 +302,8 @@ class Cluster:
         wait_until(reached, START_LIMIT_S, lambda: f"{speeds} instead of {expected}")
 
     def seconds(self, seconds: float) -> list[float]:
-        """Return the hashes per second of each second since then, as the page draws them."""
+        """Return the hashes per second of each second since then, as the page draws them, and 0 without a worker."""
         time.sleep(4)
         history = self.kubectl("exec", "deployment/webui", "--", "python", "-c", READ_HISTORY.format(int(seconds) + 5))
         points: Sequence[Sequence[float]] = json.loads(history)["points"]
-        return [speed for _, speed in points[1:-3] if speed is not None]
+        return [speed or 0.0 for _, speed in points[1:-3]]
