@@ -69,7 +69,7 @@ class WorkerMetrics(Collector):
         meaning = "Batches sent to a second replica, because they exceeded the hedging delay"
         hedges = Counter("dockercoins_worker_hedges", meaning, labels=_SERVICE)
         for service, pool in self._pools.items():
-            replicas = pool.picker.listed
+            replicas = pool.picker.replicas.listed
             serving.add_metric((service,), len(pool.replicas))
             for state in ReplicaState:
                 endpoints.add_metric((service, state), sum(replica.state is state for replica in replicas))

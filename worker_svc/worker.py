@@ -176,7 +176,7 @@ class Worker:
             now,
             self._pipeline.oldest,
             batch_size,
-            {name: pool.picker.snapshot(now) for name, pool in self._pools.items()},
+            {name: pool.picker.replicas.snapshot(now) for name, pool in self._pools.items()},
             waits_for=waits_for,
             window=self._pipeline.window,
             changes=None if leaving else self._changes,

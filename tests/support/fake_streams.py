@@ -87,8 +87,8 @@ class Picking(Picker):
         replica.observe(now - attempt.sent_at, attempt.sent_at, 1)
 
     def changes(self, now: float, **connecting: str) -> bool:
-        return self.update_states(now, connecting)
+        return self.replicas.update_states(now, connecting)
 
     @property
     def states(self) -> dict[str, str]:
-        return {each.name: each.state.value for each in self.listed}
+        return {each.name: each.state.value for each in self.replicas.listed}

@@ -26,8 +26,9 @@ from worker_svc.batch import Batch
 from worker_svc.changes import Changes
 from worker_svc.hedging import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging, Reason
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
-from worker_svc.pool.picker import Picker, Replica
+from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
+from worker_svc.replica import Replica
 from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0
@@ -344,7 +345,7 @@ class Pool:
         now = self._loop.time()
         self._dispatch(now)
         connecting = {each.name: each.address for each in self._endpoints.values() if not each.serving}
-        if self.picker.update_states(now, connecting):
+        if self.picker.replicas.update_states(now, connecting):
             self._on_change()
 
     def _exchange(self, now: float) -> None:

@@ -93,7 +93,7 @@ async def test_one_without_a_name_or_health_is_used_under_its_address(behavior: 
     async with serving(behavior) as port, PoolClient(port).running() as client:
         await client.until_completed(100)
         assert client.pool.replicas == [f"127.0.0.1:{port}"]
-        await until(lambda: client.pool.picker.listed[0].accepting[1:])
+        await until(lambda: client.pool.picker.replicas.listed[0].accepting[1:])
         await client.finish()
 
 

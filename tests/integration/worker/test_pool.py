@@ -62,7 +62,7 @@ async def test_a_replica_with_an_ipv4_and_an_ipv6_address_is_one() -> None:
     async with rng_server("a", port, bind_address="::"), PoolClient(target=f"localhost:{port}").running() as client:
         await until(lambda: counts(client).started == 4)
         await client.until_completed(100)
-        assert [(each.name, len(each.accepting)) for each in client.pool.picker.listed] == [("a", 4)]
+        assert [(each.name, len(each.accepting)) for each in client.pool.picker.replicas.listed] == [("a", 4)]
 
 
 async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at_once_with_nothing_retried() -> None:
@@ -155,7 +155,7 @@ async def test_of_a_refused_message_only_the_invalid_batch_fails_again(monkeypat
 
     port = free_port()
     async with rng_server("a", port, Recording), PoolClient(port, window=0).running() as client:
-        await until(lambda: [len(each.accepting) for each in client.pool.picker.listed] == [2])
+        await until(lambda: [len(each.accepting) for each in client.pool.picker.replicas.listed] == [2])
         client.pool.resize(32)
         invalid = response(client.pool, Batch(1_000, 0, 32, 0.0))
         valid = [response(client.pool, Batch(number, 4, 32, 0.0)) for number in range(1, 12)]

@@ -26,7 +26,7 @@ async def test_64_replicas_have_series_at_most_and_none_that_went_more_than_ten_
     assert max(len(shown_after(f"rng-{number}")) for number in range(129)) == 64
     await asyncio.sleep(GONE_LISTED_S + 1)
     assert shown_after("rng") == {"rng"}
-    pool.hedges, pool.picker.listed[0].overdue = 3, 2
+    pool.hedges, pool.picker.replicas.listed[0].overdue = 3, 2
     value = telemetry.metrics.get_sample_value
     assert value("dockercoins_worker_hedges_total", {"service": "rng"}) == 3
     assert value("dockercoins_worker_overdue_batches_total", {"service": "rng", "replica": "rng"}) == 2

@@ -17,8 +17,8 @@ from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
 from worker_svc.hedging import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging, Reason, UsualLatency
 from worker_svc.pool.endpoint import Stream, StreamBroken
-from worker_svc.pool.picker import READMISSION_DELAY_S
 from worker_svc.pool.pool import IDLE_LOOKUP_INTERVAL_S, Pool
+from worker_svc.replica import READMISSION_DELAY_S
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 
 
