@@ -129,12 +129,16 @@ def test_at_full_pace_the_limit_has_the_predicted_speed(system: Start) -> None:
     """What is busy depends on the machine; what is said to be the limit has to be busy, and its capacity reached."""
     full = {"PACE": "full", "BATCH_SIZE": 16_384}
     page = system(rng=full, hasher=full, worker=full)
-    wait_until(lambda: (page.data.get("lesson") or {}).get("predicted"), SETTLED_WITHIN_S)
-    time.sleep(6)
-    lesson, topology = page.data["lesson"], page.data["topology"]
-    limit = topology[lesson["limit"]]["replicas"][0]
-    assert limit["busy"] > 0.7, (lesson, topology)
-    assert lesson["predicted"] == pytest.approx(page.speed, rel=0.35), (lesson, topology)
+
+    def limit_is_as_busy_and_fast_as_said() -> bool:
+        lesson = page.data.get("lesson") or {}
+        if not lesson.get("predicted"):
+            return False
+        limit = page.data["topology"][lesson["limit"]]["replicas"][0]
+        return limit["busy"] > 0.7 and lesson["predicted"] == pytest.approx(page.speed, rel=0.35)
+
+    # The speed is that of the last five seconds, and the prediction follows sooner when the machine gets faster or slower.
+    wait_until(limit_is_as_busy_and_fast_as_said, SETTLED_WITHIN_S)
 
 
 def test_large_batches_that_keep_the_machine_busy_are_not_limited_by_the_number_of_workers(system: Start) -> None:
