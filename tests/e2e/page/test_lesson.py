@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ AWAY_S = 30.0
 # From the death of the last hasher to a speed of 0 on the page.
 ZERO_WITHIN_S = 5.0
 
-# One rng allows ten hashes a second. The reports of ten workers begin and end at moments of their own.
+# One rng allows ten hashes a second. The reports of ten workers begin and end at moments of their own, and late ones leave
+# more to one second and less to the next, so this is the mean of two.
 MOST_PER_S = 10.5
 
 # Hashes per second at the full pace on any machine, and at the classic pace with one worker.
@@ -188,7 +190,8 @@ async def test_without_a_hasher_the_speed_is_0_at_once_and_its_return_makes_no_p
     gap = [second for second, hashes in away.items() if hashes == 0]
     assert len(gap) > AWAY_S / 2  # on a busy machine, reports are late
     assert all(0 < (back[second] or 0) <= 2 * WORKERS / len(gap) for second in gap)
-    assert max(hashes or 0 for second, hashes in back.items() if second >= gap[0]) <= MOST_PER_S
+    since = [hashes or 0 for second, hashes in back.items() if second >= gap[0]]
+    assert max(map(sum, pairwise(since))) / 2 <= MOST_PER_S
 
 
 async def test_a_webui_that_restarts_forgets_nothing(classroom: Classroom, page: Page) -> None:
