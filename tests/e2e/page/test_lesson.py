@@ -31,8 +31,8 @@ AWAY_S = 30.0
 # From the death of the last hasher to a speed of 0 on the page.
 ZERO_WITHIN_S = 5.0
 
-# One rng allows ten hashes a second. The reports of ten workers begin and end at moments of their own, and late ones leave
-# more to one second and less to the next, so this is the mean of two.
+# One rng allows ten hashes a second. The reports of ten workers begin and end at moments of their own, and late ones
+# leave more to one second and less to the next, so this is the mean of two.
 MOST_PER_S = 10.5
 
 # Hashes per second at the full pace on any machine, and at the classic pace with one worker.
