@@ -112,7 +112,9 @@ def cluster(_text: str) -> Iterator[OpenTerminal]:
     context = os.environ.get("CONTEXT")
     if not context:
         pytest.skip("CONTEXT=… names a cluster of kubectl, whose nodes have the images")
-    with lock("labs", alone=False), _copy() as folder, tempfile.TemporaryDirectory() as name:
+    # Pods of another lab that start take the CPU, and a lab's numbers are times.
+    alone = lock("labs-cluster", alone=True)
+    with lock("labs", alone=False), alone, _copy() as folder, tempfile.TemporaryDirectory() as name:
         made = Cluster(Path(name), context, f"lab-{secrets.token_hex(4)}")
         with made.running():
             yield lambda: Terminal(["bash"], folder, {**made.environment(), "WEBUI_PORT": str(free_port())})
