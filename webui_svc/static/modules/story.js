@@ -84,7 +84,6 @@ export class Story {
     const number = `${count(annotations.length)} ${annotations.length === 1 ? "change" : "changes"}`;
     show("latest-change", latest ? `${number}, the latest at ${clock(latest.at)}: ${text(latest)}` : "No changes in this time");
     element("changes").classList.toggle("none", !latest);
-    if (!latest) element("changes").open = false;
     const rows = arrange(element("change-list"), annotations.map(({ id }) => id), () =>
       make("li", {}, make("time"), make("span", { class: "glyph", "aria-hidden": "true" }), make("span")),
     );
