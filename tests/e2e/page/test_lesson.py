@@ -186,12 +186,14 @@ async def test_without_a_hasher_the_speed_is_0_at_once_and_its_return_makes_no_p
     await shoot(page, "hasher-back")
     back = await history(page)
     assert zero_after_s <= ZERO_WITHIN_S
-    # What was 0 gets the batch that each worker had in flight, and one more in the same report, over all that time.
+    # What was 0 gets the batch that each worker had in flight, and what else is in the same report, over all that time:
+    # one batch more, or two where the report is late.
     gap = [second for second, hashes in away.items() if hashes == 0]
     assert len(gap) > AWAY_S / 2  # on a busy machine, reports are late
-    assert all(0 < (back[second] or 0) <= 2 * WORKERS / len(gap) for second in gap)
+    filled = {second: back[second] for second in gap}
+    assert all(0 < (hashes or 0) <= 3 * WORKERS / len(gap) for hashes in filled.values()), filled
     since = [hashes or 0 for second, hashes in back.items() if second >= gap[0]]
-    assert max(map(sum, pairwise(since))) / 2 <= MOST_PER_S
+    assert max(map(sum, pairwise(since))) / 2 <= MOST_PER_S, since
 
 
 async def test_a_webui_that_restarts_forgets_nothing(classroom: Classroom, page: Page) -> None:
