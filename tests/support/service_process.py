@@ -94,6 +94,9 @@ class ServiceProcesses:
             env.setdefault("PYTHONPATH", TESTS)
         if name in {"rng", "hasher", "webui"}:
             env.setdefault("PORT", 0)
+        if name == "worker":
+            # Redis writes each report to a disk, which takes seconds where others write to it.
+            env.setdefault("STOP_LIMIT", 25)
         instance = env.setdefault("INSTANCE", f"{name}-{len(self._processes)}")
         process = ServiceProcess(f"{name}_svc", env, self._folder / f"{instance}.log")
         self._processes.append(process)

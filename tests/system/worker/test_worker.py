@@ -104,7 +104,7 @@ def test_a_worker_that_was_frozen_goes_on_and_has_lost_nothing_when_it_stops(min
 
 def test_a_redis_that_is_frozen_for_a_while_at_the_very_end_costs_nothing(mine: Mine) -> None:
     before = mine.redis.hashes
-    worker = mine.start("worker", **WORKER)
+    worker = mine.start("worker", **WORKER, STOP_LIMIT=STOP_LIMIT_S)
     wait_until(lambda: mine.redis.hashes > before)
     mine.redis.freeze()
     worker.send(signal.SIGTERM)
@@ -130,7 +130,7 @@ def test_a_worker_may_wait_for_a_redis_that_is_away_at_its_end(mine: Mine) -> No
 
 def test_a_redis_away_at_the_very_end_costs_what_the_log_says(mine: Mine) -> None:
     mine.redis.client().flushall()
-    worker = mine.start("worker", **WORKER)
+    worker = mine.start("worker", **WORKER, STOP_LIMIT=STOP_LIMIT_S)
     wait_until(lambda: mine.redis.hashes)
     # With no report on its way, which Redis might count although the worker never hears of that.
     worker.send(signal.SIGSTOP)
