@@ -5,7 +5,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from chassis import cpus
 from chassis.settings import ByPace, Field, ServiceSettings
 from docs import with_generated
 from local_run.programs import SERVICES
@@ -14,7 +13,7 @@ from local_run.settings import LocalRunSettings
 PAGE = Path(__file__).with_name("configuration.md")
 
 # What a process finds out by itself.
-FOUND = {socket.gethostname: "the host name", cpus.usable: "the CPUs that it may use"}
+FOUND = {socket.gethostname: "the host name"}
 
 TABLE = "## {}\n\n| variable | default | allowed | meaning |\n|---|---|---|---|\n{}\n"
 

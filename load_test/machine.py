@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from chassis import cpus
+from load_test import cpus
 
 # A machine with a higher load per core before, or more steal time in per cent, is busy.
 MAX_LOAD = 0.25

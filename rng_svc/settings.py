@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from chassis import cpus
+from chassis.grpc_server.limits import MAX_CONCURRENT_REQUESTS
 from chassis.grpc_server.settings import GrpcServerSettings
 from chassis.settings import ByPace
 
@@ -16,7 +16,7 @@ class RngSettings(GrpcServerSettings):
     defaults: ClassVar[Mapping[str, Any]] = {
         "port": 50_051,
         "metrics_port": 9_101,
-        "concurrency": ByPace(1, cpus.usable),
+        "concurrency": ByPace(1, MAX_CONCURRENT_REQUESTS),
     }
 
     # 64 batches, each of them numbers and the name of a trace: fewer than 100 bytes.

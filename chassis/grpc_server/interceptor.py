@@ -46,7 +46,7 @@ MAX_STREAM_ID_DIGITS = 18
 # Codes of calls without a line of their own: their requests are logged, as served or as refused.
 _NOT_LOGGED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 
-# An attribute of spans: the time for which a request waited for its slots.
+# An attribute of spans: the time for which a request waited for its slot.
 WAITED = "dockercoins.waited_seconds"
 
 # Stands for the batch of a unary call, which has no id.
@@ -76,10 +76,12 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         self.access_log = AccessLog(describe)
         self._loggers: dict[tuple[str, str], ThrottledLogger] = {}
         self._allow_list = None if callers is None else AllowList(callers, self.logger("caller refused"))
-        self.rate_limiter = RateLimiter(settings.delay, settings.concurrency)
-        # A request uses the event loop from when it is read until its response is written. With a delay it mostly
-        # waits, and CONCURRENCY is the tighter limit.
-        self.concurrency_limiter = ConcurrencyLimiter(0 if settings.delay else MAX_CONCURRENT_REQUESTS, WRITE_LEASE_S)
+        if settings.delay:
+            self.limiter: ConcurrencyLimiter = RateLimiter(settings.delay, settings.concurrency)
+        else:
+            # A request uses the event loop from when it is read until its response is written.
+            limit = min(settings.concurrency or MAX_CONCURRENT_REQUESTS, MAX_CONCURRENT_REQUESTS)
+            self.limiter = ConcurrencyLimiter(limit, WRITE_LEASE_S)
         self.counts: dict[str, MethodCounts] = {}
         for method in descriptor_pool.Default().FindServiceByName(service).methods:
             path = f"/{service}/{method.name}"
@@ -88,11 +90,6 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         if self.faulty:
             faults = {"error_rate": settings.fault_error_rate, "hang_rate": settings.fault_hang_rate}
             log.get().warning("faults injected", **faults, slow=settings.fault_slow)
-
-    @property
-    def waiting(self) -> int:
-        """The number of requests that wait for a slot."""
-        return self.rate_limiter.waiting + self.concurrency_limiter.waiting
 
     def flush(self) -> None:
         """Log what is held back. The server calls this once a second."""
@@ -207,8 +204,8 @@ class _Call:
         self._caller = _caller(context)
         self._peer = context.peer()
         self._began = self._arrived = time.monotonic()
-        # What the last request got from each limiter; and how long it waited for both, in seconds.
-        self._concurrency_slot = self._rate_slot = Slot(self._peer, 0.0)
+        # The slot of the last request, or of its last batch; and how long the request waited for one, in seconds.
+        self._slot = Slot(self._peer, 0.0)
         self._waited_s = 0.0
         # The spans of requests without a response, by batch id.
         self._spans: dict[int, Span] = {}
@@ -217,7 +214,7 @@ class _Call:
         self._counts.started += 1
 
     async def requests(self, encoded: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        """Yield each request once it has its slots."""
+        """Yield each request once it has a slot."""
         served = self._interceptor
         async for message in encoded:
             self._arrived = time.monotonic()
@@ -227,20 +224,18 @@ class _Call:
                 self._begin_spans(request, served.tracing)
             if served.faulty:
                 await self._inject_fault(served.settings)
-            self._concurrency_slot = await served.concurrency_limiter.acquire(self._peer)
-            self._rate_slot = await served.rate_limiter.acquire(self._peer)
-            self._waited_s = self._rate_slot.acquired_at - self._concurrency_slot.arrived_at
+            self._slot = await served.limiter.acquire(self._peer)
+            self._waited_s = self._slot.acquired_at - self._slot.arrived_at
             yield request
             # The servicer wants another request, so the response is written.
-            served.concurrency_limiter.release(self._concurrency_slot)
+            served.limiter.release(self._slot)
 
     async def respond(self, response: Any) -> bytes:
         """Return a response, encoded, after the delay. Each batch of a request has a slot of its own with a delay."""
-        limiter = self._interceptor.rate_limiter
-        if self._rate_slot.completed:
-            self._rate_slot = await limiter.acquire(self._peer)
-        await limiter.complete(self._rate_slot)
-        limiter.release(self._rate_slot)
+        limiter = self._interceptor.limiter
+        if self._slot.completed:
+            self._slot = await limiter.acquire(self._peer)
+        await limiter.complete(self._slot)
         for batch_id in self._spans.keys() & _batch_ids(response) if self._spans else ():
             self._spans[batch_id].attributes[WAITED] = self._waited_s
             self._spans.pop(batch_id).end()
@@ -260,8 +255,7 @@ class _Call:
 
     def end(self) -> None:
         """Release what the call holds, count it, and log it if it has failed."""
-        self._interceptor.rate_limiter.release(self._rate_slot)
-        self._interceptor.concurrency_limiter.release(self._concurrency_slot)
+        self._interceptor.limiter.release(self._slot)
         seconds = time.monotonic() - self._began
         self._counts.ended(self._code.name, seconds)
         if self._code not in _NOT_LOGGED:

@@ -18,6 +18,7 @@ from chassis.timing import TIMER_SLACK_S
 # process that was frozen must not serve all its backlog at once.
 MAX_CATCH_UP_S = 0.1
 
+# The most requests at once without a delay, each from when it is read until its response is written.
 # gRPC delivers one event per iteration of the event loop, first in, first out; a request is two events. Without a
 # limit, one client with 250 busy streams delayed other clients by 48 ms at 256 messages per batch, and some by seconds
 # (measured).
@@ -126,14 +127,15 @@ class ConcurrencyLimiter:
             raise
         return slot
 
-    def release(self, slot: Slot) -> bool:
-        """Grant the slot to the next request, and return whether this one still held it."""
-        if slot not in self._held:
-            return False
-        self._held.remove(slot)
-        if self._waiting.length:
-            self._grant(slot.peer)
-        return True
+    async def complete(self, slot: Slot) -> None:
+        """Do nothing: a request holds its slot until its response is written, when the caller releases it."""
+
+    def release(self, slot: Slot) -> None:
+        """Grant the slot to the next request, if this one still holds it."""
+        if slot in self._held:
+            self._held.remove(slot)
+            if self._waiting.length:
+                self._grant(slot.peer)
 
     def _hold(self, slot: Slot, now: float) -> None:
         slot.acquired_at = now
@@ -160,7 +162,7 @@ class ConcurrencyLimiter:
             self._check_soon()
 
 
-class RateLimiter:
+class RateLimiter(ConcurrencyLimiter):
     """Limits the rate by making each request hold its slot for at least `delay` seconds. It is no token bucket.
 
     The delay is the whole service time, of which the work is a part. Where requests queue, a slot begins when the one
@@ -168,32 +170,26 @@ class RateLimiter:
     that is cancelled frees its slot at once.
     """
 
-    def __init__(self, delay: float, concurrency: int) -> None:
-        """Grant at most `concurrency` slots at a time (0: unlimited), in fair order."""
+    def __init__(self, delay: float, limit: int) -> None:
+        """Grant at most `limit` slots at a time (0: unlimited), in fair order."""
+        super().__init__(limit)
         self._delay = delay
-        self._limiter = ConcurrencyLimiter(concurrency)
         # The times at which used slots became free.
         self._free_since: deque[float] = deque()
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for a slot."""
-        return self._limiter.waiting
-
-    async def acquire(self, peer: str) -> Slot:
-        """Wait for a slot and return it; the caller must complete it if the work succeeds, and release it."""
-        slot = await self._limiter.acquire(peer)
+    def _hold(self, slot: Slot, now: float) -> None:
+        super()._hold(slot, now)
         free_since = self._free_since.popleft() if self._free_since else 0.0
-        slot.ends_at = max(slot.arrived_at, free_since, slot.acquired_at - MAX_CATCH_UP_S) + self._delay
-        return slot
+        slot.ends_at = max(slot.arrived_at, free_since, now - MAX_CATCH_UP_S) + self._delay
 
     async def complete(self, slot: Slot) -> None:
-        """Wait for the rest of the delay."""
-        if self._delay:
-            await asyncio.sleep(slot.ends_at - TIMER_SLACK_S - asyncio.get_running_loop().time())
-            slot.completed = True
+        """Wait for the rest of the delay, and release the slot."""
+        await asyncio.sleep(slot.ends_at - TIMER_SLACK_S - asyncio.get_running_loop().time())
+        slot.completed = True
+        self.release(slot)
 
     def release(self, slot: Slot) -> None:
         """Grant the slot to the next request, if this one still holds it."""
-        if self._limiter.release(slot):
+        if slot in self._held:
             self._free_since.append(slot.ends_at if slot.completed else asyncio.get_running_loop().time())
+            super().release(slot)

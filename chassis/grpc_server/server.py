@@ -81,7 +81,7 @@ async def serve(  # noqa: PLR0913 - what makes a server of a service
         f"Requests that wait for a slot: CONCURRENCY, with DELAY=0 at most {MAX_CONCURRENT_REQUESTS}",
         registry=telemetry.metrics,
     )
-    waiting.set_function(lambda: interceptor.waiting)
+    waiting.set_function(lambda: interceptor.limiter.waiting)
 
     async with contextlib.AsyncExitStack() as stack:
         # gRPC needs the credentials as long as the server exists.

@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from chassis import cpus
 from chassis.grpc_server.limits import MAX_CONCURRENT_REQUESTS
 from chassis.settings import ByPace, ServiceSettings, SettingsError, number, tcp_port, whole
 
@@ -19,12 +18,11 @@ class GrpcServerSettings(ServiceSettings):
     port: int = tcp_port(0, "The port that clients use.")
     delay: float = number(ByPace(0.1, 0), 0, MAX_DELAY_S, "seconds", "The minimum time that a request takes.")
     concurrency: int = whole(
-        ByPace(0, cpus.usable),
+        ByPace(0, MAX_CONCURRENT_REQUESTS),
         0,
         1_024,
         "requests, 0 for unlimited",
-        "The maximum of requests served at once. "
-        f"With DELAY=0 at most {MAX_CONCURRENT_REQUESTS} requests use the event loop at a time.",
+        f"The maximum of requests served at once; with DELAY=0 at most {MAX_CONCURRENT_REQUESTS}.",
     )
 
     fault_error_rate: float = number(

@@ -4,7 +4,7 @@ from functools import partial
 from dockercoins.hasher.v1.hasher_service_pb2 import StreamHashesRequest
 from perf.conftest import Figures
 
-from chassis.grpc_server.limits import RateLimiter
+from chassis.grpc_server.limits import ConcurrencyLimiter
 from chassis.large_fields import with_large_field
 from hasher_svc.hashing import HASHLIB, kernel_hashing
 from worker_svc.batch import Batch
@@ -58,7 +58,7 @@ def test_verification(figures: Figures) -> None:
 
 def test_slots(figures: Figures) -> None:
     async def slots() -> None:
-        limiter = RateLimiter(0, 1)
+        limiter = ConcurrencyLimiter(1)
         for _ in range(10_000):
             slot = await limiter.acquire("ipv4:10.0.0.3:4711")
             await limiter.complete(slot)

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from unittest.mock import Mock
 
@@ -23,7 +23,7 @@ PEER = "ipv4:10.0.0.3:4711"
 near = partial(pytest.approx, abs=1.5 * TIMER_SLACK_S)
 
 
-async def request(limiter: RateLimiter, work: float = 0.0, peer: str = PEER) -> float:
+async def request(limiter: ConcurrencyLimiter, work: float = 0.0, peer: str = PEER) -> float:
     """Take a slot for this work; return the loop's time when it was over."""
     slot = await limiter.acquire(peer)
     try:
@@ -34,12 +34,15 @@ async def request(limiter: RateLimiter, work: float = 0.0, peer: str = PEER) -> 
         limiter.release(slot)
 
 
-@pytest.mark.parametrize(("delay", "work"), [(DELAY, 0.0), (0.0, DELAY), (DELAY, DELAY / 2)])
+@pytest.mark.parametrize(
+    ("limiter_of", "work"),
+    [(ConcurrencyLimiter, DELAY), (partial(RateLimiter, DELAY), 0.0), (partial(RateLimiter, DELAY), DELAY / 2)],
+)
 @pytest.mark.parametrize(("concurrency", "ends"), [(1, range(1, 7)), (2, [1, 1, 2, 2, 3, 3]), (0, [1] * 6)])
 async def test_as_many_as_the_concurrency_are_served_at_once_and_the_others_one_after_another(
-    delay: float, work: float, concurrency: int, ends: list[int]
+    limiter_of: Callable[[int], ConcurrencyLimiter], work: float, concurrency: int, ends: list[int]
 ) -> None:
-    limiter, begin = RateLimiter(delay, concurrency), now()
+    limiter, begin = limiter_of(concurrency), now()
     found = await asyncio.gather(*(request(limiter, work) for _ in ends))
     assert [end - begin for end in found] == near([number * DELAY for number in ends])
 
@@ -143,7 +146,7 @@ async def test_a_stream_whose_client_reads_slowly_does_not_hold_up_others() -> N
 
 
 async def test_a_waiter_cancelled_as_its_slot_comes_passes_it_on() -> None:
-    limiter = RateLimiter(0, 1)
+    limiter = ConcurrencyLimiter(1)
     slot = await limiter.acquire(PEER)
     waiter, last = asyncio.create_task(request(limiter)), asyncio.create_task(request(limiter))
     await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 
-from chassis import cpus, log, process
+from chassis import log, process
 from chassis.settings import LogFormat, LogLevel, Pace, ServiceSettings, Settings, SettingsError, misspelled
 from hasher_svc.settings import HasherSettings
 from local_run import programs
@@ -46,7 +46,7 @@ def test_the_pace_decides_defaults() -> None:
     assert (rng.delay, rng.concurrency, hasher.delay, hasher.concurrency) == (0.1, 1, 0.1, 0)
     assert (worker.delay, worker.batch_size, worker.window_size, worker.message_size) == (0.1, 1, 1, 32)
     rng, hasher, worker = RngSettings(pace="full"), HasherSettings(pace="full"), WorkerSettings(pace="full")
-    assert (rng.delay, rng.concurrency, hasher.delay, hasher.concurrency) == (0, cpus.usable(), 0, cpus.usable())
+    assert (rng.delay, rng.concurrency, hasher.delay, hasher.concurrency) == (0, 4, 0, 4)
     assert (worker.delay, worker.autotunes, worker.allows(worker.initial_sizes)) == (0, True, True)
 
 

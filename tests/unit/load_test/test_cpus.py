@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis import cpus
+from load_test import cpus
 
 MANY = 64
 CGROUPS = "sys/fs/cgroup"
