@@ -43,8 +43,8 @@ StreamBehavior = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
 MAX_PEER_LENGTH = MAX_NAME + 9
 MAX_STREAM_ID_DIGITS = 18
 
-# Codes of calls without a line of their own: their requests are logged, as served or as refused.
-_NOT_LOGGED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
+# Codes of calls without a line of their own: what was served or refused is logged already.
+_NOT_LOGGED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED)
 
 # An attribute of spans: the time for which a request waited for its slot.
 WAITED = "dockercoins.waited_seconds"
@@ -128,10 +128,10 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         """Return the life of a call of the service: requests go in, the servicer responds, responses go out."""
 
         async def served(encoded: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            if self._allow_list is not None:
-                await self._allow_list.check(path.rpartition("/")[2], context)
             call = _Call(self, path, handler, context)
             try:
+                if self._allow_list is not None:
+                    await self._allow_list.check(path.rpartition("/")[2], context)
                 async for response in behavior(call.requests(encoded), context):
                     for part in self._parts(response):
                         yield await call.respond(part)

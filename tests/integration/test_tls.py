@@ -20,7 +20,9 @@ from support.served import HASHER, RNG, health, served
 from support.waiting import until
 
 from chassis import grpc_log, tls
+from chassis.health import Health
 from chassis.settings import LogFormat
+from chassis.telemetry import Telemetry
 
 SERVICES = {"rng": RNG, "hasher": HASHER}
 
@@ -100,10 +102,14 @@ async def test_only_the_worker_may_call_and_any_certificate_may_check_health(
         assert checked.status == HealthCheckResponse.SERVING
 
 
-async def test_a_refusal_names_the_caller_and_the_allowed_callers_in_one_short_line(authority: Authority) -> None:
+async def test_a_refusal_is_counted_and_names_the_caller_and_the_allowed_callers_in_one_short_line(
+    authority: Authority,
+) -> None:
+    telemetry = Telemetry(Health())
+    settings = {variable.lower(): path for variable, path in authority.issue("rng").items()}
     files = authority.issue("client", "webui", *(f"{'x' * 60}.{number:03}.test" for number in range(100)))
     with capture_logs() as lines:
-        async with encrypting("rng", **authority.issue("rng")) as port, channel(port, "rng", files) as client:
+        async with served("rng", telemetry, **settings) as port, channel(port, "rng", files) as client:
             method, request = UNARY["rng"]
             call: Any = client.unary_unary(method)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -111,7 +117,11 @@ async def test_a_refusal_names_the_caller_and_the_allowed_callers_in_one_short_l
     details = str(caught.value.details())
     assert details.startswith("GetRandomBytes is for worker; this certificate is of webui, xxx")
     assert len(details) < 350
-    [line] = [line for line in lines if line["event"] == "caller refused"]
+    labels = {"grpc_type": "unary", "grpc_service": RNG, "grpc_method": "GetRandomBytes"}
+    refused = {**labels, "grpc_code": "PERMISSION_DENIED"}
+    assert telemetry.metrics.get_sample_value("grpc_server_handled_total", refused) == 1
+    [line] = [line for line in lines if "refused" in line["event"] or "ended" in line["event"]]
+    assert line["event"] == "caller refused"
     assert (line["method"], line["allowed"]) == ("GetRandomBytes", "worker")
     assert line["names"] in details
     assert line["peer"].startswith("ipv4:127.0.0.1:")
