@@ -52,7 +52,9 @@ class AccessLog:
         """Log the `work` of a response that took this long, or keep it for the line of this second."""
         if not self._enabled:
             return
-        requests, messages, size = len(work.get()), *map(sum, zip(*work.get(), strict=True))
+        batches = work.get()
+        requests = len(batches)
+        messages, size = batches[0] if requests == 1 else map(sum, zip(*batches, strict=True))
         second = self._peers.get(peer)
         if second is None:
             peer = peer if len(self._peers) < MAX_PEERS else OTHERS
