@@ -144,7 +144,8 @@ def servers(
     """
     environment = {"METRICS_PORT": "0", "LOG_LEVEL": "warning", **settings}
     data = folder / f"system-{len(list(folder.iterdir()))}"
-    with redis_server(data) as server, contextlib.ExitStack() as stack:
+    # As `make run` has it.
+    with redis_server(data, "--appendfsync", "always") as server, contextlib.ExitStack() as stack:
         # Reports are awaited for longer than the client of the tests waits.
         client = stack.enter_context(redis.Redis(port=server.port, decode_responses=True))
         redis_process = psutil.Process(server.pid)

@@ -36,7 +36,8 @@ class RedisServer:
     ) -> None:
         """Take the program that comes with Python packages, or another one; only another one supports TLS.
 
-        `tls` is the certificate that all servers and clients show, as settings.
+        Nothing waits for the disk unless the options say so: tests kill the server, never the machine. `tls` is the
+        certificate that all servers and clients show, as settings.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -45,7 +46,8 @@ class RedisServer:
         self.tls = tls
         embedded, *plain = embedded_redis.command(self.port, str(folder))
         encrypted = (word for name, value in self.tls_settings.items() for word in (f"--{name}", f"{value}"))
-        self._command = (program or embedded, *plain, *encrypted, "--bind", host, *map(str, options))
+        more = ("--bind", host, "--appendfsync", "no", *map(str, options))
+        self._command = (program or embedded, *plain, *encrypted, *more)
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property

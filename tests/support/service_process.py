@@ -95,7 +95,7 @@ class ServiceProcesses:
         if name in {"rng", "hasher", "webui"}:
             env.setdefault("PORT", 0)
         if name == "worker":
-            # Redis writes each report to a disk, which takes seconds where others write to it.
+            # Redis writes each report to a file, which can take seconds while others write to the disk.
             env.setdefault("STOP_LIMIT", 25)
         instance = env.setdefault("INSTANCE", f"{name}-{len(self._processes)}")
         process = ServiceProcess(f"{name}_svc", env, self._folder / f"{instance}.log")

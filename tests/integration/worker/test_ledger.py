@@ -95,7 +95,7 @@ async def test_a_redis_that_is_gone_for_a_while_gets_everything_once(
         own_redis.start()
         assert await made.flush(20)
         assert (made.accepting, made.unreported_hashes, made.counted) == (True, 0, MAX_UNACKNOWLEDGED + 1)
-        own_redis.stop(signal.SIGKILL)  # what was acknowledged is on disk
+        own_redis.stop(signal.SIGKILL)  # what was acknowledged is in its file
         own_redis.start()
     assert own_redis.client().get("hashes") == str(10 * (MAX_UNACKNOWLEDGED + 1))
     assert sequences(own_redis) == list(range(1, MAX_UNACKNOWLEDGED + 2))

@@ -37,7 +37,7 @@ def command_ends(file: bytes, begin: int) -> Iterator[int]:
 async def test_a_report_in_a_torn_file_is_counted_once(redis_program: str, tmp_path: Path, worker_id: str) -> None:
     """Cut within each command; a cut between two commands takes the whole transaction away."""
     whole = tmp_path / "whole"
-    with redis_server(whole, "--appendfsync", "no", program=redis_program) as redis:
+    with redis_server(whole, program=redis_program) as redis:
         await send(redis.url, FIRST, wallet_limit=WALLET_LIMIT)
         before = file_in(whole).stat().st_size
         await send(redis.url, SECOND, wallet_limit=WALLET_LIMIT)
@@ -46,7 +46,7 @@ async def test_a_report_in_a_torn_file_is_counted_once(redis_program: str, tmp_p
         shutil.copytree(whole, cut)
         with file_in(cut).open("r+b") as file:
             file.truncate(end - CUT_BYTES)
-        with redis_server(cut, "--appendfsync", "no", program=redis_program) as torn:
+        with redis_server(cut, program=redis_program) as torn:
             await check_counts(torn, worker_id)
 
 
