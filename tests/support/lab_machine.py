@@ -16,6 +16,7 @@ import pytest
 from support import programs
 from support.cluster import Cluster
 from support.compose_project import ROOT, ComposeProject, docker
+from support.fast_folder import fast_folder
 from support.free_port import free_port
 from support.lab_script import LAPTOP
 from support.lab_terminal import Terminal, network_of_its_own
@@ -44,13 +45,13 @@ def laptop(text: str) -> Iterator[OpenTerminal]:
     if "$ prometheus " in text:
         programs.find_program("prometheus", "prometheus")
     at_full_pace = "load-test" in text
-    # The socket of a run must have a short path.
-    with network_of_its_own() as network, tempfile.TemporaryDirectory(dir="/tmp") as name:
-        folder = Path(name) / "dockercoins-grpc"
+    # The socket of a run must have a short path, and its Redis waits for the disk.
+    with network_of_its_own() as network, fast_folder() as home:
+        folder = home / "dockercoins-grpc"
         folder.mkdir()
         for given in {*MADE, *(file.partition("/")[0] for file in _files())}:
             (folder / given).symlink_to(ROOT / given)
-        environment = programs.environment(XDG_RUNTIME_DIR=name, LANG="C.UTF-8", HOME=name)
+        environment = programs.environment(XDG_RUNTIME_DIR=home, LANG="C.UTF-8", HOME=home)
         with lock("labs", alone=at_full_pace or network is None):
             yield lambda: Terminal([*(network or ()), "bash"], folder, environment)
 

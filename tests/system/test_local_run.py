@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import programs
 from support.admin_endpoint import http_get
+from support.fast_folder import fast_folder
 from support.free_port import free_ports
 from support.service_process import ServiceProcess
 from support.waiting import wait_until
@@ -93,12 +94,21 @@ class LocalRun(ServiceProcess):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
-    folder = tmp_path_factory.mktemp("local_run")
+def run() -> Iterator[LocalRun]:
     scale = {"WORKERS": "2", "RNGS": "2", "HASHERS": "2", "PACE": "full", "BATCH_SIZE": "256"}
-    with closing(LocalRun(folder / "data", folder / "output", **scale, BIND_ADDRESS="0.0.0.0")) as run:
+    with (
+        fast_folder() as folder,
+        closing(LocalRun(folder / "data", folder / "output", **scale, BIND_ADDRESS="0.0.0.0")) as run,
+    ):
         run.wait_until_mining("worker-1", "worker-2")
         yield run
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a run of the test's own."""
+    with fast_folder() as folder:
+        yield folder
 
 
 def test_it_prints_the_address_of_the_page(run: LocalRun) -> None:
@@ -232,12 +242,12 @@ def test_a_later_run_has_the_data_and_another_password_and_stops_what_is_frozen(
         assert "SIGKILL" not in later.text
 
 
-def test_a_killed_run_leaves_no_process_and_the_next_one_starts_at_once(tmp_path: Path) -> None:
-    with closing(LocalRun(tmp_path / "data", tmp_path / "output")) as run:
+def test_a_killed_run_leaves_no_process_and_the_next_one_starts_at_once(folder: Path) -> None:
+    with closing(LocalRun(folder / "data", folder / "output")) as run:
         run.wait_until_mining("worker-1")
         left = list(run.processes().values())
         run.kill()
-        with closing(LocalRun(tmp_path / "data", tmp_path / "later")) as later:
+        with closing(LocalRun(folder / "data", folder / "later")) as later:
             assert not psutil.wait_procs(left, timeout=3)[1]
             later.wait_until_mining("worker-1")
             assert later.command("status")[0] == 0
@@ -247,12 +257,12 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_starts_at_once(tmp_path
         assert re.match(r"nothing is running here; start it with `dockercoins run`\n|there is no such run; ", line)
 
 
-def test_three_replicas_have_their_shares_soon_after_scale(tmp_path: Path) -> None:
+def test_three_replicas_have_their_shares_soon_after_scale(folder: Path) -> None:
     """With one classic worker, which completes one batch of each replica in the time of a report.
 
     Other tests run beside this one, so the bound is wide.
     """
-    with closing(LocalRun(tmp_path / "data", tmp_path / "output")) as run:
+    with closing(LocalRun(folder / "data", folder / "output")) as run:
         run.wait_until_mining("worker-1")
         page = FollowedPage(run.webui_port)
         names = ["rng-1", "rng-2", "rng-3"]
