@@ -160,7 +160,7 @@ def test_commands_scale_break_and_show_what_runs(run: LocalRun) -> None:
     ):
         assert run.command(*words) == (0, said)
         if words == ("scale", "rng=3"):
-            wait_until(lambda: all(run.share(f"rng-{number}") > 0.1 for number in (1, 2, 3)), 10)
+            wait_until(lambda: all(run.share(f"rng-{number}") > 0.1 for number in (1, 2, 3)))
         if words == ("pause", "hasher-2"):
             wait_until(lambda: run.processes()["hasher-2"].status() == psutil.STATUS_STOPPED)
             assert re.search(r"^  hasher-2 +paused$", run.command("status")[1], re.MULTILINE)
@@ -177,7 +177,7 @@ def test_commands_scale_break_and_show_what_runs(run: LocalRun) -> None:
     assert "rng-3" not in run.processes()
     assert run.command("kill", "rng-1")[0] == 0
     run.wait_for(r"run +\| rng-1 died of SIGKILL ")
-    wait_until(lambda: run.share("rng-1") > 0.3 and run.share("rng-2") > 0.3, 20, lambda: run.command("status")[1])
+    wait_until(lambda: run.share("rng-1") > 0.3 and run.share("rng-2") > 0.3, story=lambda: run.command("status")[1])
 
 
 def test_a_probe_finds_all_replicas_of_a_service_or_one(run: LocalRun) -> None:
@@ -238,7 +238,7 @@ def test_a_later_run_has_the_data_and_another_password_and_stops_what_is_frozen(
         time.sleep(0.5)
         began = time.monotonic()
         assert later.stop(signal.SIGINT) == 0
-        assert time.monotonic() - began < STOP_LIMIT_S
+        assert time.monotonic() - began < 3 * STOP_LIMIT_S, "the limit of each stage"
         assert "SIGKILL" not in later.text
 
 
@@ -248,7 +248,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_starts_at_once(folder: 
         left = list(run.processes().values())
         run.kill()
         with closing(LocalRun(folder / "data", folder / "later")) as later:
-            assert not psutil.wait_procs(left, timeout=3)[1]
+            assert not psutil.wait_procs(left, timeout=10)[1]
             later.wait_until_mining("worker-1")
             assert later.command("status")[0] == 0
             assert later.stop(signal.SIGINT) == 0
@@ -278,4 +278,4 @@ def test_three_replicas_have_their_shares_soon_after_scale(folder: Path) -> None
             seconds = time.monotonic() - began
             assert scaled.result() == (0, "rng: 1 \N{RIGHTWARDS ARROW} 3\n")
         assert all(run.share(name) >= 0.2 for name in names)
-        assert seconds <= 8
+        assert seconds <= 15
