@@ -56,17 +56,17 @@ class Mine:
         for name in SERVICES:
             self.until(name, READY)
 
-    def probe(self, name: str, path: str = "/readyz") -> tuple[int, str] | None:
-        """Return the status and text, or None without a response."""
+    def probe(self, name: str, path: str = "/readyz", limit_s: float = 2.0) -> tuple[int, str] | None:
+        """Return the status and text, or None without a response in time."""
         try:
-            return http_get(self.metrics_ports[name], path)
+            return http_get(self.metrics_ports[name], path, limit_s)
         except (OSError, http.client.HTTPException):
             return None
 
     def until(self, name: str, response: tuple[int, str]) -> None:
         """Wait until a service that is alive says this of its readiness."""
         wait_until(lambda: self.probe(name) == response)
-        assert self.probe(name, "/healthz") == ALIVE
+        assert self.probe(name, "/healthz", 10) == ALIVE
 
     def grpc_health(self, name: str, limit_s: float = 10.0) -> tuple[str, str]:
         """Return what grpc.health.v1 says of alive and of ready, or the code of its failure."""

@@ -14,7 +14,7 @@ from rng_svc.__main__ import rng
 from rng_svc.settings import RngSettings
 
 # Longer than all probes of the test wait.
-BLOCKED_S = 4.0
+BLOCKED_S = 8.0
 
 
 def block() -> None:
