@@ -65,8 +65,11 @@ async def test_a_replica_with_an_ipv4_and_an_ipv6_address_is_one() -> None:
         assert [(each.name, len(each.accepting)) for each in client.pool.picker.replicas.listed] == [("a", 4)]
 
 
-async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at_once_with_nothing_retried() -> None:
+async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at_once_with_nothing_retried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Even the last one: it is not kept from stopping."""
+    monkeypatch.setattr(server, "DRAIN_LIMIT_S", 20.0)  # far from what a busy machine adds
     ports = [free_port(), free_port()]
     async with PoolClient(*ports).running() as client:
         async with rng_server("stays", ports[0], delay=0.01) as stays:
@@ -77,11 +80,11 @@ async def test_a_server_that_starts_gets_its_share_and_one_that_stops_is_gone_at
                 await client.until_completed(100)
                 assert 0.4 < comes.batches / (stays.batches + comes.batches) < 0.6
                 began = time.monotonic()
-            assert time.monotonic() - began < server.DRAIN_LIMIT_S / 2
+            assert time.monotonic() - began < 10
             assert client.pool.replicas == ["stays"]
             await client.until_completed(20)
             began = time.monotonic()
-        assert time.monotonic() - began < server.DRAIN_LIMIT_S / 2
+        assert time.monotonic() - began < 10
         await asyncio.sleep(A_WHILE_S)
         assert not client.pool.replicas
         async with rng_server("again", ports[0]):
