@@ -142,7 +142,7 @@ async def test_a_hasher_that_answers_wrongly_gets_no_more_batches_until_it_is_re
             counted = metric(telemetry, "hashes_total")
             lying.lie = good.lie = no_lie  # no matter, since they are the same processes
             reason = "good lying: wrong digests, not used until restarted"
-            await until(lambda: any(line.get("details") == reason for line in lines), 5)
+            await until(lambda: any(line.get("details") == reason for line in lines))
             assert metric(telemetry, "hashes_total") == counted
         await asyncio.sleep(0.5)  # as long as a process takes to start
         await later.enter_async_context(hasher("good", ports[0]))
