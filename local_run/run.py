@@ -77,6 +77,8 @@ class _Run:
         self._live = terminal and not log
         self._data = str(Path(settings.data_dir).absolute())
         self._announced = asyncio.Event()
+        # Of two commands that start and stop replicas, the second waits for the first.
+        self._changing = asyncio.Lock()
         self._state: dict[str, Any] | None = None
         colours = wants_colours(STANDARD_OUTPUT)
         # A service writes to a pipe: it can't see for itself that colours are welcome, nor that each line is awaited.
@@ -172,9 +174,11 @@ class _Run:
                     self._state = await self._page.state()
                 return self._status()
             case {"command": "scale", "counts": [*counts]}:
-                return await self._scale(counts)
+                async with self._changing:
+                    return await self._scale(counts)
             case {"command": "slow", "name": str(name), "seconds": str(seconds)}:
-                return await self._slow(self._named(name).program, seconds)
+                async with self._changing:
+                    return await self._slow(self._named(name).program, seconds)
             case {"command": "kill" | "pause" | "resume" as command, "name": str(name)}:
                 number, done = _SIGNALS[command]
                 self._named(name).send(number)
