@@ -60,7 +60,7 @@ def run_folder() -> Iterator[Path]:
     for old in runs.glob("[0-9]*"):
         try:
             os.kill(int(old.name), 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # the id may be another user's process now
             shutil.rmtree(old, ignore_errors=True)
     folder = runs / str(os.getpid())
     shutil.rmtree(folder, ignore_errors=True)

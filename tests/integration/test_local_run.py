@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from support.free_port import free_port
@@ -11,7 +12,7 @@ from support.programs import environment, run
 
 from chassis.process import EXIT_FAILURE, EXIT_SETTINGS
 from chassis.settings import SettingsError
-from local_run import embedded_redis
+from local_run import control, embedded_redis
 from local_run.__main__ import main
 from local_run.programs import Port
 
@@ -134,6 +135,21 @@ def test_without_a_run_each_command_is_one_line_and_exit_code_1(
     folder.chmod(0o755)
     assert main() == EXIT_FAILURE
     assert capsys.readouterr().err == f"{folder} must be a folder that only you can open; remove it\n"
+
+
+@pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
+def test_the_folder_of_a_run_whose_process_is_gone_is_removed(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """Another user's process may have its id by now."""
+    monkeypatch.setattr("local_run.control._MAX_FOLDER_LENGTH", 1_000)
+    Path(os.environ["XDG_RUNTIME_DIR"]).mkdir()
+    monkeypatch.setattr(os, "kill", Mock(side_effect=error))
+    with control.run_folder() as folder:
+        old = folder.with_name("1")
+        old.mkdir()
+    with control.run_folder():
+        assert not old.exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
