@@ -119,7 +119,7 @@ def _probe(options: argparse.Namespace) -> int:
             # One target with the addresses of all: its scheme stands before the first only.
             target = ",".join([chosen[0], *(each.partition(":")[2] for each in chosen[1:])])
         return asyncio.run(probe(service, target, options.number, options.concurrency))
-    except SettingsError as error:
+    except (SettingsError, control.CommandError) as error:
         return _fail(error, EXIT_USAGE)
     except (control.NotRunningError, OSError) as error:
         return _fail(error, EXIT_FAILURE)

@@ -137,6 +137,15 @@ def test_without_a_run_each_command_is_one_line_and_exit_code_1(
     assert capsys.readouterr().err == f"{folder} must be a folder that only you can open; remove it\n"
 
 
+def test_a_run_that_is_stopping_ends_a_probe_with_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(control, "send", Mock(side_effect=control.CommandError("it is stopping")))
+    arguments[1:] = ["probe", "rng"]
+    assert main() == EXIT_SETTINGS
+    assert capsys.readouterr().err == "it is stopping\n"
+
+
 @pytest.mark.parametrize("error", [ProcessLookupError, PermissionError])
 def test_the_folder_of_a_run_whose_process_is_gone_is_removed(
     monkeypatch: pytest.MonkeyPatch, error: type[OSError]
