@@ -110,8 +110,7 @@ class Plan:
         The folder `addresses` is for the files by which workers find the other services, and `lock` is the descriptor
         that keeps the data folder locked.
         """
-        # Ports that are not the usual ones, as lines for people.
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._settings = settings
         self._given = given
         self._addresses = addresses
@@ -138,6 +137,11 @@ class Plan:
     def release(self, program: Program) -> None:
         """Let others have the ports of a program that has stopped."""
         self._taken -= {port.number for port in program.ports}
+
+    def take_notes(self) -> list[str]:
+        """Return the ports that are not the usual ones since the last call, as lines for people."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def publish(self, programs: Collection[Program]) -> None:
         """Have workers find the rngs and hashers among these programs, and no others."""
@@ -206,7 +210,7 @@ class Plan:
             if not reason:
                 self._taken.add(number)
                 if number != usual:
-                    self.notes.append(
+                    self._notes.append(
                         f"{name}: port {usual} is already in use, so it has {number}; {port.variable}=… chooses another"
                     )
                 return port

@@ -92,8 +92,7 @@ class _Run:
     async def run(self) -> int:
         """Run until everything has stopped, and return the exit code."""
         self._plan.publish(self._programs)
-        for note in self._plan.notes:
-            self._output.say(note)
+        self._said(*self._plan.take_notes())
         async with control.serve(self._folder, self._handle):
             beside = (self._announce(), self._follow(), self._show()) if self._live else (self._announce(),)
             return await self._manager.run(self._programs, *beside)
@@ -193,9 +192,9 @@ class _Run:
             if service not in SCALABLE or not equals:
                 raise CommandError(f"{each} is not allowed: it must be rng=N, hasher=N or worker=N, such as rng=3")
             wanted[service] = _read(LocalRunSettings, SCALABLE[service], service, count)
-        return [await self._scale_service(service, count) for service, count in wanted.items()]
+        return [line for service, count in wanted.items() for line in await self._scale_service(service, count)]
 
-    async def _scale_service(self, service: str, count: int) -> str:
+    async def _scale_service(self, service: str, count: int) -> list[str]:
         processes = self._manager.processes
         running = {name for name in processes if name.startswith(f"{service}-")}
         wanted = {f"{service}-{index + 1}": index + 1 for index in range(count)}
@@ -215,8 +214,7 @@ class _Run:
         line = f"{service}: {len(running)} → {count}"
         if f"{service.upper()}_TARGET" in os.environ:
             line += f"; workers use what {service.upper()}_TARGET names, not these"
-        self._output.say(line)
-        return line
+        return self._said(*self._plan.take_notes(), line)
 
     async def _slow(self, program: Program, seconds: str) -> list[str]:
         service = program.name.rpartition("-")[0]
@@ -228,9 +226,10 @@ class _Run:
         self._manager.start(replace(program, environment=environment))
         return self._said(f"{program.name} is restarted with FAULT_SLOW={seconds}")
 
-    def _said(self, line: str) -> list[str]:
-        self._output.say(line)
-        return [line]
+    def _said(self, *lines: str) -> list[str]:
+        for line in lines:
+            self._output.say(line)
+        return [*lines]
 
     def _names(self) -> list[str]:
         return sorted(self._manager.processes, key=order)

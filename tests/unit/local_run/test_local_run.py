@@ -90,7 +90,8 @@ def test_a_usual_port_that_is_taken_is_replaced_and_said_and_one_that_the_user_s
     with pytest.raises(PortError, match=r"^rng-2: no port from 65536 on is free; choose others with RNG_PORT=…$"):
         plan(rngs=2, rng_port=65_535)
     planned = Plan(LocalRunSettings(data_dir=tmp_path), frozenset(), tmp_path)
-    assert planned.notes == ["webui: port 8000 is already in use, so it has 8002; WEBUI_PORT=… chooses another"]
+    note = "webui: port 8000 is already in use, so it has 8002; WEBUI_PORT=… chooses another"
+    assert [planned.take_notes(), planned.take_notes()] == [[note], []]
     taken.clear()
     first = planned.replica("rng", 1)
     assert planned.replica("rng", 1).environment["PORT"] == "50052"

@@ -59,3 +59,13 @@ async def test_commands_that_start_and_stop_replicas_wait_for_each_other(running
     said = await asyncio.gather(*(running._handle(each) for each in (scale, scale, slow, slow)))
     assert said[:2] == [["rng: 3 → 1"], ["rng: 1 → 1"]]
     assert [name for name in running._names() if name.startswith("rng")] == ["rng-1"]
+
+
+async def test_a_port_that_is_not_the_usual_one_is_named_when_a_service_is_scaled(
+    running: _Run, taken: set[int]
+) -> None:
+    taken.add(50_054)
+    assert await running._handle({"command": "scale", "counts": ["rng=4"]}) == [
+        "rng-4: port 50054 is already in use, so it has 50055; RNG_PORT=… chooses another",
+        "rng: 3 → 4",
+    ]
