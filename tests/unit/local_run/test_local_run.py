@@ -1,9 +1,11 @@
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -225,13 +227,24 @@ def test_the_data_folder_stays_locked_as_long_as_a_server_that_inherited_the_loc
         pass
 
 
-def test_a_folder_that_can_not_be_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_or_be_locked_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(DataFolderError, match=r"^\S+ can't be used \(Not a directory\); .* DATA_DIR=…$"),
         data_folder(str(tmp_path / "file" / "data")),
     ):
         pass
+    monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))))
+    with (
+        pytest.raises(DataFolderError, match=r"^\S+ can't be used \(No locks available\); "),
+        data_folder(str(tmp_path)),
+    ):
+        pass
+
+
+def test_an_error_while_the_data_folder_is_locked_passes_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError, match="elsewhere"), data_folder(str(tmp_path)):
+        raise BlockingIOError("elsewhere")
 
 
 @contextmanager
