@@ -121,7 +121,8 @@ class Stream:
 
     def probe(self) -> None:
         """Send a batch of one byte that is not counted, to see whether the server responds on this stream."""
-        self.send(_PROBE, asyncio.get_running_loop().time())
+        if PROBE_ID not in self.outstanding:
+            self.send(_PROBE, asyncio.get_running_loop().time())
 
     def half_close(self) -> None:
         """Send nothing more; the stream ends when nothing is outstanding. A stream that has not joined is cancelled."""

@@ -7,12 +7,13 @@ from unittest.mock import AsyncMock
 
 import grpc
 import pytest
+from dockercoins.rng.v1.rng_service_pb2 import StreamRandomBytesRequest
 from support.waiting import background
 
 from chassis.grpc_client import InstrumentedMethod
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.pool import pool as pool_module
-from worker_svc.pool.endpoint import STREAMS_PER_ENDPOINT, Endpoint, Stream, StreamBroken
+from worker_svc.pool.endpoint import PROBE_ID, STREAMS_PER_ENDPOINT, Endpoint, Stream, StreamBroken
 from worker_svc.pool.pool import Pool
 from worker_svc.stage import RNG
 
@@ -67,6 +68,13 @@ class FakeChannel:
         pass
 
 
+def open_stream() -> tuple[Stream, FakeCall]:
+    channel: Any = FakeChannel()
+    endpoint = Endpoint("10.0.0.1:50051", channel, None, AsyncMock(), lambda: None, "rng-1")
+    method = InstrumentedMethod(RNG.path, RpcMetrics("client"), "client")
+    return Stream(endpoint, RNG, method, max_batches=2), channel.calls[0]
+
+
 async def test_a_connection_that_is_back_before_it_was_seen_to_be_lost_has_as_many_streams_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -107,10 +115,16 @@ async def test_a_stream_that_ends_by_itself_ends_what_waits_for_its_requests(mon
             yield b""
 
     monkeypatch.setattr(FakeCall, "__aiter__", break_off)
-    channel: Any = FakeChannel()
-    endpoint = Endpoint("10.0.0.1:50051", channel, None, AsyncMock(), lambda: None, "rng-1")
-    stream = Stream(endpoint, RNG, InstrumentedMethod(RNG.path, RpcMetrics("client"), "client"), max_batches=1)
-    sending = asyncio.ensure_future(anext(channel.calls[0].requests, b"no more"))
+    stream, call = open_stream()
+    sending = asyncio.ensure_future(anext(call.requests, b"no more"))
     with pytest.raises(StreamBroken):
         await stream.run(lambda _: None, lambda *_: None)
     assert await asyncio.wait_for(sending, 1) == b"no more"
+
+
+async def test_a_stream_has_at_most_one_outstanding_probe() -> None:
+    stream, call = open_stream()
+    stream.probe()
+    stream.probe()
+    request = StreamRandomBytesRequest.FromString(await anext(call.requests))
+    assert [batch.batch_id for batch in request.batches] == [PROBE_ID]
