@@ -54,9 +54,15 @@ async def failure(channel: grpc.aio.Channel, *, secure: bool) -> str:
             return "; ".join((details, *meanings))
     except asyncio.CancelledError:
         # grpc.aio raises this, too, where the channel is closed meanwhile.
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if is_cancelled():
             raise
     return ""
+
+
+def is_cancelled() -> bool:
+    """Return whether the current task is being cancelled, rather than a call in it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def is_unhealthy(failure: str) -> bool:

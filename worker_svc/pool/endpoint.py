@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from chassis.batch_limits import DIGEST_SIZE
-from chassis.grpc_client import InstrumentedMethod, failure, is_unhealthy, is_untrusted
+from chassis.grpc_client import InstrumentedMethod, failure, is_cancelled, is_unhealthy, is_untrusted
 from chassis.grpc_options import MAX_NAME, SERVED_BY
 from chassis.large_fields import MIN_LARGE_BYTES
 from chassis.settings import Certificates
@@ -167,10 +167,11 @@ class Stream:
             raise StreamBroken(error.code(), error.details() or "") from None
         except asyncio.CancelledError:
             # grpc.aio raises CancelledError both when this call and when this task was cancelled.
+            is_ours = self._aborted or (self.half_closed and not self.replica)
+            if is_cancelled() or not is_ours:
+                raise
             if self._aborted:
                 raise StreamBroken(grpc.StatusCode.DEADLINE_EXCEEDED, self._aborted) from None
-            if self.replica or not self.half_closed:
-                raise
             self.outstanding.clear()
         finally:
             self._call.cancel()

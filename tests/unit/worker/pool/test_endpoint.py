@@ -1,7 +1,7 @@
 """How many streams an address has open; its channels and calls are the test's, and time is virtual."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
@@ -128,3 +128,17 @@ async def test_a_stream_has_at_most_one_outstanding_probe() -> None:
     stream.probe()
     request = StreamRandomBytesRequest.FromString(await anext(call.requests))
     assert [batch.batch_id for batch in request.batches] == [PROBE_ID]
+
+
+@pytest.mark.parametrize("end", [lambda stream: stream.abort("silent"), Stream.half_close], ids=["abort", "half-close"])
+async def test_a_stream_that_is_ended_while_its_task_is_cancelled_does_not_hide_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[Stream], None]
+) -> None:
+    monkeypatch.setattr(FakeCall, "initial_metadata", AsyncMock(side_effect=asyncio.Event().wait))
+    stream, _ = open_stream()
+    running = asyncio.create_task(stream.run(lambda _: None, lambda *_: None))
+    await asyncio.sleep(0)
+    end(stream)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
