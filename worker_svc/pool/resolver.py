@@ -48,9 +48,11 @@ class Resolver:
         """Return gRPC targets of one address each, IPv4 and IPv6; nothing if the look-up failed."""
         if self.file is not None:
             try:
-                found, self.failure = list(dict.fromkeys(self.file.read_text().split())), ""
+                found, self.failure = list(dict.fromkeys(map(_one_address, self.file.read_text().split()))), ""
             except OSError as error:
                 found, self.failure = [], f"{self.file}: {error.strerror}"
+            except ValueError as error:
+                found, self.failure = [], f"{self.file}: {error}"
             return found
         if self.authority is None:
             return self._addresses
@@ -78,3 +80,11 @@ class Resolver:
 
     def _target(self, family: int, host: str) -> str:
         return f"ipv6:[{host}]:{self._port}" if family == socket.AF_INET6 else f"ipv4:{host}:{self._port}"
+
+
+def _one_address(target: str) -> str:
+    """Return the target. Raises ValueError if it is not a target of one address."""
+    addresses = parse_target(target)["addresses"]
+    if not addresses or "," in addresses:
+        raise ValueError(f"{target!r} is not a target of one address")
+    return target

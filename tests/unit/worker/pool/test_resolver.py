@@ -30,6 +30,25 @@ async def test_a_file_is_read_at_each_look_up(tmp_path: Path) -> None:
         assert (await resolver.resolve(), resolver.failure) == (addresses, "")
 
 
+@pytest.mark.parametrize(
+    ("content", "failure"),
+    [
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"ipv4:127.0.0.1:1\nrng", "'rng' is not a target"),
+        (b"ipv4:127.0.0.1", "'ipv4:127.0.0.1' is not a target"),
+        (b"dns:///rng:1", "'dns:///rng:1' is not a target of one address"),
+        (b"ipv4:127.0.0.1:1,127.0.0.1:2", "'ipv4:127.0.0.1:1,127.0.0.1:2' is not a target of one address"),
+    ],
+)
+async def test_a_file_with_anything_but_addresses_is_a_failed_look_up(
+    tmp_path: Path, content: bytes, failure: str
+) -> None:
+    file = tmp_path / "rng"
+    file.write_bytes(content)
+    resolver = Resolver(f"file:{file}")
+    assert (await resolver.resolve(), resolver.failure) == ([], f"{file}: {failure}")
+
+
 async def test_a_name_server_that_is_no_address_is_a_failed_look_up() -> None:
     resolver = Resolver("dns://nowhere/rng:50051")
     assert await resolver.resolve() == []
