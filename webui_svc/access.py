@@ -57,7 +57,7 @@ class Access:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(token.strip()):
             return True
-        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self._cookie.encode())
+        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(errors="replace"), self._cookie.encode())
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(errors="replace"), self._token)

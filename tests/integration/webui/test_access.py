@@ -53,6 +53,13 @@ async def test_a_browser_gives_the_token_once_and_keeps_a_cookie(secret_page: Pa
             assert response.status == status
 
 
+async def test_a_cookie_that_is_not_utf_8_is_a_wrong_one(secret_page: Page) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", secret_page.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: dockercoins=\xff\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 401")
+    writer.close()
+
+
 async def test_only_allowed_hosts_are_served(redis: RedisServer) -> None:
     async with webui_page(redis.url, access=Access({"localhost", "::1", "coins.example"}, "")) as page:
         for host in ("localhost", "LOCALHOST:8000", "[::1]:8000", "coins.example.", "coins.example:80"):
