@@ -131,7 +131,7 @@ class RedisSnapshot:
             return
         now = int(self._state.now()) // BUCKET_S * BUCKET_S
         recent = [b"%d" % second for second in range(now - RECENT_S, now + 2 * BUCKET_S, BUCKET_S)]
-        changed, self._changed = sorted(self._changed), set()
+        changed = sorted(self._changed)
         load_tests, totals, *replies = await _query(
             self._redis,
             ("LRANGE", self._keys.load_tests, 0, MAX_LOAD_TESTS - 1),
@@ -144,6 +144,7 @@ class RedisSnapshot:
             )
         self._apply(self._keys.totals, totals, lambda raw: self._state.set_totals(schema.decode_buckets(raw)))
         self._apply(self._keys.load_tests, load_tests, self._ingest_load_tests)
+        self._changed.clear()
         known = self._state.speed.workers
         self._sequences = {worker: last for worker, last in self._sequences.items() if worker in known}
         self._rest_due = time.monotonic() + REST_EVERY_S

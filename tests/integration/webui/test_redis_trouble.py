@@ -120,6 +120,31 @@ async def test_an_hour_is_read_again_when_reading_it_was_cut_off(
             assert (await response.json())["workers"] == ["worker-1"]
 
 
+async def test_a_worker_s_buckets_are_read_again_when_reading_them_was_cut_off(
+    redis: RedisServer, reports: Reports, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = redis_reader._query
+    failures = [RedisError("cut off")]
+
+    async def cut_off_once(client: Any, *commands: tuple[Any, ...]) -> list[Any]:
+        if any(command[:2] == ("HMGET", f"totals:{WORKER}") for command in commands) and failures:
+            raise failures.pop()
+        return await query(client, *commands)
+
+    monkeypatch.setattr(redis_reader, "_query", cut_off_once)
+    async with webui_page(redis.url) as page:
+        await until(lambda: is_ready(page))
+        reports.add_totals(now // 10 * 10 - 30, 2, 100)
+        reports.add(now - 2, now - 1)
+
+        async def is_shown() -> bool:
+            async with page.get("/api/history?seconds=3600&by=worker") as response:
+                return "worker-1" in (await response.json())["workers"]
+
+        await until(is_shown)
+    assert not failures
+
+
 async def test_something_else_in_the_streams_place_is_waited_out(
     page: Page, reports: Reports, metric: Metric, now: int
 ) -> None:
