@@ -216,7 +216,7 @@ Replicas = Annotated[Sequence[ReplicaStats], Meta(max_length=MAX_REPLICAS)]
 class ReplicaSnapshot(Struct, frozen=True):
     """All replicas of a worker, those that serve first, over the seconds since its report before."""
 
-    seconds: Annotated[float, Meta(ge=0, le=86_400)]
+    seconds: Seconds
     rng: Replicas
     hasher: Replicas
     # The batches that the worker keeps in flight, and the seconds in which its event loop had a CPU or waited for one.

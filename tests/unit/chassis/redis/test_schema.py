@@ -86,6 +86,7 @@ def encoded(data: Any) -> bytes:
 
 def test_replicas_and_coins_of_a_worker_are_accepted_within_bounds() -> None:
     assert decode_replicas(encoded(VIEW)).rng[0].latency == {0: 11, 120: 1}
+    assert decode_replicas(encoded(VIEW | {"seconds": 100_000})).seconds == 100_000
     assert decode_coins(encoded(FOUND)).latest == [Coin(DIGEST, 1764000000.123)]
     for path, values in OUT_OF_BOUNDS.items():
         name = re.split(r"[^a-z]", path.removeprefix("`key` in `$.").removeprefix("rng[0]."))[0]
