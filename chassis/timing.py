@@ -17,6 +17,9 @@ _SCHEDULING = Path("/proc/thread-self/schedstat")
 # timer alone, 1.7 ms as seen by the client of an otherwise idle server). Waits end that much early.
 TIMER_SLACK_S = 0.001
 
+# A deadline that is later than this says more about this process than about what it waits for.
+HELD_UP_S = 0.5
+
 
 def steady_s() -> float:
     """Return the seconds of a clock that is never set and runs on while the machine sleeps; its origin is arbitrary."""
@@ -42,14 +45,18 @@ def thread_busy_s() -> float:
 async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
     """Bound a block by a deadline.
 
-    Raises TimeoutError with the message that there was no `what` within these seconds; an exception of the block
-    passes unchanged, also a TimeoutError.
+    Raises TimeoutError with the message that there was no `what` within these seconds, and that this process was held
+    up, if it was; an exception of the block passes unchanged, also a TimeoutError.
     """
-    limit = asyncio.timeout(seconds)
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    limit = asyncio.timeout_at(due)
     try:
         async with limit:
             yield
     except TimeoutError:
         if limit.expired():
-            raise TimeoutError(f"no {what} within {seconds:g} s") from None
+            late_s = loop.time() - due
+            held_up = f"; this process itself was held up for {late_s:.1f} s" if late_s > HELD_UP_S else ""
+            raise TimeoutError(f"no {what} within {seconds:g} s{held_up}") from None
         raise
