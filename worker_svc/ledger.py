@@ -61,6 +61,8 @@ class Ledger:
         self.counted = 0
         self.resent = 0
         self.latency = LatencyHistogram()
+        # Whether the last attempt to reach Redis failed.
+        self.unavailable = False
         # Is called when `accepting` may have changed.
         self.on_change: Callable[[], None] = lambda: None
         # Is called with each report that Redis has counted, once, in their order.
@@ -131,7 +133,6 @@ class Ledger:
         """Connect to Redis, then send reports as they are added, until cancelled."""
         backoff = Backoff()
         attempt = 0
-        unavailable = False
         while True:
             self._forget(KEPT_UNAVAILABLE_S)
             unacknowledged = self._unacknowledged()
@@ -147,7 +148,7 @@ class Ledger:
                 else:
                     await self._connect()
             except (RedisError, OSError, TimeoutError) as error:
-                unavailable = True
+                self.unavailable = True
                 if not isinstance(error, _ForeignLedgerError):
                     self._foreign_since = None
                     self._unavailable_logger.log(cause=errors.describe(error), hashes=self.unreported_hashes)
@@ -164,8 +165,8 @@ class Ledger:
                 self._refused = False
                 self._forget(KEPT_S)
                 self._unavailable_logger.clear()
-                if unavailable:
-                    unavailable = False
+                if self.unavailable:
+                    self.unavailable = False
                     self._log.info("Redis is available again", hashes=self.unreported_hashes)
                 backoff.reset()
                 attempt = 0

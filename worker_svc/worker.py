@@ -205,7 +205,7 @@ class Worker:
 
     async def report_last(self) -> bool:
         """Report what is left, and return whether Redis has acknowledged it; if not, log what is lost."""
-        if not self._tally.stalled or (self.ledger.flushed and self.ledger.accepting):
+        if not self._tally.stalled or (self.ledger.accepting and not self.ledger.unavailable):
             self._report(leaving=True)
         # Without hashes, the last report only makes the page show at once that this worker has left, so it may be lost.
         limit = self._stop_limit if self.ledger.unreported_hashes else STOP_LIMIT_S
