@@ -41,11 +41,12 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
             max_per_address = settings.streams_per_client + BESIDE_STREAMS
             serving = Connections(cast("web.Server", runner.server), max_per_address)
             telemetry.metrics.register(serving)
-            sweeping = asyncio.create_task(serving.run())
-            with contextlib.closing(await asyncio.get_running_loop().create_server(serving, sock=socket)):
-                log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-                yield
-            sweeping.cancel()
+            async with asyncio.TaskGroup() as background:
+                sweeping = background.create_task(serving.run())
+                with contextlib.closing(await asyncio.get_running_loop().create_server(serving, sock=socket)):
+                    log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+                    yield
+                sweeping.cancel()
         finally:
             await runner.cleanup()
 

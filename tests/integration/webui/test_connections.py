@@ -5,15 +5,21 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from support.free_port import free_port
 from support.waiting import until
 
 from chassis import listener
+from chassis.health import Health
+from chassis.telemetry import Telemetry
 from webui_svc import connections
+from webui_svc.__main__ import webui
 from webui_svc.connections import SECURITY, Connections
+from webui_svc.settings import WebuiSettings
 
 LIMIT_S = 1.0
 MOST = 10
@@ -128,3 +134,12 @@ async def test_a_client_that_does_not_complete_its_request_in_time_is_cut_off(
     trickling.cancel()
     assert asyncio.get_running_loop().time() - began > LIMIT_S - 0.1
     writer.close()
+
+
+async def test_a_search_for_slow_connections_that_fails_ends_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connections, "run", AsyncMock(side_effect=ZeroDivisionError))
+    settings = WebuiSettings(port=free_port(), bind_address="127.0.0.1", redis_url="redis://127.0.0.1:1")
+    with pytest.raises(ExceptionGroup) as raised:
+        async with webui(settings, Telemetry(Health("redis"))):
+            await asyncio.sleep(LIMIT_S)
+    assert raised.group_contains(ZeroDivisionError)
