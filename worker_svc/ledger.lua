@@ -20,6 +20,25 @@
 -- whose key is to be removed; under the empty name it has that of the last report of all. totals:<id> has the worker's
 -- part of totals, and is removed an hour after its last batch.
 
+-- The position in ARGV of the first coin for the wallet; named_report names what is before it.
+local FIRST_COIN = 20
+
+local function named_keys(KEYS)
+  return {
+    hashes = KEYS[1], coins = KEYS[2], wallet = KEYS[3], reports = KEYS[4], totals = KEYS[5], worker = KEYS[6],
+    worker_totals = KEYS[7], workers = KEYS[8], pending_report = KEYS[9], annotations = KEYS[10], live_workers = KEYS[11],
+  }
+end
+
+local function named_report(ARGV)
+  return {
+    worker = ARGV[1], instance = ARGV[2], sequence = ARGV[3], oldest_sequence = ARGV[4], hashes = ARGV[5],
+    coins = ARGV[6], begin_us = ARGV[7], end_us = ARGV[8], batch_size = ARGV[9], pace = ARGV[10],
+    report_interval_us = ARGV[11], sent_us = ARGV[12], stalled_since_us = ARGV[13], waits_for = ARGV[14],
+    wallet_limit = ARGV[15], replicas = ARGV[16], new_coins = ARGV[17], changes = ARGV[18], leaving = ARGV[19],
+  }
+end
+
 local BUCKET_SECONDS = 10
 local TOTALS_SECONDS = 3600
 local REPORTS_SECONDS = 900
@@ -45,23 +64,27 @@ local POLICY_REPORTS = 10
 -- Whatever can fail is checked before the first write: Redis does not undo a script's writes. These are missing rights,
 -- which Redis 6 can't check, then keys of another type, and counts with no room for the report. Each function returns the
 -- error, if there is one.
-local function forbidden(KEYS)
+local function forbidden(keys)
   for _, command in ipairs(redis.acl_check_cmd and {
     {'TIME'}, {'INFO', 'memory'},
-    {'GET', KEYS[1]}, {'INCRBY', KEYS[1], 1}, {'SET', KEYS[1], 1},
-    {'GET', KEYS[2]}, {'INCRBY', KEYS[2], 1}, {'SET', KEYS[2], 1},
-    {'HLEN', KEYS[3]}, {'HSET', KEYS[3], 'f', 'v'}, {'XLEN', KEYS[10]}, {'ZCARD', KEYS[11]},
-    {'XLEN', KEYS[4]}, {'XINFO', 'STREAM', KEYS[4]}, {'XADD', KEYS[4], '*', 'f', 'v'},
-    {'HLEN', KEYS[5]}, {'HINCRBYFLOAT', KEYS[5], 'f', 1}, {'HKEYS', KEYS[5]}, {'HDEL', KEYS[5], 'f'},
-    {'HGET', KEYS[5], 'f'}, {'HGET', KEYS[7], 'f'}, {'ZSCORE', KEYS[8], 'm'},
-    {'HGET', KEYS[6], 'f'}, {'HSET', KEYS[6], 'f', 'v'}, {'DEL', KEYS[6]},
-    {'HLEN', KEYS[7]}, {'HINCRBYFLOAT', KEYS[7], 'f', 1}, {'HKEYS', KEYS[7]}, {'HDEL', KEYS[7], 'f'},
-    {'EXPIRE', KEYS[7], 1},
-    {'ZCARD', KEYS[8]}, {'ZADD', KEYS[8], 1, 'm'}, {'ZRANGEBYSCORE', KEYS[8], 0, 1}, {'ZREM', KEYS[8], 'm'},
-    {'GET', KEYS[9]}, {'SET', KEYS[9], 'v'}, {'DEL', KEYS[9]},
-    {'XREVRANGE', KEYS[4], '+', '-'}, {'XREVRANGE', KEYS[10], '+', '-'}, {'XADD', KEYS[10], '*', 'f', 'v'},
-    {'XDEL', KEYS[10], '1-1'}, {'XTRIM', KEYS[10], 'MAXLEN', 1}, {'XINFO', 'STREAM', KEYS[10]},
-    {'ZADD', KEYS[11], 1, 'm'}, {'ZSCORE', KEYS[11], 'm'}, {'ZREM', KEYS[11], 'm'}, {'ZRANGEBYSCORE', KEYS[11], 0, 1},
+    {'GET', keys.hashes}, {'INCRBY', keys.hashes, 1}, {'SET', keys.hashes, 1},
+    {'GET', keys.coins}, {'INCRBY', keys.coins, 1}, {'SET', keys.coins, 1},
+    {'HLEN', keys.wallet}, {'HSET', keys.wallet, 'f', 'v'},
+    {'XLEN', keys.reports}, {'XINFO', 'STREAM', keys.reports}, {'XADD', keys.reports, '*', 'f', 'v'},
+    {'XREVRANGE', keys.reports, '+', '-'},
+    {'HLEN', keys.totals}, {'HINCRBYFLOAT', keys.totals, 'f', 1}, {'HKEYS', keys.totals}, {'HDEL', keys.totals, 'f'},
+    {'HGET', keys.totals, 'f'},
+    {'HGET', keys.worker, 'f'}, {'HSET', keys.worker, 'f', 'v'}, {'DEL', keys.worker},
+    {'HLEN', keys.worker_totals}, {'HINCRBYFLOAT', keys.worker_totals, 'f', 1}, {'HKEYS', keys.worker_totals},
+    {'HDEL', keys.worker_totals, 'f'}, {'HGET', keys.worker_totals, 'f'}, {'EXPIRE', keys.worker_totals, 1},
+    {'ZCARD', keys.workers}, {'ZADD', keys.workers, 1, 'm'}, {'ZRANGEBYSCORE', keys.workers, 0, 1},
+    {'ZREM', keys.workers, 'm'}, {'ZSCORE', keys.workers, 'm'},
+    {'GET', keys.pending_report}, {'SET', keys.pending_report, 'v'}, {'DEL', keys.pending_report},
+    {'XLEN', keys.annotations}, {'XINFO', 'STREAM', keys.annotations}, {'XADD', keys.annotations, '*', 'f', 'v'},
+    {'XREVRANGE', keys.annotations, '+', '-'}, {'XDEL', keys.annotations, '1-1'},
+    {'XTRIM', keys.annotations, 'MAXLEN', 1},
+    {'ZCARD', keys.live_workers}, {'ZADD', keys.live_workers, 1, 'm'}, {'ZSCORE', keys.live_workers, 'm'},
+    {'ZREM', keys.live_workers, 'm'}, {'ZRANGEBYSCORE', keys.live_workers, 0, 1},
   } or {}) do
     if not redis.acl_check_cmd(unpack(command)) then
       return redis.error_reply('NOPERM this user has no right to ' .. command[1] .. ' ' .. (command[2] or ''))
@@ -69,20 +92,21 @@ local function forbidden(KEYS)
   end
 end
 
-local function unfit(KEYS, ARGV)
-  redis.call('HLEN', KEYS[3])
-  redis.call('XLEN', KEYS[4])
-  redis.call('HLEN', KEYS[5])
-  redis.call('HGET', KEYS[6], 'sequence')
-  redis.call('HLEN', KEYS[7])
-  redis.call('ZCARD', KEYS[8])
-  redis.call('XLEN', KEYS[10])
-  redis.call('ZCARD', KEYS[11])
-  for i, more in ipairs({ARGV[5] or 0, ARGV[6] or 0}) do
-    local count = redis.call('GET', KEYS[i]) or '0'
+local function unfit(keys, report)
+  redis.call('HLEN', keys.wallet)
+  redis.call('XLEN', keys.reports)
+  redis.call('HLEN', keys.totals)
+  redis.call('HGET', keys.worker, 'sequence')
+  redis.call('HLEN', keys.worker_totals)
+  redis.call('ZCARD', keys.workers)
+  redis.call('XLEN', keys.annotations)
+  redis.call('ZCARD', keys.live_workers)
+  for _, name in ipairs({'hashes', 'coins'}) do
+    local count, more = redis.call('GET', keys[name]) or '0', report[name] or 0
     local sound = count == '0' or count:match('^-?[1-9]%d*$')
     if not sound or (tonumber(more) > 0 and tonumber(count) + more >= 2^63) then
-      return redis.error_reply('ERR ' .. KEYS[i] .. ' holds no count that has room for this report: ' .. count:sub(1, 40))
+      return redis.error_reply(
+        'ERR ' .. keys[name] .. ' holds no count that has room for this report: ' .. count:sub(1, 40))
     end
   end
 end
@@ -131,23 +155,23 @@ local function move_back(totals, seconds)
 end
 
 -- Stores the Unix second of a worker's report, and compensates for steps of the clock since the last reports.
-local function follow_clock(KEYS, worker, now)
+local function follow_clock(keys, worker, now)
   local function last_report(name)
-    local second = tonumber(redis.call('ZSCORE', KEYS[8], name) or now)
+    local second = tonumber(redis.call('ZSCORE', keys.workers, name) or now)
     return second >= 0 and second < 1e11 and second or now
   end
-  for totals, name in pairs({[KEYS[5]] = '', [KEYS[7]] = worker}) do
+  for totals, name in pairs({[keys.totals] = '', [keys.worker_totals] = worker}) do
     if last_report(name) > now then
       move_back(totals, last_report(name) - now)
     end
   end
   local pause = now - last_report('')
   if pause > PAUSE_SECONDS then
-    for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', '+inf')) do
-      redis.call('ZADD', KEYS[8], last_report(each) + pause, each)
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', keys.workers, '-inf', '+inf')) do
+      redis.call('ZADD', keys.workers, last_report(each) + pause, each)
     end
   end
-  redis.call('ZADD', KEYS[8], now, worker, now, '')
+  redis.call('ZADD', keys.workers, now, worker, now, '')
 end
 
 -- Returns the annotation that a change belongs to, with its id, if there is one.
@@ -206,32 +230,32 @@ end
 
 -- Returns what changed with this report, of this worker and of others: they join with their first report, leave with their
 -- last one, and are lost when none has come for some time. `last` is the Unix second of the last report of all.
-local function changes_of_workers(KEYS, ARGV, now_us, last)
-  local worker, instance, interval = ARGV[1], ARGV[2], tonumber(ARGV[11]) / 1000000
+local function changes_of_workers(keys, report, now_us, last)
+  local worker, instance, interval = report.worker, report.instance, report.report_interval_us / 1000000
   local now, changes = math.floor(now_us / 1000000), {}
   local pause = now - last
   if pause > GAP_SECONDS + interval then
     -- No report came, so none is missed of other workers. If this one waited meanwhile, Redis was away.
-    for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[11], '-inf', now)) do
-      redis.call('ZADD', KEYS[11], now + SILENCE_SECONDS, each)
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', keys.live_workers, '-inf', now)) do
+      redis.call('ZADD', keys.live_workers, now + SILENCE_SECONDS, each)
     end
-    local age_us = tonumber(ARGV[12]) - tonumber(ARGV[8])
-    if redis.call('ZSCORE', KEYS[11], worker) and age_us > GAP_SECONDS * 1000000 then
+    local age_us = report.sent_us - report.end_us
+    if redis.call('ZSCORE', keys.live_workers, worker) and age_us > GAP_SECONDS * 1000000 then
       local gap = changed('gap', 'redis', '', last * 1000000)
       gap.until_us = now_us
       table.insert(changes, gap)
     end
   end
-  if ARGV[19] == '1' then
-    if redis.call('ZREM', KEYS[11], worker) == 1 then
+  if report.leaving == '1' then
+    if redis.call('ZREM', keys.live_workers, worker) == 1 then
       table.insert(changes, changed('left', 'worker', instance, now_us))
     end
-  elseif redis.call('ZADD', KEYS[11], now + math.max(SILENCE_SECONDS, 3 * math.ceil(interval)), worker) == 1 then
+  elseif redis.call('ZADD', keys.live_workers, now + math.max(SILENCE_SECONDS, 3 * math.ceil(interval)), worker) == 1 then
     table.insert(changes, changed('joined', 'worker', instance, now_us))
   end
-  for _, lost in ipairs(redis.call('ZRANGEBYSCORE', KEYS[11], '-inf', '(' .. now, 'LIMIT', 0, MAX_REMOVED)) do
-    redis.call('ZREM', KEYS[11], lost)
-    local seen = tonumber(redis.call('ZSCORE', KEYS[8], lost) or now)
+  for _, lost in ipairs(redis.call('ZRANGEBYSCORE', keys.live_workers, '-inf', '(' .. now, 'LIMIT', 0, MAX_REMOVED)) do
+    redis.call('ZREM', keys.live_workers, lost)
+    local seen = tonumber(redis.call('ZSCORE', keys.workers, lost) or now)
     table.insert(changes, changed('lost', 'worker', lost:gsub('%-%x%x%x%x%x%x%x%x$', ''), seen * 1000000))
   end
   return changes
@@ -249,46 +273,49 @@ end
 
 -- Counts a report that was written at that time, in microseconds. Returns the error, if there is one.
 local function apply(KEYS, ARGV, now_us)
-  local failed = forbidden(KEYS) or unfit(KEYS, ARGV)
+  local keys, report = named_keys(KEYS), named_report(ARGV)
+  local failed = forbidden(keys) or unfit(keys, report)
   if failed then
     return failed
   end
-  local pace_before = ARGV[3] == '1' and last_pace(KEYS[4])
-  failed = add_entry(KEYS[4], REPORTS_SECONDS, (redis.call('ZCARD', KEYS[8]) + 1) * REPORTS_SECONDS, now_us,
-    'worker', ARGV[1], 'instance', ARGV[2], 'sequence', ARGV[3], 'hashes', ARGV[5], 'coins', ARGV[6],
-    'begin_us', ARGV[7], 'end_us', ARGV[8], 'batch_size', ARGV[9], 'pace', ARGV[10], 'report_interval_us', ARGV[11],
-    'sent_us', ARGV[12], 'stalled_since_us', ARGV[13], 'waits_for', ARGV[14], 'redis_us', string.format('%d', now_us))
+  local pace_before = report.sequence == '1' and last_pace(keys.reports)
+  failed = add_entry(keys.reports, REPORTS_SECONDS, (redis.call('ZCARD', keys.workers) + 1) * REPORTS_SECONDS, now_us,
+    'worker', report.worker, 'instance', report.instance, 'sequence', report.sequence,
+    'hashes', report.hashes, 'coins', report.coins, 'begin_us', report.begin_us, 'end_us', report.end_us,
+    'batch_size', report.batch_size, 'pace', report.pace, 'report_interval_us', report.report_interval_us,
+    'sent_us', report.sent_us, 'stalled_since_us', report.stalled_since_us, 'waits_for', report.waits_for,
+    'redis_us', string.format('%d', now_us))
   if failed then
     return failed
   end
   local now = math.floor(now_us / 1000000)
   -- Lua's numbers are exact up to 2^53, Redis's up to 2^63.
-  for i, more in ipairs({ARGV[5], ARGV[6]}) do
-    redis.call('INCRBY', KEYS[i], more)
-    redis.call('SET', KEYS[i], redis.call('GET', KEYS[i]))
+  for _, name in ipairs({'hashes', 'coins'}) do
+    redis.call('INCRBY', keys[name], report[name])
+    redis.call('SET', keys[name], redis.call('GET', keys[name]))
   end
-  local last = tonumber(redis.call('ZSCORE', KEYS[8], '') or now)
-  follow_clock(KEYS, ARGV[1], now)
-  redis.call('HSET', KEYS[6], 'sequence', ARGV[3], 'replicas', ARGV[16], 'coins', ARGV[17])
+  local last = tonumber(redis.call('ZSCORE', keys.workers, '') or now)
+  follow_clock(keys, report.worker, now)
+  redis.call('HSET', keys.worker, 'sequence', report.sequence, 'replicas', report.replicas, 'coins', report.new_coins)
 
-  local room = tonumber(ARGV[15]) - redis.call('HLEN', KEYS[3])
-  local last_coin = math.min(#ARGV, 19 + 2 * room)
-  if last_coin > 20 then
-    redis.call('HSET', KEYS[3], unpack(ARGV, 20, last_coin))
+  local room = report.wallet_limit - redis.call('HLEN', keys.wallet)
+  local last_coin = math.min(#ARGV, FIRST_COIN - 1 + 2 * room)
+  if last_coin > FIRST_COIN then
+    redis.call('HSET', keys.wallet, unpack(ARGV, FIRST_COIN, last_coin))
   end
 
   -- Spread the hashes evenly over the interval's ten-second buckets, of all workers and of this one. A report without a
   -- batch makes the buckets of the time since the report before it, so that time without work differs from time without
   -- workers. A bucket that holds no number begins anew. HINCRBYFLOAT is in the append-only file as the HSET of what it
   -- comes to. Half of a worker's first batch is left out, as in webui_svc/speed.py.
-  local ahead_us = now_us - tonumber(ARGV[12])
-  local hashes, begin_us, end_us = tonumber(ARGV[5]), tonumber(ARGV[7]) + ahead_us, tonumber(ARGV[8]) + ahead_us
-  local both = {KEYS[5], KEYS[7]}
-  if redis.call('HLEN', KEYS[7]) == 0 then
-    hashes = hashes - math.min(hashes, ARGV[9]) / 2
+  local ahead_us = now_us - report.sent_us
+  local hashes, begin_us, end_us = tonumber(report.hashes), report.begin_us + ahead_us, report.end_us + ahead_us
+  local both = {keys.totals, keys.worker_totals}
+  if redis.call('HLEN', keys.worker_totals) == 0 then
+    hashes = hashes - math.min(hashes, report.batch_size) / 2
   end
   if hashes == 0 then
-    begin_us, end_us, both = now_us - tonumber(ARGV[11]), now_us, {KEYS[5]}
+    begin_us, end_us, both = now_us - report.report_interval_us, now_us, {keys.totals}
   end
   local width = BUCKET_SECONDS * 1000000
   local final = math.floor(end_us / width)
@@ -321,51 +348,52 @@ local function apply(KEYS, ARGV, now_us)
     end
   end
   if hashes > 0 then
-    redis.call('EXPIRE', KEYS[7], TOTALS_SECONDS)
+    redis.call('EXPIRE', keys.worker_totals, TOTALS_SECONDS)
   end
 
   -- Names of other workers' keys are not in KEYS; in a cluster all names have one slot.
-  local before_id = KEYS[6]:sub(1, #KEYS[6] - #ARGV[1])
+  local before_id = keys.worker:sub(1, #keys.worker - #report.worker)
   for _, worker in ipairs(redis.call(
-    'ZRANGEBYSCORE', KEYS[8], '-inf', now - WORKER_SECONDS, 'LIMIT', 0, MAX_REMOVED
+    'ZRANGEBYSCORE', keys.workers, '-inf', now - WORKER_SECONDS, 'LIMIT', 0, MAX_REMOVED
   )) do
     redis.call('DEL', before_id .. worker)
-    redis.call('ZREM', KEYS[8], worker)
+    redis.call('ZREM', keys.workers, worker)
   end
 
-  local changes = changes_of_workers(KEYS, ARGV, now_us, last)
-  if pace_before and pace_before ~= ARGV[10] then
-    local pace = changed('pace', 'worker', ARGV[2], now_us)
-    pace.value = ARGV[10]
+  local changes = changes_of_workers(keys, report, now_us, last)
+  if pace_before and pace_before ~= report.pace then
+    local pace = changed('pace', 'worker', report.instance, now_us)
+    pace.value = report.pace
     table.insert(changes, pace)
   end
-  for _, change in ipairs(ARGV[18] == '[]' and {} or cjson.decode(ARGV[18])) do
+  for _, change in ipairs(report.changes == '[]' and {} or cjson.decode(report.changes)) do
     change.at_us = change.at_us + ahead_us
     table.insert(changes, change)
   end
   for _, change in ipairs(changes) do
-    annotate(KEYS[10], now_us, change)
+    annotate(keys.annotations, now_us, change)
   end
-  redis.call('DEL', KEYS[9])
+  redis.call('DEL', keys.pending_report)
 end
 
-local pending = redis.call('GET', KEYS[9])
+local keys, report = named_keys(KEYS), named_report(ARGV)
+local pending = redis.call('GET', keys.pending_report)
 local failed
 if pending then
   failed = apply(unpack(cmsgpack.unpack(pending)))
 elseif #ARGV == 0 then
-  failed = forbidden(KEYS) or unfit(KEYS, ARGV) or evicting()
+  failed = forbidden(keys) or unfit(keys, report) or evicting()
 end
 if failed then
   return failed
 end
 
-local held, coins_kept = tonumber(redis.call('HGET', KEYS[6], 'sequence') or 0), redis.call('HLEN', KEYS[3])
-local sequence, oldest = tonumber(ARGV[3] or 0), tonumber(ARGV[4])
+local held, coins_kept = tonumber(redis.call('HGET', keys.worker, 'sequence') or 0), redis.call('HLEN', keys.wallet)
+local sequence, oldest = tonumber(report.sequence or 0), tonumber(report.oldest_sequence)
 if sequence > held then
   -- If the sequence number was evicted, this report does not follow it.
   local suspicious = sequence ~= held + 1 or sequence % POLICY_REPORTS == 1
-  failed = unfit(KEYS, ARGV) or suspicious and evicting()
+  failed = unfit(keys, report) or suspicious and evicting()
   if failed then
     return failed
   end
@@ -374,7 +402,7 @@ if sequence > held then
   local behind = sequence > math.max(held + 1, oldest)
   if not behind then
     local now = redis.call('TIME')
-    redis.call('SET', KEYS[9], cmsgpack.pack({KEYS, ARGV, now[1] * 1000000 + now[2]}))
+    redis.call('SET', keys.pending_report, cmsgpack.pack({KEYS, ARGV, now[1] * 1000000 + now[2]}))
   end
 end
 return {held, coins_kept}

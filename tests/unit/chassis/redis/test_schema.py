@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,15 @@ from msgspec.structs import asdict
 from support.reports import make_report
 
 from chassis.redis import schema
-from chassis.redis.schema import Coin, MalformedError, Report, decode_coins, decode_replicas, decode_report
+from chassis.redis.schema import (
+    Coin,
+    MalformedError,
+    Report,
+    decode_coins,
+    decode_replicas,
+    decode_report,
+    report_arguments,
+)
 from chassis.settings import Pace
 
 END_S = 1_700_000_000
@@ -136,9 +145,37 @@ def test_anything_but_ten_second_buckets_is_left_out(field: bytes, value: bytes)
     assert schema.decode_buckets({field: value, b"20": b"1.5"}) == {20: 1.5}
 
 
+SCRIPT = (Path(__file__).parents[4] / "worker_svc" / "ledger.lua").read_text()
+
+
+def names_in_script(of: str) -> list[str]:
+    """Return the names that the script has for KEYS or ARGV, by position."""
+    found = re.findall(rf"(\w+) = {of}\[(\d+)\]", SCRIPT)
+    assert [int(position) for _, position in found] == list(range(1, len(found) + 1))
+    return [name for name, _ in found]
+
+
+def test_the_script_names_all_keys_and_arguments_in_their_order() -> None:
+    keys = schema.Keys()
+    own = {"worker": keys.worker("w-1"), "worker_totals": keys.worker_totals("w-1")}
+    named = [own.get(name) or getattr(keys, name) for name in names_in_script("KEYS")]
+    assert named == keys.for_report("w-1")
+    snapshot, coins = schema.ReplicaSnapshot(1, (), ()), schema.NewCoins(4, ())
+    arguments = report_arguments(REPORT, snapshot, coins, oldest_sequence=7, wallet=(), wallet_limit=8, leaving=True)
+    given = dict(zip(names_in_script("ARGV"), arguments, strict=True))
+    assert given == {name: value for name, value in asdict(REPORT).items() if name != "redis_us"} | {
+        "oldest_sequence": 7,
+        "wallet_limit": 8,
+        "replicas": msgspec.json.encode(snapshot),
+        "new_coins": msgspec.json.encode(coins),
+        "changes": b"[]",
+        "leaving": 1,
+    }
+    assert f"\nlocal FIRST_COIN = {len(given) + 1}\n" in SCRIPT
+
+
 def test_the_script_keeps_reports_and_buckets_as_long_as_they_are_read() -> None:
-    script = (Path(__file__).parents[4] / "worker_svc" / "ledger.lua").read_text()
-    numbers = dict(re.findall(r"^local (\w+_SECONDS) = (\d+)$", script, re.MULTILINE))
+    numbers = dict(re.findall(r"^local (\w+_SECONDS) = (\d+)$", SCRIPT, re.MULTILINE))
     kept = {"BUCKET": schema.BUCKET_S, "TOTALS": schema.BUCKETS_S, "REPORTS": schema.REPORTS_S}
     assert {name: int(numbers[f"{name}_SECONDS"]) for name in kept} == kept
 
