@@ -23,7 +23,7 @@ from chassis.health import Health
 from chassis.log import ThrottledLogger
 from chassis.redis import errors, schema
 from chassis.redis.client import open_client
-from chassis.redis.schema import BUCKET_S, MAX_LOAD_TESTS, REPORTS_S, Keys, MalformedError, Report
+from chassis.redis.schema import BUCKET_S, MAX_ANNOTATIONS, MAX_LOAD_TESTS, REPORTS_S, Keys, MalformedError, Report
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.timing import deadline
@@ -42,9 +42,6 @@ CONNECT_LIMIT_S = 1.0
 # The time between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With a
 # report a second, what was worked shows within 1.7 s.
 ROUND_S = 0.6
-
-# The latest annotations that are read at first.
-MAX_ANNOTATIONS_READ = 1_000
 
 # Entries per read, and workers whose buckets are read at a time: some 10 ms of work each.
 PAGE = 1_000
@@ -360,7 +357,7 @@ class RedisReader:
             self._position = newest
         sent_us = steady_us()
         self._observe(_microseconds(await _reply(self._redis.time())), sent_us)
-        annotations = await _reply(self._redis.xrevrange(self._annotations, count=MAX_ANNOTATIONS_READ))
+        annotations = await _reply(self._redis.xrevrange(self._annotations, count=MAX_ANNOTATIONS))
         self._annotations_position = _NOTHING
         self._ingest_annotations(annotations[::-1])
 

@@ -38,7 +38,8 @@ MAX_ANNOTATIONS = 1_000
 # A worker or another replica that is gone is still listed for this time.
 GONE_LISTED_S = 10.0
 
-# Limits of the changes in a report and of the names in an annotation, whose `count` is the true number.
+# Limits of the changes in a report and of the names in an annotation, whose `count` is the true number. ledger.lua has
+# the second one, too.
 MAX_CHANGES = 64
 MAX_ANNOTATION_NAMES = 256
 
