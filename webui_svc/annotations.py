@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from chassis.redis.schema import ANNOTATIONS_S, Annotation, AnnotationKind
+from chassis.redis.schema import ANNOTATIONS_S, REPLICA_KINDS, Annotation
 
 # The latest annotations, and names of one, that browsers get.
 SHOWN_ANNOTATIONS = 200
@@ -19,8 +19,7 @@ class Annotations:
 
     def ingest(self, annotation: Annotation, place: Callable[[int], int]) -> None:
         """Add one, or replace the one that it extends; `place` puts a moment of Redis's clock on the time axis."""
-        of_replica = annotation.kind in (AnnotationKind.SLOW, AnnotationKind.RETRIED, AnnotationKind.EJECTED)
-        name = annotation.names if of_replica else annotation.service
+        name = annotation.names if annotation.kind in REPLICA_KINDS else annotation.service
         key = f"{annotation.kind} {name} {annotation.at_us}"
         written_us = place(annotation.redis_us)
         self._all.pop(key, None)

@@ -50,6 +50,8 @@ local MAX_ANNOTATIONS = 1000
 local GROUP_SECONDS = 10
 local MAX_OPEN_GROUPS = 32
 local MAX_NAMES = 256
+-- The kinds of changes that are about one replica each.
+local REPLICA_KINDS = {slow = true, retried = true, ejected = true}
 -- A worker is lost after this time without a report, or after three of its report intervals.
 local SILENCE_SECONDS = 5
 -- A longer time without any report than this and the report interval is a gap.
@@ -200,10 +202,10 @@ local function with_name(names, name)
   return spaces < MAX_NAMES - 1 and names .. ' ' .. name or names, true
 end
 
--- Writes what changed. What ten workers notice is one annotation, and so is a storm of changes. Changes of batches are
--- those of one replica each, and add up.
+-- Writes what changed. What ten workers notice is one annotation, and so is a storm of changes. Those of one replica's
+-- batches add up.
 local function annotate(annotations, now_us, change)
-  local of_replica = change.kind == 'slow' or change.kind == 'retried' or change.kind == 'ejected'
+  local of_replica = REPLICA_KINDS[change.kind]
   local at_us = math.min(change.at_us, now_us)
   local group = open_group(annotations, change.kind, change.service, of_replica and change.name, at_us)
   local old = group or {names = '', count = 0, to = '', value = '', at_us = at_us, until_us = at_us}

@@ -95,7 +95,7 @@ class ReplicaState(StrEnum):
 
 
 class AnnotationKind(StrEnum):
-    """What changed. Those of a replica's batches are about one replica each."""
+    """What changed."""
 
     JOINED = "joined"
     # In order.
@@ -115,6 +115,11 @@ class AnnotationKind(StrEnum):
     AUTOTUNED = "autotuned"
     # Redis took no reports.
     GAP = "gap"
+
+
+# The kinds of a replica's batches. An annotation of these is about one replica, and its `count` is that of the batches.
+# ledger.lua has them, too.
+REPLICA_KINDS = frozenset({AnnotationKind.SLOW, AnnotationKind.RETRIED, AnnotationKind.EJECTED})
 
 
 class Keys:

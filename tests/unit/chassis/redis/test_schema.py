@@ -174,7 +174,7 @@ def test_the_script_names_all_keys_and_arguments_in_their_order() -> None:
     assert f"\nlocal FIRST_COIN = {len(given) + 1}\n" in SCRIPT
 
 
-def test_the_script_keeps_as_much_as_is_read() -> None:
+def test_the_script_has_the_limits_and_kinds_of_the_schema() -> None:
     numbers = dict(re.findall(r"^local (\w+) = (\d+)$", SCRIPT, re.MULTILINE))
     kept = {
         "BUCKET_SECONDS": schema.BUCKET_S,
@@ -185,6 +185,8 @@ def test_the_script_keeps_as_much_as_is_read() -> None:
         "MAX_NAMES": schema.MAX_ANNOTATION_NAMES,
     }
     assert {name: int(numbers[name]) for name in kept} == kept
+    [kinds] = re.findall(r"^local REPLICA_KINDS = {(.*)}$", SCRIPT, re.MULTILINE)
+    assert set(re.findall(r"(\w+) = true", kinds)) == schema.REPLICA_KINDS
 
 
 @pytest.mark.parametrize("raw", [b"-5", b"1_000", b" 12 ", b"\xff", b"%d" % 10**30])
