@@ -41,12 +41,12 @@ def main() -> int:
     arguments = sys.argv[1:]
     try:
         if arguments[:1] == ["load-test"]:
-            from load_test.__main__ import main as load_test  # noqa: PLC0415 - only this command needs it
+            from load_test.__main__ import main as load_test
 
             return load_test(arguments[1:])
         parser = _parser()
         if "_ARGCOMPLETE" in os.environ:
-            import argcomplete  # noqa: PLC0415 - shells alone set this variable
+            import argcomplete
 
             argcomplete.autocomplete(parser)
         options = parser.parse_args(arguments or ["--help"])
@@ -63,12 +63,12 @@ def main() -> int:
 
 def _run(given: Sequence[str], *, log: bool) -> int:
     with quick_start.imports():
-        from chassis.settings import SettingsError, misspelled  # noqa: PLC0415
-        from local_run.control import NotRunningError  # noqa: PLC0415
-        from local_run.embedded_redis import DataFolderError  # noqa: PLC0415
-        from local_run.programs import PortError, variables  # noqa: PLC0415
-        from local_run.run import run  # noqa: PLC0415
-        from local_run.settings import LocalRunSettings  # noqa: PLC0415
+        from chassis.settings import SettingsError, misspelled
+        from local_run.control import NotRunningError
+        from local_run.embedded_redis import DataFolderError
+        from local_run.programs import PortError, variables
+        from local_run.run import run
+        from local_run.settings import LocalRunSettings
     known = LocalRunSettings.variables() | variables()
     for each in given:
         name, equals, value = each.partition("=")
@@ -89,7 +89,7 @@ def _run(given: Sequence[str], *, log: bool) -> int:
 
 
 def _send(request: dict[str, Any]) -> int:
-    from local_run import control  # noqa: PLC0415 - it imports asyncio
+    from local_run import control
 
     try:
         lines = control.send(request)
@@ -102,11 +102,11 @@ def _send(request: dict[str, Any]) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    import asyncio  # noqa: PLC0415 - only this command and run need them
+    import asyncio
 
-    from chassis.settings import SettingsError  # noqa: PLC0415
-    from load_test.probe import probe  # noqa: PLC0415
-    from local_run import control  # noqa: PLC0415
+    from chassis.settings import SettingsError
+    from load_test.probe import probe
+    from local_run import control
 
     service = options.name.partition("-")[0]
     try:
@@ -126,7 +126,7 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _complete(shell: str) -> int:
-    from argcomplete.shell_integration import shellcode  # noqa: PLC0415
+    from argcomplete.shell_integration import shellcode
 
     sys.stdout.write(shellcode([PROGRAM], shell=shell))
     return 0
@@ -190,7 +190,7 @@ def _count(most: int) -> Callable[[str], int]:
 
 
 def _names(**_: object) -> list[str]:
-    from local_run import control  # noqa: PLC0415
+    from local_run import control
 
     try:
         names: list[str] = control.send({"command": "describe"})["names"]
