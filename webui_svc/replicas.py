@@ -312,7 +312,7 @@ class Topology:
                     "id": name,
                     "state": "gone" if not is_live else "waiting" if waits_for else "serving",
                     "waits_for": waits_for if is_live else "",
-                    "speed": round(workers[name].speed(now_us) or 0.0, 4) if is_live else 0.0,
+                    "speed": round(workers[name].speed(now_us), 4) if is_live else 0.0,
                     "batch_size": workers[name].report.batch_size,
                     "busy": round(self._workers[name][1], 3) if name in self._workers else None,
                 }
@@ -336,7 +336,7 @@ class Topology:
         ]
         sizes = {worker.report.batch_size for worker in live.values()}
         rate = sum(worker.rate for worker in workers)
-        hashes = sum(worker.speed(now_us) or 0.0 for worker in live.values())
+        hashes = sum(worker.speed(now_us) for worker in live.values())
         hashes_per_batch = sizes.pop() if len(sizes) == 1 else hashes / rate if rate else 1.0
         waits_for = {worker.report.waits_for for worker in live.values()}
         stalled = waits_for.pop() if len(waits_for) == 1 else ""

@@ -84,7 +84,7 @@ class Worker:
 
     @property
     def counted_s(self) -> float:
-        """The seconds of the last five in which it counted."""
+        """The seconds of the last CURRENT_S in which it counted."""
         return sum(end - begin for begin, end, _ in self.counted) / 1e6
 
     def is_live(self, clock: float) -> bool:
