@@ -18,14 +18,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
 
-from chassis.redis.schema import BUCKET_S, BUCKETS_S, REPORTS_S, Report
+from chassis.redis.schema import BUCKET_S, BUCKETS_S, REPORTS_S, Report, instance_of
 
 # A second, and the hashes in it or, in the history of an hour, the hashes per second of the bucket that begins then.
 # Without a worker in that second there are None.
 Point = tuple[int, float | None]
 
-# What a worker's id has beside the name of the instance.
-_RANDOM = re.compile(r"-[0-9a-f]{8}$")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 # A worker counts as gone after 3 intervals without a report, but not before 3 s, because reports may be delayed.
@@ -371,11 +369,6 @@ class HourlyHistory:
         end = self._until // BUCKET_S * BUCKET_S
         begin = end - ceil(seconds / BUCKET_S) * BUCKET_S
         return range(min((each for each in self._totals if begin <= each < end), default=end), end, BUCKET_S)
-
-
-def instance_of(worker: str) -> str:
-    """Return the name of the worker with this id, which a restart does not change."""
-    return _RANDOM.sub("", worker)
 
 
 def _named(columns: Mapping[str, Sequence[float]], live: AbstractSet[str]) -> tuple[list[str], list[list[float]]]:

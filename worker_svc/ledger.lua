@@ -226,6 +226,11 @@ local function annotate(annotations, now_us, change)
   redis.call('XTRIM', annotations, 'MAXLEN', '~', MAX_ANNOTATIONS)
 end
 
+-- As instance_of in the schema.
+local function instance_of(worker)
+  return (worker:gsub('%-%x%x%x%x%x%x%x%x$', ''))
+end
+
 local function changed(kind, service, name, at_us)
   return {kind = kind, service = service, name = name, at_us = at_us, count = 0, to = '', value = ''}
 end
@@ -258,7 +263,7 @@ local function changes_of_workers(keys, report, now_us, last)
   for _, lost in ipairs(redis.call('ZRANGEBYSCORE', keys.live_workers, '-inf', '(' .. now, 'LIMIT', 0, MAX_REMOVED)) do
     redis.call('ZREM', keys.live_workers, lost)
     local seen = tonumber(redis.call('ZSCORE', keys.workers, lost) or now)
-    table.insert(changes, changed('lost', 'worker', lost:gsub('%-%x%x%x%x%x%x%x%x$', ''), seen * 1000000))
+    table.insert(changes, changed('lost', 'worker', instance_of(lost), seen * 1000000))
   end
   return changes
 end

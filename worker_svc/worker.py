@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 
 from chassis import log
 from chassis.large_fields import keep_freed_memory
 from chassis.process import ServiceFailed
-from chassis.redis.schema import AnnotationKind, Report
+from chassis.redis.schema import AnnotationKind, Report, new_worker_id
 from chassis.settings import STOP_LIMIT_S
 from chassis.telemetry import Telemetry
 from chassis.telemetry.rpc_metrics import RpcMetrics
@@ -39,7 +38,7 @@ class Worker:
     """One worker: two pools, the pipeline through them, the tally and the ledger."""
 
     def __init__(self, settings: WorkerSettings, telemetry: Telemetry) -> None:
-        worker_id = f"{settings.instance}-{secrets.token_hex(4)}"
+        worker_id = new_worker_id(settings.instance)
         self._report_interval = settings.report_interval
         self._stop_limit = settings.stop_limit
         self._sizes = settings.initial_sizes

@@ -15,7 +15,7 @@ MAX_LINES = 10
 MAX_PEERS = 32
 OTHERS = "others"
 
-# What people need not read of a peer: the scheme of an address, and the digits that a worker adds to its name.
+# Lines leave out the scheme of a peer's address, and the digits that a worker's id has after its instance.
 _LONG = re.compile(r"^ipv[46]:|-[0-9a-f]{8}$")
 
 # Describes what was done with this number of messages, which have this number of bytes together.

@@ -7,6 +7,7 @@ the worker's clock unless a comment names another one.
 
 import math
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
@@ -60,6 +61,7 @@ _MAX_HASHES = 1e18
 _MAX_SECOND = 1e11
 
 _WORKER_ID = re.compile(rb"[!-~]{1,128}")
+_PROCESS = re.compile(r"-[0-9a-f]{8}$")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 _BUCKET = re.compile(rb"[0-9]{1,12}")
 
@@ -170,10 +172,20 @@ class Keys:
         return bool(tag and closed)
 
 
+def new_worker_id(instance: str) -> str:
+    """Return an id for a worker's process: the instance, a hyphen and 8 random hex digits."""
+    return f"{instance}-{secrets.token_hex(4)}"
+
+
+def instance_of(worker_id: str) -> str:
+    """Return the instance in a worker's id, which a restart does not change."""
+    return _PROCESS.sub("", worker_id)
+
+
 class Report(Struct, frozen=True, kw_only=True, gc=False):
     """What one worker did in one interval, as the stream holds it."""
 
-    # The worker's id: its instance and 8 random hex digits.
+    # The worker's id.
     worker: Name
     instance: Name
     # 1 for a process's first report, then one more each.

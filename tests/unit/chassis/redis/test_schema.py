@@ -110,6 +110,13 @@ def test_replicas_and_coins_of_a_worker_are_accepted_within_bounds() -> None:
                 decode(raw)
 
 
+@pytest.mark.parametrize("instance", ["worker-1", "worker", "worker-0123abcd", "worker-0123ABCD"])
+def test_the_instance_of_a_worker_is_found_in_its_id_which_is_another_for_each_process(instance: str) -> None:
+    ids = {schema.new_worker_id(instance) for _ in range(2)}
+    assert len(ids) == 2
+    assert {schema.instance_of(each) for each in ids} == {instance}
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=5), each, max_size=3),
