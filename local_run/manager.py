@@ -56,7 +56,6 @@ class Manager:
 
     def __init__(self, output: Output) -> None:
         self.processes: dict[str, Process] = {}
-        self.say = output.say
         self.output = output
         self.stopping = asyncio.Event()
         # An error in any of these tasks ends the run.
@@ -94,7 +93,7 @@ class Manager:
                 for stage in reversed(Stage):
                     stopped = [each for each in self.processes.values() if each.program.stage is stage]
                     await asyncio.gather(*(each.stop() for each in stopped))
-            self.say("all stopped, not all of it cleanly" if self._exit_code else "all stopped")
+            self.output.say("all stopped, not all of it cleanly" if self._exit_code else "all stopped")
             return self._exit_code
         finally:
             self.output.close()
@@ -115,7 +114,7 @@ class Manager:
         """Begin to stop everything because of a failure, unless that has begun."""
         if not self.stopping.is_set():
             self.fail(code)
-            self.say(f"{reason}; everything stops")
+            self.output.say(f"{reason}; everything stops")
             self.stopping.set()
 
     def fail(self, code: int) -> None:
@@ -132,7 +131,7 @@ class Manager:
         now = time.monotonic()
         if not self.stopping.is_set():
             self._signalled_at = now
-            self.say("stopping; once more (Ctrl-C) kills what is left")
+            self.output.say("stopping; once more (Ctrl-C) kills what is left")
             self.stopping.set()
         elif now - self._signalled_at > REPEATED_SIGNAL_S:
             self._kill_all()
@@ -175,7 +174,7 @@ class Process:
         self._terminate()
         done, _ = await asyncio.wait({self._task}, timeout=STOP_LIMIT_S)
         if not done:
-            self._manager.say(f"{self.program.name} did not stop within {STOP_LIMIT_S} s and is killed")
+            self._manager.output.say(f"{self.program.name} did not stop within {STOP_LIMIT_S} s and is killed")
             self.send(signal.SIGKILL)
             await asyncio.wait({self._task})
 
@@ -215,7 +214,7 @@ class Process:
                 pass_fds=self.program.descriptors,
             )
         except OSError as error:
-            manager.say(f"{self.program.name} can't be started: {error}")
+            manager.output.say(f"{self.program.name} can't be started: {error}")
             return None
         manager.guard()
         if self._stop_requested.is_set():
@@ -249,18 +248,18 @@ class Process:
             # A program that is stopped before it handles the signal dies of it.
             if code not in {0, None, -signal.SIGTERM}:
                 manager.fail(EXIT_FAILURE)
-                manager.say(f"{name} {how}")
+                manager.output.say(f"{name} {how}")
             return False
         if code is not None and code > 0:
             manager.output.explain(name)
         if code == EXIT_SETTINGS:
             manager.abort(EXIT_SETTINGS, f"{name} refused a setting")
         elif code == 0:
-            manager.say(f"{name} ended by itself and stays away")
+            manager.output.say(f"{name} ended by itself and stays away")
         elif failures > START_RETRIES:
             manager.abort(EXIT_FAILURE, f"{name} did not start in {START_RETRIES + 1} attempts")
         else:
             again = f"after {seconds:.1f} s; another try in {failures} s" if failures else "and is started again"
-            manager.say(f"{name} {how} {again}")
+            manager.output.say(f"{name} {how} {again}")
             return True
         return False
