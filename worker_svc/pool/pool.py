@@ -86,8 +86,8 @@ class Request:
     reason: Reason | None = None
 
 
-class _Lines:
-    """What a pool logs of streams and endpoints, each at most once in an interval."""
+class _Loggers:
+    """The loggers of a pool, each for one event."""
 
     def __init__(self, to: str) -> None:
         self.broken = ThrottledLogger("stream broken", 1.0, to=to)
@@ -147,7 +147,7 @@ class Pool:
         self._hedging = Hedging(window)
         self._loop = asyncio.get_running_loop()
         self._tasks = asyncio.TaskGroup()
-        self._lines = _Lines(to=stage.name)
+        self._loggers = _Loggers(to=stage.name)
         # Those without a response by batch id, the oldest first; and those of them without an attempt.
         self._requests: dict[int, Request] = {}
         self._queue: deque[Request] = deque()
@@ -264,7 +264,7 @@ class Pool:
     def _eject(self, replica: Replica, stream: Stream, batch: Batch, wrong: WrongDigest) -> None:
         """Send no more batches to a replica, and retry elsewhere all that is outstanding there."""
         about = {"replica": replica.name, "stream": stream.number, "batch": batch.id, **wrong._asdict()}
-        self._lines.ejected.log(**about)
+        self._loggers.ejected.log(**about)
         self.picker.eject(replica)
         self._note(AnnotationKind.EJECTED, replica.name, count=1)
         for each in replica.streams:
@@ -298,8 +298,8 @@ class Pool:
         self._joined_at = min(self._joined_at, now)
         if self.picker.add(stream, now) and now - self._joined_at > START_S and not self._is_subset:
             self._note(AnnotationKind.JOINED, stream.replica)
-        self._lines.refused.clear()
-        self._lines.untrusted.clear()
+        self._loggers.refused.clear()
+        self._loggers.untrusted.clear()
         self._busy.set()
         self._reconcile()
 
@@ -311,9 +311,9 @@ class Pool:
             about: dict[str, Any] = {"replica": stream.replica, "stream": stream.number, "code": broken.code.name}
             about |= {"details": broken.details, "outstanding": len(stream.outstanding)}
             if broken.is_permanent:
-                self._lines.refused.log(**about)
+                self._loggers.refused.log(**about)
             else:  # all streams of a connection break together
-                self._lines.broken.hold_back(**about)
+                self._loggers.broken.hold_back(**about)
         if stream.replica:
             self._lost_at = self._loop.time()
             replica = self.picker.remove(stream, self._lost_at)
@@ -376,7 +376,7 @@ class Pool:
         )
         pause = 0.0 if before is None else RECONNECTION_DELAY_S
         if is_untrusted(endpoint.cause):
-            self._lines.untrusted.log(target=self._resolver.target, details=endpoint.cause)
+            self._loggers.untrusted.log(target=self._resolver.target, details=endpoint.cause)
             pause = MAX_BACKOFF_S
         self._open[endpoint] = self._tasks.create_task(endpoint.run(pause))
         self._open[endpoint].add_done_callback(lambda _: self._open.pop(endpoint))
@@ -405,7 +405,7 @@ class Pool:
         self._reconcile()
         if self._open:
             await asyncio.wait(self._open.values(), timeout=CLOSE_LIMIT_S)
-        for logger in self._lines.all:
+        for logger in self._loggers.all:
             logger.close()
 
     async def _resolve_periodically(self) -> None:
@@ -419,7 +419,7 @@ class Pool:
             failing_since = min(failing_since, began) if failure else float("inf")
             is_worth_a_line = (found and failure) or began - failing_since > ABSENCE_LIMIT_S
             fields = {"target": self._resolver.target, "details": failure}
-            _log_while(self._lines.lookup_failed, fields if is_worth_a_line else None)
+            _log_while(self._loggers.lookup_failed, fields if is_worth_a_line else None)
             if found and failure:
                 found |= {target for target, endpoint in self._endpoints.items() if endpoint.serving}
             self._found = found or self._found
@@ -472,12 +472,12 @@ class Pool:
                     if second is not None and is_new:
                         self._note(AnnotationKind.SLOW, stream.replica)
                     continue
-                self._lines.hedged.log(**about, second=second.replica)
+                self._loggers.hedged.log(**about, second=second.replica)
                 self.hedges += 1
                 self._note(AnnotationKind.SLOW, stream.replica, count=1, to=second.replica)
                 request.reason = Reason.OVERDUE
                 self._send(second, request, now)
-        _log_while(self._lines.waiting, {**waiting[0], "batches": len(waiting)} if waiting else None)
+        _log_while(self._loggers.waiting, {**waiting[0], "batches": len(waiting)} if waiting else None)
 
     def _streams(self) -> list[Stream]:
         """Return the streams that have joined."""
@@ -514,8 +514,8 @@ class Pool:
                 cause = self._resolver.failure
             details = cause or "still connecting, or looking up the name"
             absent = {"target": self._resolver.target, "seconds": round(now - served_at, 1), "details": details}
-            _log_while(self._lines.absent, absent if now - served_at >= ABSENCE_LIMIT_S else None)
-            for logger in self._lines.all:
+            _log_while(self._loggers.absent, absent if now - served_at >= ABSENCE_LIMIT_S else None)
+            for logger in self._loggers.all:
                 logger.flush()
             if names != logged:
                 listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
