@@ -39,7 +39,7 @@ class FakeStream:
     number = 1
     half_closed = False
     newest_sent_at = 0.0
-    unsent = 0
+    joinable = 0
 
     def __init__(self, replica: str) -> None:
         self.replica = replica

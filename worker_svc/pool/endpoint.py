@@ -108,8 +108,8 @@ class Stream:
         return next((attempt.sent_at for attempt in self.outstanding.values()), float("inf"))
 
     @property
-    def unsent(self) -> int:
-        """The number of batches that wait for the next message, if another one can join them."""
+    def joinable(self) -> int:
+        """The number of batches in the unsent message that another batch can join; 0 if there is none."""
         return len(self._waiting) if self._waiting and not self._waiting[-1].alone else 0
 
     def send(self, batch: Batch, now: float, *, alone: bool = False) -> None:

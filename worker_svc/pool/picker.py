@@ -66,7 +66,7 @@ class Picker:
         # A fast replica may have more than its share, and a frozen one can't hold the whole window.
         limit = -(-2 * self.window // max(self._accepting, 1))
         filling = self._filling
-        if share > 1 and filling and not avoid and 0 < filling.unsent < share and len(filling.outstanding) < limit:
+        if share > 1 and filling and not avoid and 0 < filling.joinable < share and len(filling.outstanding) < limit:
             return filling
         best: tuple[bool, int] | None = None
         picked: Stream | None = None
