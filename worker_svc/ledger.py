@@ -191,7 +191,8 @@ class Ledger:
 
     async def _send(self, entry: Entry, attempt: int) -> None:
         sequence = entry.report.sequence
-        self.resent += sequence <= self._attempted
+        if sequence <= self._attempted:
+            self.resent += 1
         self._attempted = max(self._attempted, sequence)
         began = time.monotonic()
         report = replace(entry.report, sent_us=entry.report.end_us + round((began - entry.end) * 1e6))
@@ -214,6 +215,10 @@ class Ledger:
         self._foreign_since = None
         self._coins_kept = coins_kept
         self.latency.observe(time.monotonic() - began)
+        self._acknowledge(held)
+
+    def _acknowledge(self, held: int) -> None:
+        """Take the sequence number that Redis holds for the last one that it has counted."""
         if held < self._acknowledged:
             self._log.warning(
                 "the ledger in Redis is behind, sending reports again", held=held, acknowledged=self._acknowledged
