@@ -39,8 +39,8 @@ STALLED_BLOCK_MS = 250
 REPLY_LIMIT_S = 2.5
 CONNECT_LIMIT_S = 1.0
 
-# The time between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With a
-# report a second, what was worked shows within 1.7 s.
+# The time between two reads: ten workers make no more rounds than one, and a browser gets no more updates. With one
+# report per second, what was worked shows within 1.7 s.
 ROUND_S = 0.6
 
 # Entries per read, and workers whose buckets are read at a time: some 10 ms of work each.
@@ -229,19 +229,28 @@ class RedisReader:
                     if len(entries) < PAGE:
                         await asyncio.sleep(ROUND_S)
             except (RedisError, OSError) as error:
-                connecting = f" within {CONNECT_LIMIT_S:g} s" if isinstance(error, RedisTimeoutError) else ""
-                self._lose(f"{type(error).__name__}: {errors.describe(error)}{connecting}")
+                limit = f" within {CONNECT_LIMIT_S:g} s" if isinstance(error, RedisTimeoutError) else ""
+                self._mark_unavailable(f"{type(error).__name__}: {errors.describe(error)}{limit}")
             except Exception as error:  # noqa: BLE001 - one odd entry must not end the page; it was passed by now
                 log.get().exception("the Redis reader failed")
-                self._lose(f"{type(error).__name__}: {error}")
+                self._mark_unavailable(f"{type(error).__name__}: {error}")
             pause = min(MAX_PAUSE_S, MIN_PAUSE_S * 2 ** min(failures, 10))
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
             failures += 1
 
-    def _lose(self, cause: str) -> None:
+    def _mark_unavailable(self, cause: str) -> None:
         self._unavailable.log(cause=cause)
         self._state.redis_available = False
         self._publish()
+
+    def _mark_available(self) -> None:
+        self._replied_at = time.monotonic()
+        if not self._state.redis_available:
+            self._state.redis_available = True
+            self._unavailable.clear()
+            if self._unavailable.times:
+                log.get().info("Redis is available again")
+            self._health.set("redis", met=True)
 
     async def _next_entries(self) -> tuple[list[Entry], list[Entry]]:
         """Return new entries of the reports and of the annotations."""
@@ -263,7 +272,10 @@ class RedisReader:
                 self.malformed.log(cause=f"annotation {entry_id.decode()}: {error}")
 
     async def _round(self, entries: Sequence[Entry]) -> None:
-        """Ingest new entries of the stream, and what else Redis holds; publish what has changed."""
+        """Ingest new entries of the stream, and what else Redis holds; publish what has changed.
+
+        If the stream does not go on from the position, this ingests all of it instead.
+        """
         reports = self._decoded(entries)
         workers = list({report.worker for report in reports})
         replies = await self._read(workers)
@@ -272,23 +284,15 @@ class RedisReader:
         placed: list[Report] = []
         if replies is None:
             await self._load()
-            workers = list(self._state.speed.live(time.monotonic()))
-            replies = await self._read(workers)
-        elif entries:
-            self._position = entries[-1][0]
+        else:
+            if entries:
+                self._position = entries[-1][0]
             clock = time.monotonic()
             placed = [new for report in reports if (new := self._state.ingest(report, clock))]
-        if replies is not None:
             self._snapshot.ingest(workers, replies)
         self._state.finalize()
         await self._snapshot.read_rest()
-        self._replied_at = time.monotonic()
-        if not self._state.redis_available:
-            self._state.redis_available = True
-            self._unavailable.clear()
-            if self._unavailable.times:
-                log.get().info("Redis is available again")
-            self._health.set("redis", met=True)
+        self._mark_available()
         self.malformed.flush()
         self._publish()
         now_us = self._state.timeline.now_us
@@ -327,7 +331,7 @@ class RedisReader:
             self._reset = self._snapshot.hour_is_stale = True
 
     async def _load(self) -> None:
-        """Read all of the stream that is not too old to show."""
+        """Ingest all of the stream that is not too old to show, and what else Redis holds of its workers."""
         self._reset = self._snapshot.hour_is_stale = True
         now_us = _microseconds(await _reply(self._redis.time()))
         clock = time.monotonic()
@@ -360,6 +364,9 @@ class RedisReader:
         annotations = await _reply(self._redis.xrevrange(self._annotations, count=MAX_ANNOTATIONS))
         self._annotations_position = _NOTHING
         self._ingest_annotations(annotations[::-1])
+        workers = list(self._state.speed.live(time.monotonic()))
+        if (replies := await self._read(workers)) is not None:
+            self._snapshot.ingest(workers, replies)
 
     async def _newest(self) -> bytes:
         entries: list[Entry] = await _reply(self._redis.xrevrange(self._stream, count=1))
