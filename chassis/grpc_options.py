@@ -8,10 +8,9 @@ import json
 
 Options = tuple[tuple[str, int | str], ...]
 
-# Initial metadata of a stream that name its server, by its INSTANCE.
+# Initial metadata of a stream: the name of its server, which is its INSTANCE.
 SERVED_BY = "served-by"
-# Metadata of a request that name the client, and a number of the stream that no other stream of the client has, for
-# both sides' logs.
+# Metadata of a stream, for both sides' logs: the client's name, and a number that no other stream of the client has.
 CLIENT_ID = "client-id"
 STREAM_ID = "stream-id"
 # Metadata of a single call, and a field of a stream's requests: the client's span.
@@ -23,16 +22,17 @@ MAX_NAME = 63
 _KEEPALIVE_TIME_MS = 5_000
 _PING_TIMEOUT_MS = 2_000
 
-# To one server; one more is closed before a byte of it is read. A worker has one connection to each server, and an idle
-# one keeps 16 KiB.
+# Connections per server. A further one is closed before any of its bytes are read. A worker has one connection to each
+# server. An idle connection uses 16 KiB.
 MAX_CONNECTIONS = 1_024
 
-# Of one connection at the same time. gRPC's own clients wait beyond that, but of those that wait many are refused when
-# others end (findings/calls-beyond-max-streams-fail.sh). A worker has two, and as many again for a moment after the
-# server said that it does not serve. An idle one keeps 22 KiB.
+# Concurrent streams per connection. gRPC's own clients wait beyond that, but many of the streams that wait are refused
+# when others end (findings/calls-beyond-max-streams-fail.sh). A worker has two, and two more for a moment after the
+# server reports NOT_SERVING. An idle stream uses 22 KiB.
 MAX_STREAMS = 256
 
-# Of a call, from where gRPC refuses a part of the calls; it refuses all beyond twice that. Ours have 200 bytes.
+# Metadata per call. gRPC refuses some of the calls with more than this, and all with more than twice as much. Ours have
+# 200 bytes.
 _MAX_METADATA_BYTES = 8 * 1024
 
 SERVER: Options = (
@@ -40,21 +40,22 @@ SERVER: Options = (
     ("grpc.so_reuseport", 0),
     # Clients ping every 5 s; a server that allows less would close their connections with "too many pings".
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-    # A client that froze or was cut off is noticed as fast as a server is.
+    # A server notices a client that froze or was cut off as fast as a client notices a server.
     ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
     ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
-    # The third ping that comes too early ends the connection. It is gRPC's default, and what the interval is for.
+    # The third ping that comes too early ends the connection. This is gRPC's default, and the interval above is for it.
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * _MAX_METADATA_BYTES),
-    # A connection that has not begun to speak HTTP/2 by then is closed; the default is two minutes.
+    # A connection that has not begun to speak HTTP/2 by then is closed. The default is two minutes.
     ("grpc.server_handshake_timeout_ms", 5_000),
-    # One without a call is closed, after twice that at most; a worker's has one at all times, the watch of health.
+    # A connection without a call is closed after this time, or up to twice as long. A worker's connection always has a
+    # call, the watch of health.
     ("grpc.max_connection_idle_ms", 30_000),
-    # What is not read yet is at most a message and 64 KiB per stream. With the default it is up to 4 MiB a stream,
-    # which a client with 40 streams could make 340 MiB (measured); batches of 256 and 65,536 are as fast either way.
+    # What is not read yet is at most a message and 64 KiB per stream. With the default it is up to 4 MiB per stream: a
+    # client with 40 streams could make it 340 MiB (measured). Batches of 256 and 65,536 are as fast either way.
     ("grpc.http2.bdp_probe", 0),
 )
 
@@ -96,8 +97,9 @@ def client(service: str, authority: str | None = None) -> Options:
         # How soon a channel whose connections drop may look its name up once more; the default is 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # A server that comes back is found within 0.6 s, for gRPC varies the pause by a fifth; the defaults are 1 s,
-        # 20 s and 120 s. With at most 2 s the first batch took up to 2.18 s, with 1 s up to 0.97 s; but with 1 s a
-        # restart of three one by one could leave one alone for a second. The second is how long an attempt may take.
+        # 20 s and 120 s. With a pause of at most 2 s the first batch took up to 2.18 s, with 1 s up to 0.97 s. But with
+        # 1 s, a restart of three replicas one by one could leave one alone for a second. The second option is how long
+        # an attempt may take.
         ("grpc.initial_reconnect_backoff_ms", 250),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 500),
