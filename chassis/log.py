@@ -246,7 +246,8 @@ def handle_loop_exception(
     if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
         out_of_files.log(cause=error.strerror)
     elif not (isinstance(error, ValueError) and "_start_serving" in context["message"]):
-        # Out of descriptors, asyncio accepts again a second later, be the listener closed by then (CPython 3.11).
+        # Out of descriptors, asyncio accepts again a second later, even if the listener is closed by then (CPython
+        # 3.11).
         loop.default_exception_handler(context)
 
 

@@ -35,7 +35,7 @@ from chassis.telemetry.metrics import EventLoopLag, register_process_metrics
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Tracing
 
-# What waiting for the collector of spans leaves of the time to stop.
+# Flushing spans ends this long before the stop limit.
 MARGIN_S = 0.1
 
 # How much later the process exits whatever is still running.

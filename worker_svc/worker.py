@@ -30,7 +30,7 @@ CHANGE_PAUSE_S = 0.25
 # How long batches in flight have to complete. Ten classic workers on one rng wait one second each.
 DRAIN_LIMIT_S = 1.6
 
-# What the last report leaves of the time to stop, for closing.
+# Time reserved for closing, after the last report.
 CLOSE_LIMIT_S = 0.6
 
 
