@@ -79,7 +79,7 @@ class LogLevel(Word):
 
 
 class LogFormat(Word):
-    """Lines for people, or one JSON object a line."""
+    """Lines for people, or one JSON object per line."""
 
     CONSOLE = "console"
     JSON = "json"
@@ -415,7 +415,7 @@ class ServiceSettings(Settings):
     otel_traces_sampler: str = text(
         _SAMPLERS[-1], "|".join(_SAMPLERS), " or ".join(_SAMPLERS), "How traces are sampled, in OpenTelemetry's words."
     )
-    # Three batches a second can be looked at one by one, thousands can't.
+    # Three batches per second can be looked at one by one, thousands can't.
     otel_traces_sampler_arg: float = number(
         ByPace(1, 0.01), 0, 1, "part of the traces", "The part of the batches and reports that is traced."
     )

@@ -1,4 +1,4 @@
-"""The access log: a line for each request of a peer, or one a second for a peer that sends many."""
+"""The access log: one line per request of a peer, or one per second for a peer that sends many."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chassis import log
 
-# A peer that sends more requests than this in one second gets one line for the others, and from then on one a second.
+# A peer that sends more requests than this in one second gets one line for the others, and then one per second.
 MAX_LINES = 10
 
 # Peers beyond this number in one second share their lines, since clients choose their names themselves.
