@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from chassis.redis.schema import Report
 from chassis.timing import steady_s
 
-# A clock that moved by more than this was set; by less, it drifts, or a reply was slow.
+# A clock that moved by more than this was stepped; by less, it was slewed, or a reply was slow.
 STEP_US = 500_000
 
-# What an offset may grow by at a time: more than clocks drift in a second, less than can be seen.
-CREEP_US = 1_000
+# The most by which an offset is slewed at a time: more than clocks drift in a second, less than can be seen.
+SLEW_US = 1_000
 
 # A longer delay of a worker's reports is accepted after this number of reports in a row: its machine may have slept.
 CONFIRMATIONS = 3
@@ -100,7 +100,7 @@ class Timeline:
             self._offset -= behind_us
         elif reply_us <= MAX_REPLY_US:
             # The time may be later than in the reply, which took some time to arrive, but never earlier.
-            self._origin += max(behind_us, -CREEP_US)
+            self._origin += max(behind_us, -SLEW_US)
         return self._label()
 
     def _label(self) -> bool:
@@ -149,7 +149,7 @@ class Timeline:
         if clock.above >= CONFIRMATIONS:
             clock.offset, clock.above = sample, 0
         else:
-            clock.offset = min(sample, clock.offset + CREEP_US)
+            clock.offset = min(sample, clock.offset + SLEW_US)
 
     def place_moment(self, redis_us: int) -> int:
         """Return a moment of Redis's clock, at which an entry was written, on the axis."""
