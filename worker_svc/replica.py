@@ -38,10 +38,8 @@ class Replica:
     completed: int = 0
     # Batches that exceeded the hedging delay on it.
     overdue: int = 0
-    # Seconds with a batch outstanding, and the seconds of all outstanding batches; up to when, and the time at which
-    # the first of the outstanding batches was sent.
-    busy_s: float = 0.0
-    outstanding_s: float = 0.0
+    # The time up to which the seconds below are counted, and the time at which the first of the outstanding batches was
+    # sent.
     accounted_until: float = 0.0
     busy_since: float = 0.0
     # From which the hedging delay is computed.
@@ -49,12 +47,12 @@ class Replica:
     # The least latency of a batch that met no other of this worker's, for batches of the size last sent.
     unqueued_s: float = 0.0
     batch_size: int = 0
-    # Batches that it completed first since the last snapshot, and the totals of then.
+    # Since the last snapshot: batches that it completed first, the latencies of those that were not hedged by bucket,
+    # seconds with a batch outstanding, and the seconds of all outstanding batches.
     batches: int = 0
-    reported_busy_s: float = 0.0
-    reported_outstanding_s: float = 0.0
-    # The latencies of those of the batches that were not hedged, by bucket.
     latency: dict[int, int] = field(default_factory=dict)
+    busy_s: float = 0.0
+    outstanding_s: float = 0.0
 
     def observe(self, latency: float | None, sent_at: float, batch_size: int) -> None:
         """Count a batch that it completed before any other replica did, and its latency in seconds if that is known."""
@@ -72,7 +70,7 @@ class Replica:
             self.unqueued_s = latency
 
     def account(self, now: float, more: int = 0) -> None:
-        """Add the time up to now to the totals; then `more` batches are outstanding, or fewer."""
+        """Count the time up to now; then `more` batches are outstanding, or fewer."""
         if self.outstanding:
             seconds = now - self.accounted_until
             self.busy_s += seconds
@@ -109,8 +107,8 @@ class Replica:
             state=self.state,
             batches=self.batches,
             latency=self.latency,
-            busy_s=round(self.busy_s - self.reported_busy_s, 6),
-            outstanding_s=round(self.outstanding_s - self.reported_outstanding_s, 6),
+            busy_s=round(self.busy_s, 6),
+            outstanding_s=round(self.outstanding_s, 6),
             unqueued_s=round(self.unqueued_s, 6),
         )
 
@@ -146,5 +144,5 @@ class Replicas(dict[str, Replica]):
         stats = tuple(each.stats() for each in self.listed)
         for replica in self.values():
             replica.batches, replica.latency = 0, {}
-            replica.reported_busy_s, replica.reported_outstanding_s = replica.busy_s, replica.outstanding_s
+            replica.busy_s = replica.outstanding_s = 0.0
         return stats
