@@ -16,7 +16,7 @@ from chassis.grpc_client import open_channel
 from chassis.grpc_options import CLIENT_ID
 from chassis.tls import RenewedCertificates
 from worker_svc.batch import Batch
-from worker_svc.hedging import MAX_BACKOFF_S, PERMANENT, Backoff
+from worker_svc.retry import MAX_BACKOFF_S, PERMANENT, Backoff
 from worker_svc.stage import Stage
 
 CLOSE_LIMIT_S = 0.3

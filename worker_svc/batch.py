@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker_svc.hedging import Reason
+from worker_svc.retry import Reason
 
 if TYPE_CHECKING:  # It imports OpenTelemetry, which only a process that records traces needs.
     from chassis.telemetry.tracing import Span, Tracing

@@ -18,7 +18,7 @@ from chassis.redis.client import open_client
 from chassis.redis.schema import Report, report_arguments
 from chassis.telemetry.metrics import LatencyHistogram
 from chassis.timing import deadline, sleep_unless, steady_s
-from worker_svc.hedging import Backoff
+from worker_svc.retry import Backoff
 from worker_svc.settings import WorkerSettings
 from worker_svc.tally import Entry
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from chassis.redis.schema import GONE_LISTED_S, MAX_REPLICAS, ReplicaState, ReplicaStats
 from chassis.telemetry.metrics import bucket
-from worker_svc.hedging import UsualLatency
 from worker_svc.pool.endpoint import Stream
+from worker_svc.retry import PeakEwma
 
 # An ejected replica is used again after it had no open stream for this long, which indicates a restart. A connection
 # that was lost alone is replaced sooner.
@@ -43,7 +43,7 @@ class Replica:
     accounted_until: float = 0.0
     busy_since: float = 0.0
     # From which the hedging delay is computed.
-    usual: UsualLatency = field(default_factory=UsualLatency)
+    usual: PeakEwma = field(default_factory=PeakEwma)
     # The least latency of a batch that met no other of this worker's, for batches of the size last sent.
     unqueued_s: float = 0.0
     batch_size: int = 0

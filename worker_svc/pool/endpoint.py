@@ -19,7 +19,7 @@ from chassis.grpc_options import MAX_NAME, SERVED_BY
 from chassis.large_fields import MIN_LARGE_BYTES
 from chassis.settings import Certificates
 from worker_svc.batch import Batch
-from worker_svc.hedging import PERMANENT
+from worker_svc.retry import PERMANENT
 from worker_svc.stage import Stage
 
 # While the server processes a batch of one stream, the next batch travels on the other.

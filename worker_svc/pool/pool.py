@@ -24,11 +24,11 @@ from chassis.timing import sleep_unless
 from chassis.tls import RenewedCertificates
 from worker_svc.batch import Batch
 from worker_svc.changes import Changes
-from worker_svc.hedging import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging, Reason
 from worker_svc.pool.endpoint import Attempt, Endpoint, Stream, StreamBroken
 from worker_svc.pool.picker import Picker
 from worker_svc.pool.resolver import Resolver
 from worker_svc.replica import Replica
+from worker_svc.retry import MAX_BACKOFF_S, MIN_HEDGING_DELAY_S, Backoff, Hedging, Reason
 from worker_svc.stage import Stage, WrongDigest
 
 LOOKUP_INTERVAL_S = 1.0

@@ -239,8 +239,8 @@ async def test_a_key_that_can_not_take_the_report_counts_nothing_until_it_is_men
     client.execute_command(command, key, *words)
     with capture_logs() as lines:
         async with ledger(redis.url) as made:
-            monkeypatch.setattr("worker_svc.hedging.INITIAL_BACKOFF_S", 3_600)
-            monkeypatch.setattr("worker_svc.hedging.MAX_BACKOFF_S", 3_600)
+            monkeypatch.setattr("worker_svc.retry.INITIAL_BACKOFF_S", 3_600)
+            monkeypatch.setattr("worker_svc.retry.MAX_BACKOFF_S", 3_600)
             made.add(report(1, coins=2))
             await until(lambda: causes(lines))
             assert key == "hashes" or not client.exists("hashes")

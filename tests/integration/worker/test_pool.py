@@ -18,7 +18,7 @@ from support.waiting import background, until
 from chassis.grpc_server import self_test, server
 from chassis.telemetry.rpc_metrics import MethodCounts
 from load_test.unary_calls import UnaryCalls
-from worker_svc import hedging
+from worker_svc import retry
 from worker_svc.batch import Batch
 from worker_svc.pool import pool as pool_module
 from worker_svc.stage import RNG, RngStage
@@ -180,7 +180,7 @@ async def test_streams_that_stay_silent_are_replaced(
     silent: int, limit_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that its server forgot sooner than both: the server responds on the other."""
-    monkeypatch.setattr(hedging, "INITIAL_HEDGING_DELAY_S", 0.1)
+    monkeypatch.setattr(retry, "INITIAL_HEDGING_DELAY_S", 0.1)
     monkeypatch.setattr(pool_module, "OVERTAKEN_LIMIT_S", 0.1)
     monkeypatch.setattr(pool_module, "SILENCE_LIMIT_S", limit_s)
 

@@ -15,14 +15,14 @@ from support.fake_streams import response, stream_to
 
 from chassis.telemetry.rpc_metrics import RpcMetrics
 from worker_svc.batch import Batch
-from worker_svc.hedging import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging, Reason, UsualLatency
 from worker_svc.pool.endpoint import Stream, StreamBroken
 from worker_svc.pool.pool import IDLE_LOOKUP_INTERVAL_S, Pool
 from worker_svc.replica import READMISSION_DELAY_S
+from worker_svc.retry import INITIAL_HEDGING_DELAY_S, MIN_HEDGING_DELAY_S, Hedging, PeakEwma, Reason
 from worker_svc.stage import HASHER, RNG, HasherStage, Stage
 
 
-def observe(replica: UsualLatency, latency: float) -> None:
+def observe(replica: PeakEwma, latency: float) -> None:
     replica.batches += 1
     replica.latency_s += latency
 
@@ -30,7 +30,7 @@ def observe(replica: UsualLatency, latency: float) -> None:
 def delay_after(rounds: list[list[float]]) -> float:
     """Return the hedging delay after rounds of 0.1 s in which each replica completed a batch with this latency."""
     hedging = Hedging(8)
-    replicas = [UsualLatency() for _ in rounds[0]] if rounds else []
+    replicas = [PeakEwma() for _ in rounds[0]] if rounds else []
     for number, latencies in enumerate(rounds):
         for replica, latency in zip(replicas, latencies, strict=True):
             observe(replica, latency)
@@ -59,7 +59,7 @@ def test_one_slow_replica_does_not_raise_the_delay(replicas: int) -> None:
 
 
 def test_a_replica_that_joins_with_an_empty_queue_does_not_lower_the_delay_at_once() -> None:
-    hedging, one, joined = Hedging(8), UsualLatency(), UsualLatency()
+    hedging, one, joined = Hedging(8), PeakEwma(), PeakEwma()
     for number in range(5):
         observe(one, 1.0)
         hedging.update([one], number / 10)
@@ -69,7 +69,7 @@ def test_a_replica_that_joins_with_an_empty_queue_does_not_lower_the_delay_at_on
 
 
 def test_one_batch_in_twenty_may_be_hedged_and_a_window_of_hedges_is_saved_up() -> None:
-    hedging, replica, hedged = Hedging(8), UsualLatency(), 0
+    hedging, replica, hedged = Hedging(8), PeakEwma(), 0
     for number in range(1_000):
         observe(replica, 0.1)
         hedging.update([replica], number / 10)

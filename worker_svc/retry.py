@@ -1,4 +1,4 @@
-"""When a batch is sent again: after an error with backoff, and without a response after the hedging delay."""
+"""When a batch is sent again: a retry after an error, with backoff, and a hedge after the hedging delay."""
 
 import math
 import random
@@ -57,8 +57,8 @@ class Backoff:
 
 
 @dataclass(slots=True)
-class UsualLatency:
-    """The usual latency of one replica, a peak EWMA."""
+class PeakEwma:
+    """The usual latency of one replica: an EWMA that rises to each peak at once, and falls slowly."""
 
     # The latest value, in seconds, once it is known.
     value_s: float | None = None
@@ -92,7 +92,7 @@ class Hedging:
         self._usual_s = 0.0
         self._updated_at = float("-inf")
 
-    def update(self, replicas: Iterable[UsualLatency], now: float) -> None:
+    def update(self, replicas: Iterable[PeakEwma], now: float) -> None:
         """Let the batches since the last update change the usual latency, and add their shares of a token."""
         weight = -math.expm1((self._updated_at - now) / LATENCY_FALL_S)
         self._updated_at = now
