@@ -1,3 +1,5 @@
+"""The settings of a local run."""
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The process worker."""
+
 import sys
 
 from chassis import quick_start

@@ -1,3 +1,5 @@
+"""A batch on its way through the pipeline, and its spans if it is sampled."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING

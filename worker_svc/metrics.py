@@ -1,3 +1,5 @@
+"""The metrics of worker."""
+
 from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily as Counter

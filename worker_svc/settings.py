@@ -1,3 +1,5 @@
+"""The settings of worker."""
+
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
