@@ -11,6 +11,11 @@ class ListenError(Exception):
     """A port can't be listened on. The message is one line that names the variable, the address and the cause."""
 
 
+def host_port(host: str, port: int) -> str:
+    """Return an address as URLs and gRPC write it, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def create(address: str, port: int, address_variable: str = "BIND_ADDRESS") -> socket.socket:
     """Return a listening TCP socket that no other process shares; `::` is for IPv4 as well, as it is in gRPC.
 

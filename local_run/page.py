@@ -6,6 +6,8 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from chassis.listener import host_port
+
 # Bytes of one line of an event.
 _MAX_LINE_BYTES = 4 * 1024 * 1024
 
@@ -18,9 +20,9 @@ class Page:
     def __init__(self, host: str, port: int, allowed_host: str = "", token: str = "") -> None:
         self._host = host
         self._port = port
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{port}/"
-        self._headers = f"Host: {allowed_host or shown}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
+        address = host_port(host, port)
+        self.url = f"http://{address}/"
+        self._headers = f"Host: {allowed_host or address}\r\n" + (f"Authorization: Bearer {token}\r\n" if token else "")
 
     async def states(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the dashboard's state whenever it changes, until the page ends the stream or does not respond."""

@@ -66,7 +66,7 @@ class Port:
     @property
     def target(self) -> str:
         """The gRPC target of a server that listens there."""
-        return f"ipv6:[{self.host}]:{self.number}" if ":" in self.host else f"ipv4:{self.host}:{self.number}"
+        return f"ipv{6 if ':' in self.host else 4}:{listener.host_port(self.host, self.number)}"
 
     def problem(self) -> str:
         """Return why the port can't be used, or nothing. Raises SettingsError for an address of another machine."""

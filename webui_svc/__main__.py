@@ -44,7 +44,7 @@ async def webui(settings: WebuiSettings, telemetry: Telemetry) -> AsyncIterator[
             async with asyncio.TaskGroup() as background:
                 sweeping = background.create_task(serving.run())
                 with contextlib.closing(await asyncio.get_running_loop().create_server(serving, sock=socket)):
-                    log.get().info("listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+                    log.get().info("listening", address=listener.host_port(host, port))
                     yield
                 sweeping.cancel()
         finally:

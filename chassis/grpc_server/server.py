@@ -113,13 +113,13 @@ async def _start(
     # gRPC does not report why listening failed, so try it with a socket first.
     with listener.listen("PORT", settings.bind_address, settings.port, settings.variable("bind_address")) as probe:
         port: int = probe.getsockname()[1]
-    host = f"[{settings.bind_address}]" if ":" in settings.bind_address else settings.bind_address
+    address = listener.host_port(settings.bind_address, port)
     if credentials is None:
-        server.add_insecure_port(f"{host}:{port}")
+        server.add_insecure_port(address)
     else:
-        server.add_secure_port(f"{host}:{port}", credentials)
+        server.add_secure_port(address, credentials)
     await server.start()
-    log.get().info("listening", address=f"{host}:{port}")
+    log.get().info("listening", address=address)
     return port
 
 
