@@ -86,7 +86,3 @@ def _refusal(status: HTTPStatus, text: str) -> web.Response:
     response = web.Response(status=status, text=text)
     response.force_close()
     return response
-
-
-# Any host, and no token.
-ANYBODY = Access((), "")

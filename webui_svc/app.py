@@ -16,11 +16,10 @@ from chassis import log
 from chassis.health import PROBES, Health
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry import Telemetry
-from webui_svc.access import ANYBODY, Access
+from webui_svc.access import Access
 from webui_svc.api import Api
 from webui_svc.connections import SECURITY
 from webui_svc.redis_reader import RedisReader, open_reader_client
-from webui_svc.settings import MAX_STREAMS
 from webui_svc.sse import BROWSERS, Browsers
 from webui_svc.state import DashboardState
 from webui_svc.static_files import StaticFiles
@@ -35,11 +34,7 @@ TRACED = frozenset(("/", "/json", "/events", "/api/history", "/api/load-tests"))
 
 
 def make_app(
-    redis: RedisAccess,
-    telemetry: Telemetry,
-    instance: str,
-    access: Access = ANYBODY,
-    streams_per_client: int = MAX_STREAMS,
+    redis: RedisAccess, telemetry: Telemetry, instance: str, access: Access, streams_per_client: int
 ) -> web.Application:
     """Return the application, which follows Redis from its start to its cleanup."""
     state = DashboardState(redis.name, instance)

@@ -16,20 +16,30 @@ from chassis.redis.settings import RedisAccess
 from chassis.telemetry import Telemetry
 from support.admin_endpoint import http_get
 from support.waiting import until
+from webui_svc.access import Access
 from webui_svc.app import make_app
+from webui_svc.settings import MAX_STREAMS
 
 # Seconds after which an expected event counts as missing.
 WAIT = 30.0
+
+# Any host, and no token.
+ANYBODY = Access((), "")
 
 Page = TestClient[Any, Any]
 
 
 @asynccontextmanager
-async def webui_page(redis_url: str, telemetry: Telemetry | None = None, **settings: Any) -> AsyncIterator[Page]:
+async def webui_page(
+    redis_url: str,
+    telemetry: Telemetry | None = None,
+    access: Access = ANYBODY,
+    streams_per_client: int = MAX_STREAMS,
+) -> AsyncIterator[Page]:
     """A client of webui, which follows this Redis for as long as the context lasts."""
     telemetry = telemetry or Telemetry(Health("redis"))
     telemetry.health.started()
-    app = make_app(RedisAccess(redis_url), telemetry, "webui-1", **settings)
+    app = make_app(RedisAccess(redis_url), telemetry, "webui-1", access, streams_per_client)
     async with TestClient(TestServer(app)) as page:
         yield page
 

@@ -11,12 +11,14 @@ from support.chromium import Open, chromium, opened_pages
 from support.mining import Mining, mining_system
 from support.redis_server import RedisServer
 from support.waiting import until
+from support.webui_page import ANYBODY
 
 from chassis.health import Health
 from chassis.redis.settings import RedisAccess
 from chassis.telemetry import Telemetry
 from webui_svc import redis_reader
 from webui_svc.app import make_app
+from webui_svc.settings import MAX_STREAMS
 
 # Where a proxy has the page; the containers' page has none.
 PREFIX = "/some/prefix/"
@@ -64,7 +66,7 @@ async def webui(
         return await handler(request)
 
     root = web.Application(middlewares=[fail])
-    root.add_subapp(PREFIX, make_app(RedisAccess(own_redis.url), Telemetry(health), "webui-1"))
+    root.add_subapp(PREFIX, make_app(RedisAccess(own_redis.url), Telemetry(health), "webui-1", ANYBODY, MAX_STREAMS))
     server = TestServer(root)
     async with server:
         await until(lambda: health.ready)
