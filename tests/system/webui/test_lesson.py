@@ -4,7 +4,7 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
@@ -103,12 +103,15 @@ def test_ten_classic_workers_are_limited_by_three_rngs_at_nearly_every_look(syst
     """Few batches wait for each, and hasher is as busy: it works on three at a time."""
     page = system(workers=10, rngs=3)
     wait_until(lambda: (page.data.get("lesson") or {}).get("limit"), SETTLED_WITHIN_S)
-    looks = []
-    for _ in range(20):
+    looks: deque[tuple[str, float]] = deque(maxlen=20)
+    # These are 8 s. A machine that stalls gives the figures of the last five seconds another limit, so there are more.
+    for _ in range(75):
         looks.append((page.data["lesson"]["limit"], page.data["lesson"]["predicted"] or 0.0))
+        speed = median(predicted for _, predicted in looks)
+        if sum(limit == "rng" for limit, _ in looks) >= 18 and speed == pytest.approx(30, rel=0.05):
+            return
         time.sleep(0.4)
-    assert sum(limit == "rng" for limit, _ in looks) >= 18, looks
-    assert median(predicted for _, predicted in looks) == pytest.approx(30, rel=0.05), looks
+    pytest.fail(f"{looks}")
 
 
 def test_a_serial_hasher_that_takes_longer_than_rng_is_the_limit(system: Start) -> None:
@@ -239,11 +242,19 @@ def until_all_serve(page: FollowedPage) -> None:
 
 
 def assert_only_the_second_is_slow(page: FollowedPage) -> None:
-    """Look for ten seconds: a machine that stalls makes others slow for a moment, too."""
-    looks = watch(page, 10)
-    assert looks.keys() == {"rng-1", "rng-2", "rng-3"}
-    for name, states in looks.items():
-        assert states["slow" if name == "rng-2" else "serving"] >= 0.7 * states.total(), looks
+    """Look for ten seconds, or for up to thirty: a machine that stalls makes others slow, too, for up to six."""
+    looks = {name: Counter[str]() for name in ("rng-1", "rng-2", "rng-3")}
+
+    def are_right() -> bool:
+        states = {name: "slow" if name == "rng-2" else "serving" for name in looks}
+        return all(looks[name][state] >= 0.7 * looks[name].total() for name, state in states.items())
+
+    for _ in range(3):
+        for name, states in watch(page, 10).items():
+            looks[name].update(states)
+        if are_right():
+            return
+    pytest.fail(f"{looks}")
 
 
 @pytest.mark.parametrize(("pace", "workers"), [("classic", 3), ("classic", 10), ("full", 2)])
