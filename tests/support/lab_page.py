@@ -1,17 +1,21 @@
-"""The page as a student sees it, in a browser of its own that is closed again.
+"""The page as a student sees it, in one browser: python -m support.lab_page PORT PROMPT
 
-python -m support.lab_page PORT VIEW                  prints the text
-python -m support.lab_page PORT VIEW PARTS PICTURE    writes PICTURE-light.png and PICTURE-dark.png of these parts
+It writes the prompt, and then reads lines from standard input:
+
+VIEW                  prints the text
+VIEW PARTS PICTURE    writes PICTURE-light.png and PICTURE-dark.png of these parts
 
 A view is the part of the address after `#`, or an SVG file in place of the page. Parts are CSS selectors with commas
-between.
+between. Words are quoted as for a shell.
 """
 
 import asyncio
+import shlex
 import sys
+import traceback
 from pathlib import Path
 
-from playwright.async_api import FloatRect, Page, ViewportSize
+from playwright.async_api import Browser, FloatRect, Page, ViewportSize
 
 from support.chromium import chromium, opened_pages, until_text
 
@@ -23,9 +27,23 @@ MARGIN = 8.0
 SETTLED_MS = 1_500
 
 
-async def see(port: str, view: str, parts: str = "", picture: str = "") -> None:
+async def serve(port: str, prompt: str) -> None:
+    """Do what each line of standard input says, until it ends."""
+    async with chromium() as browser:
+        while True:
+            sys.stdout.write(prompt)
+            sys.stdout.flush()
+            if not (line := await asyncio.to_thread(sys.stdin.readline)):
+                return
+            try:
+                await see(browser, port, *shlex.split(line))
+            except Exception:  # noqa: BLE001 - it is for whoever reads the terminal
+                traceback.print_exc()
+
+
+async def see(browser: Browser, port: str, view: str, parts: str = "", picture: str = "") -> None:
     """Print the page's text, or write pictures."""
-    async with chromium() as browser, opened_pages(browser) as open_page:
+    async with opened_pages(browser) as open_page:
         if view.endswith(".svg"):
             page = await open_page("about:blank", viewport=SIZE)
             await page.set_content(Path(view).read_text())  # noqa: ASYNC240
@@ -54,4 +72,4 @@ async def _around(page: Page, parts: str) -> FloatRect:
 
 
 if __name__ == "__main__":
-    asyncio.run(see(*sys.argv[1:]))
+    asyncio.run(serve(*sys.argv[1:]))

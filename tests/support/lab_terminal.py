@@ -22,12 +22,13 @@ PROMPT = "<prompt>"
 # Rows and columns, so that a run's live status fits.
 SIZE = (50, 160)
 
-# What a student sees in a browser is the output of a program, in a terminal with no number in the text.
+# What a student sees in a browser is the output of a program, in a terminal with no number in the text. A browser takes
+# seconds of CPU to start, so a lab has one.
 _PAGE = 0
 _PAGE_LIMIT_S = 120.0
-_SEE = (
+_BROWSER = (
     f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))} {shlex.quote(sys.executable)} "
-    '-m support.lab_page "${WEBUI_PORT:-8000}"'
+    f'-m support.lab_page "${{WEBUI_PORT:-8000}}" {shlex.quote(PROMPT)}'
 )
 
 # In which a lab's last command must end; containers take a while to go.
@@ -97,6 +98,11 @@ class Terminal:
         return not self._text[self._begin :].endswith(PROMPT)
 
     @property
+    def length(self) -> int:
+        """The number of characters shown so far, by which a change is noticed at little cost."""
+        return len(self._text)
+
+    @property
     def lines(self) -> list[str]:
         """The lines that are seen of what was shown since the last command."""
         first, *parts = _ERASURE.split(self._text[self._begin :].removesuffix(PROMPT))
@@ -158,10 +164,16 @@ class Student:
                 self._type(step)
             case Look():
                 among_others = [ANYTHING, *(line for each in step.expected for line in (each, ANYTHING))]
-                self._type(Step(step.line, _PAGE, f"{_SEE} '{step.view}'", _PAGE_LIMIT_S, among_others))
+                self._see(step.line, among_others, step.view)
             case Picture() if self._pictures:
                 path = self._pictures / step.name
-                self._type(Step(step.line, _PAGE, f"{_SEE} '{step.view}' '{step.parts}' '{path}'", _PAGE_LIMIT_S))
+                self._see(step.line, [], step.view, step.parts, str(path))
+
+    def _see(self, line: int, expected: list[str], *words: str) -> None:
+        if _PAGE not in self._terminals:
+            self._terminals[_PAGE] = self._open_terminal()
+            self._terminals[_PAGE].type(_BROWSER, _PAGE_LIMIT_S)
+        self._type(Step(line, _PAGE, shlex.join(words), _PAGE_LIMIT_S, expected))
 
     def _type(self, step: Step) -> None:
         terminal = self._terminals.get(step.terminal)
@@ -170,8 +182,13 @@ class Student:
         terminal.type(step.command, step.limit_s)
         end = time.monotonic() + step.limit_s
         repeated = 0
+        looked_at = -1
         while True:
             time.sleep(_POLL_S)
+            is_late = time.monotonic() > end
+            if terminal.length == looked_at and not is_late:
+                continue
+            looked_at = terminal.length
             is_over = not terminal.is_busy
             lines = terminal.lines
             if (is_over or step.is_open) and (names := matches(step.expected, lines, self._names)) is not None:
@@ -180,7 +197,6 @@ class Student:
             # Of an attempt that is under way, there is little to see.
             if is_over or repeated == 0:
                 shown = lines
-            is_late = time.monotonic() > end
             can_repeat = step.within_s is not None and step.command != CTRL_C
             if is_late or (is_over and not can_repeat):
                 raise LabError(
@@ -193,6 +209,8 @@ class Student:
 
     def clean_up(self) -> None:
         """Raise LabError if something is left running."""
+        if (page := self._terminals.pop(_PAGE, None)) is not None:
+            page.close()
         for number, terminal in self._terminals.items():
             with suppress(LabError):
                 terminal._wait_for_prompt(CLEAN_UP_LIMIT_S)
