@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,9 @@ from load_test import LoadTestError, UsageError
 
 HOST = "127.0.0.1"
 
+# Below those of outgoing connections, one of which could take a free port before the service does.
+PORTS = range(20_000, 32_000)
+
 # A service usually listens after 1 s, and promises to drain in 3.5 s.
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 5.0
@@ -31,8 +35,7 @@ class LocalService:
         self.name = name
         if importlib.util.find_spec(f"{name}_svc") is None:
             raise UsageError(f"no {name} can be started here: name one with --{name}-target or {name.upper()}_TARGET")
-        with socket.create_server((HOST, 0)) as listener:
-            self._port: int = listener.getsockname()[1]
+        self._port = _free_port()
         # TLS_CERT and the others are a worker's, and this traffic stays on loopback.
         own = {"PACE": Pace.FULL, "BIND_ADDRESS": HOST, **dict.fromkeys(("TLS_CERT", "TLS_KEY", "TLS_CA"), "")}
         environment = {
@@ -90,6 +93,14 @@ class LocalService:
             self._process.kill()
             self._process.wait()
         self._output.close()
+
+
+def _free_port() -> int:
+    """Return a free port. Raises LoadTestError if there is none."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
+    raise LoadTestError(f"no port of {HOST} from {PORTS.start} to {PORTS.stop} is free")
 
 
 @contextlib.asynccontextmanager
