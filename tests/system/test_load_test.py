@@ -223,7 +223,8 @@ def test_the_first_run_of_a_point_is_reported_as_far_as_it_went(start: Start, tm
     assert (report["complete"], report["problem"]) == (False, matched[1])
     assert run["seconds"] == pytest.approx(float(matched[2]), abs=0.1)
     assert run["batches"] / run["seconds"] == pytest.approx(100, rel=0.1)
-    assert sum(n for _, n in run["histogram"]) == pytest.approx(run["batches"], abs=10)
+    # They differ by what was in flight at the beginning and at the end: half a second of batches on a busy machine.
+    assert sum(n for _, n in run["histogram"]) == pytest.approx(run["batches"], abs=50)
     assert "hashes/s" in output
 
 
