@@ -1,19 +1,18 @@
 """The machine that a load test runs on: what it is, the CPU time it spends, and its speed without a network."""
 
+import math
 import os
 import platform
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import psutil
-
-from load_test import cpus
 
 # A machine with a higher load per core before, or more steal time in per cent, is busy.
 MAX_LOAD = 0.25
@@ -24,11 +23,54 @@ def machine() -> dict[str, Any]:
     """Return its processor, cores, memory, system and load, but not its name."""
     return {
         "processor": _processor(),
-        "cores": cpus.usable(),
+        "cores": usable_cpus(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Return the number of CPUs that the process's affinity and the quotas of its cgroups allow, rounded up.
+
+    In a container that is less than the machine has. `/proc` and `/sys` are read under root.
+    """
+    # os.process_cpu_count comes with Python 3.13; macOS has no affinity.
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cpus, *map(math.ceil, _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    for folder, version in _cgroups(root):
+        files = ["cpu.max"] if version == 2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        # No limit is `max` in version 2, which is no number, and -1 in version 1.
+        with suppress(OSError, ValueError):
+            quota, period = map(int, " ".join((folder / file).read_text() for file in files).split())
+            if quota > 0:
+                yield quota / period
+
+
+def _cgroups(root: Path = Path("/")) -> Iterator[tuple[Path, int]]:
+    """Yield the folders of the process's own CPU cgroup and of those around it, as far as they can be seen from here.
+
+    With each comes the version of cgroups, 1 or 2.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        # A container may see its own cgroup as the root although its path is another: each that exists counts.
+        groups = [PurePosixPath(path.lstrip("/")), *PurePosixPath(path.lstrip("/")).parents]
+        if not controllers:
+            folder, version = root / "sys/fs/cgroup", 2
+        elif "cpu" in controllers.split(","):
+            folder, version = root / "sys/fs/cgroup/cpu", 1
+        else:
+            continue
+        for group in groups:
+            yield folder / group, version
 
 
 class Disturbances:
@@ -44,7 +86,7 @@ class Disturbances:
         ticks, throttled_s, thermal = [0.0] * 8, 0.0, 0
         with suppress(OSError, ValueError):
             ticks = [float(text) for text in (self._root / "proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        for folder, _ in cpus.cgroups(self._root):
+        for folder, _ in _cgroups(self._root):
             with suppress(OSError, ValueError):
                 stat = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
                 throttled_s += int(stat.get("throttled_usec", 0)) / 1e6 + int(stat.get("throttled_time", 0)) / 1e9

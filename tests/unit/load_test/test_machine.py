@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from load_test import cpus
+from load_test.machine import usable_cpus
 
 MANY = 64
 CGROUPS = "sys/fs/cgroup"
@@ -16,9 +16,9 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_cgroups_it_is_what_the_affinity_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 7})
-    assert cpus.usable(tmp_path) == 2
+    assert usable_cpus(tmp_path) == 2
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert cpus.usable(tmp_path) == os.cpu_count()
+    assert usable_cpus(tmp_path) == os.cpu_count()
 
 
 NESTED = {"cpu.max": "800000 100000", "a/cpu.max": "max 100000", "a/b/cpu.max": "300000 100000", "c/cpu.max": "1 9"}
@@ -47,4 +47,4 @@ def test_the_smallest_quota_counts_rounded_up(
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{content}\n")
-    assert cpus.usable(tmp_path) == expected
+    assert usable_cpus(tmp_path) == expected
