@@ -10,7 +10,7 @@ Options = tuple[tuple[str, int | str], ...]
 
 # Initial metadata of a stream: the name of its server, which is its INSTANCE.
 SERVED_BY = "served-by"
-# Metadata of a stream, for both sides' logs: the client's name, and a number that no other stream of the client has.
+# Metadata of a stream, for both sides' logs: the client's name, and a number that is unique among the client's streams.
 CLIENT_ID = "client-id"
 STREAM_ID = "stream-id"
 # Metadata of a single call, and a field of a stream's requests: the client's span.

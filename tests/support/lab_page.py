@@ -37,7 +37,7 @@ async def serve(port: str, prompt: str) -> None:
                 return
             try:
                 await see(browser, port, *shlex.split(line))
-            except Exception:  # noqa: BLE001 - it is for whoever reads the terminal
+            except Exception:  # noqa: BLE001 - the terminal shows it, and the next look may work
                 traceback.print_exc()
 
 
