@@ -64,7 +64,7 @@ e2e: $(DEV) $(PROJECT) ## Run the tests of containers and of the page; they need
 	case $$containers$$pages in 00|05|50) ;; 55) exit 5 ;; *) exit 1 ;; esac
 
 labs: $(DEV) $(PROJECT) $(CERTS) ## Do the labs of docs/labs as a student would; ARGS="-k laptop" leaves containers out; CONTEXT= adds a cluster (10 minutes)
-	@$(PY) -m pytest tests/labs --numprocesses=8 $(ARGS)
+	@$(PY) -m pytest tests/labs $(ARGS)
 
 e2e-kubernetes: $(DEV) $(PROJECT) ## Run the tests of Kubernetes on the cluster of kubectl, or of CONTEXT=, whose nodes have the images
 	@CONTEXT="$(CONTEXT)" $(PY) -m pytest tests/e2e_kubernetes --timeout=600 $(ARGS)

@@ -1,7 +1,10 @@
 """The labs of docs/labs, and the tutorial, carried out as a student would, on all that they have blocks for."""
 
 import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from support.compose_project import ROOT
@@ -12,7 +15,12 @@ from support.lab_terminal import Student
 PAGES = sorted((ROOT / "docs" / "labs").glob("[0-9]*.md"))
 TEXTS = [ROOT / "docs" / "tutorial.md", *PAGES]
 # By machine, because labs on the same one may have to wait for each other.
-LABS = [(page, machine) for machine in MACHINES for page in TEXTS if machine in kinds(page.read_text())]
+LABS = {
+    f"{page.stem}-{machine}": (page, machine)
+    for machine in MACHINES
+    for page in TEXTS
+    if machine in kinds(page.read_text())
+}
 
 PARTS = [
     "What you will learn",
@@ -24,19 +32,39 @@ PARTS = [
 
 PICTURE_BYTES = 60 * 1024
 
+# Of labs at the same time, on two cores. A lab mostly waits, and one of them waits until it is alone.
+STUDENTS = 12
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(("page", "machine"), LABS, ids=[f"{page.stem}-{machine}" for page, machine in LABS])
-def test_a_lab_shows_what_its_text_says(page: Path, machine: str) -> None:
+
+@pytest.fixture(scope="session")
+def students(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[None]]]:
+    """All labs that were chosen, done by threads, since each process of pytest would take seconds of CPU to start."""
+    names = {item.callspec.id for item in request.session.items if isinstance(item, pytest.Function)}
+    is_over = Event()
+    with ThreadPoolExecutor(STUDENTS) as executor:
+        yield {lab: executor.submit(_do, *LABS[lab], is_over) for lab in LABS if lab in names}
+        is_over.set()
+        executor.shutdown(cancel_futures=True)
+
+
+def _do(page: Path, machine: str, is_over: Event) -> None:
     text = page.read_text()
     with MACHINES[machine](text) as open_terminal:
         student = Student(open_terminal)
         try:
             for step in steps(text, machine):
+                if is_over.is_set():
+                    return
                 student.do(step)
             student.clean_up()
         finally:
             student.close()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("lab", LABS)
+def test_a_lab_shows_what_its_text_says(lab: str, students: Mapping[str, Future[None]]) -> None:
+    students[lab].result()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

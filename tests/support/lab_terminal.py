@@ -140,6 +140,8 @@ class Terminal:
         with suppress(psutil.NoSuchProcess):
             running = self.children()
             self._shell.sendintr()
+            # A thread that reads input can't be interrupted.
+            self._shell.sendeof()
             psutil.wait_procs(running, timeout=5)
             for each in running:
                 with suppress(psutil.NoSuchProcess):
