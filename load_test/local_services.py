@@ -100,7 +100,7 @@ def _free_port() -> int:
     for port in random.sample(PORTS, len(PORTS)):
         with contextlib.suppress(OSError), socket.create_server((HOST, port)):
             return port
-    raise LoadTestError(f"no port of {HOST} from {PORTS.start} to {PORTS.stop} is free")
+    raise LoadTestError(f"no port of {HOST} from {PORTS[0]} to {PORTS[-1]} is free")
 
 
 @contextlib.asynccontextmanager

@@ -143,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        # It takes a third of the time of a short command.
+        # This import would take a third of the time of a short command.
         from importlib import metadata
 
         parser.exit(message=f"{PROGRAM} {metadata.version('dockercoins-grpc')}\n")
