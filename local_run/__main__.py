@@ -146,7 +146,8 @@ class _Version(argparse.Action):
         # This import would take a third of the time of a short command.
         from importlib import metadata
 
-        parser.exit(message=f"{PROGRAM} {metadata.version('dockercoins-grpc')}\n")
+        sys.stdout.write(f"{PROGRAM} {metadata.version('dockercoins-grpc')}\n")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:

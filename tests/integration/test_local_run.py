@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from importlib import metadata
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -174,3 +175,10 @@ def test_a_shell_completes_commands(capsys: pytest.CaptureFixture[str], argument
     }
     done = run(sys.executable, "-m", "local_run", env=environment(**words))
     assert done.stdout.split() == ["resume"]
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    arguments[1:] = ["--version"]
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"dockercoins {metadata.version('dockercoins-grpc')}\n")
